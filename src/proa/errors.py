@@ -1,0 +1,96 @@
+"""The errors Proa raises, by what the caller should do about them.
+
+    ProaError
+    ├── UserError          mend the input: the pipeline, a setting, a command; never retried
+    │   ├── PipelineError  a mistake in a pipeline's source, found before anything ran
+    │   ├── SettingsError  a mistake in proa.yml or spark-pipeline.yml
+    │   └── DataError      the data broke a rule the user set (an expectation, a schema)
+    ├── ConflictError      somebody else was first: look again, then decide
+    └── UnavailableError   not now: a store or an engine did not answer; worth another try
+        └── UnknownOutcome the effect may have happened: look before you retry
+
+A message says what happened, to what, and what to do now. `condition` is the machine's
+name of the mistake; where Apache Spark names it, it is Spark's name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class SourceLocation:
+    """Where in the user's source something stands. Lines count from 1."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+class ProaError(Exception):
+    """Base of everything Proa raises on purpose."""
+
+    condition = "PROA_ERROR"
+
+    def __init__(self, message: str, *, condition: str | None = None) -> None:
+        super().__init__(message)
+        if condition is not None:
+            self.condition = condition
+
+
+class UserError(ProaError):
+    """The input is wrong; trying again without mending it is useless."""
+
+    condition = "USER_ERROR"
+
+
+class PipelineError(UserError):
+    """A mistake in a pipeline's source. `location` is where the user wrote it, when known."""
+
+    condition = "PIPELINE_ERROR"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        condition: str | None = None,
+        location: SourceLocation | None = None,
+    ) -> None:
+        super().__init__(message, condition=condition)
+        self.location = location
+
+    def __str__(self) -> str:
+        where = f" ({self.location})" if self.location else ""
+        return f"[{self.condition}] {self.args[0]}{where}"
+
+
+class SettingsError(UserError):
+    """A mistake in a settings file, an option or an environment variable."""
+
+    condition = "INVALID_SETTING"
+
+
+class DataError(UserError):
+    """The data broke a rule that the pipeline set."""
+
+    condition = "INVALID_DATA"
+
+
+class ConflictError(ProaError):
+    """Another writer was first. Nothing of ours happened: look at the new state, then decide."""
+
+    condition = "CONFLICT"
+
+
+class UnavailableError(ProaError):
+    """A store, an engine or a region did not answer. Nothing happened; another try may succeed."""
+
+    condition = "UNAVAILABLE"
+
+
+class UnknownOutcome(UnavailableError):  # noqa: N818 - it may well be a success
+    """The request was sent and no answer came: it may have happened. Look before retrying."""
+
+    condition = "UNKNOWN_OUTCOME"

@@ -1,0 +1,136 @@
+"""`proa.yml`: the regions, the sources and what the team has agreed on, as data.
+
+Secrets need not stand in the file: `${NAME}` is replaced from the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from proa.errors import SettingsError
+from proa.storage import absolute
+
+FILE_NAME = "proa.yml"
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=64)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class EngineSettings(_Model):
+    """Where queries are computed."""
+
+    remote: str | None = None
+    """A Spark Connect address (`sc://host:15002`); None starts the embedded engine."""
+
+
+class RegionSettings(_Model):
+    """One region: its landing zone, its storage and its engine."""
+
+    landing_zone: str
+    """Path or URL of the folder that raw files are shipped to."""
+    storage: str
+    """Path or URL of the folder that holds the region's tables and checkpoints."""
+    options: Mapping[str, str] = Field(default_factory=dict)
+    """Object-store settings (`aws_endpoint_url`, `aws_access_key_id`, ...) for both."""
+    engine: EngineSettings = EngineSettings()
+    configuration: Mapping[str, str] = Field(default_factory=dict)
+    """Added to the pipeline's own `configuration` in this region."""
+
+
+class SourceSettings(_Model):
+    """A folder whose new files are shipped to every landing zone, as `<landing zone>/<source>/`."""
+
+    path: str
+    options: Mapping[str, str] = Field(default_factory=dict)
+
+
+class EventTimeSettings(_Model):
+    """The table and column that carry the time at which events happened."""
+
+    table: str
+    column: str
+
+
+class AcceptedFinding(_Model):
+    """An environment-dependence finding that the team lives with."""
+
+    finding: str
+    """The finding's code, or `code:dataset` to accept it for one dataset only."""
+    reason: str = Field(min_length=1)
+
+
+class ProjectSettings(_Model):
+    """The whole of `proa.yml`, locations made absolute."""
+
+    regions: Mapping[Name, RegionSettings] = Field(min_length=1)
+    sources: Mapping[Name, SourceSettings] = Field(default_factory=dict)
+    event_time: EventTimeSettings | None = None
+    dr_safety: Literal["error", "warn", "off"] = "error"
+    accept: tuple[AcceptedFinding, ...] = ()
+
+    def region(self, name: str) -> RegionSettings:
+        """The region called `name`; SettingsError, naming those there are, when there is none."""
+        if name not in self.regions:
+            raise SettingsError(
+                f"there is no region {name!r} in {FILE_NAME}; it names {', '.join(self.regions)}"
+            )
+        return self.regions[name]
+
+
+def load(path: Path, environ: Mapping[str, str] | None = None) -> ProjectSettings:
+    """Read a `proa.yml`. Relative locations are taken from the file's folder.
+
+    Raises SettingsError that names the file and the key.
+    """
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise SettingsError(f"cannot read {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise SettingsError(f"{path} must hold a mapping with the key 'regions'")
+    data = _expand(data, os.environ if environ is None else environ, path)
+    _make_absolute(data, path.parent.absolute())
+    try:
+        return ProjectSettings.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(f"{path}: {where}: {first['msg'].lower()}") from error
+
+
+def _expand(value: Any, environ: Mapping[str, str], path: Path) -> Any:
+    if isinstance(value, dict):
+        return {key: _expand(item, environ, path) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_expand(item, environ, path) for item in value]
+    if not isinstance(value, str):
+        return value
+
+    def replace(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name not in environ:
+            raise SettingsError(f"{path}: the environment variable {name!r} is not set")
+        return environ[name]
+
+    return re.sub(r"\$\{(\w+)\}", replace, value)
+
+
+def _make_absolute(data: dict[str, Any], base: Path) -> None:
+    for group, keys in (("regions", ("landing_zone", "storage")), ("sources", ("path",))):
+        entries = data.get(group)
+        for entry in entries.values() if isinstance(entries, dict) else ():
+            for key in keys:
+                if isinstance(entry, dict) and isinstance(entry.get(key), str):
+                    entry[key] = absolute(entry[key], base)

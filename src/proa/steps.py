@@ -1,0 +1,72 @@
+"""Every dangerous step has a name, so that a test can fail exactly that one.
+
+A step is a moment after which the world outside this process has changed: an object was put, a
+commit was made, a file was written. The code says ``with step(Step.SHIP_PUT_FILE): ...``; a test
+installs a probe that kills, fails or loses the answer there, before or after the effect, and
+loops over all of `Step`.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class Step(StrEnum):
+    """The dangerous steps, in the order in which a file meets them."""
+
+    SHIP_PUT_FILE = "ship.put_file"
+    SHIP_PUT_MANIFEST = "ship.put_manifest"
+    SCHEMA_PUT = "schema.put"
+    PLAN_PUT = "plan.put"
+    COMPUTE_WRITE = "compute.write"
+    TABLE_CREATE = "table.create"
+    TABLE_EVOLVE = "table.evolve"
+    COMMIT = "commit"
+    RESET = "reset"
+    CHECKPOINT_COMPACT = "checkpoint.compact"
+    EVENTS_FLUSH = "events.flush"
+
+
+class Probe(Protocol):
+    """What a test puts around the steps."""
+
+    def before(self, step: Step) -> None:
+        """Called before the effect; what it raises stops the step."""
+
+    def after(self, step: Step) -> None:
+        """Called after the effect; what it raises stands for a lost answer."""
+
+
+class _Silent:
+    def before(self, step: Step) -> None:
+        pass
+
+    def after(self, step: Step) -> None:
+        pass
+
+
+_probe: Probe = _Silent()
+
+
+@contextmanager
+def step(name: Step) -> Iterator[None]:
+    """Mark the block as the dangerous step `name`."""
+    _probe.before(name)
+    yield
+    _probe.after(name)
+
+
+@contextmanager
+def probing(probe: Probe) -> Iterator[None]:
+    """Install `probe` around every step of this process, in all threads, for a while."""
+    global _probe  # noqa: PLW0603 - one process, one probe: threads must see it too
+    previous, _probe = _probe, probe
+    try:
+        yield
+    finally:
+        _probe = previous

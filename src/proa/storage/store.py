@@ -1,0 +1,162 @@
+"""One object store: a directory on disk or a prefix in a bucket, behind the same few verbs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import obstore
+from obstore import exceptions, store
+
+from proa.errors import ConflictError, ProaError, SettingsError, UnavailableError
+
+
+class NotFoundError(ProaError):
+    """The object is not there."""
+
+    condition = "NOT_FOUND"
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """What a listing says of one object."""
+
+    path: str
+    """Relative to the store, parts joined by "/"."""
+    size: int
+    """Bytes."""
+    modified: datetime
+    etag: str | None = None
+
+
+def is_url(location: str) -> bool:
+    """Whether `location` is an object-store URL rather than a path on disk."""
+    return "://" in location and not location.startswith("file://")
+
+
+def absolute(location: str, base: Path | None = None) -> str:
+    """`location` as an absolute path or URL; a relative path is taken from `base`."""
+    if is_url(location):
+        return location.rstrip("/")
+    path = Path(location.removeprefix("file://"))
+    return str(path if path.is_absolute() else ((base or Path.cwd()) / path).absolute())
+
+
+class Store:
+    """A place for objects. Every put is atomic: a reader sees the whole object or none.
+
+    All verbs raise `NotFoundError`, `ConflictError` (a conditional put lost) or
+    `UnavailableError` (no answer, refused credentials, full or read-only disk).
+    """
+
+    def __init__(self, url: str, backend: Any, options: Mapping[str, str]) -> None:
+        self.url = url
+        self.options = dict(options)
+        self._backend = backend
+
+    @classmethod
+    def open(cls, location: str, options: Mapping[str, str] | None = None) -> Store:
+        """The store at `location`, a path (made when missing) or `s3://`, `gs://`, `abfss://` URL.
+
+        `options` are the object-store settings of the URL's kind (`aws_endpoint_url`, ...); what
+        they leave out comes from the usual environment variables.
+        """
+        options = dict(options or {})
+        url = absolute(location)
+        try:
+            if is_url(url):
+                config: dict[str, Any] = dict(options)
+                client = {}
+                if config.pop("aws_allow_http", config.pop("allow_http", "false")) == "true":
+                    client["allow_http"] = True
+                return cls(url, store.from_url(url, config=config, client_options=client), options)
+            Path(url).mkdir(parents=True, exist_ok=True)
+            return cls(url, store.LocalStore(url), {})
+        except exceptions.BaseError as error:
+            raise SettingsError(
+                f"cannot open the storage location {location!r}: {_first_line(error)};"
+                " check the URL and its options"
+            ) from error
+        except OSError as error:
+            raise UnavailableError(
+                f"cannot open the storage location {location!r}: {error}"
+            ) from error
+
+    def child(self, path: str) -> Store:
+        """The store one or more folders down."""
+        return Store.open(self.url_of(path), self.options)
+
+    def url_of(self, path: str) -> str:
+        """The absolute path or URL of an object, as engines and Delta spell it."""
+        return f"{self.url}/{path}" if path else self.url
+
+    def get(self, path: str) -> bytes:
+        with self._wrapped("read", path):
+            return bytes(obstore.get(self._backend, path).bytes())
+
+    def head(self, path: str) -> ObjectInfo:
+        with self._wrapped("look at", path):
+            return _info(obstore.head(self._backend, path))
+
+    def exists(self, path: str) -> bool:
+        try:
+            self.head(path)
+        except NotFoundError:
+            return False
+        return True
+
+    def put(self, path: str, data: bytes) -> None:
+        """Write the object, replacing what was there."""
+        with self._wrapped("write", path):
+            obstore.put(self._backend, path, data)
+
+    def create(self, path: str, data: bytes) -> None:
+        """Write the object if there is none; `ConflictError` when there is."""
+        with self._wrapped("write", path):
+            obstore.put(self._backend, path, data, mode="create", use_multipart=False)
+
+    def walk(self, prefix: str = "", *, start_after: str | None = None) -> Iterator[ObjectInfo]:
+        """Every object below the folder `prefix`, in no order that all stores share."""
+        with self._wrapped("list", prefix):
+            for page in obstore.list(self._backend, prefix or None, offset=start_after):
+                for meta in page:
+                    yield _info(meta)
+
+    def folders(self, prefix: str = "") -> list[str]:
+        """The names of the folders directly below the folder `prefix`, sorted."""
+        with self._wrapped("list", prefix):
+            found = obstore.list_with_delimiter(self._backend, prefix or None)
+            return sorted(path.rsplit("/", 1)[-1] for path in found["common_prefixes"])
+
+    def delete(self, path: str) -> None:
+        """Remove the object; no error when it is gone already."""
+        try:
+            with self._wrapped("delete", path):
+                obstore.delete(self._backend, path)
+        except NotFoundError:
+            pass
+
+    @contextmanager
+    def _wrapped(self, verb: str, path: str) -> Iterator[None]:
+        try:
+            yield
+        except (exceptions.NotFoundError, FileNotFoundError) as error:
+            raise NotFoundError(f"there is no object {self.url_of(path)!r}") from error
+        except (exceptions.AlreadyExistsError, exceptions.PreconditionError) as error:
+            raise ConflictError(f"the object {self.url_of(path)!r} exists already") from error
+        except (exceptions.BaseError, OSError) as error:
+            raise UnavailableError(
+                f"cannot {verb} {self.url_of(path)!r}: {_first_line(error)}"
+            ) from error
+
+
+def _info(meta: Mapping[str, Any]) -> ObjectInfo:
+    return ObjectInfo(meta["path"], meta["size"], meta["last_modified"], meta.get("e_tag"))
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
