@@ -1,0 +1,81 @@
+"""Fixtures that every package's tests share."""
+
+from __future__ import annotations
+
+import itertools
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from proa.storage import Store
+from proa.testing import FakeClock, FixedIds
+
+Location = tuple[str, dict[str, str]]
+
+_bucket_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The address of an S3 endpoint on loopback that lives as long as the test process."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def new_bucket(s3_server: str) -> Callable[[], Location]:
+    """Make an empty bucket; returns its URL and the options that reach it."""
+
+    def make() -> Location:
+        name = f"bucket-{next(_bucket_numbers)}"
+        request = urllib.request.Request(f"{s3_server}/{name}", method="PUT")
+        urllib.request.urlopen(request, timeout=10).close()
+        options = {
+            "aws_endpoint_url": s3_server,
+            "aws_access_key_id": "testing",
+            "aws_secret_access_key": "testing",
+            "aws_region": "us-east-1",
+            "aws_allow_http": "true",
+        }
+        return f"s3://{name}", options
+
+    return make
+
+
+@pytest.fixture
+def s3_location(new_bucket: Callable[[], Location]) -> Location:
+    """(URL, options) of an empty prefix in a bucket of its own."""
+    url, options = new_bucket()
+    return f"{url}/base", options
+
+
+@pytest.fixture(params=["local", "s3"])
+def location(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
+    """(path or URL, options) of an empty place, on disk and on S3."""
+    if request.param == "local":
+        return str(tmp_path / "base"), {}
+    found: Location = request.getfixturevalue("s3_location")
+    return found
+
+
+@pytest.fixture
+def store(location: Location) -> Store:
+    """An empty store, on disk and on S3."""
+    return Store.open(*location)
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def ids() -> FixedIds:
+    return FixedIds()
