@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import obstore
 from obstore import exceptions, store
 
-from proa.errors import ConflictError, ProaError, SettingsError, UnavailableError
+from proa.errors import ConflictError, DataError, ProaError, SettingsError, UnavailableError
+
+CHUNK = 4 * 1024 * 1024
+"""Bytes a streaming read hands over at a time."""
+
+_SINGLE_PUT = 64 * 1024 * 1024
+"""Up to this size a streamed object is created by one conditional request, held in memory."""
+
+_CLIENT: Mapping[str, str] = {"connect_timeout": "5s", "read_timeout": "20s", "timeout": "300s"}
+_RETRY = {
+    "max_retries": 3,
+    "retry_timeout": timedelta(seconds=30),
+    "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=3)},
+}
+_CLIENT_KEYS = ("allow_http", "allow_invalid_certificates", "proxy_url", *_CLIENT)
 
 
 class NotFoundError(ProaError):
@@ -69,14 +83,10 @@ class Store:
         url = absolute(location)
         try:
             if is_url(url):
-                config: dict[str, Any] = dict(options)
-                client = {}
-                if config.pop("aws_allow_http", config.pop("allow_http", "false")) == "true":
-                    client["allow_http"] = True
-                return cls(url, store.from_url(url, config=config, client_options=client), options)
+                return cls(url, _remote(url, options), options)
             Path(url).mkdir(parents=True, exist_ok=True)
             return cls(url, store.LocalStore(url), {})
-        except exceptions.BaseError as error:
+        except (exceptions.BaseError, ValueError) as error:
             raise SettingsError(
                 f"cannot open the storage location {location!r}: {_first_line(error)};"
                 " check the URL and its options"
@@ -85,6 +95,14 @@ class Store:
             raise UnavailableError(
                 f"cannot open the storage location {location!r}: {error}"
             ) from error
+
+    @property
+    def checks_writes(self) -> bool:
+        """Whether the store itself refuses bytes that were damaged on their way to it.
+
+        S3 does: every request carries the SHA-256 of its body. Others are to be read back.
+        """
+        return self.url.startswith(("s3://", "s3a://"))
 
     def child(self, path: str) -> Store:
         """The store one or more folders down."""
@@ -97,6 +115,12 @@ class Store:
     def get(self, path: str) -> bytes:
         with self._wrapped("read", path):
             return bytes(obstore.get(self._backend, path).bytes())
+
+    def chunks(self, path: str) -> Iterator[bytes]:
+        """The object's bytes in order, a few MiB at a time; no chunk for an empty object."""
+        with self._wrapped("read", path):
+            for chunk in obstore.get(self._backend, path).stream(min_chunk_size=CHUNK):
+                yield memoryview(chunk)  # type: ignore[misc] # as good as bytes, and not copied
 
     def head(self, path: str) -> ObjectInfo:
         with self._wrapped("look at", path):
@@ -118,6 +142,25 @@ class Store:
         """Write the object if there is none; `ConflictError` when there is."""
         with self._wrapped("write", path):
             obstore.put(self._backend, path, data, mode="create", use_multipart=False)
+
+    def create_from(self, path: str, chunks: Iterable[bytes], size: int) -> None:
+        """Write an object of `size` bytes, as they come, if there is none.
+
+        What `chunks` raises calls the write off: nobody sees the object. Above 64 MiB the absence is
+        checked before the upload, not by it: of two writers at once the last one stays, so they
+        must be writing the same bytes.
+        """
+        if size <= _SINGLE_PUT:
+            self.create(path, b"".join(chunks))
+            return
+        if self.exists(path):
+            raise ConflictError(f"the object {self.url_of(path)!r} exists already")
+        with (
+            self._wrapped("write", path),
+            obstore.open_writer(self._backend, path, max_concurrency=4) as writer,
+        ):
+            for chunk in chunks:
+                writer.write(chunk)
 
     def walk(self, prefix: str = "", *, start_after: str | None = None) -> Iterator[ObjectInfo]:
         """Every object below the folder `prefix`, in no order that all stores share."""
@@ -144,14 +187,47 @@ class Store:
     def _wrapped(self, verb: str, path: str) -> Iterator[None]:
         try:
             yield
+        except ProaError:
+            raise
         except (exceptions.NotFoundError, FileNotFoundError) as error:
             raise NotFoundError(f"there is no object {self.url_of(path)!r}") from error
         except (exceptions.AlreadyExistsError, exceptions.PreconditionError) as error:
             raise ConflictError(f"the object {self.url_of(path)!r} exists already") from error
+        except (exceptions.InvalidPathError, ValueError) as error:
+            raise self._unnameable(verb, path, error) from error
+        except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
+            raise UnavailableError(
+                f"not allowed to {verb} {self.url_of(path)!r}: {_first_line(error)};"
+                " check the credentials and their rights"
+            ) from error
         except (exceptions.BaseError, OSError) as error:
+            if "Filenames containing trailing" in str(error):
+                raise self._unnameable(verb, path, error) from error
             raise UnavailableError(
                 f"cannot {verb} {self.url_of(path)!r}: {_first_line(error)}"
             ) from error
+
+    def _unnameable(self, verb: str, path: str, error: Exception) -> DataError:
+        return DataError(
+            f"cannot {verb} {self.url_of(path)!r}: {_first_line(error)};"
+            " rename what has a name that object stores do not take",
+            condition="INVALID_OBJECT_NAME",
+        )
+
+
+def _remote(url: str, options: Mapping[str, str]) -> Any:
+    """The backend of a URL. Client options may stand among the others, as delta-rs takes them."""
+    config: dict[str, Any] = dict(options)
+    client: dict[str, Any] = dict(_CLIENT)
+    if "aws_allow_http" in config:
+        config["allow_http"] = config.pop("aws_allow_http")
+    for key in _CLIENT_KEYS:
+        if key in config:
+            value = str(config.pop(key))
+            client[key] = value.lower() == "true" if key.startswith("allow") else value
+    if url.startswith(("s3://", "s3a://")):
+        config.setdefault("aws_checksum_algorithm", "sha256")
+    return store.from_url(url, config=config, client_options=client, retry_config=_RETRY)
 
 
 def _info(meta: Mapping[str, Any]) -> ObjectInfo:
