@@ -94,3 +94,5 @@ class Declarations:
     flows: tuple[Flow, ...]
     configuration: Mapping[str, str] = field(default_factory=dict)
     """The pipeline's configuration, with what `SET` added."""
+    session: Any = field(default=None, compare=False, repr=False)
+    """The `DeclaringSession` that the query functions were declared with; None for a new one."""
