@@ -1,0 +1,65 @@
+"""Timing two things side by side: machines are noisy, so what counts is the ratio within one run."""
+
+from __future__ import annotations
+
+import gc
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from statistics import median
+from typing import Any
+
+
+@dataclass
+class Result:
+    """One row of the report."""
+
+    name: str
+    figure: float
+    unit: str
+    """"x" for a ratio, "ms", "MB", "1/s"."""
+    goal: str
+    met: bool
+    detail: dict[str, Any] = field(default_factory=dict)
+    why: str = ""
+    """Where the goal is missed: what the profile says."""
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def seconds(action: Callable[[], object]) -> float:
+    gc.collect()
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def alternate(
+    ours: Callable[[int], object],
+    theirs: Callable[[int], object],
+    *,
+    runs: int,
+    prepare: Callable[[int], object] = lambda _run: None,
+) -> tuple[float, float, float]:
+    """Run A B A B ...: the median of each in seconds, and the median of the pairwise ratios.
+
+    Every action is told the number of its run; run 0 warms both up and is not counted.
+    """
+    pairs = []
+    for run in range(runs + 1):
+        prepare(run)
+        pair = (seconds(lambda run=run: ours(run)), seconds(lambda run=run: theirs(run)))
+        if run:
+            pairs.append(pair)
+    return (
+        median(a for a, _ in pairs),
+        median(b for _, b in pairs),
+        median(a / b for a, b in pairs),
+    )
+
+
+def peak_memory_mb() -> float:
+    """This process's largest resident size so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
