@@ -25,10 +25,11 @@ from proa.errors import UserError
 FIRST_YEAR = 1970
 LAST_YEAR = 2199
 
-_MONTHS = {name: number for number, name in enumerate(calendar.month_abbr) if name}
-_WEEKDAYS = {"SUN": 1, "MON": 2, "TUE": 3, "WED": 4, "THU": 5, "FRI": 6, "SAT": 7}
-_FULL_WEEKDAYS = {name.upper() for name in calendar.day_name}
-_FULL_MONTHS = {name.upper() for name in calendar.month_name if name}
+_MONTHS = (
+    "JANUARY FEBRUARY MARCH APRIL MAY JUNE JULY AUGUST SEPTEMBER OCTOBER NOVEMBER DECEMBER".split()
+)
+_WEEKDAYS = "SUNDAY MONDAY TUESDAY WEDNESDAY THURSDAY FRIDAY SATURDAY".split()
+_SUNDAY, _SATURDAY = 1, 7
 
 
 @dataclass(frozen=True)
@@ -38,20 +39,23 @@ class _Field:
     name: str
     low: int
     high: int
-    names: tuple[tuple[str, int], ...] = ()
+    names: tuple[str, ...] = ()
+    """What the numbers from 1 on are called."""
 
-    def value_of(self, name: str) -> int | None:
+    def value_of(self, word: str) -> int | None:
         """The number that a name (`MON`, `MONDAY`) stands for; None for any other word."""
-        full = name in _FULL_MONTHS or name in _FULL_WEEKDAYS
-        return dict(self.names).get(name[:3] if full else name)
+        for number, name in enumerate(self.names, start=1):
+            if word in (name, name[:3]):
+                return number
+        return None
 
 
 _SECONDS = _Field("seconds", 0, 59)
 _MINUTES = _Field("minutes", 0, 59)
 _HOURS = _Field("hours", 0, 23)
 _DAY_OF_MONTH = _Field("day-of-month", 1, 31)
-_MONTH = _Field("month", 1, 12, tuple((name.upper(), n) for name, n in _MONTHS.items()))
-_DAY_OF_WEEK = _Field("day-of-week", 1, 7, tuple(_WEEKDAYS.items()))
+_MONTH = _Field("month", 1, 12, tuple(_MONTHS))
+_DAY_OF_WEEK = _Field("day-of-week", 1, 7, tuple(_WEEKDAYS))
 _YEAR = _Field("year", FIRST_YEAR, LAST_YEAR)
 
 
@@ -82,9 +86,9 @@ class _Days:
             return (first + day) % 7 + 1
 
         def nearest(day: int) -> int:
-            if weekday(day) == _WEEKDAYS["SAT"]:
+            if weekday(day) == _SATURDAY:
                 return day - 1 if day > 1 else day + 2
-            if weekday(day) == _WEEKDAYS["SUN"]:
+            if weekday(day) == _SUNDAY:
                 return day + 1 if day < length else day - 2
             return day
 
@@ -233,7 +237,7 @@ class _Reader:
                 self._refuse(_DAY_OF_WEEK, value, "a number from 1 to 5 must follow '#'")
             return _Days(nth_of_week=(self._number(_DAY_OF_WEEK, match[1], value), int(match[2])))
         if value == "L":
-            return _Days(of_week=frozenset({_WEEKDAYS["SAT"]}))
+            return _Days(of_week=frozenset({_SATURDAY}))
         if match := re.fullmatch(r"([A-Z]+|\d+)L", value):
             return _Days(last_of_week=self._number(_DAY_OF_WEEK, match[1], value))
         if "," in value and re.search(r"#|\dL|\bL\b", value):
@@ -257,9 +261,8 @@ class _Reader:
             if high < low and field is _YEAR:
                 self._refuse(field, value, "the first year must not be later than the last")
             return self._span(field, low, high, step or 1)
-        largest = field.high if field is not _YEAR else LAST_YEAR
-        if step > largest:
-            self._refuse(field, value, f"a step is at most {largest}")
+        if step > field.high:
+            self._refuse(field, value, f"a step is at most {field.high}")
         if first in (None, "*"):
             return self._span(field, field.low, field.high, step or 1)
         low = self._number(field, first, value)
