@@ -77,7 +77,8 @@ class Flow:
     name: str
     target: str
     query: Callable[[], Any] | SqlQuery
-    """A function that returns a pyspark DataFrame, or SQL."""
+    """A function that returns a pyspark DataFrame, or SQL. It may be called at any time: it brings
+    the surroundings that its file was loaded in."""
     location: SourceLocation
     once: bool = False
     comment: str | None = None
@@ -93,6 +94,6 @@ class Declarations:
     datasets: tuple[Dataset, ...]
     flows: tuple[Flow, ...]
     configuration: Mapping[str, str] = field(default_factory=dict)
-    """The pipeline's configuration, with what `SET` added."""
+    """The pipeline's configuration. What `SET` adds is in its flows' `spark_conf`."""
     session: Any = field(default=None, compare=False, repr=False)
     """The `DeclaringSession` that the query functions were declared with; None for a new one."""

@@ -1,0 +1,360 @@
+"""The decorators that declare datasets, flows and expectations."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from proa.errors import PipelineError, SourceLocation
+from proa.pipelines import arguments
+from proa.pipelines.arguments import checked
+from proa.pipelines.definitions import Dataset, DatasetKind, Expectation, Flow, Violation
+from proa.pipelines.expectations import CONDITION as INVALID_EXPECTATION
+from proa.pipelines.expectations import check_all, check_expectation
+from proa.pipelines.registry import active
+from proa.pipelines.unsupported import refused
+
+Query = Callable[[], Any]
+"""A function that returns a DataFrame."""
+
+
+class Decorated:
+    """A query function with what its decorators said of it; calling it calls the function."""
+
+    def __init__(
+        self,
+        function: Query,
+        *,
+        expectations: tuple[Expectation, ...] = (),
+        dataset: str | None = None,
+        flow: str | None = None,
+    ) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+        self.expectations = expectations
+        """Those that stand below the dataset's decorator, from top to bottom."""
+        self.dataset = dataset
+        """The dataset that the function has become, if it has."""
+        self.flow = flow
+        """The append flow that the function has become, if it has."""
+
+    def __call__(self) -> Any:
+        return self.function()
+
+
+@checked
+def table(  # noqa: PLR0913 - the names are Databricks'
+    query_function: Query | None = None,
+    name: str | None = None,
+    comment: str | None = None,
+    spark_conf: dict[str, str] | None = None,
+    table_properties: dict[str, str] | None = None,
+    partition_cols: list[str] | None = None,
+    path: str | None = None,
+    schema: Any = None,
+    temporary: bool = False,  # noqa: FBT001, FBT002 - the order is Databricks'
+    cluster_by: list[str] | None = None,
+    row_filter: str | None = None,
+    *,
+    private: bool = False,
+    cluster_by_auto: bool = False,  # noqa: ARG001 - a hint without effect
+    format: str | None = None,  # noqa: A002, ARG001 - Apache's name; every table is Delta
+    replace_using: list[str] | None = None,
+    sequence_by: Any = None,
+) -> Any:
+    """Declare a table and its query: a streaming table over a streaming query, a materialized view
+    over a batch query. Usable with and without parentheses."""
+    _refuse_given("row filters", row_filter)
+    _refuse_given("replace flows", replace_using, sequence_by)
+    return _declare(
+        "table",
+        DatasetKind.TABLE,
+        query_function,
+        name,
+        comment=arguments.text("comment", comment),
+        spark_conf=arguments.mapping("spark_conf", spark_conf),
+        properties=arguments.mapping("table_properties", table_properties),
+        partition_cols=arguments.names("partition_cols", partition_cols),
+        path=arguments.text("path", path),
+        schema=arguments.schema(schema),
+        cluster_by=arguments.names("cluster_by", cluster_by),
+        private=arguments.flag("temporary", temporary) or arguments.flag("private", private),
+    )
+
+
+@checked
+def materialized_view(  # noqa: PLR0913 - the names are Databricks'
+    query_function: Query | None = None,
+    name: str | None = None,
+    comment: str | None = None,
+    spark_conf: dict[str, str] | None = None,
+    table_properties: dict[str, str] | None = None,
+    partition_cols: list[str] | None = None,
+    path: str | None = None,
+    schema: Any = None,
+    temporary: bool = False,  # noqa: FBT001, FBT002 - the order is Databricks'
+    cluster_by: list[str] | None = None,
+    row_filter: str | None = None,
+    *,
+    private: bool = False,
+    cluster_by_auto: bool = False,  # noqa: ARG001 - a hint without effect
+    format: str | None = None,  # noqa: A002, ARG001 - Apache's name; every table is Delta
+    refresh_policy: str | None = None,  # noqa: ARG001 - a hint without effect
+) -> Any:
+    """Declare a materialized view: a table that always holds its query's result."""
+    _refuse_given("row filters", row_filter)
+    return _declare(
+        "materialized_view",
+        DatasetKind.MATERIALIZED_VIEW,
+        query_function,
+        name,
+        comment=arguments.text("comment", comment),
+        spark_conf=arguments.mapping("spark_conf", spark_conf),
+        properties=arguments.mapping("table_properties", table_properties),
+        partition_cols=arguments.names("partition_cols", partition_cols),
+        path=arguments.text("path", path),
+        schema=arguments.schema(schema),
+        cluster_by=arguments.names("cluster_by", cluster_by),
+        private=arguments.flag("temporary", temporary) or arguments.flag("private", private),
+    )
+
+
+@checked
+def temporary_view(
+    query_function: Query | None = None,
+    name: str | None = None,
+    comment: str | None = None,
+    spark_conf: dict[str, str] | None = None,
+) -> Any:
+    """Declare a view that only this pipeline sees; nothing is stored."""
+    return _declare(
+        "temporary_view",
+        DatasetKind.TEMPORARY_VIEW,
+        query_function,
+        name,
+        comment=arguments.text("comment", comment),
+        spark_conf=arguments.mapping("spark_conf", spark_conf),
+        private=True,
+    )
+
+
+@checked
+def create_streaming_table(  # noqa: PLR0913 - the names are Databricks'
+    name: str,
+    comment: str | None = None,
+    spark_conf: dict[str, str] | None = None,
+    table_properties: dict[str, str] | None = None,
+    partition_cols: list[str] | None = None,
+    path: str | None = None,
+    schema: Any = None,
+    expect_all: dict[str, Any] | None = None,
+    expect_all_or_drop: dict[str, Any] | None = None,
+    expect_all_or_fail: dict[str, Any] | None = None,
+    cluster_by: list[str] | None = None,
+    row_filter: str | None = None,
+    *,
+    cluster_by_auto: bool = False,  # noqa: ARG001 - a hint without effect
+    format: str | None = None,  # noqa: A002, ARG001 - Apache's name; every table is Delta
+) -> None:
+    """Declare a streaming table that append flows write to."""
+    registry = active()
+    location = registry.caller()
+    _refuse_given("row filters", row_filter)
+    rules = (
+        *check_all(expect_all or {}, Violation.WARN, location),
+        *check_all(expect_all_or_drop or {}, Violation.DROP, location),
+        *check_all(expect_all_or_fail or {}, Violation.FAIL, location),
+    )
+    registry.add_dataset(
+        Dataset(
+            arguments.required_name("name", name),
+            DatasetKind.STREAMING_TABLE,
+            location,
+            comment=arguments.text("comment", comment),
+            spark_conf=arguments.mapping("spark_conf", spark_conf),
+            properties=arguments.mapping("table_properties", table_properties),
+            partition_cols=arguments.names("partition_cols", partition_cols),
+            path=arguments.text("path", path),
+            schema=arguments.schema(schema),
+            cluster_by=arguments.names("cluster_by", cluster_by),
+            expectations=rules,
+        )
+    )
+
+
+@checked
+def append_flow(
+    target: str,
+    name: str | None = None,
+    comment: str | None = None,
+    spark_conf: dict[str, str] | None = None,
+    once: bool = False,  # noqa: FBT001, FBT002 - the order is Databricks'
+) -> Callable[[Query], Decorated]:
+    """Declare a flow that appends its query's rows to the streaming table `target`.
+
+    With `once`, the query is a batch query that runs a single time, and again on a full refresh.
+    """
+    registry = active()
+    location = registry.caller()
+    arguments.required_name("target", target)
+    arguments.text("name", name)
+
+    def declare(function: Query) -> Decorated:
+        query = _decorated(function, "append_flow", location)
+        if query.expectations:
+            raise _expectation_on_flow(target, location)
+        flow = Flow(
+            name or _name(query, location),
+            target,
+            query.function,
+            location,
+            once=arguments.flag("once", once),
+            comment=arguments.text("comment", comment),
+            spark_conf=arguments.mapping("spark_conf", spark_conf),
+        )
+        registry.add_flow(flow)
+        return Decorated(query.function, flow=target)
+
+    return declare
+
+
+@checked
+def expect(name: str, inv: Any) -> Callable[[Query], Decorated]:
+    """Count the rows for which `inv` is not true, and keep them."""
+    return _expecting((check_expectation(name, inv, Violation.WARN, _here()),))
+
+
+@checked
+def expect_or_drop(name: str, inv: Any) -> Callable[[Query], Decorated]:
+    """Count the rows for which `inv` is not true, and drop them."""
+    return _expecting((check_expectation(name, inv, Violation.DROP, _here()),))
+
+
+@checked
+def expect_or_fail(name: str, inv: Any) -> Callable[[Query], Decorated]:
+    """Fail the update when there is a row for which `inv` is not true."""
+    return _expecting((check_expectation(name, inv, Violation.FAIL, _here()),))
+
+
+@checked
+def expect_all(expectations: dict[str, Any]) -> Callable[[Query], Decorated]:
+    """`expect` for each name and condition."""
+    return _expecting(check_all(expectations, Violation.WARN, _here()))
+
+
+@checked
+def expect_all_or_drop(expectations: dict[str, Any]) -> Callable[[Query], Decorated]:
+    """`expect_or_drop` for each name and condition."""
+    return _expecting(check_all(expectations, Violation.DROP, _here()))
+
+
+@checked
+def expect_all_or_fail(expectations: dict[str, Any]) -> Callable[[Query], Decorated]:
+    """`expect_or_fail` for each name and condition."""
+    return _expecting(check_all(expectations, Violation.FAIL, _here()))
+
+
+def _declare(
+    decorator: str, kind: DatasetKind, query_function: Any, name: Any, **facts: Any
+) -> Any:
+    """Declare a dataset with its query; a decorator, when the query is yet to come."""
+    registry = active()
+    location = registry.caller()
+    arguments.text("name", name)
+
+    def declare(function: Any) -> Decorated:
+        query = _decorated(function, decorator, location)
+        dataset = Dataset(
+            name or _name(query, location),
+            kind,
+            location,
+            expectations=query.expectations,
+            **facts,
+        )
+        registry.add_dataset(dataset)
+        registry.add_flow(
+            Flow(
+                dataset.name,
+                dataset.name,
+                query.function,
+                location,
+                comment=dataset.comment,
+                spark_conf=dataset.spark_conf,
+                implicit=True,
+            )
+        )
+        return Decorated(query.function, dataset=dataset.name)
+
+    return declare if query_function is None else declare(query_function)
+
+
+def _expecting(expectations: tuple[Expectation, ...]) -> Callable[[Query], Decorated]:
+    location = _here()
+
+    def attach(function: Any) -> Decorated:
+        query = _decorated(function, "expect", location)
+        if query.flow is not None:
+            raise _expectation_on_flow(query.flow, location)
+        if query.dataset is not None:
+            active().add_expectations(query.dataset, expectations)
+            return query
+        return Decorated(query.function, expectations=(*expectations, *query.expectations))
+
+    return attach
+
+
+def _decorated(function: Any, decorator: str, location: SourceLocation) -> Decorated:
+    if isinstance(function, Decorated):
+        return function
+    if not callable(function):
+        raise PipelineError(
+            f"@{decorator} decorates a function, not {function!r}; pass options by keyword:"
+            f" @{decorator}(name='...')",
+            condition="DECORATOR_ARGUMENT_NOT_CALLABLE",
+            location=location,
+        )
+    required = [
+        parameter.name
+        for parameter in inspect.signature(function).parameters.values()
+        if parameter.default is parameter.empty
+        and parameter.kind not in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD}
+    ]
+    if required:
+        raise PipelineError(
+            f"the query function must be callable without arguments, but needs {required[0]!r};"
+            f" give it a default: def f({required[0]}={required[0]})",
+            condition="INVALID_QUERY_FUNCTION",
+            location=location,
+        )
+    return Decorated(function)
+
+
+def _name(query: Decorated, location: SourceLocation) -> str:
+    name = str(getattr(query.function, "__name__", ""))
+    if not name.isidentifier():
+        raise PipelineError(
+            "the query function has no name; pass one: name='...'",
+            condition="INVALID_QUERY_FUNCTION",
+            location=location,
+        )
+    return name
+
+
+def _here() -> SourceLocation:
+    return active().caller()
+
+
+def _expectation_on_flow(target: str, location: SourceLocation) -> PipelineError:
+    return PipelineError(
+        "an append flow has no expectations of its own; put them on its table:"
+        f" create_streaming_table({target!r}, expect_all={{...}})",
+        condition=INVALID_EXPECTATION,
+        location=location,
+    )
+
+
+def _refuse_given(feature: str, *values: Any) -> None:
+    if any(value is not None for value in values):
+        raise refused(feature, _here())

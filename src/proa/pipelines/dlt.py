@@ -1,0 +1,82 @@
+"""What users import: Databricks' names, as `import dlt` and as `from pyspark import pipelines`.
+
+Declaring runs nothing: a query function is called later, when the graph is built.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from proa.pipelines.arguments import checked, required_name
+from proa.pipelines.decorators import (
+    append_flow,
+    create_streaming_table,
+    expect,
+    expect_all,
+    expect_all_or_drop,
+    expect_all_or_fail,
+    expect_or_drop,
+    expect_or_fail,
+    materialized_view,
+    table,
+    temporary_view,
+)
+from proa.pipelines.environment import current_session
+from proa.pipelines.refusals import (
+    apply_changes,
+    apply_changes_from_snapshot,
+    create_auto_cdc_flow,
+    create_auto_cdc_from_snapshot_flow,
+    create_sink,
+    create_table,
+    foreach_batch_sink,
+    on_event_hook,
+    replace_flow,
+    update_flow,
+)
+
+view = temporary_view
+create_streaming_live_table = create_streaming_table
+create_target_table = create_streaming_table
+
+
+@checked
+def read(name: str) -> Any:
+    """The complete dataset `name` of this pipeline, as a DataFrame."""
+    return current_session().read.table(required_name("name", name))
+
+
+@checked
+def read_stream(name: str) -> Any:
+    """The dataset `name` of this pipeline as a stream of its new rows."""
+    return current_session().readStream.table(required_name("name", name))
+
+
+__all__ = [
+    "append_flow",
+    "apply_changes",
+    "apply_changes_from_snapshot",
+    "create_auto_cdc_flow",
+    "create_auto_cdc_from_snapshot_flow",
+    "create_sink",
+    "create_streaming_live_table",
+    "create_streaming_table",
+    "create_table",
+    "create_target_table",
+    "expect",
+    "expect_all",
+    "expect_all_or_drop",
+    "expect_all_or_fail",
+    "expect_or_drop",
+    "expect_or_fail",
+    "foreach_batch_sink",
+    "materialized_view",
+    "on_event_hook",
+    "read",
+    "read_stream",
+    "replace_flow",
+    "table",
+    "temporary_view",
+    "update_flow",
+    "view",
+]

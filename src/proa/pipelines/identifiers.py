@@ -1,0 +1,35 @@
+"""Names of datasets: when are two spellings the same name?"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_PART = re.compile(r"`((?:[^`]|``)*)`|[^.`]+")
+
+
+def parts(name: str) -> tuple[str, ...]:
+    """The parts of a name, backticks removed: "`a.b`.c" has two."""
+    return tuple(
+        match.group(1).replace("``", "`") if match.group(1) is not None else match.group().strip()
+        for match in _PART.finditer(name)
+    )
+
+
+@dataclass(frozen=True)
+class Namespace:
+    """The pipeline's default catalog and database, which names may leave out."""
+
+    catalog: str | None = None
+    database: str | None = None
+
+    def key(self, name: str) -> str:
+        """Equal for all spellings of one name: case, backticks, `LIVE.` and defaults removed."""
+        found = [part.casefold() for part in parts(name)]
+        if len(found) > 1 and found[0] == "live":
+            del found[0]
+        if len(found) == 3 and self.catalog and found[0] == self.catalog.casefold():
+            del found[0]
+        if len(found) == 2 and self.database and found[0] == self.database.casefold():
+            del found[0]
+        return ".".join(found)

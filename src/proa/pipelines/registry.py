@@ -1,0 +1,172 @@
+"""Where declarations are collected while a pipeline's files are loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pyspark.pipelines.flow import AutoCdcFlow
+from pyspark.pipelines.flow import Flow as ApacheFlow
+from pyspark.pipelines.graph_element_registry import (
+    GraphElementRegistry,
+    get_active_graph_element_registry,
+)
+from pyspark.pipelines.output import MaterializedView, Output, StreamingTable, Table, TemporaryView
+from pyspark.pipelines.source_code_location import SourceCodeLocation
+
+from proa.errors import PipelineError, SourceLocation
+from proa.pipelines import sql
+from proa.pipelines.arguments import caller, relative
+from proa.pipelines.definitions import Dataset, DatasetKind, Declarations, Expectation, Flow
+from proa.pipelines.expectations import check_unique
+from proa.pipelines.identifiers import Namespace
+from proa.pipelines.sql_lexer import Source
+from proa.pipelines.unsupported import refused
+
+DUPLICATE = "PIPELINE_DUPLICATE_IDENTIFIERS"
+OUTSIDE = "GRAPH_ELEMENT_DEFINED_OUTSIDE_OF_DECLARATIVE_PIPELINE"
+
+
+class Registry(GraphElementRegistry):  # type: ignore[misc] # pyspark is untyped
+    """Collects what one pipeline declares, whether through Apache's names or Databricks'."""
+
+    def __init__(
+        self,
+        root: Path,
+        configuration: Mapping[str, str],
+        namespace: Namespace,
+        bind: Callable[[Callable[[], Any]], Callable[[], Any]] = lambda query: query,
+    ) -> None:
+        """`bind` makes a query function callable later, in the surroundings it was written for."""
+        self.root = root
+        self._configuration = dict(configuration)
+        self._namespace = namespace
+        self._bind = bind
+        self._datasets: dict[str, Dataset] = {}
+        self._flows: dict[str, Flow] = {}
+
+    def declarations(self) -> Declarations:
+        """All that was declared, in order. Raises PipelineError when that makes no pipeline."""
+        datasets = tuple(self._datasets.values())
+        if all(dataset.kind is DatasetKind.TEMPORARY_VIEW for dataset in datasets):
+            raise PipelineError(
+                "the pipeline declares no table and no materialized view; check the globs under"
+                " 'libraries' and that the files hold declarations (@dp.table, CREATE STREAMING"
+                " TABLE, ...)",
+                condition="RUN_EMPTY_PIPELINE",
+            )
+        return Declarations(datasets, tuple(self._flows.values()), self._configuration)
+
+    def add_dataset(self, dataset: Dataset) -> None:
+        """Declare a dataset; PipelineError when its name is taken."""
+        key = self._namespace.key(dataset.name)
+        if (other := self._datasets.get(key)) is not None:
+            raise PipelineError(
+                f"the dataset {dataset.name!r} is declared twice, first at {other.location};"
+                " rename or remove one of them",
+                condition=f"{DUPLICATE}.OUTPUT",
+                location=dataset.location,
+            )
+        check_unique(dataset.name, dataset.expectations)
+        self._datasets[key] = dataset
+
+    def add_flow(self, flow: Flow) -> None:
+        """Declare a flow; PipelineError when its name is taken."""
+        key = self._namespace.key(flow.name)
+        if (other := self._flows.get(key)) is not None:
+            raise PipelineError(
+                f"the flow {flow.name!r} is declared twice, first at {other.location};"
+                " give this one another name",
+                condition=f"{DUPLICATE}.FLOW",
+                location=flow.location,
+            )
+        query = flow.query
+        self._flows[key] = replace(flow, query=self._bind(query)) if callable(query) else flow
+
+    def add_expectations(self, dataset: str, expectations: tuple[Expectation, ...]) -> None:
+        """Put expectations before those that the dataset has: decorators apply from the inside."""
+        key = self._namespace.key(dataset)
+        known = self._datasets[key]
+        together = (*expectations, *known.expectations)
+        check_unique(dataset, together)
+        self._datasets[key] = replace(known, expectations=together)
+
+    def register_output(self, output: Output) -> None:
+        if isinstance(output, TemporaryView):
+            kind = DatasetKind.TEMPORARY_VIEW
+        elif isinstance(output, MaterializedView):
+            kind = DatasetKind.MATERIALIZED_VIEW
+        elif isinstance(output, StreamingTable):
+            kind = DatasetKind.STREAMING_TABLE
+        else:
+            raise refused("sinks", self._location(output.source_code_location))
+        dataset = Dataset(
+            output.name, kind, self._location(output.source_code_location), comment=output.comment
+        )
+        if isinstance(output, Table):
+            dataset = replace(
+                dataset,
+                schema=output.schema,
+                partition_cols=tuple(output.partition_cols or ()),
+                cluster_by=tuple(output.cluster_by or ()),
+                properties=dict(output.table_properties),
+            )
+        self.add_dataset(dataset)
+
+    def register_flow(self, flow: ApacheFlow) -> None:
+        location = self._location(flow.source_code_location)
+        key = self._namespace.key(flow.target)
+        target = self._datasets.get(key)
+        implicit = flow.name == flow.target and target is not None and target.location == location
+        if implicit and target is not None and target.kind is DatasetKind.STREAMING_TABLE:
+            # Apache's `table` and its query come together; the graph decides what it is.
+            self._datasets[key] = replace(target, kind=DatasetKind.TABLE)
+        self.add_flow(
+            Flow(
+                flow.name,
+                flow.target,
+                flow.func,
+                location,
+                spark_conf=dict(flow.spark_conf),
+                implicit=implicit,
+            )
+        )
+
+    def register_auto_cdc_flow(self, flow: AutoCdcFlow) -> None:
+        raise refused("AUTO CDC", self._location(flow.source_code_location))
+
+    def register_sql(self, sql_text: str, file_path: Path, first_line: int = 1) -> None:
+        """Declare what a SQL text declares; it begins on line `first_line` of its file."""
+        source = Source(sql_text, relative(str(file_path), self.root), first_line)
+        found = sql.declare(source, self._configuration)
+        for dataset in found.datasets:
+            self.add_dataset(dataset)
+        for flow in found.flows:
+            self.add_flow(flow)
+
+    def caller(self) -> SourceLocation:
+        """Where the user's code stands that is declaring something now."""
+        return caller(self.root)
+
+    def _location(self, location: SourceCodeLocation) -> SourceLocation:
+        return SourceLocation(relative(location.filename, self.root), location.line_number or 1)
+
+
+def active() -> Registry:
+    """The registry of the pipeline that is being loaded; PipelineError outside of one."""
+    from pyspark.errors import PySparkException
+
+    try:
+        registry = get_active_graph_element_registry()
+    except PySparkException:
+        registry = None
+    if not isinstance(registry, Registry):
+        raise PipelineError(
+            "datasets and flows can only be declared while a pipeline is loaded; run the project"
+            " with `proa run` or `proa dry-run`",
+            condition=OUTSIDE,
+            location=caller(),
+        )
+    return registry

@@ -1,0 +1,146 @@
+"""The parenthesised list after a dataset's name: columns, constraints and expectations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from proa.pipelines.definitions import Expectation, Violation
+from proa.pipelines.expectations import check_expectation
+from proa.pipelines.sql_lexer import Kind
+from proa.pipelines.sql_parser import Parser
+from proa.pipelines.unsupported import refusal
+
+_ENDS_TYPE = frozenset(
+    "NOT NULL COMMENT GENERATED DEFAULT CONSTRAINT PRIMARY REFERENCES FOREIGN MASK UNIQUE CHECK"
+    " COLUMN".split()
+)
+_KEY_OPTIONS = frozenset(
+    "NOT ENFORCED DEFERRABLE INITIALLY DEFERRED IMMEDIATE NORELY RELY MATCH FULL ON UPDATE DELETE"
+    " NO ACTION TIMESERIES".split()
+)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What a column list says."""
+
+    schema: str | None
+    """Columns as DDL; None when the list names none."""
+    expectations: tuple[Expectation, ...]
+
+
+def parse_columns(parser: Parser) -> Columns:
+    """Parse `( column | constraint , ... )`; the parser stands at the parenthesis."""
+    parser.expect("(", after="before the column list")
+    columns: list[str] = []
+    expectations: list[Expectation] = []
+    while True:
+        if parser.accept("CONSTRAINT"):
+            _constraint(parser, expectations)
+        elif parser.sees("PRIMARY", "KEY") or parser.sees("FOREIGN", "KEY"):
+            _key(parser)
+        elif columns and parser.sees("UNIQUE", "("):
+            raise refusal("UNIQUE constraints", parser.source, parser.here)
+        else:
+            columns.append(_column(parser))
+        if parser.accept(")"):
+            break
+        if not parser.accept(","):
+            parser.fail("expected ',' or ')'", "in the column list")
+    return Columns(", ".join(columns) or None, tuple(expectations))
+
+
+def _constraint(parser: Parser, expectations: list[Expectation]) -> None:
+    start = parser.here
+    name = parser.identifier("the constraint's name after CONSTRAINT")
+    if parser.accept("EXPECT"):
+        condition = parser.parenthesized(f"the condition of the expectation {name!r}")
+        location = parser.source.location(start)
+        expectation = check_expectation(name, condition, _violation(parser), location)
+        expectations.append(expectation)
+    elif parser.sees("PRIMARY", "KEY") or parser.sees("FOREIGN", "KEY"):
+        _key(parser)
+    elif parser.sees("CHECK"):
+        raise refusal("CHECK constraints", parser.source, parser.here)
+    else:
+        parser.fail("expected EXPECT, PRIMARY KEY or FOREIGN KEY", f"after CONSTRAINT {name}")
+
+
+def _violation(parser: Parser) -> Violation:
+    if not parser.accept("ON", "VIOLATION"):
+        return Violation.WARN
+    if parser.accept("DROP", "ROW"):
+        return Violation.DROP
+    if parser.accept("FAIL", "UPDATE"):
+        return Violation.FAIL
+    parser.fail("expected DROP ROW or FAIL UPDATE", "after ON VIOLATION")
+
+
+def _key(parser: Parser) -> None:
+    """A primary or foreign key: information for readers, enforced by nobody, no part of a schema."""
+    if parser.accept("PRIMARY", "KEY"):
+        if parser.sees("("):
+            parser.skip_balanced("the primary key")
+    else:
+        parser.accept("FOREIGN", "KEY")
+        if parser.sees("("):
+            parser.skip_balanced("the foreign key")
+        if parser.accept("REFERENCES"):
+            parser.name("the table that the foreign key refers to")
+            if parser.sees("("):
+                parser.skip_balanced("the foreign key")
+    while parser.sees_one_of(_KEY_OPTIONS) and not parser.sees("NOT", "NULL"):
+        parser.take()
+
+
+def _column(parser: Parser) -> str:
+    """One column, as DDL."""
+    name = parser.identifier("a column's name")
+    parser.accept(":")
+    start = parser.here
+    if parser.sees(",") or parser.sees(")") or parser.sees_one_of(_ENDS_TYPE):
+        parser.fail(
+            "expected the column's type", f"after {name!r} (or name the columns in the query)"
+        )
+    _skip_type(parser, name)
+    parts = [f"`{name.replace('`', '``')}`", parser.span(start)]
+    while not (parser.sees(",") or parser.sees(")")):
+        if parser.accept("NOT", "NULL"):
+            parts.append("NOT NULL")
+        elif parser.accept("NULL"):
+            pass
+        elif parser.accept("COMMENT"):
+            comment = parser.string(f"after COMMENT of column {name!r}")
+            parts.append("COMMENT '" + comment.replace("\\", "\\\\").replace("'", "\\'") + "'")
+        elif parser.sees("PRIMARY", "KEY") or parser.sees("FOREIGN") or parser.sees("REFERENCES"):
+            _key(parser)
+        elif parser.accept("CONSTRAINT"):
+            parser.identifier("the constraint's name after CONSTRAINT")
+        else:
+            _refuse_option(parser, name)
+    return " ".join(parts)
+
+
+def _refuse_option(parser: Parser, name: str) -> None:
+    for word, feature in (
+        ("GENERATED", "generated columns"),
+        ("DEFAULT", "default values of columns"),
+        ("MASK", "column masks"),
+        ("CHECK", "CHECK constraints"),
+    ):
+        if parser.sees(word):
+            raise refusal(feature, parser.source, parser.here)
+    parser.fail("expected NOT NULL, COMMENT, a key, ',' or ')'", f"after the type of {name!r}")
+
+
+def _skip_type(parser: Parser, name: str) -> None:
+    depth = 0
+    while True:
+        token = parser.peek()
+        if token is None:
+            parser.fail("expected ',' or ')'", f"after the type of {name!r}")
+        if depth == 0 and (parser.sees(",") or parser.sees(")") or parser.sees_one_of(_ENDS_TYPE)):
+            return
+        if token.kind is Kind.SYMBOL and token.text in "<>":
+            depth += 1 if token.text == "<" else -1
+        parser.skip_balanced(f"the type of {name!r}")

@@ -1,0 +1,178 @@
+"""SQL text as tokens. Together the tokens are the text: nothing is dropped, nothing rewritten."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from proa.errors import PipelineError, SourceLocation
+
+SYNTAX_ERROR = "PARSE_SYNTAX_ERROR"
+
+
+class Kind(Enum):
+    """What a token is."""
+
+    SPACE = auto()
+    COMMENT = auto()
+    WORD = auto()
+    """A keyword, an unquoted name or a number."""
+    QUOTED = auto()
+    """A name in backticks."""
+    STRING = auto()
+    PARAMETER = auto()
+    """`${key}`, outside strings."""
+    SYMBOL = auto()
+    """Any other single character."""
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A piece of the text, `[start, end)` in characters."""
+
+    kind: Kind
+    text: str
+    start: int
+
+    @property
+    def end(self) -> int:
+        return self.start + len(self.text)
+
+    @property
+    def is_trivia(self) -> bool:
+        """Whether the piece says nothing to a parser."""
+        return self.kind in {Kind.SPACE, Kind.COMMENT}
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A stretch of text that stands for another one: a parameter's value for `${key}`."""
+
+    start: int
+    end: int
+    original_start: int
+    original_end: int
+
+
+@dataclass(frozen=True)
+class Source:
+    """SQL text that knows where it came from, even after parameters were replaced."""
+
+    text: str
+    file: str
+    line: int = 1
+    """The line of the file on which `text` begins."""
+    origin: Source | None = None
+    """The text as the user wrote it, when this one differs from it."""
+    offset: int = 0
+    """Where this text begins in `origin`."""
+    edits: tuple[Edit, ...] = field(default=(), repr=False)
+
+    def location(self, offset: int) -> SourceLocation:
+        """The file and line of a character of `text`."""
+        if self.origin is None:
+            return SourceLocation(self.file, self.line + self.text.count("\n", 0, offset))
+        index = bisect_right([edit.start for edit in self.edits], offset) - 1
+        if index < 0:
+            return self.origin.location(self.offset + offset)
+        edit = self.edits[index]
+        beyond = offset - edit.end
+        return self.origin.location(
+            edit.original_start if beyond < 0 else edit.original_end + beyond
+        )
+
+    def error(self, message: str, offset: int, *, condition: str = SYNTAX_ERROR) -> PipelineError:
+        """A mistake that stands at `offset`; to be raised by the caller."""
+        return PipelineError(message, condition=condition, location=self.location(offset))
+
+
+_TOKEN = re.compile(
+    r"""
+      (?P<SPACE>\s+)
+    | (?P<COMMENT>--[^\n]*)
+    | (?P<STRING>[rR]'[^']*' | [rR]"[^"]*"
+        | '(?:[^'\\]|\\.|'')*' | "(?:[^"\\]|\\.|"")*" | \$\$.*?\$\$)
+    | (?P<QUOTED>`(?:[^`]|``)*`)
+    | (?P<PARAMETER>\$\{[^{}]*\})
+    | (?P<WORD>\w+)
+    | (?P<SYMBOL>.)
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_COMMENT_EDGE = re.compile(r"/\*|\*/")
+_UNCLOSED = {"'": "string", '"': "string", "`": "quoted name"}
+
+
+def tokenize(source: Source) -> list[Token]:
+    """All tokens of the text, in order; joined they are the text.
+
+    Raises PipelineError for a string, name or comment that is never closed.
+    """
+    text, found, position = source.text, [], 0
+    while position < len(text):
+        if text.startswith("/*", position):
+            end = _comment_end(source, position)
+            found.append(Token(Kind.COMMENT, text[position:end], position))
+            position = end
+            continue
+        match = _TOKEN.match(text, position)
+        assert match is not None and match.lastgroup is not None  # noqa: PT018 - SYMBOL takes all
+        token = Token(Kind[match.lastgroup], match.group(), position)
+        if token.kind is Kind.SYMBOL and token.text in _UNCLOSED:
+            raise source.error(
+                f"the {_UNCLOSED[token.text]} that begins here is never closed:"
+                f" expected a closing {token.text}",
+                position,
+            )
+        found.append(token)
+        position = token.end
+    return found
+
+
+def _comment_end(source: Source, start: int) -> int:
+    """Where a bracketed comment ends; they nest, as in Spark."""
+    depth = 0
+    for edge in _COMMENT_EDGE.finditer(source.text, start):
+        depth += 1 if edge.group() == "/*" else -1
+        if depth == 0:
+            return edge.end()
+    raise source.error(
+        "the comment that begins here is never closed: expected '*/'",
+        start,
+        condition="UNCLOSED_BRACKETED_COMMENT",
+    )
+
+
+_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "0": "\0", "b": "\b", "Z": "\x1a"}
+_ESCAPED = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))|''|\"\"", re.DOTALL)
+
+
+def unquote(token: Token) -> str:
+    """What a string or a quoted name stands for."""
+    text = token.text
+    if token.kind is Kind.QUOTED:
+        return text[1:-1].replace("``", "`")
+    if text[0] in "rR":
+        return text[2:-1]
+    if text.startswith("$$"):
+        return text[2:-2]
+    quote = text[0]
+
+    def plain(match: re.Match[str]) -> str:
+        if match.group(1):
+            return chr(int(match.group(1), 16))
+        if match.group(2):
+            # Spark keeps the backslash before the wildcards of LIKE.
+            kept = match.group(0) if match.group(2) in "%_" else match.group(2)
+            return _ESCAPES.get(match.group(2), kept)
+        return quote if match.group() == quote * 2 else match.group()
+
+    return _ESCAPED.sub(plain, text[1:-1])
+
+
+def significant(tokens: Sequence[Token]) -> list[Token]:
+    """The tokens a parser looks at."""
+    return [token for token in tokens if not token.is_trivia]

@@ -1,0 +1,55 @@
+"""`${key}` in SQL: replaced by the pipeline's configuration, as text, before anything is parsed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from proa.pipelines.nearest import suggestion
+from proa.pipelines.sql_lexer import Edit, Kind, Source
+from proa.pipelines.sql_split import Piece
+
+_PARAMETER = re.compile(r"\$\{([^{}]*)\}")
+_PREFIX = re.compile(r"^(?:spark|conf|sparkconf|hiveconf):")
+
+
+def replace(source: Source, piece: Piece, configuration: Mapping[str, str]) -> Source:
+    """The statement `piece` of `source` with its parameters replaced; comments are left alone.
+
+    Raises PipelineError for a key that the configuration does not have.
+    """
+    parts: list[str] = []
+    edits: list[Edit] = []
+    length = 0
+    for token in piece.tokens:
+        if token.kind is Kind.COMMENT or "${" not in token.text:
+            parts.append(token.text)
+            length += len(token.text)
+            continue
+        position = 0
+        for match in _PARAMETER.finditer(token.text):
+            before = token.text[position : match.start()]
+            where = token.start + match.start()
+            value = _value(source, match.group(1).strip(), where, configuration)
+            start = length + len(before)
+            edits.append(Edit(start, start + len(value), where, token.start + match.end()))
+            parts += [before, value]
+            length = start + len(value)
+            position = match.end()
+        parts.append(token.text[position:])
+        length += len(token.text) - position
+    return Source(
+        "".join(parts), source.file, origin=source, offset=piece.start, edits=tuple(edits)
+    )
+
+
+def _value(source: Source, key: str, offset: int, configuration: Mapping[str, str]) -> str:
+    name = _PREFIX.sub("", key)
+    if name not in configuration:
+        raise source.error(
+            f"there is no configuration key {name!r}{suggestion(name, configuration)};"
+            " add it under 'configuration' in the pipeline's specification, or SET it above",
+            offset,
+            condition="UNKNOWN_CONFIGURATION_KEY",
+        )
+    return configuration[name]

@@ -1,0 +1,158 @@
+"""The words of one SQL statement, taken one after the other."""
+
+from __future__ import annotations
+
+import re
+from typing import NoReturn
+
+from proa.errors import PipelineError
+from proa.pipelines.sql_lexer import Kind, Source, Token, significant, tokenize, unquote
+
+_OPENING = {"(": ")", "[": "]", "{": "}"}
+
+
+class Parser:
+    """A cursor over the significant tokens of a statement."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self._tokens = significant(tokenize(source))
+        self._index = 0
+
+    @property
+    def at_end(self) -> bool:
+        return self._index >= len(self._tokens)
+
+    @property
+    def here(self) -> int:
+        """The offset of the next token, or the end of the last one."""
+        if not self.at_end:
+            return self._tokens[self._index].start
+        return self._tokens[-1].end if self._tokens else 0
+
+    def peek(self, ahead: int = 0) -> Token | None:
+        index = self._index + ahead
+        return self._tokens[index] if index < len(self._tokens) else None
+
+    def sees(self, *words: str) -> bool:
+        """Whether the next tokens are these words or symbols."""
+        for ahead, word in enumerate(words):
+            token = self.peek(ahead)
+            if token is None or token.kind not in {Kind.WORD, Kind.SYMBOL}:
+                return False
+            if token.text.upper() != word:
+                return False
+        return True
+
+    def sees_one_of(self, words: frozenset[str]) -> bool:
+        token = self.peek()
+        return token is not None and token.kind is Kind.WORD and token.text.upper() in words
+
+    def accept(self, *words: str) -> bool:
+        """Take these words when they are next, all or none."""
+        if not self.sees(*words):
+            return False
+        self._index += len(words)
+        return True
+
+    def accept_one_of(self, *words: str) -> str | None:
+        return next((word for word in words if self.accept(word)), None)
+
+    def expect(self, *words: str, after: str) -> None:
+        for word in words:
+            if not self.accept(word):
+                self.fail(f"expected {word}", after)
+
+    def take(self) -> Token:
+        token = self._tokens[self._index]
+        self._index += 1
+        return token
+
+    def fail(self, expected: str, after: str) -> NoReturn:
+        """Raise the syntax error that stands here."""
+        raise self.syntax_error(f"{expected} {after}")
+
+    def syntax_error(self, message: str) -> PipelineError:
+        token = self.peek()
+        found = f"{token.text!r}" if token is not None else "the end of the statement"
+        return self.source.error(f"syntax error at {found}: {message}", self.here)
+
+    def string(self, after: str) -> str:
+        token = self.peek()
+        if token is None or token.kind is not Kind.STRING:
+            self.fail("expected a string in quotes", after)
+        return unquote(self.take())
+
+    def identifier(self, what: str) -> str:
+        """One part of a name, without its backticks."""
+        token = self.peek()
+        if token is None or token.kind not in {Kind.WORD, Kind.QUOTED}:
+            raise self.syntax_error(f"expected {what}")
+        taken = self.take()
+        return unquote(taken) if taken.kind is Kind.QUOTED else taken.text
+
+    def name(self, what: str) -> str:
+        """A name of one or more parts; parts that need backticks keep them."""
+        if self.accept("IDENTIFIER", "("):
+            name = self.string("in IDENTIFIER(...)")
+            self.expect(")", after="after IDENTIFIER('...'")
+            return name
+        parts = [self.identifier(what)]
+        while self.accept("."):
+            parts.append(self.identifier(what))
+        return ".".join(quoted(part) for part in parts)
+
+    def names(self, what: str) -> tuple[str, ...]:
+        """A list of column names in parentheses."""
+        self.expect("(", after=f"before {what}")
+        found = [self.identifier(what)]
+        while self.accept(","):
+            found.append(self.identifier(what))
+        self.expect(")", after=f"after {what}")
+        return tuple(found)
+
+    def parenthesized(self, what: str) -> str:
+        """The text between a pair of parentheses, as written."""
+        start = self.here
+        self.expect("(", after=f"before {what}")
+        self._index -= 1
+        self.skip_balanced(what)
+        return self.source.text[start + 1 : self._tokens[self._index - 1].start].strip()
+
+    def skip_balanced(self, what: str) -> None:
+        """Take one token; when it opens a bracket, everything up to its closing one."""
+        opening = self.take()
+        expected = [_OPENING[opening.text]] if self._opens(opening) else []
+        while expected:
+            if self.at_end:
+                raise self.source.error(
+                    f"syntax error: the {opening.text!r} of {what} is never closed:"
+                    f" expected {expected[-1]!r}",
+                    opening.start,
+                )
+            token = self.take()
+            if self._opens(token):
+                expected.append(_OPENING[token.text])
+            elif token.kind is Kind.SYMBOL and token.text in _OPENING.values():
+                if token.text != expected.pop():
+                    self._index -= 1
+                    raise self.syntax_error(f"the brackets of {what} do not match")
+
+    def span(self, start: int) -> str:
+        """The text from `start` to the end of the last token taken."""
+        return self.source.text[start : self._tokens[self._index - 1].end]
+
+    def rest(self) -> str:
+        """Everything from the next token to the last one, as written; takes it."""
+        start = self.here
+        self._index = len(self._tokens)
+        return self.span(start)
+
+    @staticmethod
+    def _opens(token: Token) -> bool:
+        return token.kind is Kind.SYMBOL and token.text in _OPENING
+
+
+def quoted(part: str) -> str:
+    """A part of a name, in backticks where it needs them."""
+    return part if re.fullmatch(r"\w+", part) else "`" + part.replace("`", "``") + "`"

@@ -1,0 +1,51 @@
+"""What Databricks or Apache Spark can do and this version cannot: refused by name, with a remedy."""
+
+from __future__ import annotations
+
+from proa.errors import PipelineError, SourceLocation
+from proa.pipelines.sql_lexer import Source
+
+CONDITION = "UNSUPPORTED_FEATURE"
+
+_QUARANTINE = "state the rule as an expectation (CONSTRAINT name EXPECT (...) ON VIOLATION ...)"
+_COMPUTE = "compute the column in the query"
+_APPEND = (
+    "write append flows (@append_flow, CREATE FLOW ... AS INSERT INTO) into a streaming table,"
+    " and pick the newest row of each key in a materialized view"
+)
+_TABLE = "write a streaming table or a materialized view"
+_RIGHTS = "restrict the rows or columns in a table of their own, and share that one"
+
+REMEDIES = {
+    "AUTO CDC": _APPEND,
+    "AUTO CDC FROM SNAPSHOT": "read the snapshots in a materialized view",
+    "sinks": "write a streaming table; other systems read it as a Delta table",
+    "update flows": _APPEND,
+    "replace flows": _APPEND,
+    "tables without a stream (CREATE TABLE)": _TABLE,
+    "event hooks": "read the event log (`proa events --json`)",
+    "row filters": _RIGHTS,
+    "column masks": _RIGHTS,
+    "generated columns": _COMPUTE,
+    "default values of columns": _COMPUTE + ", with coalesce(...)",
+    "CHECK constraints": _QUARANTINE,
+    "UNIQUE constraints": "remove duplicates in a materialized view",
+    "schedules in SQL": "schedule `proa run`, or a job of the region's server",
+    "USE": "set 'catalog' and 'database' in the pipeline's specification, or write names in full",
+    "functions in SQL files": "write a Python function, or the expression itself",
+    "IMPORT CHECKPOINT": "start the flow anew; its files are read exactly once from there on",
+}
+
+
+def refused(feature: str, location: SourceLocation | None) -> PipelineError:
+    """The error that refuses `feature`, a key of REMEDIES; to be raised by the caller."""
+    return PipelineError(
+        f"{feature}: this version of Proa cannot do that yet; {REMEDIES[feature]}",
+        condition=CONDITION,
+        location=location,
+    )
+
+
+def refusal(feature: str, source: Source, offset: int) -> PipelineError:
+    """The same for a place in SQL text."""
+    return refused(feature, source.location(offset))
