@@ -1,0 +1,47 @@
+"""Plans made by hand: protobuf trees that need no server to build."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pyspark.sql.connect import proto
+from pyspark.sql.connect.dataframe import DataFrame
+from pyspark.sql.connect.plan import LogicalPlan
+
+
+class _Ready(LogicalPlan):  # type: ignore[misc]
+    """A plan that is a finished relation."""
+
+    def __init__(self, relation: Any) -> None:
+        super().__init__(None)
+        self._relation = relation
+
+    def plan(self, session: Any) -> Any:  # noqa: ARG002 - pyspark's signature
+        return self._relation
+
+
+def dataframe(relation: Any, spark: Any) -> Any:
+    """A DataFrame of `spark` over a finished relation."""
+    return DataFrame(_Ready(relation), spark)
+
+
+def relation_of(frame: Any) -> Any:
+    """The plan of a DataFrame, as a relation."""
+    return frame._plan.plan(frame.sparkSession.client)  # noqa: SLF001 - pyspark has no other way
+
+
+def parquet(urls: Sequence[str], schema: Any) -> Any:
+    """A relation that reads Parquet files as `schema`, a pyspark StructType."""
+    relation = proto.Relation()
+    relation.read.data_source.format = "parquet"
+    relation.read.data_source.schema = schema.json()
+    relation.read.data_source.paths.extend(urls)
+    return relation
+
+
+def empty(schema: Any) -> Any:
+    """A relation with the columns of `schema`, a pyspark StructType, and no rows."""
+    relation = proto.Relation()
+    relation.local_relation.schema = schema.json()
+    return relation

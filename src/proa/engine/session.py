@@ -1,0 +1,198 @@
+"""An engine: a Spark Connect server that computes, embedded in this process or elsewhere."""
+
+from __future__ import annotations
+
+import os
+import threading
+import urllib.parse
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from proa.engine.errors import translate
+from proa.errors import ProaError, UnavailableError
+from proa.settings import EngineSettings
+from proa.storage import is_url
+
+Relation = Any
+"""A `spark.connect.Relation`: protobuf's generated classes are untyped here."""
+
+_PASSED_ON = {
+    "aws_endpoint_url": "AWS_ENDPOINT_URL",
+    "aws_endpoint": "AWS_ENDPOINT_URL",
+    "aws_access_key_id": "AWS_ACCESS_KEY_ID",
+    "aws_secret_access_key": "AWS_SECRET_ACCESS_KEY",
+    "aws_session_token": "AWS_SESSION_TOKEN",
+    "aws_region": "AWS_REGION",
+    "aws_default_region": "AWS_REGION",
+    "aws_allow_http": "AWS_ALLOW_HTTP",
+    "allow_http": "AWS_ALLOW_HTTP",
+    "aws_virtual_hosted_style_request": "AWS_VIRTUAL_HOSTED_STYLE_REQUEST",
+    "google_service_account": "GOOGLE_SERVICE_ACCOUNT",
+    "google_service_account_key": "GOOGLE_SERVICE_ACCOUNT_KEY",
+    "azure_storage_account_name": "AZURE_STORAGE_ACCOUNT_NAME",
+    "azure_storage_account_key": "AZURE_STORAGE_ACCOUNT_KEY",
+    "azure_storage_sas_token": "AZURE_STORAGE_SAS_TOKEN",
+    "azure_storage_client_id": "AZURE_STORAGE_CLIENT_ID",
+    "azure_storage_client_secret": "AZURE_STORAGE_CLIENT_SECRET",
+    "azure_storage_tenant_id": "AZURE_STORAGE_TENANT_ID",
+}
+"""Object-store settings that the embedded engine finds in its environment."""
+
+_SILENT = {"RUST_LOG": "error"}
+
+_embedding = threading.Lock()
+
+
+class Engine:
+    """Computes plans. Starts at first use; safe to share between threads.
+
+    All verbs raise `UserError` where the query is wrong and `UnavailableError` where the engine
+    did not answer.
+    """
+
+    def __init__(self, remote: str | None, options: Mapping[str, str]) -> None:
+        self._remote = remote
+        self._options = dict(options)
+        self._lock = threading.Lock()
+        self._server: Any = None
+        self._spark: Any = None
+        self._schemas: dict[bytes, Any] = {}
+
+    @classmethod
+    def start(
+        cls, settings: EngineSettings | None = None, options: Mapping[str, str] | None = None
+    ) -> Engine:
+        """An engine that is started when first asked for something.
+
+        `options` are the object-store settings of the region, which an embedded engine takes
+        over; a remote one has its own.
+        """
+        return cls((settings or EngineSettings()).remote, options or {})
+
+    @property
+    def spark(self) -> Any:
+        """The Spark Connect session."""
+        with self._lock:
+            if self._spark is None:
+                self._spark = self._connect()
+            return self._spark
+
+    def dataframe(self, relation: Relation) -> Any:
+        """A DataFrame over a ready-made plan."""
+        from proa.engine.relations import dataframe
+
+        return dataframe(relation, self.spark)
+
+    def schema(self, relation: Relation) -> Any:
+        """What `relation` yields, as a pyspark `StructType`. Remembered: plans repeat."""
+        key = relation.SerializeToString(deterministic=True)
+        known = self._schemas.get(key)
+        if known is None:
+            with self.translating():
+                known = self.dataframe(relation).schema
+            if len(self._schemas) >= _REMEMBERED_SCHEMAS:
+                self._schemas.clear()
+            self._schemas[key] = known
+        return known
+
+    def parquet(self, urls: Sequence[str], schema: Any) -> Relation:
+        """A plan that reads Parquet files as `schema`; what a file lacks is NULL."""
+        from proa.engine.relations import parquet
+
+        return parquet([spelled(url) for url in urls], schema)
+
+    def empty(self, schema: Any) -> Relation:
+        """A plan that yields no rows."""
+        from proa.engine.relations import empty
+
+        return empty(schema)
+
+    def arrow(self, dataframe: Any) -> Any:
+        """Compute a DataFrame; its rows as a `pyarrow.Table`."""
+        with self.translating():
+            return dataframe.toArrow()
+
+    @contextmanager
+    def translating(self) -> Iterator[None]:
+        """Say errors of the Spark Connect client in Proa's kinds."""
+        try:
+            yield
+        except ProaError:
+            raise
+        except Exception as error:  # the client raises gRPC's, pyspark's and its own kinds
+            raise translate(error) from error
+
+    def close(self) -> None:
+        """End the session, and the server when it is ours. The engine may be used again."""
+        with self._lock:
+            spark, server, self._spark, self._server = self._spark, self._server, None, None
+        if spark is not None:
+            with _ignored_when_gone():
+                spark.client.close()
+        if server is not None:
+            server.stop()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _connect(self) -> Any:
+        address = self._remote or self._embed()
+        from pyspark.sql.connect.client.retries import DefaultPolicy
+        from pyspark.sql.connect.session import SparkSession
+
+        try:
+            spark = SparkSession(address)
+            spark.client.set_retry_policies([DefaultPolicy(max_retries=3, max_backoff=500)])
+            spark.conf.set("spark.sql.session.timeZone", "UTC")
+        except Exception as error:
+            self._stop_server()
+            where = self._remote or "embedded in this process"
+            raise UnavailableError(
+                f"the engine {where!r} does not answer: {translate(error).args[0]};"
+                " check that the server runs and that the address is right"
+            ) from error
+        return spark
+
+    def _embed(self) -> str:
+        with _embedding:
+            os.environ.update(
+                {_PASSED_ON[k]: v for k, v in self._options.items() if k in _PASSED_ON}
+            )
+            for name, value in _SILENT.items():
+                os.environ.setdefault(name, value)
+            from pysail.spark import SparkConnectServer
+
+            self._server = SparkConnectServer()
+            self._server.start(background=True)
+        host, port = self._server.listening_address
+        return f"sc://{host}:{port}"
+
+    def _stop_server(self) -> None:
+        server, self._server = self._server, None
+        if server is not None:
+            server.stop()
+
+
+_REMEMBERED_SCHEMAS = 1000
+
+
+def spelled(location: str) -> str:
+    """A path or URL as engines understand it whatever characters it holds."""
+    if is_url(location):
+        scheme, _, rest = location.partition("://")
+        return f"{scheme}://{urllib.parse.quote(rest)}"
+    return f"file://{urllib.parse.quote(location.removeprefix('file://'))}"
+
+
+@contextmanager
+def _ignored_when_gone() -> Iterator[None]:
+    """A server that is gone already needs no good-bye."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - the client raises gRPC's kinds as well as its own
+        if not isinstance(translate(error), UnavailableError):
+            raise

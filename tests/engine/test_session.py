@@ -1,0 +1,97 @@
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyspark.sql.types import LongType, StringType, StructField, StructType
+
+from proa.engine import Engine, carried
+from proa.engine.relations import relation_of
+from proa.errors import DataError, UnavailableError, UserError
+from proa.settings import EngineSettings
+
+SCHEMA = StructType([StructField("a", LongType()), StructField("b", StringType())])
+
+
+def test_files_are_read_as_the_schema_asked_for(engine: Engine, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"a": pa.array([1], pa.int32())}), tmp_path / "x.parquet")
+    relation = engine.parquet([str(tmp_path / "x.parquet")], SCHEMA)
+    assert engine.arrow(engine.dataframe(relation)).to_pylist() == [{"a": 1, "b": None}]
+
+
+@pytest.mark.parametrize("folder", ["a b", "50%", "[x]", "{y}", "*", "d=1", "ü", "%20", "#?"])
+def test_no_character_of_a_path_has_a_meaning(engine: Engine, tmp_path: Path, folder: str) -> None:
+    (tmp_path / folder).mkdir()
+    pq.write_table(pa.table({"a": [1], "b": ["x"]}), tmp_path / folder / "x.parquet")
+    relation = engine.parquet([str(tmp_path / folder / "x.parquet")], SCHEMA)
+    assert engine.arrow(engine.dataframe(relation)).to_pylist() == [{"a": 1, "b": "x"}]
+
+
+def test_an_empty_relation_has_the_columns_and_no_rows(engine: Engine) -> None:
+    relation = engine.empty(SCHEMA)
+    assert engine.schema(relation) == SCHEMA
+    assert engine.arrow(engine.dataframe(relation)).num_rows == 0
+
+
+def test_the_session_speaks_utc(engine: Engine) -> None:
+    assert engine.spark.conf.get("spark.sql.session.timeZone") == "UTC"
+
+
+@pytest.mark.parametrize(
+    "expression", ["missing", "1 +", "cast('x' as int)", "no_such_function(1)"]
+)
+def test_a_wrong_query_is_the_users_error(engine: Engine, expression: str) -> None:
+    with pytest.raises(UserError, match="the engine refused the query"):
+        engine.arrow(
+            engine.dataframe(engine.empty(SCHEMA))
+            .limit(1)
+            .union(one(engine))
+            .selectExpr(expression)
+        )
+
+
+def test_what_proa_raises_in_a_worker_arrives_as_what_it_is(engine: Engine) -> None:
+    def fail(batches):
+        with carried():
+            raise DataError("the file 'x' is broken; remove it", condition="BROKEN")
+        yield from batches
+
+    with pytest.raises(DataError, match="^the file 'x' is broken; remove it$") as caught:
+        engine.arrow(one(engine).mapInArrow(fail, "a long"))
+    assert caught.value.condition == "BROKEN"
+
+
+def test_a_users_python_error_is_the_users_error_and_keeps_its_traceback(engine: Engine) -> None:
+    def fail(batches):
+        raise ValueError("who wrote this")
+        yield from batches
+
+    with pytest.raises(UserError, match="ValueError: who wrote this\n(.|\n)*test_session.py"):
+        engine.arrow(one(engine).mapInArrow(fail, "a long"))
+
+
+def test_an_engine_that_is_not_there_is_unavailable() -> None:
+    with (
+        Engine.start(EngineSettings(remote="sc://127.0.0.1:1")) as nobody,
+        pytest.raises(UnavailableError, match="'sc://127.0.0.1:1' does not answer"),
+    ):
+        _ = nobody.spark
+
+
+def test_an_engine_can_be_used_again_after_it_was_closed() -> None:
+    engine = Engine.start()
+    first = engine.arrow(one(engine)).num_rows
+    engine.close()
+    again = engine.arrow(one(engine)).num_rows
+    engine.close()
+    engine.close()
+    assert (first, again) == (1, 1)
+
+
+def test_a_relation_survives_the_way_through_a_dataframe(engine: Engine) -> None:
+    relation = engine.empty(SCHEMA)
+    assert relation_of(engine.dataframe(relation)) == relation
+
+
+def one(engine: Engine):
+    return engine.spark.range(1).selectExpr("id as a", "'x' as b")
