@@ -52,6 +52,13 @@ class SourceSettings(_Model):
 
     path: str
     options: Mapping[str, str] = Field(default_factory=dict)
+    """Object-store settings for `path` and `journal`."""
+    journal: str | None = None
+    """Where the order of shipments is written down; None: in the source itself, under `_proa/`."""
+    settle: float = Field(default=0.0, ge=0)
+    """Seconds for which a file must not have changed before it is shipped."""
+    event_time: str | None = None
+    """The field ("a.b" when nested) of the files' records that tells when an event happened."""
 
 
 class EventTimeSettings(_Model):
@@ -128,7 +135,7 @@ def _expand(value: Any, environ: Mapping[str, str], path: Path) -> Any:
 
 
 def _make_absolute(data: dict[str, Any], base: Path) -> None:
-    for group, keys in (("regions", ("landing_zone", "storage")), ("sources", ("path",))):
+    for group, keys in (("regions", ("landing_zone", "storage")), ("sources", ("path", "journal"))):
         entries = data.get(group)
         for entry in entries.values() if isinstance(entries, dict) else ():
             for key in keys:

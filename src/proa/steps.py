@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 class Step(StrEnum):
     """The dangerous steps, in the order in which a file meets them."""
 
+    SHIP_PUT_JOURNAL = "ship.put_journal"
     SHIP_PUT_FILE = "ship.put_file"
     SHIP_PUT_MANIFEST = "ship.put_manifest"
+    SHIP_COMPACT = "ship.compact"
     SCHEMA_PUT = "schema.put"
     PLAN_PUT = "plan.put"
     COMPUTE_WRITE = "compute.write"

@@ -1,0 +1,19 @@
+"""Bytes into every landing zone: ship them, and list them in a manifest beside them."""
+
+from proa.landing.manifest import Manifest, Shipment, ShippedFile
+from proa.landing.project import open_source, open_zones
+from proa.landing.ship import Refusal, Shipper, ShipReport, Source, Zone, ZoneReport
+
+__all__ = [
+    "Manifest",
+    "Refusal",
+    "ShipReport",
+    "Shipment",
+    "ShippedFile",
+    "Shipper",
+    "Source",
+    "Zone",
+    "ZoneReport",
+    "open_source",
+    "open_zones",
+]

@@ -12,7 +12,14 @@ from typing import Any
 import obstore
 from obstore import exceptions, store
 
-from proa.errors import ConflictError, DataError, ProaError, SettingsError, UnavailableError
+from proa.errors import (
+    ConflictError,
+    DataError,
+    ProaError,
+    SettingsError,
+    UnavailableError,
+    UnknownOutcome,
+)
 
 CHUNK = 4 * 1024 * 1024
 """Bytes a streaming read hands over at a time."""
@@ -64,7 +71,8 @@ class Store:
     """A place for objects. Every put is atomic: a reader sees the whole object or none.
 
     All verbs raise `NotFoundError`, `ConflictError` (a conditional put lost) or
-    `UnavailableError` (no answer, refused credentials, full or read-only disk).
+    `UnavailableError` (no answer, refused credentials, full or read-only disk); a write over the
+    network that got no answer raises `UnknownOutcome`, which is one.
     """
 
     def __init__(self, url: str, backend: Any, options: Mapping[str, str]) -> None:
@@ -203,9 +211,8 @@ class Store:
         except (exceptions.BaseError, OSError) as error:
             if "Filenames containing trailing" in str(error):
                 raise self._unnameable(verb, path, error) from error
-            raise UnavailableError(
-                f"cannot {verb} {self.url_of(path)!r}: {_first_line(error)}"
-            ) from error
+            kind = UnknownOutcome if verb == "write" and is_url(self.url) else UnavailableError
+            raise kind(f"cannot {verb} {self.url_of(path)!r}: {_first_line(error)}") from error
 
     def _unnameable(self, verb: str, path: str, error: Exception) -> DataError:
         return DataError(

@@ -1,0 +1,83 @@
+"""The earliest and latest event in a file, where that can be had cheaply."""
+
+from __future__ import annotations
+
+import io
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.json
+import pyarrow.parquet as pq
+
+Span = tuple[datetime, datetime]
+
+
+def event_span(path: str, content: bytes, field: str | None) -> Span | None:
+    """The smallest and largest value of `field` ("a.b" when nested) in a JSON-lines, CSV or Parquet file.
+
+    None when no field is asked for, the kind of file is another one (judged by its name), or there
+    is no such field with times: what a manifest says must be certain. Times without a zone are UTC.
+    """
+    if field is None:
+        return None
+    name = path.lower()
+    try:
+        if name.endswith((".json", ".jsonl", ".ndjson")):
+            values = _json(content, field.split("."))
+        elif name.endswith(".csv"):
+            values = _csv(content, field)
+        elif name.endswith(".parquet"):
+            values = _parquet(content, field)
+        else:
+            return None
+        return _span(values)
+    except (pa.ArrowException, KeyError, OverflowError):
+        return None
+
+
+def _json(content: bytes, parts: list[str]) -> pa.ChunkedArray:
+    kind: Any = pa.string()
+    for part in reversed(parts):
+        kind = pa.struct([(part, kind)])
+    options = pyarrow.json.ParseOptions(
+        explicit_schema=pa.schema(list(kind)), unexpected_field_behavior="ignore"
+    )
+    table = pyarrow.json.read_json(io.BytesIO(content), parse_options=options)
+    return _nested(table[parts[0]], parts[1:])
+
+
+def _csv(content: bytes, field: str) -> pa.ChunkedArray:
+    options = pyarrow.csv.ConvertOptions(include_columns=[field], column_types={field: pa.string()})
+    return pyarrow.csv.read_csv(io.BytesIO(content), convert_options=options)[field]
+
+
+def _parquet(content: bytes, field: str) -> pa.ChunkedArray:
+    first, *rest = field.split(".")
+    return _nested(pq.read_table(io.BytesIO(content), columns=[field])[first], rest)
+
+
+def _nested(values: pa.ChunkedArray, parts: list[str]) -> pa.ChunkedArray:
+    for part in parts:
+        values = pc.struct_field(values, part)
+    return values
+
+
+def _span(values: pa.ChunkedArray) -> Span | None:
+    if not pa.types.is_timestamp(values.type):
+        values = _times(values)
+    both = pc.min_max(values.cast(pa.timestamp("us", "UTC")))
+    if both["min"].as_py() is None:
+        return None
+    return both["min"].as_py(), both["max"].as_py()
+
+
+def _times(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Strings as times; all with a zone or all without one, else ArrowInvalid."""
+    text = values.cast(pa.string())
+    try:
+        return text.cast(pa.timestamp("us", "UTC"))
+    except pa.ArrowInvalid:
+        return text.cast(pa.timestamp("us")).cast(pa.timestamp("us", "UTC"))
