@@ -56,7 +56,7 @@ def test_what_proa_raises_in_a_worker_arrives_as_what_it_is(engine: Engine) -> N
             raise DataError("the file 'x' is broken; remove it", condition="BROKEN")
         yield from batches
 
-    with pytest.raises(DataError, match="^the file 'x' is broken; remove it$") as caught:
+    with pytest.raises(DataError, match=r"^the file 'x' is broken; remove it$") as caught:
         engine.arrow(one(engine).mapInArrow(fail, "a long"))
     assert caught.value.condition == "BROKEN"
 
@@ -66,14 +66,14 @@ def test_a_users_python_error_is_the_users_error_and_keeps_its_traceback(engine:
         raise ValueError("who wrote this")
         yield from batches
 
-    with pytest.raises(UserError, match="ValueError: who wrote this\n(.|\n)*test_session.py"):
+    with pytest.raises(UserError, match=r"ValueError: who wrote this\n(.|\n)*test_session.py"):
         engine.arrow(one(engine).mapInArrow(fail, "a long"))
 
 
 def test_an_engine_that_is_not_there_is_unavailable() -> None:
     with (
         Engine.start(EngineSettings(remote="sc://127.0.0.1:1")) as nobody,
-        pytest.raises(UnavailableError, match="'sc://127.0.0.1:1' does not answer"),
+        pytest.raises(UnavailableError, match=r"'sc://127.0.0.1:1' does not answer"),
     ):
         _ = nobody.spark
 

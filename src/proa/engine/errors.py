@@ -53,7 +53,7 @@ _USERS = frozenset(
         "UnsupportedOperationException",
     }
 )
-_IMPOSSIBLE = re.compile(r"watermark|session_window|not (?:yet )?(?:implemented|supported)", re.I)
+_IMPOSSIBLE = re.compile(r"watermark|session_window|not (?:yet )?(?:implemented|supported)", re.IGNORECASE)
 
 
 class _CarriedError(Exception):

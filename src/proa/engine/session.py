@@ -7,7 +7,7 @@ import threading
 import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Self
 
 from proa.engine.errors import translate
 from proa.errors import ProaError, UnavailableError
@@ -133,7 +133,7 @@ class Engine:
         if server is not None:
             server.stop()
 
-    def __enter__(self) -> Engine:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -193,6 +193,6 @@ def _ignored_when_gone() -> Iterator[None]:
     """A server that is gone already needs no good-bye."""
     try:
         yield
-    except Exception as error:  # noqa: BLE001 - the client raises gRPC's kinds as well as its own
+    except Exception as error:
         if not isinstance(translate(error), UnavailableError):
             raise
