@@ -370,9 +370,9 @@ def test_a_zone_with_another_order_is_told_apart(disk: World):
 def test_zones_in_the_background_are_named_until_they_are_done(disk: World):
     files = arrive(disk, "123")
     shipper = disk.shipper()
-    report = shipper.ship(wait=False)
+    report = shipper.ship(patience=0)
     while report.busy:
-        report = shipper.ship(wait=False)
+        report = shipper.ship(patience=0)
     shipper.ship()
     assert disk.landed("a") == files == disk.landed("b")
 

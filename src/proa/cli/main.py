@@ -11,6 +11,7 @@ import sys
 
 import typer
 
+from proa.cli import ship
 from proa.cli.output import report_error
 from proa.errors import ProaError, UnavailableError, UserError
 
@@ -21,6 +22,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+
+
+@app.callback()
+def root() -> None:
+    """Declarative lakehouse pipelines that survive the loss of a region."""
+
+
+for group in (ship,):
+    group.register(app)
 
 ANSWER_IS_NO = 1
 MISUSED = 2

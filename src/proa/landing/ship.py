@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -127,11 +127,11 @@ class Shipper:
         # One pool for each zone: a zone that hangs must not hold another one's threads.
         self._writers = {name: ThreadPoolExecutor(_THREADS, "proa-write") for name in self.zones}
 
-    def ship(self, *, wait: bool = True) -> ShipReport:
+    def ship(self, *, patience: float | None = None) -> ShipReport:
         """One cycle: decide the order of what is new, deliver what each zone lacks.
 
-        Without `wait`, zones that are still catching up go on in the background and are named in
-        the report's `busy`. Raises UnavailableError when the source or its journal does not answer.
+        With `patience`, zones that are not done so many seconds after the order go on in the
+        background and are named in the report's `busy`. Raises UnavailableError when the source or its journal does not answer.
         """
         finished = self._collect()
         try:
@@ -152,9 +152,8 @@ class Shipper:
             raise
         finally:
             handover.close()
-            if wait:
-                finished += self._collect(wait=True)
-        finished += self._collect()
+            wait(self._running.values(), patience)
+            finished += self._collect()
         return ShipReport(
             self.source.name,
             self._journal.head,
@@ -346,11 +345,11 @@ class Shipper:
 
     # -- the zones ---------------------------------------------------------------------------
 
-    def _collect(self, *, wait: bool = False) -> list[ZoneReport]:
+    def _collect(self) -> list[ZoneReport]:
         """The reports of zones that are at their end. A worker's death is ours too."""
         reports = []
         for name, future in list(self._running.items()):
-            if wait or future.done():
+            if future.done():
                 del self._running[name]
                 reports.append(future.result())
         return reports
