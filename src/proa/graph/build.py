@@ -1,0 +1,267 @@
+"""From declarations to a checked graph: everything that can be wrong is found here, before any
+engine, store or server is touched.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from pyspark.errors import PySparkException
+from pyspark.sql.connect import proto
+from pyspark.sql.connect.dataframe import DataFrame
+from pyspark.sql.types import StructType
+
+from proa.errors import PipelineError, ProaError, SourceLocation
+from proa.graph import checks, relations, sqltext
+from proa.graph.leaves import DatasetLeaf, FilesLeaf
+from proa.graph.nodes import DatasetNode, FlowNode, Graph
+from proa.graph.plan import FlowPlan, read
+from proa.graph.relations import Relation
+from proa.graph.resolve import Names
+from proa.pipelines.ddl import parse_schema
+from proa.pipelines.definitions import (
+    DatasetKind,
+    Declarations,
+    Flow,
+    SqlQuery,
+)
+from proa.pipelines.identifiers import Namespace
+from proa.pipelines.session import DeclaringSession, relation_of
+
+Analyze = Callable[[Relation], StructType]
+"""The schema of a plan whose leaves are bound."""
+Infer = Callable[[Flow, FilesLeaf], StructType]
+"""What the Auto Loader would yield for a leaf."""
+
+
+def build(
+    declarations: Declarations,
+    *,
+    catalog: str | None = None,
+    database: str | None = None,
+    analyze: Analyze | None = None,
+    infer: Infer | None = None,
+) -> Graph:
+    """Call the query functions, connect what they read and check everything.
+
+    With `analyze` (and `infer` for files without a schema), query functions may ask for the schema
+    and the columns of what they have read; without, that is refused as Apache refuses it.
+
+    Raises PipelineError, with Apache's condition and the user's file and line, at the first mistake.
+    """
+    return _Builder(declarations, Namespace(catalog, database), analyze, infer).build()
+
+
+class _Builder:
+    def __init__(
+        self,
+        declarations: Declarations,
+        namespace: Namespace,
+        analyze: Analyze | None,
+        infer: Infer | None,
+    ) -> None:
+        self.declarations = declarations
+        self.analyze = analyze
+        self.infer = infer
+        self.session = declarations.session or DeclaringSession(declarations.configuration)
+        checks.not_empty(declarations)
+        self.names = Names((dataset.name for dataset in declarations.datasets), namespace)
+        checks.unique_names(declarations, self.names)
+        self.datasets = {dataset.name: dataset for dataset in declarations.datasets}
+        self.flows = checks.flows_by_target(declarations, self.names)
+        self.nodes: dict[int, FlowNode] = {}
+        """By the flow's identity."""
+        self.open: list[str] = []
+        """The datasets whose queries are being read: a view met twice here is a cycle."""
+
+    def build(self) -> Graph:
+        with self.session.installed():
+            for name in self.datasets:
+                self.read_dataset(name)
+        nodes = {
+            name: tuple(self.nodes[id(flow)] for flow in self.flows[name]) for name in self.datasets
+        }
+        order = checks.topological(nodes, self.datasets)
+        decided = {
+            name: DatasetNode(checks.decided(self.datasets[name], nodes[name]), nodes[name])
+            for name in order
+        }
+        for node in decided.values():
+            checks.dataset(node, decided)
+        return Graph(decided, checks.stages(decided), self.names)
+
+    def read_dataset(self, name: str) -> None:
+        if name in self.open:
+            raise checks.cycle_error([*self.open[self.open.index(name) :], name], self.datasets)
+        self.open.append(name)
+        for flow in self.flows[name]:
+            if id(flow) not in self.nodes:
+                self.nodes[id(flow)] = self.read_flow(name, flow)
+        self.open.pop()
+
+    def read_flow(self, target: str, flow: Flow) -> FlowNode:
+        resolver = _Names(self, flow)
+        if isinstance(flow.query, SqlQuery):
+            relation = proto.Relation()
+            relation.common.plan_id = relations.fresh_plan_id()
+            relation.sql.query = flow.query.text
+            plan = read(relation, resolver, flow.location, flow.query.location)
+        else:
+            plan = read(self.call(flow, flow.query), resolver, flow.location)
+        upstream = dict.fromkeys(
+            leaf.dataset for leaf in plan.leaves if isinstance(leaf, DatasetLeaf)
+        )
+        return FlowNode(flow, target, plan, tuple(resolver.reads), tuple(upstream))
+
+    def call(self, flow: Flow, function: Callable[[], Any]) -> Relation:
+        """The plan that the query function returns."""
+        with self.analysing(flow):
+            try:
+                result = function()
+            except ProaError:
+                raise
+            except PySparkException as error:
+                raise PipelineError(
+                    f"the query of {flow.name!r} cannot be declared: {error}",
+                    condition=error.getCondition() or "PIPELINE_ERROR",
+                    location=_raised_at(error, flow),
+                ) from error
+            except Exception as error:
+                raise PipelineError(
+                    f"the query function of {flow.name!r} raised {type(error).__name__}: {error}",
+                    condition="QUERY_FUNCTION_FAILED",
+                    location=_raised_at(error, flow),
+                ) from error
+        if not isinstance(result, DataFrame):
+            raise PipelineError(
+                f"the query function of {flow.name!r} returned {type(result).__name__},"
+                " not a DataFrame; return what the dataset is to hold",
+                condition="NOT_EXPECTED_TYPE",
+                location=flow.location,
+            )
+        return relation_of(result)
+
+    # -- schemas, for query functions that ask for them ---------------------------------------------
+
+    @contextmanager
+    def analysing(self, flow: Flow) -> Any:
+        previous = self.session.analyzer
+        self.session.analyzer = None if self.analyze is None else lambda r: self.schema_of(r, flow)
+        try:
+            yield
+        finally:
+            self.session.analyzer = previous
+
+    def schema_of(self, relation: Relation, flow: Flow) -> StructType:
+        """The schema of a plan that is still being built."""
+        return self.plan_schema(read(relation, _Names(self, flow), flow.location), flow)
+
+    def plan_schema(self, plan: FlowPlan, flow: Flow) -> StructType:
+        assert self.analyze is not None
+        bound = {leaf.key: _empty(self.leaf_schema(leaf, flow)) for leaf in plan.leaves}
+        return self.analyze(plan.bind(bound))
+
+    def leaf_schema(self, leaf: DatasetLeaf | FilesLeaf, flow: Flow) -> StructType:
+        if isinstance(leaf, DatasetLeaf):
+            return self.dataset_schema(leaf.dataset)
+        if self.infer is not None:
+            return self.infer(flow, leaf)
+        if leaf.schema is not None:
+            return schema_of_text(leaf.schema)
+        raise PipelineError(
+            f"the columns of the files in {leaf.path!r} are not known while the pipeline is"
+            " declared; give the source a schema, or do not ask for its columns",
+            condition="ATTEMPT_ANALYSIS_IN_PIPELINE_QUERY_FUNCTION",
+            location=flow.location,
+        )
+
+    def dataset_schema(self, name: str) -> StructType:
+        schema = self.datasets[name].schema
+        if isinstance(schema, str):
+            return parse_schema(schema)
+        if schema is not None:
+            known: StructType = schema
+            return known
+        self.read_dataset(name)
+        flow = self.flows[name][0]
+        return self.plan_schema(self.nodes[id(flow)].plan, flow)
+
+
+class _Names:
+    """Resolves the names in one flow's query, and remembers them."""
+
+    def __init__(self, builder: _Builder, flow: Flow) -> None:
+        self.builder = builder
+        self.flow = flow
+        self.reads: dict[str, None] = {}
+
+    def dataset(
+        self,
+        parts: tuple[str, ...],
+        *,
+        streaming: bool,
+        options: Mapping[str, str],
+        line: int | None,
+    ) -> FlowPlan | DatasetLeaf | None:
+        name = self.builder.names.find(parts)
+        if name is None:
+            if sqltext.is_path(parts):
+                return None
+            spelled = ".".join(parts)
+            raise PipelineError(
+                f"{self.flow.name!r} reads {spelled!r}, which the pipeline does not"
+                f" declare{self.builder.names.suggestion(parts)}",
+                condition="TABLE_OR_VIEW_NOT_FOUND",
+                location=self.location(parts[-1], line),
+            )
+        self.reads[name] = None
+        dataset = self.builder.datasets[name]
+        if dataset.kind is not DatasetKind.TEMPORARY_VIEW:
+            return DatasetLeaf("", name, streaming, dict(options))
+        self.builder.read_dataset(name)
+        checks.single_query(dataset, self.builder.flows[name])
+        plan = self.builder.nodes[id(self.builder.flows[name][0])].plan
+        checks.view_read(dataset, plan, streaming, self.location(parts[-1], line))
+        return plan
+
+    def location(self, name: str, line: int | None) -> SourceLocation:
+        """Where the query names `name`."""
+        query = self.flow.query
+        if isinstance(query, SqlQuery):
+            return SourceLocation(query.location.file, query.location.line + (line or 1) - 1)
+        try:
+            lines, first = inspect.getsourcelines(query)
+        except (OSError, TypeError):
+            return self.flow.location
+        for number, text in enumerate(lines, first):
+            if name in text:
+                return SourceLocation(self.flow.location.file, number)
+        return self.flow.location
+
+
+def schema_of_text(text: str) -> StructType:
+    """The schema that a reader was given, as DDL or as pyspark's JSON."""
+    if text.lstrip().startswith("{"):
+        import json
+
+        return StructType.fromJson(json.loads(text))
+    return parse_schema(text)
+
+
+def _empty(schema: StructType) -> Relation:
+    relation = proto.Relation()
+    relation.local_relation.schema = schema.json()
+    return relation
+
+
+def _raised_at(error: BaseException, flow: Flow) -> SourceLocation:
+    """The last line of the user's own file in the traceback."""
+    found, step = flow.location, error.__traceback__
+    while step is not None:
+        if step.tb_frame.f_code.co_filename == flow.location.file:
+            found = SourceLocation(flow.location.file, step.tb_lineno)
+        step = step.tb_next
+    return found

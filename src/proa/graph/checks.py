@@ -1,0 +1,224 @@
+"""What makes a pipeline wrong, under Apache Spark's names for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from proa.errors import PipelineError, SourceLocation
+from proa.graph.leaves import DatasetLeaf
+from proa.graph.resolve import Names
+from proa.pipelines.definitions import Dataset, DatasetKind, Declarations, Flow
+
+if TYPE_CHECKING:
+    from proa.graph.nodes import DatasetNode, FlowNode
+    from proa.graph.plan import FlowPlan
+
+_STORED = (DatasetKind.STREAMING_TABLE, DatasetKind.MATERIALIZED_VIEW, DatasetKind.TABLE)
+
+
+def not_empty(declarations: Declarations) -> None:
+    """RUN_EMPTY_PIPELINE when nothing would be stored."""
+    if not any(dataset.kind in _STORED for dataset in declarations.datasets):
+        raise PipelineError(
+            "the pipeline declares no tables; declare at least one streaming table or materialized"
+            " view, and check the 'libraries' of spark-pipeline.yml",
+            condition="RUN_EMPTY_PIPELINE",
+        )
+
+
+def unique_names(declarations: Declarations, names: Names) -> None:
+    """PIPELINE_DUPLICATE_IDENTIFIERS for two datasets or two flows of one name."""
+    seen: dict[str, Dataset] = {}
+    for dataset in declarations.datasets:
+        name = names.find(dataset.name) or dataset.name
+        if name in seen:
+            raise PipelineError(
+                f"{dataset.name!r} is declared twice, first at {seen[name].location}; rename one",
+                condition="PIPELINE_DUPLICATE_IDENTIFIERS.OUTPUT",
+                location=dataset.location,
+            )
+        seen[name] = dataset
+    flows: dict[str, Flow] = {}
+    for flow in declarations.flows:
+        name = names.find(flow.name) or flow.name.casefold()
+        if name in flows:
+            raise PipelineError(
+                f"two flows are called {flow.name!r}, the first at {flows[name].location};"
+                " rename one",
+                condition="PIPELINE_DUPLICATE_IDENTIFIERS.FLOW",
+                location=flow.location,
+            )
+        flows[name] = flow
+
+
+def flows_by_target(declarations: Declarations, names: Names) -> dict[str, tuple[Flow, ...]]:
+    """The flows of each dataset. Raises for a flow without target and a dataset without flow."""
+    flows: dict[str, list[Flow]] = {dataset.name: [] for dataset in declarations.datasets}
+    for flow in declarations.flows:
+        target = names.find(flow.target)
+        if target is None:
+            raise PipelineError(
+                f"the flow {flow.name!r} writes to {flow.target!r}, which the pipeline does not"
+                f" declare{names.suggestion(flow.target)}",
+                condition="TABLE_OR_VIEW_NOT_FOUND",
+                location=flow.location,
+            )
+        flows[target].append(flow)
+    for dataset in declarations.datasets:
+        if not flows[dataset.name]:
+            raise PipelineError(
+                f"nothing writes to {dataset.name!r}; give it a query, or a flow whose target it is",
+                condition="PIPELINE_DATASET_WITHOUT_FLOW",
+                location=dataset.location,
+            )
+    return {name: tuple(found) for name, found in flows.items()}
+
+
+def single_query(dataset: Dataset, flows: Sequence[Flow]) -> None:
+    """MATERIALIZED_VIEW_WITH_MULTIPLE_QUERIES: only a streaming table has several flows."""
+    if len(flows) > 1:
+        kind = "view" if dataset.kind is DatasetKind.TEMPORARY_VIEW else "materialized view"
+        raise PipelineError(
+            f"the {kind} {dataset.name!r} has {len(flows)} queries"
+            f" ({', '.join(flow.name for flow in flows)}) and can have one; join them with UNION,"
+            " or make it a streaming table",
+            condition="MATERIALIZED_VIEW_WITH_MULTIPLE_QUERIES",
+            location=flows[1].location,
+        )
+
+
+def view_read(
+    dataset: Dataset,
+    plan: FlowPlan,
+    streaming: bool,
+    location: SourceLocation,
+) -> None:
+    """A streaming view is read as a stream, any other is not."""
+    if streaming == plan.streaming:
+        return
+    have, other, how = (
+        ("a streaming view", "not as a stream", "spark.readStream.table() or STREAM(...)")
+        if plan.streaming
+        else ("a batch view", "as a stream", "spark.read.table() or its bare name")
+    )
+    raise PipelineError(
+        f"{dataset.name!r} is {have} and is read {other}; read it with {how}",
+        condition=(
+            "INCOMPATIBLE_STREAMING_VIEW_READ" if plan.streaming else "INCOMPATIBLE_BATCH_VIEW_READ"
+        ),
+        location=location,
+    )
+
+
+def topological(
+    nodes: Mapping[str, Sequence[FlowNode]], datasets: Mapping[str, Dataset]
+) -> list[str]:
+    """The datasets, upstream ones first, otherwise as declared. Raises for a cycle."""
+    order: list[str] = []
+    done: set[str] = set()
+    path: list[str] = []
+
+    def visit(name: str) -> None:
+        if name in path:
+            raise cycle_error([*path[path.index(name) :], name], datasets)
+        if name in done:
+            return
+        path.append(name)
+        for flow in nodes[name]:
+            for upstream in flow.reads:
+                visit(upstream)
+        path.pop()
+        done.add(name)
+        order.append(name)
+
+    for name in nodes:
+        visit(name)
+    return order
+
+
+def cycle_error(path: Sequence[str], datasets: Mapping[str, Dataset]) -> PipelineError:
+    """The error for datasets that read one another in a circle."""
+    circle = " reads ".join(repr(name) for name in path)
+    return PipelineError(
+        f"datasets read one another in a circle: {circle}; break it at one of them",
+        condition="PIPELINE_GRAPH_NOT_TOPOLOGICALLY_SORTED",
+        location=datasets[path[0]].location,
+    )
+
+
+def decided(dataset: Dataset, flows: Sequence[FlowNode]) -> Dataset:
+    """The dataset with the kind TABLE replaced by what its query makes of it."""
+    if dataset.kind is not DatasetKind.TABLE:
+        return dataset
+    streaming = any(node.plan.streaming or node.flow.once for node in flows)
+    kind = DatasetKind.STREAMING_TABLE if streaming else DatasetKind.MATERIALIZED_VIEW
+    return replace(dataset, kind=kind)
+
+
+def stages(datasets: Mapping[str, DatasetNode]) -> tuple[tuple[str, ...], ...]:
+    """The tables by levels: a table's level is one above the highest that it reads."""
+    levels: dict[str, int] = {}
+    for name, node in datasets.items():
+        if not node.is_view:
+            above = [levels[up] + 1 for flow in node.flows for up in flow.upstream]
+            levels[name] = max(above, default=0)
+    return tuple(
+        tuple(name for name, level in levels.items() if level == number)
+        for number in range(max(levels.values(), default=-1) + 1)
+    )
+
+
+def dataset(node: DatasetNode, datasets: Mapping[str, DatasetNode]) -> None:
+    """Whether a dataset's queries suit its kind."""
+    declared = node.dataset
+    for flow in node.flows:
+        for leaf in flow.plan.leaves:
+            if isinstance(leaf, DatasetLeaf) and leaf.streaming:
+                _streamable(flow, leaf, datasets[leaf.dataset].dataset)
+    if declared.kind is DatasetKind.STREAMING_TABLE:
+        for flow in node.flows:
+            _streaming_table_flow(declared, flow)
+        return
+    single_query(declared, [flow.flow for flow in node.flows])
+    if declared.kind is DatasetKind.MATERIALIZED_VIEW:
+        _materialized_view_flow(declared, node.flows[0])
+
+
+def _streaming_table_flow(declared: Dataset, node: FlowNode) -> None:
+    if node.flow.once and node.plan.streaming:
+        raise PipelineError(
+            f"the flow {node.flow.name!r} runs once and reads a stream; read its sources complete,"
+            " or leave 'once' out",
+            condition="INVALID_FLOW_QUERY_TYPE.STREAMING_RELATION_FOR_ONCE_FLOW",
+            location=node.flow.location,
+        )
+    if not node.flow.once and not node.plan.streaming:
+        raise PipelineError(
+            f"the flow {node.flow.name!r} feeds the streaming table {declared.name!r} and reads no"
+            " stream; read a source with spark.readStream or STREAM(...), make the dataset a"
+            " materialized view, or run the flow once",
+            condition="INVALID_FLOW_QUERY_TYPE.BATCH_RELATION_FOR_STREAMING_TABLE",
+            location=node.flow.location,
+        )
+
+
+def _materialized_view_flow(declared: Dataset, node: FlowNode) -> None:
+    if node.plan.streaming:
+        raise PipelineError(
+            f"the materialized view {declared.name!r} reads a stream; read its sources with"
+            " spark.read, without STREAM, or make it a streaming table",
+            condition="INVALID_FLOW_QUERY_TYPE.STREAMING_RELATION_FOR_MATERIALIZED_VIEW",
+            location=node.flow.location,
+        )
+
+
+def _streamable(node: FlowNode, leaf: DatasetLeaf, upstream: Dataset) -> None:
+    if upstream.kind is DatasetKind.MATERIALIZED_VIEW and "skipChangeCommits" not in leaf.options:
+        raise PipelineError(
+            f"{node.flow.name!r} reads the materialized view {upstream.name!r} as a stream, but it"
+            " is rewritten when it is refreshed; read it with spark.read, without STREAM",
+            condition="UNSUPPORTED_STREAMING_SOURCE",
+            location=node.flow.location,
+        )

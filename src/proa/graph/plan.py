@@ -1,0 +1,312 @@
+"""A flow's plan: the user's query with its leaves found, ready to be bound to data.
+
+A leaf is what the query reads: a dataset of the pipeline, or files. A batch is the same plan with
+every leaf replaced by a relation that reads exactly that batch's data.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pyspark.sql.connect import proto
+
+from proa.errors import PipelineError, SourceLocation
+from proa.graph import relations, sqltext
+from proa.graph.leaves import DatasetLeaf, FilesLeaf, Leaf
+from proa.graph.relations import Relation
+from proa.pipelines.identifiers import parts as name_parts
+
+_LEAF_OPTION = "proa.leaf"
+_FILE_FORMATS = frozenset({"json", "csv", "parquet", "text"})
+_PER_TRIGGER = {
+    name.lower(): f"cloudFiles.{name}"
+    for name in ("maxFilesPerTrigger", "maxBytesPerTrigger", "maxFileAge")
+}
+
+
+@dataclass(frozen=True)
+class FlowPlan:
+    """A query and its leaves."""
+
+    leaves: tuple[Leaf, ...]
+    template: Relation
+    """The plan, temporary views inlined, with a placeholder where each leaf stands."""
+
+    @property
+    def streaming(self) -> bool:
+        """Whether anything is read as a stream."""
+        return any(leaf.streaming for leaf in self.leaves)
+
+    def bind(self, bound: Mapping[str, Relation]) -> Relation:
+        """The plan that reads `bound[leaf.key]` where each leaf stands.
+
+        KeyError when a leaf is missing. The result shares nothing with the arguments.
+        """
+        plan = proto.Relation()
+        plan.CopyFrom(self.template)
+
+        def visit(relation: Relation) -> bool:
+            key = placeholder_key(relation)
+            if key is None:
+                return False
+            relations.replace(relation, relations.renumbered(bound[key]))
+            return True
+
+        relations.rewrite(plan, visit)
+        return plan
+
+
+class Resolver(Protocol):
+    """Turns the names in a query into plans. Raises PipelineError for what does not exist."""
+
+    def dataset(
+        self,
+        parts: tuple[str, ...],
+        *,
+        streaming: bool,
+        options: Mapping[str, str],
+        line: int | None,
+    ) -> FlowPlan | DatasetLeaf | None:
+        """A view's plan to inline, a leaf without key, or None for what is no business of ours.
+
+        `line` counts from 1 within the SQL text; None for a name in a DataFrame's plan.
+        """
+
+
+def placeholder(leaf: Leaf) -> Relation:
+    """What stands for the leaf in a template."""
+    relation = proto.Relation()
+    relation.common.plan_id = relations.fresh_plan_id()
+    relation.read.named_table.unparsed_identifier = leaf.key
+    relation.read.named_table.options[_LEAF_OPTION] = leaf.key
+    relation.read.is_streaming = leaf.streaming
+    return relation
+
+
+def placeholder_key(relation: Relation) -> str | None:
+    """The leaf's key when the relation is a placeholder."""
+    if relations.kind(relation) != "read":
+        return None
+    key: str | None = relation.read.named_table.options.get(_LEAF_OPTION)
+    return key
+
+
+def read(
+    relation: Relation,
+    resolver: Resolver,
+    location: SourceLocation,
+    text_location: SourceLocation | None = None,
+) -> FlowPlan:
+    """Find the leaves of a query's plan.
+
+    `location` is where the query is written; `text_location`, for a query that is all SQL, is where
+    its text begins.
+
+    Raises PipelineError for names that do not resolve, sources that cannot be streamed and SQL
+    that cannot be read.
+    """
+    template = proto.Relation()
+    template.CopyFrom(relation)
+    reader = _Reader(resolver, location, text_location)
+    relations.rewrite(template, reader.visit)
+    return FlowPlan(tuple(reader.leaves.values()), template)
+
+
+class _Reader:
+    def __init__(
+        self, resolver: Resolver, location: SourceLocation, text_location: SourceLocation | None
+    ) -> None:
+        self.resolver = resolver
+        self.location = location
+        self.text_location = text_location
+        self.leaves: dict[Any, Leaf] = {}
+        """By what makes two leaves the same; in the order in which the query reads them."""
+
+    def visit(self, relation: Relation) -> bool:
+        kind = relations.kind(relation)
+        if kind == "read":
+            return self._read(relation)
+        if kind == "sql":
+            return self._sql(relation, relation.sql, frozenset())
+        if kind == "with_relations" and relations.kind(relation.with_relations.root) == "sql":
+            self._sql_with_relations(relation)
+            return True
+        if kind == "relation_changes":
+            raise self._error(
+                "the change feed of a table cannot be read in a pipeline; read the table as a stream",
+                "UNSUPPORTED_STREAMING_SOURCE",
+            )
+        return False
+
+    def _error(self, message: str, condition: str) -> PipelineError:
+        return PipelineError(message, condition=condition, location=self.location)
+
+    # -- DataFrames -----------------------------------------------------------------------------
+
+    def _read(self, relation: Relation) -> bool:
+        if relation.read.WhichOneof("read_type") == "data_source":
+            return self._data_source(relation)
+        table = relation.read.named_table
+        parts = name_parts(table.unparsed_identifier)
+        streaming = relation.read.is_streaming
+        found = self.resolver.dataset(
+            parts, streaming=streaming, options=dict(table.options), line=None
+        )
+        if found is None:
+            return True
+        inner = self._inlined(found)
+        plan = proto.Relation()
+        plan.subquery_alias.alias = parts[-1]
+        plan.subquery_alias.input.CopyFrom(inner)
+        relations.replace(relation, plan)
+        return True
+
+    def _inlined(self, found: FlowPlan | DatasetLeaf) -> Relation:
+        if isinstance(found, DatasetLeaf):
+            return placeholder(self._dataset_leaf(found))
+        renamed = {leaf.key: placeholder(self._adopt(leaf)) for leaf in found.leaves}
+        return relations.renumbered(found.bind(renamed))
+
+    def _adopt(self, leaf: Leaf) -> Leaf:
+        return self._dataset_leaf(leaf) if isinstance(leaf, DatasetLeaf) else self._files_leaf(leaf)
+
+    def _dataset_leaf(self, leaf: DatasetLeaf) -> DatasetLeaf:
+        identity = (leaf.dataset, leaf.streaming, tuple(sorted(leaf.options.items())))
+        mode = "stream" if leaf.streaming else "table"
+        return self._keyed(  # type: ignore[return-value]
+            identity,
+            f"{mode}:{leaf.dataset}",
+            lambda key: DatasetLeaf(key, leaf.dataset, leaf.streaming, leaf.options),
+        )
+
+    def _files_leaf(self, leaf: FilesLeaf) -> FilesLeaf:
+        options = tuple(sorted(leaf.options.items()))
+        identity = (leaf.path, options, leaf.schema, leaf.streaming)
+        return self._keyed(  # type: ignore[return-value]
+            identity,
+            f"files:{_folder(leaf.path)}",
+            lambda key: FilesLeaf(key, leaf.path, leaf.options, leaf.schema, leaf.streaming),
+        )
+
+    def _keyed(self, identity: Any, prefix: str, make: Any) -> Leaf:
+        if identity not in self.leaves:
+            taken = {leaf.key for leaf in self.leaves.values()}
+            number = next(n for n in range(len(taken) + 1) if f"{prefix}:{n}" not in taken)
+            self.leaves[identity] = make(f"{prefix}:{number}")
+        return self.leaves[identity]
+
+    def _data_source(self, relation: Relation) -> bool:
+        source = relation.read.data_source
+        name = source.format.lower()
+        if name == "cloudfiles":
+            leaf = self._auto_loader(source, dict(source.options), relation.read.is_streaming)
+        elif not relation.read.is_streaming:
+            return True
+        elif name in _FILE_FORMATS:
+            options = {
+                _PER_TRIGGER.get(key.lower(), key): value for key, value in source.options.items()
+            }
+            options["cloudFiles.format"] = name
+            leaf = self._auto_loader(source, options, streaming=True)
+        else:
+            raise self._error(
+                f"a stream of format {source.format!r} cannot be read exactly once by two regions;"
+                " land its data as files and read them with format 'cloudFiles'",
+                "UNSUPPORTED_STREAMING_SOURCE",
+            )
+        relations.replace(relation, placeholder(self._files_leaf(leaf)))
+        return True
+
+    def _auto_loader(self, source: Any, options: dict[str, str], streaming: bool) -> FilesLeaf:  # noqa: FBT001
+        if not streaming:
+            raise self._error(
+                "format 'cloudFiles' is a stream; read it with spark.readStream",
+                "UNSUPPORTED_BATCH_SOURCE",
+            )
+        paths = list(source.paths) or [
+            options.pop(key) for key in list(options) if key.lower() == "path"
+        ]
+        if len(paths) != 1:
+            raise self._error(
+                f"format {source.format!r} reads one path, and {len(paths)} are given; name the"
+                " folder, or a glob such as '/data/{a,b}/*.json'",
+                "INVALID_SOURCE_PATH",
+            )
+        return FilesLeaf("", paths[0], options, source.schema or None, streaming=True)
+
+    # -- SQL ------------------------------------------------------------------------------------
+
+    def _sql_with_relations(self, relation: Relation) -> None:
+        node = relation.with_relations
+        for reference in node.references:
+            relations.rewrite(reference, self.visit)
+        given = frozenset(
+            reference.subquery_alias.alias.casefold() for reference in node.references
+        )
+        self._sql(node.root, node.root.sql, given)
+        if relations.kind(node.root) == "with_relations":
+            node.references.extend(node.root.with_relations.references)
+            inner = proto.Relation()
+            inner.CopyFrom(node.root.with_relations.root)
+            node.root.CopyFrom(inner)
+
+    def _sql(self, relation: Relation, sql: Any, given: frozenset[str]) -> bool:
+        """Bind what the text reads as references; `given` are the names that it has already."""
+        try:
+            found = sqltext.read(sql.query, self.text_location)
+        except PipelineError as error:
+            error.location = error.location or self.location
+            raise
+        edits = list(found.fixes)
+        references = []
+        for read in found.reads:
+            name = f"__proa_{relations.fresh_plan_id()}"
+            if isinstance(read, sqltext.TableRead):
+                if len(read.parts) == 1 and read.parts[0].casefold() in given:
+                    continue
+                target = self.resolver.dataset(
+                    read.parts, streaming=read.streaming, options=read.options, line=read.line
+                )
+                if target is None:
+                    continue
+                inner, alias = self._inlined(target), read.parts[-1]
+            else:
+                leaf = FilesLeaf("", read.path, read.options, read.schema, read.streaming)
+                inner, alias = placeholder(self._files_leaf(leaf)), ""
+            references.append(_alias(name, inner))
+            edits.append(sqltext.Edit(read.start, read.end, name))
+            if read.alias_at is not None and alias:
+                at = read.alias_at
+                edits.append(sqltext.Edit(at, at, f" AS {sqltext.quoted(alias)}"))
+        if not edits:
+            return True
+        text = proto.Relation()
+        text.common.plan_id = relations.fresh_plan_id()
+        text.sql.CopyFrom(sql)
+        text.sql.query = sqltext.edited(sql.query, edits)
+        if references:
+            plan = proto.Relation()
+            plan.with_relations.root.CopyFrom(text)
+            plan.with_relations.references.extend(references)
+            text = plan
+        relations.replace(relation, text)
+        return True
+
+
+def _alias(name: str, inner: Relation) -> Relation:
+    plan = proto.Relation()
+    plan.common.plan_id = relations.fresh_plan_id()
+    plan.subquery_alias.alias = name
+    plan.subquery_alias.input.CopyFrom(inner)
+    return plan
+
+
+def _folder(path: str) -> str:
+    """The last part of a path that names something: "/landing/orders/*.json" is "orders"."""
+    names = [part for part in re.split(r"[/\\]+", path) if part and not re.search(r"[*?{\[]", part)]
+    if len(names) > 1 and "." in names[-1]:
+        names.pop()
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", names[-1]) if names else "files"

@@ -1,0 +1,42 @@
+"""Which dataset a name means."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+
+from proa.graph.sqltext import quoted
+from proa.pipelines.identifiers import Namespace
+
+
+class Names:
+    """The datasets' names, and how they may be spelled.
+
+    Case does not matter. The pipeline's own catalog and schema may stand before a name or not, and
+    so may the old `LIVE.`.
+    """
+
+    def __init__(self, datasets: Iterable[str], namespace: Namespace) -> None:
+        self._namespace = namespace
+        self._names: dict[str, str] = {}
+        for name in datasets:
+            self._names.setdefault(namespace.key(name), name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names.values())
+
+    def find(self, name: str | tuple[str, ...]) -> str | None:
+        """The dataset's name as it was declared, or None when there is no such dataset."""
+        text = name if isinstance(name, str) else ".".join(quoted(part) for part in name)
+        return self._names.get(self._namespace.key(text))
+
+    def suggestion(self, name: str | tuple[str, ...]) -> str:
+        """ "; did you mean 'orders'?" or the names there are."""
+        text = name if isinstance(name, str) else ".".join(name)
+        known = {declared.casefold(): declared for declared in self._names.values()}
+        for spelled in (text, text.rpartition(".")[2]):
+            near = difflib.get_close_matches(spelled.casefold(), list(known), n=1, cutoff=0.6)
+            if near:
+                return f"; did you mean {known[near[0]]!r}?"
+        there = ", ".join(sorted(known.values())[:10])
+        return f"; it declares {there}" if there else ""

@@ -1,0 +1,162 @@
+"""Plans are bound to data and computed by a real engine."""
+
+from typing import Any
+
+import pytest
+from pyspark.sql import functions as F
+
+from proa.engine import Engine
+from proa.engine.relations import relation_of
+from proa.graph import DatasetLeaf, FilesLeaf
+
+
+def local(engine: Engine, rows: list[tuple[Any, ...]], schema: str) -> Any:
+    return relation_of(engine.spark.createDataFrame(rows, schema))
+
+
+@pytest.fixture
+def compute(engine, pipeline):
+    """Bind the flow of a dataset to rows and compute it."""
+
+    def run(name: str, data: dict[str, tuple[list[tuple[Any, ...]], str]]) -> list[tuple[Any, ...]]:
+        plan = pipeline.build().datasets[name].flows[0].plan
+        bound = {key: local(engine, *value) for key, value in data.items()}
+        rows = engine.arrow(engine.dataframe(plan.bind(bound))).to_pylist()
+        return sorted(tuple(row.values()) for row in rows)
+
+    return run
+
+
+ORDERS = ([(1, "a", 10), (2, "b", 20), (3, "a", 30)], "id int, who string, amount int")
+PEOPLE = ([("a", "Ann"), ("b", "Ben")], "who string, name string")
+
+
+def orders_and_people(pipeline):
+    pipeline.streaming_table(
+        "orders", "SELECT * FROM STREAM read_files('/landing/orders', format => 'json')"
+    )
+    pipeline.materialized_view("people", lambda spark: spark.read.parquet("/dim/people"))
+
+
+def test_a_dataframe_reads_what_its_leaves_are_bound_to(pipeline, compute):
+    orders_and_people(pipeline)
+
+    def query(spark):
+        orders = spark.readStream.table("orders")
+        people = spark.read.table("people")
+        return orders.join(people, orders["who"] == people["who"]).select(
+            orders.id, F.col("people.name"), orders["amount"]
+        )
+
+    pipeline.streaming_table("named", query)
+    got = compute("named", {"stream:orders:0": ORDERS, "table:people:0": PEOPLE})
+    assert got == [(1, "Ann", 10), (2, "Ben", 20), (3, "Ann", 30)]
+
+
+def test_sql_reads_what_its_leaves_are_bound_to_and_keeps_its_table_names(pipeline, compute):
+    orders_and_people(pipeline)
+    pipeline.streaming_table(
+        "named",
+        """
+        -- FROM people is a comment
+        WITH recent AS (SELECT * FROM STREAM(LIVE.orders))
+        SELECT recent.id, people.name, ' FROM people ' AS text
+        FROM recent JOIN LIVE.people ON recent.who = people.who AND live.people.name <> 'x';
+        """,
+    )
+    got = compute("named", {"stream:orders:0": ORDERS, "table:people:0": PEOPLE})
+    text = " FROM people "
+    assert got == [(1, "Ann", text), (2, "Ben", text), (3, "Ann", text)]
+
+
+def test_a_view_used_twice_is_inlined_twice_over_one_leaf(pipeline, compute):
+    orders_and_people(pipeline)
+    pipeline.view(
+        "big", lambda spark: (lambda o: o.filter(o["amount"] > 10))(spark.table("orders"))
+    )
+
+    def query(spark):
+        left, right = spark.table("big"), spark.table("big")
+        return left.join(right, left["who"] != right["who"]).select(
+            left["id"], right["id"].alias("other")
+        )
+
+    pipeline.materialized_view("pairs", query)
+    assert compute("pairs", {"table:orders:0": ORDERS}) == [(2, 3), (3, 2)]
+
+
+def test_a_sql_view_is_inlined_into_sql(pipeline, compute):
+    orders_and_people(pipeline)
+    pipeline.view("big", "SELECT * FROM orders o WHERE o.amount > 10")
+    pipeline.materialized_view(
+        "counted",
+        "SELECT who, count(*) AS n FROM big WHERE id IN (SELECT b.id FROM big b) GROUP BY who",
+    )
+    assert compute("counted", {"table:orders:0": ORDERS}) == [("a", 1), ("b", 1)]
+
+
+def test_spark_sql_with_dataframes_as_arguments(pipeline, compute):
+    orders_and_people(pipeline)
+
+    def query(spark):
+        people = spark.table("people").filter("name <> 'Ben'")
+        return spark.sql("SELECT o.id FROM orders o JOIN {p} p ON p.who = o.who", p=people)
+
+    pipeline.materialized_view("ids", query)
+    assert compute("ids", {"table:orders:0": ORDERS, "table:people:0": PEOPLE}) == [(1,), (3,)]
+
+
+def test_a_subquery_in_an_expression_has_leaves_too(pipeline, compute):
+    orders_and_people(pipeline)
+
+    def query(spark):
+        orders = spark.table("orders")
+        top = orders.select(F.max("amount")).scalar()
+        return orders.select("id", (top - F.col("amount")).alias("below"))
+
+    pipeline.materialized_view("below", query)
+    assert compute("below", {"table:orders:0": ORDERS}) == [(1, 20), (2, 10), (3, 0)]
+
+
+def test_user_functions_travel_with_the_plan(pipeline, compute):
+    orders_and_people(pipeline)
+
+    def query(spark):
+        double = F.udf(lambda value: value * 2, "int")
+        return spark.table("orders").select(double("amount").alias("twice"))
+
+    pipeline.materialized_view("twice", query)
+    assert compute("twice", {"table:orders:0": ORDERS}) == [(20,), (40,), (60,)]
+
+
+def test_leaves_say_what_is_read_and_how(pipeline):
+    orders_and_people(pipeline)
+    pipeline.streaming_table(
+        "both", "SELECT * FROM STREAM orders JOIN people USING (who) JOIN orders o2 USING (id)"
+    )
+    pipeline.streaming_table(
+        "files",
+        lambda spark: (
+            spark.readStream.format("cloudFiles")
+            .option("cloudFiles.format", "csv")
+            .option("header", "true")
+            .load("s3://b/in/*.csv")
+        ),
+    )
+    graph = pipeline.build()
+    assert graph.datasets["both"].flows[0].plan.leaves == (
+        DatasetLeaf("stream:orders:0", "orders", streaming=True),
+        DatasetLeaf("table:people:0", "people", streaming=False),
+        DatasetLeaf("table:orders:0", "orders", streaming=False),
+    )
+    assert graph.datasets["files"].flows[0].plan.leaves == (
+        FilesLeaf("files:in:0", "s3://b/in/*.csv", {"cloudFiles.format": "csv", "header": "true"}),
+    )
+    assert graph.datasets["orders"].flows[0].plan.leaves == (
+        FilesLeaf(
+            "files:orders:0",
+            "/landing/orders",
+            {"cloudFiles.format": "json", "cloudFiles.inferColumnTypes": "true"},
+        ),
+    )
+    assert graph.stages == (("orders", "people", "files"), ("both",))
