@@ -33,6 +33,23 @@ class EngineSettings(_Model):
     """A Spark Connect address (`sc://host:15002`); None starts the embedded engine."""
 
 
+class ServerSettings(_Model):
+    """The region's server, `proa serve`."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8100, ge=0, lt=65536)
+    state: str | None = None
+    """Path of a SQLite file or a `postgresql://` URL; None: `.proa/<region>.db` in the project."""
+    workspace_id: int | None = Field(default=None, gt=0)
+    """What clients take the region for; None: a number made from the region and its storage."""
+    workers: int = Field(default=4, ge=1)
+    """How many updates, notebooks and statements run at once, each in a process of its own."""
+    warm_workers: int = Field(default=1, ge=0)
+    """How many idle processes wait, everything imported."""
+    worker_memory_mb: int = Field(default=4096, ge=256)
+    """A worker that uses more is ended and its update fails."""
+
+
 class RegionSettings(_Model):
     """One region: its landing zone, its storage and its engine."""
 
@@ -45,6 +62,7 @@ class RegionSettings(_Model):
     engine: EngineSettings = EngineSettings()
     configuration: Mapping[str, str] = Field(default_factory=dict)
     """Added to the pipeline's own `configuration` in this region."""
+    server: ServerSettings = ServerSettings()
 
 
 class SourceSettings(_Model):
