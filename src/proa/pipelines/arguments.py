@@ -4,38 +4,17 @@ from __future__ import annotations
 
 import functools
 import inspect
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from proa.errors import PipelineError, SourceLocation
+from proa.errors import PipelineError
+from proa.pipelines.environment import caller
 from proa.pipelines.nearest import suggestion
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 NOT_EXPECTED_TYPE = "NOT_EXPECTED_TYPE"
-_OWN = Path(__file__).parent
-
-
-def caller(root: Path | None = None) -> SourceLocation:
-    """Where the nearest caller outside Proa and pyspark stands; below `root` the file is relative."""
-    frame = sys._getframe(1)  # noqa: SLF001 - inspect.stack() reads every file on the way
-    while frame.f_back is not None and _is_library(frame.f_code.co_filename):
-        frame = frame.f_back
-    return SourceLocation(relative(frame.f_code.co_filename, root), frame.f_lineno)
-
-
-def relative(file: str, root: Path | None) -> str:
-    """`file` as seen from `root`, when it lies below it."""
-    path = Path(file)
-    return str(path.relative_to(root)) if root and path.is_relative_to(root) else file
-
-
-def _is_library(file: str) -> bool:
-    path = Path(file)
-    return path.parent == _OWN or "pyspark" in path.parts or path.name == "functools.py"
 
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:

@@ -45,7 +45,7 @@ class Decorated:
 
 
 @checked
-def table(  # noqa: PLR0913 - the names are Databricks'
+def table(  # noqa: PLR0913, PLR0917 - the names are Databricks'
     query_function: Query | None = None,
     name: str | None = None,
     comment: str | None = None,
@@ -64,8 +64,10 @@ def table(  # noqa: PLR0913 - the names are Databricks'
     replace_using: list[str] | None = None,
     sequence_by: Any = None,
 ) -> Any:
-    """Declare a table and its query: a streaming table over a streaming query, a materialized view
-    over a batch query. Usable with and without parentheses."""
+    """Declare a table and its query.
+
+    It becomes a streaming table over a streaming query, a materialized view over a batch query.
+    """
     _refuse_given("row filters", row_filter)
     _refuse_given("replace flows", replace_using, sequence_by)
     return _declare(
@@ -85,7 +87,7 @@ def table(  # noqa: PLR0913 - the names are Databricks'
 
 
 @checked
-def materialized_view(  # noqa: PLR0913 - the names are Databricks'
+def materialized_view(  # noqa: PLR0913, PLR0917 - the names are Databricks'
     query_function: Query | None = None,
     name: str | None = None,
     comment: str | None = None,
@@ -141,7 +143,7 @@ def temporary_view(
 
 
 @checked
-def create_streaming_table(  # noqa: PLR0913 - the names are Databricks'
+def create_streaming_table(  # noqa: PLR0913, PLR0917 - the names are Databricks'
     name: str,
     comment: str | None = None,
     spark_conf: dict[str, str] | None = None,

@@ -7,122 +7,165 @@ prints goes to standard error. Outside: nothing of it is left behind.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import importlib
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, chdir, contextmanager, redirect_stdout
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from proa.errors import PipelineError
+from proa.errors import PipelineError, SourceLocation
+from proa.pipelines.places import seen_from
+from proa.pipelines.session import DeclaringSession, user_location
 
 _entering = threading.RLock()
 """One pipeline at a time: modules, paths and the working folder belong to the whole process."""
 
 _current: list[Environment] = []
+"""The pipeline whose code is running, last; guarded by `_entering`."""
+
+_OURS = frozenset({"proa", "pyspark", "dlt"})
 
 
 class Environment:
-    """The surroundings of one pipeline. Modules it imported stay its own, and only its own."""
+    """The surroundings of one pipeline. Modules it imports stay its own, and only its own."""
 
-    def __init__(self, root: Path, session: Any) -> None:
+    def __init__(self, root: Path, session: DeclaringSession, folders: tuple[Path, ...]) -> None:
+        """`folders` are those of the pipeline's files: they may import their neighbours."""
         self.root = root
         self.session = session
+        self._folders = tuple(folder for folder in dict.fromkeys(folders) if folder != root)
         self._modules: dict[str, ModuleType] = {}
 
-    @contextlib.contextmanager
+    @contextmanager
     def entered(self) -> Iterator[None]:
         """Be inside for a while. May be entered again from inside."""
         from pyspark.pipelines.block_session_mutations import block_session_mutations
 
-        with _entering:
-            if _current and _current[-1] is self:
-                yield
-                return
-            with contextlib.ExitStack() as stack:
-                stack.enter_context(contextlib.chdir(self.root))
-                stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+        with _entering, ExitStack() as stack:
+            if not (_current and _current[-1] is self):
+                stack.enter_context(chdir(self.root))
+                stack.enter_context(redirect_stdout(sys.stderr))
                 stack.enter_context(self._importing())
                 stack.enter_context(_pipelines_module())
                 stack.enter_context(self.session.installed())
                 stack.enter_context(block_session_mutations())
                 _current.append(self)
                 stack.callback(_current.pop)
-                yield
+            yield
 
     def bind(self, query: Callable[[], Any]) -> Callable[[], Any]:
-        """`query`, callable from outside."""
+        """`query`, callable from outside. Its PipelineErrors name files as seen from the root."""
 
         @functools.wraps(query)
         def call() -> Any:
             with self.entered():
-                return query()
+                try:
+                    return query()
+                except PipelineError as error:
+                    error.location = self.shown(error.location)
+                    raise
 
         return call
 
     def add(self, module: ModuleType) -> None:
         """Take in a module made from one of the pipeline's files."""
-        sys.modules[module.__name__] = module
+        sys.modules[module.__name__] = self._modules[module.__name__] = module
+        _pickle_by_value(module)
 
-    @contextlib.contextmanager
+    def shown(self, location: SourceLocation | None) -> SourceLocation | None:
+        """`location` with its file as seen from the root, when it lies below."""
+        if location is None:
+            return None
+        return SourceLocation(seen_from(self.root, location.file), location.line)
+
+    @contextmanager
     def _importing(self) -> Iterator[None]:
         path, no_bytecode = list(sys.path), sys.dont_write_bytecode
-        hidden = {name: module for name, module in sys.modules.items() if self._is_shadowed(name)}
-        before = {name for name in sys.modules if name not in hidden}
+        own = self._importable()
+        hidden = {name: sys.modules[name] for name in list(sys.modules) if _top(name) in own}
         for name in hidden:
             del sys.modules[name]
+        before = set(sys.modules)
         sys.modules.update(self._modules)
-        sys.path.insert(0, str(self.root))
+        # The root first, as for a script; the files' folders last, lest `calendar.py` among them
+        # hides Python's own.
+        sys.path[:0] = [str(self.root)]
+        sys.path += [str(folder) for folder in self._folders]
+        # Python compares a cached module with its source by the second: an edit could be missed.
         sys.dont_write_bytecode = True
         importlib.invalidate_caches()
         try:
             yield
         finally:
-            foreign = _entries_below(self.root, path)
-            for name, module in list(sys.modules.items()):
-                if name not in before and self._owns(module, foreign):
-                    self._modules[name] = sys.modules.pop(name)
+            foreign = _environments_below(self.root, path)
+            for name in set(sys.modules) - before:
+                if name in self._modules or self._owns(sys.modules[name], foreign):
+                    self._modules[name] = sys.modules[name]
+                    _pickle_by_value(sys.modules.pop(name))
             sys.modules.update(hidden)
             sys.path[:] = path
             sys.dont_write_bytecode = no_bytecode
 
-    def _is_shadowed(self, name: str) -> bool:
-        """Whether a module of the process hides one that the project brings along."""
-        top = name.partition(".")[0]
-        if top in sys.stdlib_module_names or top in {"proa", "pyspark", "dlt"}:
-            return False
-        return (self.root / f"{top}.py").is_file() or (self.root / top / "__init__.py").is_file()
+    def _importable(self) -> frozenset[str]:
+        """The names of the project's own modules, which may hide others of the process."""
+        names = {
+            path.stem
+            for path in self.root.iterdir()
+            if path.suffix == ".py" or (path / "__init__.py").is_file()
+        }
+        return frozenset(names - sys.stdlib_module_names - _OURS)
 
     def _owns(self, module: ModuleType, foreign: tuple[Path, ...]) -> bool:
         places = [getattr(module, "__file__", None), *getattr(module, "__path__", ())]
+        roots = (self.root, *self._folders)
         return any(
-            Path(place).is_relative_to(self.root)
+            any(Path(place).is_relative_to(root) for root in roots)
             and not any(Path(place).is_relative_to(folder) for folder in foreign)
             for place in places
             if place
         )
 
 
-def _entries_below(root: Path, path: list[str]) -> tuple[Path, ...]:
-    """Import paths below the project that are not the project's: an environment kept inside it."""
-    folders = (Path(entry) for entry in path if entry)
-    return tuple(folder for folder in folders if folder != root and folder.is_relative_to(root))
-
-
-def current_session() -> Any:
-    """The session of the pipeline whose code is running."""
+def current_session() -> DeclaringSession:
+    """The session of the pipeline whose code is running; PipelineError when none is."""
     if not _current:
         raise PipelineError(
-            "a dataset can only be read inside a pipeline's query function",
+            "a dataset can only be read while a pipeline is loaded, in its query functions",
             condition="GRAPH_ELEMENT_DEFINED_OUTSIDE_OF_DECLARATIVE_PIPELINE",
+            location=caller(),
         )
     return _current[-1].session
 
 
-@contextlib.contextmanager
+def caller() -> SourceLocation | None:
+    """The line of the user's code that is calling, its file as seen from the pipeline's root."""
+    location = user_location()
+    return _current[-1].shown(location) if _current else location
+
+
+def _top(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def _environments_below(root: Path, path: list[str]) -> tuple[Path, ...]:
+    """Import paths below the project that are not the project's: a `.venv` kept inside it."""
+    folders = (Path(entry) for entry in path if entry)
+    return tuple(folder for folder in folders if folder != root and folder.is_relative_to(root))
+
+
+def _pickle_by_value(module: ModuleType) -> None:
+    """Ship functions of the module with a UDF: the engine's workers cannot import it."""
+    from pyspark.cloudpickle import cloudpickle
+
+    # The public register_pickle_by_value wants the module to stay in sys.modules.
+    cloudpickle._PICKLE_BY_VALUE_MODULES.add(module.__name__)  # noqa: SLF001
+
+
+@contextmanager
 def _pipelines_module() -> Iterator[None]:
     """Put Databricks' names beside Apache's under `pyspark.pipelines`."""
     import pyspark

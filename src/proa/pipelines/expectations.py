@@ -7,6 +7,8 @@ from typing import Any
 
 from proa.errors import PipelineError, SourceLocation
 from proa.pipelines.definitions import Expectation, Violation
+from proa.pipelines.sql_lexer import Source
+from proa.pipelines.sql_parser import Parser
 
 CONDITION = "INVALID_EXPECTATION"
 
@@ -70,19 +72,33 @@ def _is_column(value: object) -> bool:
 
 
 def _check_expression(name: str, condition: str, location: SourceLocation | None) -> None:
-    from sqlglot import errors, parse_one
-
-    try:
-        if condition.strip():
-            parse_one(condition, read="databricks")
-            return
-        reason = "it is empty"
-    except errors.SqlglotError as error:
-        details = getattr(error, "errors", None)
-        reason = details[0]["description"].rstrip(". ") if details else str(error)
+    reason = _mistake_in(condition)
+    if reason is None:
+        return
     raise PipelineError(
-        f"the condition of the expectation {name!r} is not a SQL expression: {reason.lower()}:"
+        f"the condition of the expectation {name!r} is not a SQL expression: {reason}:"
         f" {condition!r}",
         condition=CONDITION,
         location=location,
     )
+
+
+def _mistake_in(condition: str) -> str | None:
+    """What is wrong with a SQL expression; None when it is one."""
+    from sqlglot import errors, exp, parse_one
+
+    parser = Parser(Source(condition, ""))
+    if parser.at_end:
+        return "it is empty"
+    try:
+        parser.skip_rest("the condition")
+        query = parse_one(f"SELECT 1 WHERE (\n{condition}\n)", read="databricks")
+    except errors.ParseError as error:
+        return str(error.errors[0]["description"]).strip().rstrip(".").lower()
+    except (errors.SqlglotError, PipelineError) as error:
+        return str(error.args[0])
+    where = query.args["where"].this
+    inner = where.this if isinstance(where, exp.Paren) else where
+    if isinstance(inner, exp.Tuple | exp.Alias | exp.Query):
+        return "it must be one condition"
+    return None

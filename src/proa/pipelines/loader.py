@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from proa.errors import PipelineError, SourceLocation
 from proa.pipelines.definitions import Declarations
 from proa.pipelines.identifiers import Namespace
 from proa.pipelines.notebook import is_notebook, sql_cells
+from proa.pipelines.places import seen_from
 from proa.pipelines.spec import PipelineSpec
 
 if TYPE_CHECKING:
@@ -43,13 +43,13 @@ def load(
     root = root.resolve()
     settings = {**spec.configuration, **(configuration or {})}
     files = source_files(spec, root)
-    session = DeclaringSession(settings)
-    environment = Environment(root, session)
-    registry = Registry(root, settings, Namespace(spec.catalog, spec.database), environment.bind)
+    folders = tuple(file.parent for file in files if file.suffix == ".py")
+    environment = Environment(root, DeclaringSession(settings), folders)
+    registry = Registry(environment, Namespace(spec.catalog, spec.database))
     with environment.entered(), graph_element_registration_context(registry):
         for file in files:
             _load_file(file, registry, environment)
-    return replace(registry.declarations(), session=session)
+    return registry.declarations()
 
 
 def source_files(spec: PipelineSpec, root: Path) -> tuple[Path, ...]:
@@ -77,7 +77,7 @@ def source_files(spec: PipelineSpec, root: Path) -> tuple[Path, ...]:
                 " 'libraries'"
                 + ("; export notebooks as source files" if path.suffix == ".ipynb" else ""),
                 condition="PIPELINE_UNSUPPORTED_DEFINITIONS_FILE_EXTENSION",
-                location=SourceLocation(str(path.relative_to(root)), 1),
+                location=SourceLocation(str(path), 1),
             )
     return tuple(sorted(found))
 
@@ -89,7 +89,7 @@ def _counts(inside: Path, path: Path) -> bool:
 
 
 def _load_file(file: Path, registry: Registry, environment: Environment) -> None:
-    shown = str(file.relative_to(registry.root))
+    shown = seen_from(environment.root, file)
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -110,20 +110,18 @@ def _load_file(file: Path, registry: Registry, environment: Environment) -> None
 def _run(file: Path, text: str, environment: Environment) -> None:
     """Execute a Python file as a module of its own, `spark` already there."""
     root = environment.root
-    inside = file.relative_to(root).with_suffix("")
-    module = ModuleType("pipeline:" + "/".join(inside.parts))
+    # A name that no import finds, the same in every region: it travels with pickled functions.
+    module = ModuleType("pipeline:" + seen_from(root, file.with_suffix("")))
     module.__file__ = str(file)
     module.__dict__.update(spark=environment.session, display=_show_nothing)
     environment.add(module)
     try:
         exec(compile(text, str(file), "exec"), module.__dict__)  # noqa: S102 - it is the pipeline
     except PipelineError as error:
-        if error.location is None:
-            error.location = _where(error, root, file)
+        error.location = environment.shown(error.location) or _where(error, root, file)
         raise
     except SyntaxError as error:
-        place = Path(error.filename or file)
-        shown = str(place.relative_to(root)) if place.is_relative_to(root) else str(place)
+        shown = seen_from(root, error.filename or file)
         raise PipelineError(
             f"syntax error: {error.msg}",
             condition="PYTHON_SYNTAX_ERROR",
@@ -162,6 +160,7 @@ def _where(error: BaseException, root: Path, file: Path) -> SourceLocation:
     """The innermost line of the project's own code that the error went through."""
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         path = Path(frame.filename)
-        if path.is_relative_to(root) and not path.is_relative_to(sys.prefix):
-            return SourceLocation(str(path.relative_to(root)), frame.lineno or 1)
-    return SourceLocation(str(file.relative_to(root)), 1)
+        is_project = path.is_relative_to(root) and not path.is_relative_to(sys.prefix)
+        if is_project or path == file:
+            return SourceLocation(seen_from(root, path), frame.lineno or 1)
+    return SourceLocation(seen_from(root, file), 1)

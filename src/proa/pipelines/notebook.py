@@ -70,7 +70,7 @@ def _magic_cells(text: str) -> list[tuple[int, list[str]]]:
             continues = False
             continue
         content = magic.group(1)
-        if continues and not _COMMAND.match(content.strip()):
+        if continues:
             found[-1][1].append(content)
         else:
             found.append((number, [content]))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from pyspark.pipelines.flow import AutoCdcFlow
 from pyspark.pipelines.flow import Flow as ApacheFlow
@@ -18,10 +16,18 @@ from pyspark.pipelines.source_code_location import SourceCodeLocation
 
 from proa.errors import PipelineError, SourceLocation
 from proa.pipelines import sql
-from proa.pipelines.arguments import caller, relative
-from proa.pipelines.definitions import Dataset, DatasetKind, Declarations, Expectation, Flow
+from proa.pipelines.definitions import (
+    Dataset,
+    DatasetKind,
+    Declarations,
+    Expectation,
+    Flow,
+    SqlQuery,
+)
+from proa.pipelines.environment import Environment, caller
 from proa.pipelines.expectations import check_unique
 from proa.pipelines.identifiers import Namespace
+from proa.pipelines.places import seen_from
 from proa.pipelines.sql_lexer import Source
 from proa.pipelines.unsupported import refused
 
@@ -32,18 +38,11 @@ OUTSIDE = "GRAPH_ELEMENT_DEFINED_OUTSIDE_OF_DECLARATIVE_PIPELINE"
 class Registry(GraphElementRegistry):  # type: ignore[misc] # pyspark is untyped
     """Collects what one pipeline declares, whether through Apache's names or Databricks'."""
 
-    def __init__(
-        self,
-        root: Path,
-        configuration: Mapping[str, str],
-        namespace: Namespace,
-        bind: Callable[[Callable[[], Any]], Callable[[], Any]] = lambda query: query,
-    ) -> None:
-        """`bind` makes a query function callable later, in the surroundings it was written for."""
-        self.root = root
-        self._configuration = dict(configuration)
+    def __init__(self, environment: Environment, namespace: Namespace) -> None:
+        self._environment = environment
+        self._root = environment.root
+        self._configuration = dict(environment.session.configuration)
         self._namespace = namespace
-        self._bind = bind
         self._datasets: dict[str, Dataset] = {}
         self._flows: dict[str, Flow] = {}
 
@@ -57,7 +56,12 @@ class Registry(GraphElementRegistry):  # type: ignore[misc] # pyspark is untyped
                 " TABLE, ...)",
                 condition="RUN_EMPTY_PIPELINE",
             )
-        return Declarations(datasets, tuple(self._flows.values()), self._configuration)
+        return Declarations(
+            datasets,
+            tuple(self._flows.values()),
+            self._configuration,
+            session=self._environment.session,
+        )
 
     def add_dataset(self, dataset: Dataset) -> None:
         """Declare a dataset; PipelineError when its name is taken."""
@@ -82,8 +86,9 @@ class Registry(GraphElementRegistry):  # type: ignore[misc] # pyspark is untyped
                 condition=f"{DUPLICATE}.FLOW",
                 location=flow.location,
             )
-        query = flow.query
-        self._flows[key] = replace(flow, query=self._bind(query)) if callable(query) else flow
+        if not isinstance(flow.query, SqlQuery):
+            flow = replace(flow, query=self._environment.bind(flow.query))
+        self._flows[key] = flow
 
     def add_expectations(self, dataset: str, expectations: tuple[Expectation, ...]) -> None:
         """Put expectations before those that the dataset has: decorators apply from the inside."""
@@ -139,7 +144,7 @@ class Registry(GraphElementRegistry):  # type: ignore[misc] # pyspark is untyped
 
     def register_sql(self, sql_text: str, file_path: Path, first_line: int = 1) -> None:
         """Declare what a SQL text declares; it begins on line `first_line` of its file."""
-        source = Source(sql_text, relative(str(file_path), self.root), first_line)
+        source = Source(sql_text, seen_from(self._root, file_path), first_line)
         found = sql.declare(source, self._configuration)
         for dataset in found.datasets:
             self.add_dataset(dataset)
@@ -148,10 +153,10 @@ class Registry(GraphElementRegistry):  # type: ignore[misc] # pyspark is untyped
 
     def caller(self) -> SourceLocation:
         """Where the user's code stands that is declaring something now."""
-        return caller(self.root)
+        return caller() or SourceLocation(str(self._root), 1)
 
     def _location(self, location: SourceCodeLocation) -> SourceLocation:
-        return SourceLocation(relative(location.filename, self.root), location.line_number or 1)
+        return SourceLocation(seen_from(self._root, location.filename), location.line_number or 1)
 
 
 def active() -> Registry:

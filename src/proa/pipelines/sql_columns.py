@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from proa.pipelines.definitions import Expectation, Violation
@@ -10,13 +11,12 @@ from proa.pipelines.sql_lexer import Kind
 from proa.pipelines.sql_parser import Parser
 from proa.pipelines.unsupported import refusal
 
-_ENDS_TYPE = frozenset(
-    "NOT NULL COMMENT GENERATED DEFAULT CONSTRAINT PRIMARY REFERENCES FOREIGN MASK UNIQUE CHECK"
-    " COLUMN".split()
+_COLUMN_OPTIONS = re.compile(
+    r"NOT|NULL|COMMENT|GENERATED|DEFAULT|CONSTRAINT|PRIMARY|REFERENCES|FOREIGN|MASK|UNIQUE|CHECK"
 )
-_KEY_OPTIONS = frozenset(
-    "NOT ENFORCED DEFERRABLE INITIALLY DEFERRED IMMEDIATE NORELY RELY MATCH FULL ON UPDATE DELETE"
-    " NO ACTION TIMESERIES".split()
+_KEY_OPTIONS = re.compile(
+    r"NOT|ENFORCED|DEFERRABLE|INITIALLY|DEFERRED|IMMEDIATE|NORELY|RELY|MATCH|FULL|ON|UPDATE|DELETE"
+    r"|NO|ACTION|TIMESERIES"
 )
 
 
@@ -46,7 +46,7 @@ def parse_columns(parser: Parser) -> Columns:
         if parser.accept(")"):
             break
         if not parser.accept(","):
-            parser.fail("expected ',' or ')'", "in the column list")
+            raise parser.failure("expected ',' or ')' in the column list")
     return Columns(", ".join(columns) or None, tuple(expectations))
 
 
@@ -63,7 +63,7 @@ def _constraint(parser: Parser, expectations: list[Expectation]) -> None:
     elif parser.sees("CHECK"):
         raise refusal("CHECK constraints", parser.source, parser.here)
     else:
-        parser.fail("expected EXPECT, PRIMARY KEY or FOREIGN KEY", f"after CONSTRAINT {name}")
+        raise parser.failure(f"expected EXPECT, PRIMARY KEY or FOREIGN KEY after CONSTRAINT {name}")
 
 
 def _violation(parser: Parser) -> Violation:
@@ -73,7 +73,7 @@ def _violation(parser: Parser) -> Violation:
         return Violation.DROP
     if parser.accept("FAIL", "UPDATE"):
         return Violation.FAIL
-    parser.fail("expected DROP ROW or FAIL UPDATE", "after ON VIOLATION")
+    raise parser.failure("expected DROP ROW or FAIL UPDATE after ON VIOLATION")
 
 
 def _key(parser: Parser) -> None:
@@ -98,9 +98,9 @@ def _column(parser: Parser) -> str:
     name = parser.identifier("a column's name")
     parser.accept(":")
     start = parser.here
-    if parser.sees(",") or parser.sees(")") or parser.sees_one_of(_ENDS_TYPE):
-        parser.fail(
-            "expected the column's type", f"after {name!r} (or name the columns in the query)"
+    if parser.sees(",") or parser.sees(")") or parser.sees_one_of(_COLUMN_OPTIONS):
+        raise parser.failure(
+            f"expected the type of the column {name!r} (or name the columns in the query alone)"
         )
     _skip_type(parser, name)
     parts = [f"`{name.replace('`', '``')}`", parser.span(start)]
@@ -130,7 +130,9 @@ def _refuse_option(parser: Parser, name: str) -> None:
     ):
         if parser.sees(word):
             raise refusal(feature, parser.source, parser.here)
-    parser.fail("expected NOT NULL, COMMENT, a key, ',' or ')'", f"after the type of {name!r}")
+    raise parser.failure(
+        f"expected NOT NULL, COMMENT, a key, ',' or ')' after the type of {name!r}"
+    )
 
 
 def _skip_type(parser: Parser, name: str) -> None:
@@ -138,8 +140,10 @@ def _skip_type(parser: Parser, name: str) -> None:
     while True:
         token = parser.peek()
         if token is None:
-            parser.fail("expected ',' or ')'", f"after the type of {name!r}")
-        if depth == 0 and (parser.sees(",") or parser.sees(")") or parser.sees_one_of(_ENDS_TYPE)):
+            raise parser.failure(f"expected ',' or ')' after the type of {name!r}")
+        if depth == 0 and (
+            parser.sees(",") or parser.sees(")") or parser.sees_one_of(_COLUMN_OPTIONS)
+        ):
             return
         if token.kind is Kind.SYMBOL and token.text in "<>":
             depth += 1 if token.text == "<" else -1

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from typing import NoReturn
 
 from proa.errors import PipelineError
 from proa.pipelines.sql_lexer import Kind, Source, Token, significant, tokenize, unquote
@@ -44,9 +43,14 @@ class Parser:
                 return False
         return True
 
-    def sees_one_of(self, words: frozenset[str]) -> bool:
+    def sees_one_of(self, words: re.Pattern[str]) -> bool:
+        """Whether the next token is a word that `words` matches as a whole."""
         token = self.peek()
-        return token is not None and token.kind is Kind.WORD and token.text.upper() in words
+        return (
+            token is not None
+            and token.kind is Kind.WORD
+            and words.fullmatch(token.text.upper()) is not None
+        )
 
     def accept(self, *words: str) -> bool:
         """Take these words when they are next, all or none."""
@@ -61,18 +65,15 @@ class Parser:
     def expect(self, *words: str, after: str) -> None:
         for word in words:
             if not self.accept(word):
-                self.fail(f"expected {word}", after)
+                raise self.failure(f"expected {word} {after}")
 
     def take(self) -> Token:
         token = self._tokens[self._index]
         self._index += 1
         return token
 
-    def fail(self, expected: str, after: str) -> NoReturn:
-        """Raise the syntax error that stands here."""
-        raise self.syntax_error(f"{expected} {after}")
-
-    def syntax_error(self, message: str) -> PipelineError:
+    def failure(self, message: str) -> PipelineError:
+        """The syntax error that stands here; to be raised by the caller."""
         token = self.peek()
         found = f"{token.text!r}" if token is not None else "the end of the statement"
         return self.source.error(f"syntax error at {found}: {message}", self.here)
@@ -80,14 +81,14 @@ class Parser:
     def string(self, after: str) -> str:
         token = self.peek()
         if token is None or token.kind is not Kind.STRING:
-            self.fail("expected a string in quotes", after)
+            raise self.failure(f"expected a string in quotes {after}")
         return unquote(self.take())
 
     def identifier(self, what: str) -> str:
         """One part of a name, without its backticks."""
         token = self.peek()
         if token is None or token.kind not in {Kind.WORD, Kind.QUOTED}:
-            raise self.syntax_error(f"expected {what}")
+            raise self.failure(f"expected {what}")
         taken = self.take()
         return unquote(taken) if taken.kind is Kind.QUOTED else taken.text
 
@@ -133,14 +134,23 @@ class Parser:
             token = self.take()
             if self._opens(token):
                 expected.append(_OPENING[token.text])
-            elif token.kind is Kind.SYMBOL and token.text in _OPENING.values():
-                if token.text != expected.pop():
-                    self._index -= 1
-                    raise self.syntax_error(f"the brackets of {what} do not match")
+            elif self._closes(token) and token.text != expected.pop():
+                self._index -= 1
+                raise self.failure(f"the brackets of {what} do not match")
 
     def span(self, start: int) -> str:
         """The text from `start` to the end of the last token taken."""
         return self.source.text[start : self._tokens[self._index - 1].end]
+
+    def skip_rest(self, what: str) -> None:
+        """Take all that is left of the statement; its brackets must match."""
+        while not self.at_end:
+            token = self.peek()
+            if token is not None and self._closes(token):
+                raise self.failure(f"this bracket closes nothing in {what}")
+            if self.sees(";"):
+                raise self.failure("a parameter's value ends the statement; write it without ';'")
+            self.skip_balanced(what)
 
     def rest(self) -> str:
         """Everything from the next token to the last one, as written; takes it."""
@@ -151,6 +161,10 @@ class Parser:
     @staticmethod
     def _opens(token: Token) -> bool:
         return token.kind is Kind.SYMBOL and token.text in _OPENING
+
+    @staticmethod
+    def _closes(token: Token) -> bool:
+        return token.kind is Kind.SYMBOL and token.text in _OPENING.values()
 
 
 def quoted(part: str) -> str:
