@@ -1,0 +1,96 @@
+"""`proa serve`: one region's server."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from proa.cli.output import console, print_json
+from proa.cli.project import JsonOption, ProjectOption, find_project, load_regions
+
+RegionOption = Annotated[
+    str, typer.Option("--region", metavar="REGION", help="The region, as named in proa.yml.")
+]
+StateOption = Annotated[
+    str | None,
+    typer.Option(
+        "--state",
+        metavar="PATH|URL",
+        help="The server's state: a SQLite file or a postgresql:// URL;"
+        " default: server.state of proa.yml, else .proa/REGION.db in the project.",
+        show_default=False,
+    ),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command("serve")(serve)
+
+
+def serve(
+    region: RegionOption,
+    host: Annotated[
+        str | None,
+        typer.Option("--host", help="Address to listen on; default: server.host of proa.yml."),
+    ] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            "--port", min=0, max=65535, help="Port; 0 takes a free one; default: server.port."
+        ),
+    ] = None,
+    state: StateOption = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option("--tls-cert", metavar="FILE", help="Certificate chain, PEM.")
+    ] = None,
+    tls_key: Annotated[
+        Path | None, typer.Option("--tls-key", metavar="FILE", help="The certificate's key, PEM.")
+    ] = None,
+    log_json: Annotated[
+        bool, typer.Option("--log-json", help="Logs as JSON lines; default when not a terminal.")
+    ] = False,
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Serve one region: the Databricks REST API, jobs, schedules, and the workers that do it.
+
+    Ends on SIGTERM and Ctrl-C once running batches have ended; what is left goes on at the next
+    start.
+
+    Exit codes: 0 stopped as asked; 1 another server owns the state; 2 a setting is wrong;
+    3 the state or the storage did not answer.
+
+    Example: proa serve --region us-east --port 8101
+    """
+    from proa.region.server import Listen, Server, log_to
+    from proa.region.state import state_url
+
+    settings = load_regions(project).region(region)
+    log_to(sys.stderr, json=log_json or not sys.stderr.isatty())
+    where = Listen(host or settings.server.host, settings.server.port if port is None else port)
+    server = Server(
+        region,
+        settings,
+        state_url(region, state or settings.server.state, find_project(project)),
+        Listen(where.host, where.port, tls_cert, tls_key),
+    )
+    server.stop_on_signals()
+
+    def started(address: str) -> None:
+        if as_json:
+            print_json(
+                {
+                    "region": region,
+                    "address": address,
+                    "workspace_id": server.region.identity.workspace_id,
+                }
+            )
+            sys.stdout.flush()
+        else:
+            console.print(f"region {region} answers at {address}", markup=False)
+
+    server.run(started)

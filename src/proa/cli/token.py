@@ -1,0 +1,112 @@
+"""`proa token`: who may talk to a region's server."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from proa.cli.output import console, print_json, stderr
+from proa.cli.project import JsonOption, ProjectOption, find_project, load_regions
+from proa.cli.serve import RegionOption, StateOption
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from proa.region.tokens import Tokens
+
+_DAY_S = 24 * 60 * 60
+
+
+def register(app: typer.Typer) -> None:
+    """Add the group of commands to `app`."""
+    group = typer.Typer(help="Who may talk to a region's server.", no_args_is_help=True)
+    group.command("create")(create)
+    group.command("list")(show)
+    group.command("revoke")(revoke)
+    app.add_typer(group, name="token")
+
+
+def create(
+    region: RegionOption,
+    user: Annotated[
+        str, typer.Option("--user", help="Whose token it is: the name that clients see.")
+    ] = "admin@proa",
+    comment: Annotated[str, typer.Option("--comment", help="What it is for.")] = "",
+    days: Annotated[
+        int | None, typer.Option("--days", min=1, help="How long it lives; default: for ever.")
+    ] = None,
+    state: StateOption = None,
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a token and print it, once. The server keeps only its hash.
+
+    Example: DATABRICKS_TOKEN=$(proa token create --region us-east)
+    """
+    token, text = _tokens(region, state, project).create(
+        user, comment, None if days is None else days * _DAY_S
+    )
+    if as_json:
+        print_json({"token_id": token.token_id, "user": user, "token": text})
+        return
+    console.print(text, markup=False)
+    stderr.print(f"token {token.token_id} of {user}: it is not shown again", markup=False)
+
+
+def show(
+    region: RegionOption,
+    state: StateOption = None,
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the tokens there are, without their text.
+
+    Example: proa token list --region us-east
+    """
+    from proa.region.times import rfc3339
+
+    rows = [
+        {
+            "token_id": token.token_id,
+            "user": token.user,
+            "comment": token.comment,
+            "created": rfc3339(token.created_at),
+            "expires": None if token.expires_at is None else rfc3339(token.expires_at),
+            "revoked": None if token.revoked_at is None else rfc3339(token.revoked_at),
+        }
+        for token in _tokens(region, state, project).list()
+    ]
+    if as_json:
+        print_json(rows)
+        return
+    table = Table("token", "user", "comment", "created", "expires", "revoked")
+    for row in rows:
+        table.add_row(*(value or "-" for value in row.values()))
+    console.print(table)
+
+
+def revoke(
+    token_id: Annotated[str, typer.Argument(help="The token's id, from `proa token list`.")],
+    region: RegionOption,
+    state: StateOption = None,
+    project: ProjectOption = None,
+) -> None:
+    """Make a token worthless, within a second.
+
+    Example: proa token revoke 0123456789ab --region us-east
+    """
+    _tokens(region, state, project).revoke(token_id)
+    console.print(f"token {token_id} is revoked", markup=False)
+
+
+def _tokens(region: str, state: str | None, project: Path | None) -> Tokens:
+    from proa.clock import RandomIds, SystemClock
+    from proa.region.state import state_url
+    from proa.region.store import Database
+    from proa.region.tokens import Tokens
+
+    settings = load_regions(project).region(region)
+    url = state_url(region, state or settings.server.state, find_project(project))
+    return Tokens(Database.open(url), SystemClock(), RandomIds())

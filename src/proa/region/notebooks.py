@@ -1,0 +1,142 @@
+"""Notebook formats: Databricks' source files, Jupyter's JSON, and the cells in both."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from proa.region.errors import InvalidParameterError
+
+COMMENT = {"PYTHON": "#", "SQL": "--", "SCALA": "//", "R": "#"}
+"""What begins a comment in each language of a notebook."""
+
+SUFFIXES = {".py": "PYTHON", ".sql": "SQL", ".scala": "SCALA", ".r": "R"}
+
+_HEADER = "Databricks notebook source"
+_MAGICS = {"%python": "PYTHON", "%sql": "SQL", "%md": "MARKDOWN", "%md-sandbox": "MARKDOWN"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a notebook."""
+
+    language: str
+    """PYTHON, SQL, MARKDOWN, or the magic as written (`%run`, `%sh`, ...)."""
+    source: str
+    line: int
+    """The line of the notebook on which `source` begins; lines count from 1."""
+
+
+def header(language: str) -> str:
+    """The first line of a notebook's source file."""
+    return f"{COMMENT[language]} {_HEADER}"
+
+
+def language_of_source(name: str, content: bytes) -> str | None:
+    """The language of the notebook in `content`, going by suffix and first line; None for a file."""
+    suffix = f".{name.rsplit('.', 1)[-1].lower()}" if "." in name else ""
+    language = SUFFIXES.get(suffix)
+    if language is None:
+        return None
+    first = content.lstrip(b"\xef\xbb\xbf").split(b"\n", 1)[0].rstrip()
+    return language if first.decode("utf-8", "replace") == header(language) else None
+
+
+def source(language: str, content: bytes) -> bytes:
+    """The notebook as a source file: with the header that marks it."""
+    first = header(language).encode()
+    return content if content.startswith(first) else first + b"\n" + content
+
+
+def cells(language: str, text: str) -> list[Cell]:
+    """The notebook's cells in order, the empty ones left out."""
+    comment = re.escape(COMMENT[language])
+    separator = re.compile(rf"^{comment} COMMAND -+\s*$")
+    magic = re.compile(rf"^{comment} MAGIC ?")
+    title = re.compile(rf"^{comment} (?:DBTITLE |{_HEADER}\s*$)")
+    found: list[Cell] = []
+    lines: list[str] = []
+    begin = 1
+    for number, line in enumerate([*text.splitlines(), f"{COMMENT[language]} COMMAND ---"], 1):
+        if separator.match(line):
+            found.extend(_cell(language, lines, begin, magic, title))
+            lines, begin = [], number + 1
+        else:
+            lines.append(line)
+    return found
+
+
+def _cell(
+    language: str, lines: list[str], begin: int, magic: re.Pattern[str], title: re.Pattern[str]
+) -> list[Cell]:
+    while lines and (not lines[0].strip() or title.match(lines[0])):
+        lines, begin = lines[1:], begin + 1
+    if not "".join(lines).strip():
+        return []
+    if not magic.match(lines[0]):
+        return [Cell(language, "\n".join(lines), begin)]
+    bare = [magic.sub("", line) for line in lines]
+    word, _, rest = bare[0].partition(" ")
+    if not word.startswith("%"):
+        return [Cell(language, "\n".join(bare), begin)]
+    text = "\n".join([rest, *bare[1:]])
+    return [Cell(_MAGICS.get(word, word), text, begin)]
+
+
+def from_jupyter(content: bytes) -> tuple[str, bytes]:
+    """(language, source) of a Jupyter notebook. InvalidParameterError when it is none."""
+    try:
+        document = json.loads(content)
+        blocks = [(cell["cell_type"], _joined(cell["source"])) for cell in document["cells"]]
+        name = str(document.get("metadata", {}).get("language_info", {}).get("name", "python"))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InvalidParameterError(
+            "the content is not a Jupyter notebook; import it with format SOURCE or RAW"
+        ) from error
+    language = name.upper() if name.upper() in COMMENT else "PYTHON"
+    parts = []
+    for kind, text in blocks:
+        if kind == "markdown":
+            text = f"%md\n{text}"  # noqa: PLW2901 - a markdown cell is a magic cell
+        parts.append(_magic(language, text) if text.startswith("%") else text)
+    separator = f"\n\n{COMMENT[language]} COMMAND ----------\n\n"
+    return language, f"{header(language)}\n{separator.join(parts)}\n".encode()
+
+
+def to_jupyter(language: str, content: bytes) -> bytes:
+    """The notebook as Jupyter's JSON."""
+    blocks: list[dict[str, Any]] = []
+    for cell in cells(language, content.decode("utf-8", "replace")):
+        if cell.language == "MARKDOWN":
+            blocks.append({"cell_type": "markdown", "metadata": {}, "source": cell.source.strip()})
+            continue
+        text = cell.source
+        if cell.language != language:
+            word = next((key for key, of in _MAGICS.items() if of == cell.language), cell.language)
+            text = f"{word}{'' if text.startswith(chr(10)) else ' '}{text}"
+        blocks.append(
+            {
+                "cell_type": "code",
+                "execution_count": None,
+                "metadata": {},
+                "outputs": [],
+                "source": text,
+            }
+        )
+    document = {
+        "cells": blocks,
+        "metadata": {"language_info": {"name": language.lower()}},
+        "nbformat": 4,
+        "nbformat_minor": 0,
+    }
+    return json.dumps(document, indent=1).encode()
+
+
+def _joined(value: Any) -> str:
+    return "".join(value) if isinstance(value, list) else str(value)
+
+
+def _magic(language: str, text: str) -> str:
+    return "\n".join(f"{COMMENT[language]} MAGIC {line}".rstrip() for line in text.splitlines())

@@ -1,0 +1,117 @@
+"""What a worker is told: a pipeline's files, where its tables lie, and its configuration."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from proa.region.errors import InvalidParameterError
+from proa.region.files import FOLDER
+from proa.region.updates import Update
+from proa.region.workspace import Item, Kind, Workspace, canonical
+from proa.settings import RegionSettings
+from proa.storage import absolute, is_url
+
+_SOURCES = (".py", ".sql")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A source file of a pipeline."""
+
+    path: str
+    """As in the workspace, with the suffix of its language."""
+    content: str
+
+    @classmethod
+    def of(cls, item: Item) -> Source:
+        try:
+            text = item.content.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            raise InvalidParameterError(f"{item.path!r} is not text in UTF-8") from error
+        return cls(f"{posixpath.dirname(item.path).rstrip('/')}/{item.file_name}", text)
+
+
+class Planner:
+    """Turns what the API stored into plain data for a worker."""
+
+    def __init__(self, region: str, settings: RegionSettings, workspace: Workspace) -> None:
+        self._region = region
+        self._settings = settings
+        self._workspace = workspace
+
+    def update(self, found: Update) -> dict[str, Any]:
+        """The payload of an update. ApiError when a library is not in the workspace."""
+        spec = found.spec
+        return {
+            "region": self._region,
+            "pipeline_id": found.pipeline_id,
+            "update_id": found.update_id,
+            "name": str(spec.get("name") or found.pipeline_id),
+            "storage": self.storage(spec, found.pipeline_id),
+            "options": dict(self._settings.options),
+            "engine": self._settings.engine.remote,
+            "catalog": spec.get("catalog"),
+            "schema": spec.get("schema") or spec.get("target"),
+            "files": {item.path: item.content for item in self.libraries(spec)},
+            "configuration": self.configuration(spec),
+            "continuous": found.continuous,
+            "development": bool(spec.get("development")),
+            "cause": found.cause,
+            "request": dict(found.request),
+        }
+
+    def storage(self, spec: Mapping[str, Any], pipeline_id: str) -> str:
+        """The absolute path or URL of the pipeline's storage."""
+        text = str(spec.get("storage") or f"dbfs:/pipelines/{pipeline_id}")
+        if text.startswith("dbfs:"):
+            inside = canonical(text.removeprefix("dbfs:"))
+            return f"{absolute(self._settings.storage)}/{FOLDER}{inside}"
+        if is_url(text) or text.startswith(("/", "file://")):
+            return absolute(text)
+        raise InvalidParameterError(f"the storage {text!r} is neither a URL nor an absolute path")
+
+    def configuration(self, spec: Mapping[str, Any]) -> dict[str, str]:
+        """The pipeline's configuration with what the region adds."""
+        return {
+            "landing_zone": self._settings.landing_zone,
+            **{str(key): str(value) for key, value in (spec.get("configuration") or {}).items()},
+            **self._settings.configuration,
+        }
+
+    def libraries(self, spec: Mapping[str, Any]) -> list[Source]:
+        """The source files of a pipeline, in order, each once."""
+        found: dict[str, Source] = {}
+        for library in spec.get("libraries") or ():
+            for item in self._items(library):
+                source = Source.of(item)
+                found.setdefault(source.path, source)
+        return list(found.values())
+
+    def _items(self, library: Mapping[str, Any]) -> list[Item]:
+        if library.get("notebook"):
+            return [self._one(str(library["notebook"]["path"]), "notebook")]
+        if library.get("file"):
+            return [self._one(str(library["file"]["path"]), "file")]
+        pattern = str(library["glob"]["include"])
+        folder = pattern.removesuffix("/**")
+        if folder == pattern:
+            return [self._one(pattern, "file or notebook")]
+        items = [
+            item for item in self._workspace.below(folder) if item.file_name.endswith(_SOURCES)
+        ]
+        if not items:
+            raise InvalidParameterError(f"no source file lies below {pattern!r} in the workspace")
+        return items
+
+    def _one(self, path: str, what: str) -> Item:
+        item = self._workspace.get(path, content=True)
+        if item.kind is Kind.DIRECTORY:
+            raise InvalidParameterError(f"{path!r} is a folder, not a {what}")
+        if not item.file_name.endswith(_SOURCES):
+            raise InvalidParameterError(
+                f"{path!r} is neither Python nor SQL; a pipeline is made of those"
+            )
+        return item

@@ -1,0 +1,249 @@
+"""Worker processes: one for each piece of work, warm before it comes, gone after it.
+
+A worker is `python -m proa.region.worker`. It reads JSON lines from standard input and writes JSON
+lines to standard output; what the user's code prints comes on standard error. When the server dies
+the worker's standard input ends, and the worker ends itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+from proa.clock import Clock
+from proa.region.workers import Handle, Report, Work
+
+_WATCH_S = 0.25
+_GRACE_S = 5.0
+_MAX_LINE = 16 * 1024
+_MAX_OUTPUT = 256 * 1024
+"""How much of what one piece of work prints is kept, in bytes."""
+
+
+class _Process:
+    """One worker process and the work it was given, if any."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._popen = subprocess.Popen(
+            [sys.executable, "-m", "proa.region.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", "RUST_LOG": "error"},
+            start_new_session=True,
+        )
+        self._work: Work | None = None
+        self._report: Callable[[Report], None] | None = None
+        self._ended = False
+        self._why: str | None = None
+        self._writing = threading.Lock()
+        self._output = threading.Thread(target=self._read_output, daemon=True)
+        self._threads = [threading.Thread(target=self._read_reports, daemon=True), self._output]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._popen.poll() is None
+
+    def begin(self, work: Work, report: Callable[[Report], None]) -> None:
+        self._work, self._report = work, report
+        message = {"type": "run", "id": work.work_id, "kind": work.kind, "work": dict(work.payload)}
+        self._send(message)
+
+    def stop(self) -> None:
+        self._send({"type": "stop"})
+
+    def kill(self, why: str = "it was ended by the region's server") -> None:
+        self._why = self._why or why
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, 9)
+
+    def over_memory(self, limit: int) -> bool:
+        """End it when it uses more than `limit` bytes."""
+        used = _resident(self.pid)
+        if used <= limit:
+            return False
+        self.kill(
+            f"it used {used >> 20} MB of memory, {limit >> 20} MB are allowed; raise"
+            " server.worker_memory_mb, or read less at once (cloudFiles.maxBytesPerTrigger)"
+        )
+        return True
+
+    def wait(self) -> None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._popen.wait(_GRACE_S)
+        for thread in self._threads:
+            thread.join(_GRACE_S)
+
+    def _send(self, message: dict[str, Any]) -> None:
+        assert self._popen.stdin is not None
+        # A worker that is gone says so by the end of its output.
+        with self._writing, contextlib.suppress(BrokenPipeError, ValueError):
+            self._popen.stdin.write(json.dumps(message).encode() + b"\n")
+            self._popen.stdin.flush()
+
+    def _read_reports(self) -> None:
+        assert self._popen.stdout is not None
+        for line in self._popen.stdout:
+            data = json.loads(line)
+            kind = data.pop("type")
+            if kind == "end":
+                self._output.join(_GRACE_S if self._close_input() else 0)
+                self._end(data)
+            elif kind != "ready":
+                self._say(kind, data)
+        self._output.join(_GRACE_S)
+        code = self._popen.wait()
+        self._end({"outcome": "CRASHED", "condition": "WORKER_CRASHED", "error": self._death(code)})
+        self._close_input()
+        self._popen.stdout.close()
+        self._pool.gone(self)
+
+    def _read_output(self) -> None:
+        assert self._popen.stderr is not None
+        left = _MAX_OUTPUT
+        for text in _pieces(self._popen.stderr):
+            if left > 0 and text.strip():
+                left -= len(text)
+                cut = "" if left > 0 else "\n... the rest of the output was left out"
+                self._say("output", {"text": text.rstrip("\n") + cut})
+        self._popen.stderr.close()
+
+    def _say(self, kind: str, data: dict[str, Any]) -> None:
+        if self._work is not None and self._report is not None:
+            self._report(Report(self._work.work_id, kind, data))
+
+    def _end(self, data: dict[str, Any]) -> None:
+        if not self._ended:
+            self._ended = True
+            self._say("end", data)
+
+    def _death(self, code: int) -> str:
+        if self._why is not None:
+            return f"the worker process of this update was ended: {self._why}"
+        if code < 0:
+            return (
+                f"the worker process of this update was killed by signal {-code}"
+                + (" (out of memory?)" if code == -9 else "")
+                + "; what it had committed stays, the rest was not done"
+            )
+        return (
+            f"the worker process of this update ended by itself with code {code}: the pipeline's"
+            " code, or a library it uses, called exit"
+        )
+
+    def _close_input(self) -> bool:
+        assert self._popen.stdin is not None
+        with self._writing, contextlib.suppress(BrokenPipeError):
+            self._popen.stdin.close()
+        return True
+
+
+class Pool:
+    """The worker processes of one server."""
+
+    def __init__(self, clock: Clock, *, limit: int, warm: int, memory: int) -> None:
+        self._clock = clock
+        self._limit = limit
+        self._warm = min(warm, limit)
+        self._memory = memory
+        self._idle: list[_Process] = []
+        self._busy: list[_Process] = []
+        self._lock = threading.Lock()
+        self._closed = threading.Event()
+        self._watch = threading.Thread(target=self._watch_over, name="proa-pool", daemon=True)
+
+    def open(self) -> None:
+        """Warm the first processes and begin to watch."""
+        self._fill()
+        self._watch.start()
+
+    def free(self) -> int:
+        with self._lock:
+            return 0 if self._closed.is_set() else self._limit - len(self._busy)
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes that live, busy ones first."""
+        with self._lock:
+            return [process.pid for process in (*self._busy, *self._idle)]
+
+    def start(self, work: Work, report: Callable[[Report], None]) -> Handle:
+        with self._lock:
+            process = None
+            while self._idle and process is None:
+                candidate = self._idle.pop(0)
+                process = candidate if candidate.alive else None
+            if process is None:
+                process = _Process(self)
+            self._busy.append(process)
+        process.begin(work, report)
+        return process
+
+    def gone(self, process: _Process) -> None:
+        """Called by a process that ended."""
+        with self._lock:
+            for group in (self._idle, self._busy):
+                if process in group:
+                    group.remove(process)
+
+    def close(self) -> None:
+        self._closed.set()
+        with self._lock:
+            everyone = [*self._idle, *self._busy]
+        for process in everyone:
+            process.kill()
+        for process in everyone:
+            process.wait()
+        if self._watch.is_alive():
+            self._watch.join()
+
+    def _fill(self) -> None:
+        with self._lock:
+            self._idle = [process for process in self._idle if process.alive]
+            while len(self._idle) < self._warm and not self._closed.is_set():
+                self._idle.append(_Process(self))
+
+    def _watch_over(self) -> None:
+        quiet = 0
+        while not self._clock.wait(_WATCH_S, self._closed):
+            with self._lock:
+                busy = list(self._busy)
+            for process in busy:
+                process.over_memory(self._memory)
+            # A new spare is warmed when nothing runs, or after a while: importing takes a core.
+            quiet = 0 if busy else quiet + 1
+            if quiet >= 1 or (busy and self._clock.monotonic() % 10 < _WATCH_S):
+                self._fill()
+
+
+def _pieces(stream: IO[bytes]) -> Any:
+    """What was written, in pieces of whole lines as they come."""
+    while data := os.read(stream.fileno(), _MAX_LINE):
+        yield data.decode("utf-8", "replace")
+
+
+def _resident(pid: int) -> int:
+    """The memory that a process and its children keep, in bytes; 0 where nobody can say."""
+    total = 0
+    try:
+        pages = Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]
+        total = int(pages) * os.sysconf("SC_PAGE_SIZE")
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+        total += sum(_resident(int(child)) for child in children)
+    except (OSError, IndexError, ValueError):
+        return total
+    return total

@@ -1,0 +1,1 @@
+"""The HTTP edge: one module per part of the API, each with a `router`. No rules live here."""

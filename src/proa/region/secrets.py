@@ -1,0 +1,111 @@
+"""Secret scopes and what lies in them. Values are never logged and never listed."""
+
+from __future__ import annotations
+
+import re
+
+from sqlalchemy import Connection, delete, insert, select, update
+
+from proa.clock import Clock
+from proa.region.errors import ApiError, InvalidParameterError, MissingError
+from proa.region.store import Database
+from proa.region.store.tables import secret_scopes, secrets
+from proa.region.times import millis
+
+_NAME = re.compile(r"[A-Za-z0-9_@.\-]{1,128}")
+_MAX_VALUE = 128 * 1024
+
+
+class Secrets:
+    """The secrets of one region."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    def create_scope(self, name: str) -> None:
+        _check("scope", name)
+        with self._database.write() as connection:
+            if _has_scope(connection, name):
+                raise ApiError(f"Scope {name} already exists!", condition="RESOURCE_ALREADY_EXISTS")
+            connection.execute(
+                insert(secret_scopes).values(name=name, created_at=millis(self._clock.now()))
+            )
+
+    def scopes(self) -> list[str]:
+        with self._database.read() as connection:
+            return list(
+                connection.scalars(select(secret_scopes.c.name).order_by(secret_scopes.c.name))
+            )
+
+    def delete_scope(self, name: str) -> None:
+        """Remove the scope and its secrets."""
+        with self._database.write() as connection:
+            _need_scope(connection, name)
+            connection.execute(delete(secret_scopes).where(secret_scopes.c.name == name))
+
+    def put(self, scope: str, key: str, value: bytes) -> None:
+        """Keep `value`, replacing what was there."""
+        _check("key", key)
+        if len(value) > _MAX_VALUE:
+            raise InvalidParameterError(
+                f"the secret {key!r} is {len(value)} bytes long, {_MAX_VALUE} is most"
+            )
+        values = {"value": value, "updated_at": millis(self._clock.now())}
+        with self._database.write() as connection:
+            _need_scope(connection, scope)
+            changed = connection.execute(
+                update(secrets)
+                .where(secrets.c.scope == scope, secrets.c.key == key)
+                .values(**values)
+            )
+            if not changed.rowcount:
+                connection.execute(insert(secrets).values(scope=scope, key=key, **values))
+
+    def keys(self, scope: str) -> list[tuple[str, int]]:
+        """(key, milliseconds at which it was last put) of the scope's secrets, by key."""
+        with self._database.read() as connection:
+            _need_scope(connection, scope)
+            rows = connection.execute(
+                select(secrets.c.key, secrets.c.updated_at)
+                .where(secrets.c.scope == scope)
+                .order_by(secrets.c.key)
+            )
+            return [(row.key, row.updated_at) for row in rows]
+
+    def get(self, scope: str, key: str) -> bytes:
+        with self._database.read() as connection:
+            _need_scope(connection, scope)
+            value = connection.scalar(
+                select(secrets.c.value).where(secrets.c.scope == scope, secrets.c.key == key)
+            )
+        if value is None:
+            raise MissingError(f"No secret {key} in scope {scope}")
+        return bytes(value)
+
+    def delete(self, scope: str, key: str) -> None:
+        with self._database.write() as connection:
+            _need_scope(connection, scope)
+            gone = connection.execute(
+                delete(secrets).where(secrets.c.scope == scope, secrets.c.key == key)
+            )
+        if not gone.rowcount:
+            raise MissingError(f"No secret {key} in scope {scope}")
+
+
+def _check(what: str, name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise InvalidParameterError(
+            f"the {what} {name[:140]!r} may hold letters, digits, '_', '-', '@' and '.' only,"
+            " at most 128"
+        )
+
+
+def _has_scope(connection: Connection, name: str) -> bool:
+    found = connection.scalar(select(secret_scopes.c.name).where(secret_scopes.c.name == name))
+    return found is not None
+
+
+def _need_scope(connection: Connection, name: str) -> None:
+    if not _has_scope(connection, name):
+        raise MissingError(f"Scope {name} does not exist!")

@@ -1,0 +1,140 @@
+"""Serving a region over HTTP, from the command line's options to the last worker's end."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TextIO
+
+import structlog
+import uvicorn
+
+from proa.clock import Clock, Ids, RandomIds, SystemClock
+from proa.errors import SettingsError
+from proa.region.app import create_app
+from proa.region.pool import Pool
+from proa.region.service import Region
+from proa.region.store import Database, Exclusive
+from proa.region.workers import Workers
+from proa.settings import RegionSettings
+
+GRACE_S = 20.0
+"""How long running batches may take to end when the server is told to stop."""
+
+
+@dataclass(frozen=True)
+class Listen:
+    """Where a server listens."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+
+
+class Server:
+    """One region's server in this process."""
+
+    def __init__(  # noqa: PLR0913 - its parts
+        self,
+        name: str,
+        settings: RegionSettings,
+        state: str,
+        listen: Listen,
+        *,
+        clock: Clock | None = None,
+        ids: Ids | None = None,
+        workers: Workers | None = None,
+    ) -> None:
+        if (listen.tls_cert is None) != (listen.tls_key is None):
+            raise SettingsError("TLS needs both a certificate and its key")
+        clock = clock or SystemClock()
+        self._listen = listen
+        self._database = Database.open(state)
+        self._exclusive = Exclusive.take(self._database)
+        self._workers = workers or Pool(
+            clock,
+            limit=settings.server.workers,
+            warm=settings.server.warm_workers,
+            memory=settings.server.worker_memory_mb << 20,
+        )
+        self.region = Region.open(
+            name, settings, self._database, self._workers, clock, ids or RandomIds()
+        )
+        self._uvicorn = _Uvicorn(
+            uvicorn.Config(
+                create_app(self.region),
+                host=listen.host,
+                port=listen.port,
+                ssl_certfile=listen.tls_cert,
+                ssl_keyfile=listen.tls_key,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                timeout_graceful_shutdown=5,
+                backlog=2048,
+            )
+        )
+
+    def run(self, started: Callable[[str], None]) -> None:
+        """Serve until `stop` or a signal. `started` is told the address once it answers."""
+        self._workers.open()
+        self.region.start()
+        scheme = "https" if self._listen.tls_cert else "http"
+        self._uvicorn.on_start = lambda port: started(f"{scheme}://{self._listen.host}:{port}")
+        try:
+            self._uvicorn.run()
+        finally:
+            self.region.stop(GRACE_S)
+            self._exclusive.release()
+
+    def stop(self, *_signal: int | FrameType | None) -> None:
+        """Ask the server to end; returns at once."""
+        self._uvicorn.should_exit = True
+
+    def stop_on_signals(self) -> None:
+        """Let SIGTERM and SIGINT stop the server; for the main thread."""
+        for name in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(name, self.stop)
+
+
+class _Uvicorn(uvicorn.Server):
+    """Tells when and where it listens; leaves signals to us."""
+
+    on_start: Callable[[int], None]
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+    async def startup(self, sockets: list[object] | None = None) -> None:  # type: ignore[override]
+        await super().startup(sockets=sockets)  # type: ignore[arg-type]
+        if self.started:
+            self.on_start(self.servers[0].sockets[0].getsockname()[1])
+
+
+def log_to(stream: TextIO, *, json: bool) -> None:
+    """Write structured logs to `stream`: one line an event, JSON or for people."""
+    renderer = (
+        structlog.processors.JSONRenderer()
+        if json
+        else structlog.dev.ConsoleRenderer(colors=stream.isatty())
+    )
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(stream),
+    )
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING)

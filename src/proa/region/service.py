@@ -1,0 +1,108 @@
+"""One region, put together: its state, its parts and the loop that looks after them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from proa.clock import Clock, Ids
+from proa.region.control import Control
+from proa.region.events import Events
+from proa.region.files import Files
+from proa.region.identity import Identity
+from proa.region.jobs import Jobs
+from proa.region.permissions import Permissions
+from proa.region.pipelines import Pipelines
+from proa.region.planning import Planner
+from proa.region.secrets import Secrets
+from proa.region.store import Database
+from proa.region.supervisor import Supervisor
+from proa.region.tokens import Tokens
+from proa.region.updates import Updates
+from proa.region.workers import Workers
+from proa.region.workspace import Workspace
+from proa.settings import RegionSettings
+from proa.storage import Store
+
+
+@dataclass(frozen=True)
+class Region:
+    """One region's server without its HTTP edge."""
+
+    name: str
+    settings: RegionSettings
+    clock: Clock
+    database: Database
+    identity: Identity
+    tokens: Tokens
+    workspace: Workspace
+    secrets: Secrets
+    files: Files
+    permissions: Permissions
+    events: Events
+    pipelines: Pipelines
+    updates: Updates
+    jobs: Jobs
+    supervisor: Supervisor
+    control: Control
+    workers: Workers
+
+    @classmethod
+    def open(  # noqa: PLR0913 - its parts
+        cls,
+        name: str,
+        settings: RegionSettings,
+        database: Database,
+        workers: Workers,
+        clock: Clock,
+        ids: Ids,
+    ) -> Region:
+        """Put a region together over its state. Nothing runs before `start`."""
+        control = Control(clock)
+        events = Events(database, clock, ids, name)
+        updates = Updates(database, clock, ids, events)
+        workspace = Workspace(database, clock)
+        planner = Planner(name, settings, workspace)
+        supervisor = Supervisor(
+            database, clock, ids, events, updates, workers, planner.update, control.wake
+        )
+        control.look_after([supervisor])
+        return cls(
+            name=name,
+            settings=settings,
+            clock=clock,
+            database=database,
+            identity=Identity.load(database, name, settings.storage, settings.server.workspace_id),
+            tokens=Tokens(database, clock, ids),
+            workspace=workspace,
+            secrets=Secrets(database, clock),
+            files=Files(Store.open(settings.storage, settings.options), clock),
+            permissions=Permissions(database),
+            events=events,
+            pipelines=Pipelines(database, clock, ids, events),
+            updates=updates,
+            jobs=Jobs(database, clock),
+            supervisor=supervisor,
+            control=control,
+            workers=workers,
+        )
+
+    def recover(self) -> None:
+        """Make the state true after the last server's end, however it ended."""
+        self.workspace.prepare()
+        self.supervisor.recover()
+
+    def start(self) -> None:
+        """Make the state true and begin to look after it."""
+        self.recover()
+        self.control.start()
+
+    def wake(self) -> None:
+        """Say that a client changed something."""
+        self.control.wake()
+
+    def stop(self, seconds: float) -> None:
+        """Stop everything; what is unfinished after `seconds` is left for the next server."""
+        self.control.stop()
+        self.supervisor.hand_back(seconds)
+        self.workers.close()
+        self.database.close()

@@ -1,0 +1,5 @@
+"""What a region remembers: SQLite by default, PostgreSQL by URL, migrated by Alembic."""
+
+from proa.region.store.database import Database, Exclusive
+
+__all__ = ["Database", "Exclusive"]

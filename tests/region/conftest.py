@@ -1,0 +1,110 @@
+"""One server a module, on loopback, driven by Databricks' own client."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from databricks.sdk import WorkspaceClient
+from databricks.sdk.core import Config
+
+from proa.region.server import Listen, Server
+from proa.region.service import Region
+from proa.region.testing import FakeWorkers
+from proa.region.workers import Workers
+from proa.settings import RegionSettings, ServerSettings
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server that answers."""
+
+    address: str
+    token: str
+    region: Region
+    workers: Workers | None
+
+    def client(self, token: str | None = None) -> WorkspaceClient:
+        return client(self.address, token or self.token)
+
+
+def client(address: str, token: str) -> WorkspaceClient:
+    """Databricks' client, not patient."""
+    return WorkspaceClient(
+        config=Config(
+            host=address,
+            token=token,
+            auth_type="pat",
+            retry_timeout_seconds=5,
+            http_timeout_seconds=20,
+        )
+    )
+
+
+def region_settings(folder: Path, **server: object) -> RegionSettings:
+    return RegionSettings(
+        landing_zone=str(folder / "zone"),
+        storage=str(folder / "storage"),
+        server=ServerSettings(**server),
+    )
+
+
+@contextmanager
+def serving(
+    folder: Path, workers: Workers | None, name: str = "us-east", **server: object
+) -> Iterator[Running]:
+    """A server in a thread of this process."""
+    made = Server(
+        name,
+        region_settings(folder, **server),
+        f"sqlite:///{folder / 'state.db'}",
+        Listen(),
+        workers=workers,
+    )
+    _, token = made.region.tokens.create("admin@proa")
+    answers = threading.Event()
+    address: list[str] = []
+
+    def started(found: str) -> None:
+        address.append(found)
+        answers.set()
+
+    thread = threading.Thread(target=made.run, args=(started,))
+    thread.start()
+    try:
+        assert answers.wait(20)
+        yield Running(address[0], token, made.region, workers)
+    finally:
+        made.stop()
+        thread.join(30)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A region whose workers do at once what they are asked, but compute nothing."""
+    with serving(tmp_path_factory.mktemp("region"), FakeWorkers(obedient=True)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def w(server: Running) -> WorkspaceClient:
+    return server.client()
+
+
+@pytest.fixture(scope="module")
+def until(server: Running) -> Callable[[Callable[[], bool]], None]:
+    """Wait until something is true, looking again after every turn of the control loop."""
+    pause = threading.Event()
+
+    def wait(true: Callable[[], bool]) -> None:
+        for _ in range(1000):
+            if true():
+                return
+            pause.wait(0.01)
+        raise AssertionError("it never became true")
+
+    return wait
