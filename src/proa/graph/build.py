@@ -121,6 +121,8 @@ class _Builder:
         with self.analysing(flow):
             try:
                 result = function()
+                if isinstance(result, DataFrame):
+                    return relation_of(result)
             except ProaError:
                 raise
             except PySparkException as error:
@@ -135,14 +137,12 @@ class _Builder:
                     condition="QUERY_FUNCTION_FAILED",
                     location=_raised_at(error, flow),
                 ) from error
-        if not isinstance(result, DataFrame):
-            raise PipelineError(
-                f"the query function of {flow.name!r} returned {type(result).__name__},"
-                " not a DataFrame; return what the dataset is to hold",
-                condition="NOT_EXPECTED_TYPE",
-                location=flow.location,
-            )
-        return relation_of(result)
+        raise PipelineError(
+            f"the query function of {flow.name!r} returned {type(result).__name__},"
+            " not a DataFrame; return what the dataset is to hold",
+            condition="NOT_EXPECTED_TYPE",
+            location=flow.location,
+        )
 
     # -- schemas, for query functions that ask for them ---------------------------------------------
 
@@ -261,7 +261,7 @@ def _raised_at(error: BaseException, flow: Flow) -> SourceLocation:
     """The last line of the user's own file in the traceback."""
     found, step = flow.location, error.__traceback__
     while step is not None:
-        if step.tb_frame.f_code.co_filename == flow.location.file:
+        if step.tb_frame.f_code.co_filename.endswith(flow.location.file):
             found = SourceLocation(flow.location.file, step.tb_lineno)
         step = step.tb_next
     return found

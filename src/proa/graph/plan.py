@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pyspark.sql.connect import proto
+from sqlglot import exp
 
 from proa.errors import PipelineError, SourceLocation
-from proa.graph import relations, sqltext
+from proa.graph import relations, sqltext, stateful
 from proa.graph.leaves import DatasetLeaf, FilesLeaf, Leaf
 from proa.graph.relations import Relation
 from proa.pipelines.identifiers import parts as name_parts
@@ -112,7 +113,15 @@ def read(
     template.CopyFrom(relation)
     reader = _Reader(resolver, location, text_location)
     relations.rewrite(template, reader.visit)
+    stateful.check(template, leaf_streams, location)
     return FlowPlan(tuple(reader.leaves.values()), template)
+
+
+def leaf_streams(relation: Relation) -> bool | None:
+    """Whether a relation of a template that reads something is a stream; None for any other."""
+    if relations.kind(relation) == "read":
+        return placeholder_key(relation) is not None and relation.read.is_streaming
+    return None
 
 
 class _Reader:
@@ -130,7 +139,7 @@ class _Reader:
         if kind == "read":
             return self._read(relation)
         if kind == "sql":
-            return self._sql(relation, relation.sql, frozenset())
+            return self._sql(relation, relation.sql, {})
         if kind == "with_relations" and relations.kind(relation.with_relations.root) == "sql":
             self._sql_with_relations(relation)
             return True
@@ -243,9 +252,10 @@ class _Reader:
         node = relation.with_relations
         for reference in node.references:
             relations.rewrite(reference, self.visit)
-        given = frozenset(
-            reference.subquery_alias.alias.casefold() for reference in node.references
-        )
+        given = {
+            reference.subquery_alias.alias.casefold(): _reads_stream(reference)
+            for reference in node.references
+        }
         self._sql(node.root, node.root.sql, given)
         if relations.kind(node.root) == "with_relations":
             node.references.extend(node.root.with_relations.references)
@@ -253,17 +263,21 @@ class _Reader:
             inner.CopyFrom(node.root.with_relations.root)
             node.root.CopyFrom(inner)
 
-    def _sql(self, relation: Relation, sql: Any, given: frozenset[str]) -> bool:
-        """Bind what the text reads as references; `given` are the names that it has already."""
+    def _sql(self, relation: Relation, sql: Any, given: Mapping[str, bool]) -> bool:
+        """Bind what the text reads as references.
+
+        `given` are the names that the text has already, and whether they are streams.
+        """
         try:
             found = sqltext.read(sql.query, self.text_location)
         except PipelineError as error:
             error.location = error.location or self.location
             raise
+        self._check_state(found, given)
         edits = list(found.fixes)
-        references = []
+        references: list[Relation] = []
         for read in found.reads:
-            name = f"__proa_{relations.fresh_plan_id()}"
+            name = f"__proa_{len(references)}"
             if isinstance(read, sqltext.TableRead):
                 if len(read.parts) == 1 and read.parts[0].casefold() in given:
                     continue
@@ -294,6 +308,22 @@ class _Reader:
             text = plan
         relations.replace(relation, text)
         return True
+
+    def _check_state(self, found: sqltext.SqlReads, given: Mapping[str, bool]) -> None:
+        if not (any(given.values()) or any(read.streaming for read in found.reads)):
+            return
+        at = self.text_location
+
+        def locate(node: exp.Expr) -> SourceLocation:
+            if at is None:
+                return self.location
+            return SourceLocation(at.file, at.line + found.line(node) - 1)
+
+        stateful.SqlChecker(locate).streams(found.tree, given)
+
+
+def _reads_stream(relation: Relation) -> bool:
+    return any(leaf_streams(part) for part in relations.relations(relation))
 
 
 def _alias(name: str, inner: Relation) -> Relation:

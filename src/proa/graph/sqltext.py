@@ -15,11 +15,13 @@ import sqlglot
 from sqlglot import exp
 from sqlglot.dialects.databricks import Databricks
 from sqlglot.errors import SqlglotError
-from sqlglot.tokens import TokenType
+from sqlglot import TokenType
 
 from proa.errors import PipelineError, SourceLocation
 
 DIALECT = "databricks"
+STREAM = "proa_stream"
+"""Says, in the `meta` of a syntax tree's table, whether it is read as a stream."""
 FILE_FUNCTIONS = frozenset({"read_files", "cloud_files"})
 _REFUSED_FUNCTIONS = {
     "event_log": "read the event log with 'proa events'",
@@ -35,7 +37,44 @@ _PATH_FORMATS = frozenset(
     {"parquet", "delta", "json", "csv", "text", "orc", "avro", "binaryfile", "xml", "iceberg"}
 )
 _ENDS_A_TABLE = frozenset(
-    ["where", "group", "order", "having", "limit", "union", "intersect", "except", "minus", "join", "inner", "left", "right", "full", "cross", "natural", "anti", "semi", "on", "using", "as", "lateral", "tablesample", "pivot", "unpivot", "window", "qualify", "cluster", "distribute", "sort", "offset", "with", "version", "timestamp", "watermark", "select"]
+    [
+        "where",
+        "group",
+        "order",
+        "having",
+        "limit",
+        "union",
+        "intersect",
+        "except",
+        "minus",
+        "join",
+        "inner",
+        "left",
+        "right",
+        "full",
+        "cross",
+        "natural",
+        "anti",
+        "semi",
+        "on",
+        "using",
+        "as",
+        "lateral",
+        "tablesample",
+        "pivot",
+        "unpivot",
+        "window",
+        "qualify",
+        "cluster",
+        "distribute",
+        "sort",
+        "offset",
+        "with",
+        "version",
+        "timestamp",
+        "watermark",
+        "select",
+    ]
 )
 _CLAUSES = {
     "select": "select",
@@ -104,11 +143,16 @@ class SqlReads:
     text: str
     tables: tuple[TableRead, ...]
     files: tuple[FilesRead, ...]
-    tree: exp.Expression
+    tree: exp.Expr
     """The masked text's syntax tree: files are tables called `__f0`, `__f1` ..."""
     fixes: tuple[Edit, ...]
     """What else must change once names are replaced: column qualifiers to shorten
     (`live.orders.id` becomes `orders.id`), `TABLE t` to spell out, a last semicolon to drop."""
+
+    def line(self, node: exp.Expr) -> int:
+        """The line of the text on which the node begins, counted from 1."""
+        starts = [part.meta["start"] for part in node.walk() if "start" in part.meta]
+        return self.text.count("\n", 0, min(starts, default=0)) + 1
 
     @property
     def reads(self) -> tuple[TableRead | FilesRead, ...]:
@@ -186,8 +230,10 @@ class _Reader:
         for table in tree.find_all(exp.Table):
             if table.name in self.calls:
                 files.append(self._files(table))
+                table.meta[STREAM] = files[-1].streaming
             elif (found := self._table(table)) is not None:
                 tables.append(found)
+                table.meta[STREAM] = found.streaming
         fixes = (*self.fixes, *_qualifiers(tree, tables))
         return SqlReads(self.text, tuple(tables), tuple(files), tree, fixes)
 
@@ -433,7 +479,7 @@ class _Reader:
         schema = options.pop("schema", None)
         return path, file_options(options, path, function), schema
 
-    def _map(self, argument: exp.Expression, call: str, line: int) -> dict[str, str]:
+    def _map(self, argument: exp.Expr, call: str, line: int) -> dict[str, str]:
         keys, values = argument.args.get("keys"), argument.args.get("values")
         return {
             self._constant(key, call, line): self._constant(value, call, line)
@@ -442,7 +488,7 @@ class _Reader:
             )
         }
 
-    def _constant(self, value: exp.Expression, call: str, line: int) -> str:
+    def _constant(self, value: exp.Expr, call: str, line: int) -> str:
         if isinstance(value, exp.Literal):
             return value.name
         if isinstance(value, exp.Boolean):
@@ -465,7 +511,31 @@ class _Reader:
 
 _FILE_OPTIONS = {
     name.lower(): name
-    for name in ["format", "schemaLocation", "schemaHints", "schemaEvolutionMode", "inferColumnTypes", "partitionColumns", "maxFilesPerTrigger", "maxBytesPerTrigger", "maxFileAge", "includeExistingFiles", "allowOverwrites", "validateOptions", "backfillInterval", "cleanSource", "cleanSource.retentionDuration", "cleanSource.moveDestination", "useIncrementalListing", "useNotifications", "useManagedFileEvents", "useStrictGlobber", "fetchParallelism", "resourceTag", "queueUrl"]
+    for name in [
+        "format",
+        "schemaLocation",
+        "schemaHints",
+        "schemaEvolutionMode",
+        "inferColumnTypes",
+        "partitionColumns",
+        "maxFilesPerTrigger",
+        "maxBytesPerTrigger",
+        "maxFileAge",
+        "includeExistingFiles",
+        "allowOverwrites",
+        "validateOptions",
+        "backfillInterval",
+        "cleanSource",
+        "cleanSource.retentionDuration",
+        "cleanSource.moveDestination",
+        "useIncrementalListing",
+        "useNotifications",
+        "useManagedFileEvents",
+        "useStrictGlobber",
+        "fetchParallelism",
+        "resourceTag",
+        "queueUrl",
+    ]
 }
 """Options that Auto Loader spells with the prefix `cloudFiles.` and `read_files` without."""
 
@@ -497,7 +567,7 @@ def _is_cte(table: exp.Table) -> bool:
     if table.db or table.catalog:
         return False
     name = table.name.casefold()
-    node: exp.Expression = table
+    node: exp.Expr = table
     while node.parent is not None:
         parent = node.parent
         clause = parent.args.get("with_")
@@ -515,14 +585,14 @@ def _is_cte(table: exp.Table) -> bool:
     return False
 
 
-def _ancestors(node: exp.Expression) -> Iterator[exp.Expression]:
-    current: exp.Expression | None = node
+def _ancestors(node: exp.Expr) -> Iterator[exp.Expr]:
+    current: exp.Expr | None = node
     while current is not None:
         yield current
         current = current.parent
 
 
-def _qualifiers(tree: exp.Expression, tables: list[TableRead]) -> Iterator[Edit]:
+def _qualifiers(tree: exp.Expr, tables: list[TableRead]) -> Iterator[Edit]:
     """Cut columns that name their table in full down to its last part, which stays visible."""
     long = {
         tuple(part.casefold() for part in table.parts)

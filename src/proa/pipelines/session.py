@@ -13,7 +13,8 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from types import FrameType
+from typing import Any, NoReturn, Self
 
 import grpc
 import pyspark
@@ -147,12 +148,13 @@ def user_location() -> SourceLocation | None:
 
 def _user_call() -> tuple[str, SourceLocation | None]:
     """Which function of pyspark the user called, and where."""
-    frame, called = sys._getframe(1), ""  # noqa: SLF001 - inspect.stack() reads every source file
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - inspect.stack() reads all sources
+    called = ""
     while frame is not None:
         name = frame.f_code.co_filename
-        if not name.startswith(_LIBRARIES) and not name.startswith("<"):
+        if not name.startswith((*_LIBRARIES, "<")):
             return called, SourceLocation(name, frame.f_lineno)
-        called, frame = frame.f_code.co_name, frame.f_back  # type: ignore[assignment]
+        called, frame = frame.f_code.co_name, frame.f_back
     return called, None
 
 
@@ -196,7 +198,7 @@ class _NoChannel(grpc.Channel):  # type: ignore[misc]
     def close(self) -> None:
         pass
 
-    def __enter__(self) -> _NoChannel:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

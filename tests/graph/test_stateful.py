@@ -1,0 +1,162 @@
+"""What would need state between batches is refused by name; what would not is let through."""
+
+import pytest
+from pyspark.sql import Window
+from pyspark.sql import functions as F
+
+from proa.errors import PipelineError
+
+A, B = "stream_a", "stream_b"
+
+
+@pytest.fixture
+def streams(pipeline):
+    """Two streaming tables and a table that is none."""
+    for name in (A, B):
+        pipeline.streaming_table(name, f"SELECT * FROM STREAM read_files('/{name}')")
+    pipeline.materialized_view("dim", "SELECT 1 AS id, 'x' AS name")
+    return pipeline
+
+
+def stream(spark, name=A):
+    return spark.readStream.table(name)
+
+
+REFUSED = {
+    "aggregation": lambda s: stream(s).groupBy("a").count(),
+    "aggregate()": lambda s: stream(s).select(F.max("a")),
+    "global agg": lambda s: stream(s).agg(F.sum("a")),
+    "removing duplicates": lambda s: stream(s).dropDuplicates(["a"]),
+    "distinct": lambda s: stream(s).distinct(),
+    "within watermark": lambda s: stream(s).dropDuplicatesWithinWatermark(["a"]),
+    "watermark": lambda s: stream(s).withWatermark("t", "1 hour"),
+    "sorting": lambda s: stream(s).orderBy("a"),
+    "limit": lambda s: stream(s).limit(10),
+    "offset": lambda s: stream(s).offset(10),
+    "two streams": lambda s: stream(s).join(stream(s, B), "id"),
+    "two streams below": lambda s: stream(s).filter("a > 1").join(stream(s, B).select("id"), "id"),
+    "full outer": lambda s: stream(s).join(s.table("dim"), "id", "full"),
+    "right outer": lambda s: stream(s).join(s.table("dim"), "id", "right"),
+    "left outer of a table": lambda s: s.table("dim").join(stream(s), "id", "left"),
+    "anti of a table": lambda s: s.table("dim").join(stream(s), "id", "anti"),
+    "union with a table": lambda s: stream(s).union(s.table("dim")),
+    "except": lambda s: stream(s).subtract(stream(s, B)),
+    "intersect": lambda s: stream(s).intersect(stream(s, B)),
+    "window": lambda s: stream(s).select(F.row_number().over(Window.partitionBy("b").orderBy("a"))),
+    "window in withColumn": lambda s: stream(s).withColumn(
+        "n", F.lag("a").over(Window.partitionBy("b").orderBy("a"))
+    ),
+    "subquery": lambda s: s.table("dim").filter(F.col("id") > stream(s).select("id").scalar()),
+    "spark.sql": lambda s: s.sql("SELECT a, count(*) FROM STREAM stream_a GROUP BY a"),
+    "spark.sql over a DataFrame": lambda s: s.sql("SELECT DISTINCT a FROM {d}", d=stream(s)),
+    "sql, then DataFrame": lambda s: s.sql("SELECT * FROM STREAM stream_a").distinct(),
+}
+
+REFUSED_SQL = [
+    "SELECT a, count(*) FROM STREAM stream_a GROUP BY a",
+    "SELECT count(*) FROM STREAM(stream_a)",
+    "SELECT 1 + sum(a) AS s FROM STREAM(stream_a)",
+    "SELECT product(a) FROM STREAM(stream_a)",
+    "SELECT DISTINCT a FROM STREAM(stream_a)",
+    "SELECT a FROM STREAM(stream_a) ORDER BY a",
+    "SELECT a FROM STREAM(stream_a) LIMIT 5",
+    "SELECT a FROM STREAM(stream_a) HAVING count(*) > 1",
+    "SELECT row_number() OVER (PARTITION BY a ORDER BY b) FROM STREAM(stream_a)",
+    "SELECT a FROM STREAM(stream_a) QUALIFY row_number() OVER (ORDER BY b) = 1",
+    "SELECT * FROM STREAM stream_a a JOIN STREAM stream_b b ON a.id = b.id",
+    "SELECT * FROM STREAM stream_a a, STREAM stream_b b WHERE a.id = b.id",
+    "SELECT * FROM STREAM stream_a a FULL JOIN dim d ON a.id = d.id",
+    "SELECT * FROM STREAM stream_a a RIGHT JOIN dim d ON a.id = d.id",
+    "SELECT * FROM dim d LEFT JOIN STREAM stream_a a ON a.id = d.id",
+    "SELECT * FROM STREAM stream_a UNION SELECT * FROM STREAM stream_b",
+    "SELECT * FROM STREAM stream_a UNION ALL SELECT * FROM dim",
+    "SELECT * FROM STREAM stream_a EXCEPT SELECT * FROM dim",
+    "SELECT * FROM (SELECT a, max(b) FROM STREAM stream_a GROUP BY a)",
+    "WITH c AS (SELECT * FROM STREAM stream_a) SELECT a, count(*) FROM c GROUP BY a",
+    "WITH c AS (SELECT a, count(*) FROM STREAM stream_a GROUP BY a) SELECT * FROM c",
+    "SELECT * FROM dim WHERE id IN (SELECT id FROM STREAM stream_a)",
+    "SELECT (SELECT a FROM STREAM stream_a) AS x FROM dim",
+    "SELECT window(t, '1 hour'), count(*) FROM STREAM stream_a GROUP BY window(t, '1 hour')",
+    "SELECT * FROM STREAM stream_a WATERMARK t DELAY OF INTERVAL 10 MINUTES",
+    "(SELECT * FROM STREAM stream_a) LIMIT 3",
+]
+
+ALLOWED = {
+    "select": lambda s: stream(s).filter("a > 1").withColumn("b", F.col("a") + 1).drop("c"),
+    "stream-static": lambda s: stream(s).join(s.table("dim"), "id"),
+    "stream-static left": lambda s: stream(s).join(s.table("dim"), "id", "left"),
+    "static-stream right": lambda s: s.table("dim").join(stream(s), "id", "right"),
+    "semi": lambda s: stream(s).join(s.table("dim"), "id", "semi"),
+    "union of streams": lambda s: stream(s).unionByName(stream(s, B)),
+    "aggregated static side": lambda s: stream(s).join(
+        s.table("dim").groupBy("id").agg(F.max("name")), "id"
+    ),
+    "windowed static side": lambda s: stream(s).join(
+        s.table("dim").withColumn(
+            "n", F.row_number().over(Window.partitionBy("name").orderBy("id"))
+        ),
+        "id",
+    ),
+    "sort within partitions": lambda s: stream(s).sortWithinPartitions("a"),
+    "higher-order function": lambda s: stream(s).select(
+        F.aggregate("xs", F.lit(0), lambda a, b: a + b), F.array_max("xs")
+    ),
+    "explode": lambda s: stream(s).select(F.explode("xs")),
+}
+
+ALLOWED_SQL = [
+    "SELECT a, upper(b) FROM STREAM(stream_a) WHERE c > 1",
+    "SELECT * FROM STREAM stream_a a JOIN dim d ON a.id = d.id",
+    "SELECT * FROM STREAM stream_a a LEFT JOIN dim d USING (id)",
+    "SELECT * FROM dim d RIGHT JOIN STREAM stream_a a USING (id)",
+    "SELECT * FROM STREAM stream_a LEFT ANTI JOIN dim USING (id)",
+    "SELECT * FROM STREAM stream_a WHERE id IN (SELECT max(id) FROM dim GROUP BY name)",
+    "SELECT * FROM STREAM stream_a UNION ALL SELECT * FROM STREAM stream_b",
+    "WITH d AS (SELECT id, count(*) n FROM dim GROUP BY id)"
+    " SELECT * FROM STREAM stream_a a JOIN d ON a.id = d.id",
+    "SELECT x.*, y FROM STREAM stream_a x LATERAL VIEW explode(xs) v AS y",
+    "SELECT array_max(xs), reduce(xs, 0, (a, b) -> a + b), greatest(a, b) FROM STREAM stream_a",
+    "SELECT * FROM (SELECT * FROM STREAM stream_a) a JOIN (SELECT * FROM dim LIMIT 3) d ON TRUE",
+    "SELECT 'group by' AS first, count AS last FROM STREAM stream_a",
+]
+
+
+@pytest.mark.parametrize("query", REFUSED.values(), ids=REFUSED.keys())
+def test_state_over_a_stream_is_refused_in_dataframes(streams, query):
+    streams.streaming_table("target", query)
+    with pytest.raises(PipelineError) as caught:
+        streams.build()
+    assert caught.value.condition == "UNSUPPORTED_STREAMING_OPERATOR"
+    assert caught.value.location is not None
+
+
+@pytest.mark.parametrize("query", REFUSED_SQL)
+def test_state_over_a_stream_is_refused_in_sql(streams, query):
+    streams.streaming_table("target", query)
+    with pytest.raises(PipelineError) as caught:
+        streams.build()
+    assert caught.value.condition == "UNSUPPORTED_STREAMING_OPERATOR"
+
+
+@pytest.mark.parametrize("query", [*ALLOWED.values(), *ALLOWED_SQL])
+def test_what_needs_no_state_is_allowed(streams, query):
+    streams.streaming_table("target", query)
+    assert "target" in streams.build().datasets
+
+
+def test_a_refusal_names_the_operator_the_line_and_the_remedy(streams):
+    streams.streaming_table("target", "SELECT a,\n  count(*)\nFROM STREAM stream_a\nGROUP BY a")
+    with pytest.raises(PipelineError) as caught:
+        streams.build()
+    assert str(caught.value) == (
+        "[UNSUPPORTED_STREAMING_OPERATOR] GROUP BY over a stream would depend on how a region cuts"
+        " its batches; write the result as a materialized view, which is computed from all rows"
+        " (pipeline.sql:4)"
+    )
+
+
+def test_a_materialized_view_may_do_all_of_it(streams):
+    streams.materialized_view(
+        "target", "SELECT a, count(*) FROM stream_a JOIN stream_b USING (id) GROUP BY a ORDER BY a"
+    )
+    assert "target" in streams.build().datasets
