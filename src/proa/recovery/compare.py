@@ -1,0 +1,301 @@
+"""Compare two tables: equal, or which rows and columns differ.
+
+Each side is read once: the 128-bit hashes of its rows go into buckets of (count, sum of hashes modulo
+2^128). A sum, so that a row that is there twice counts twice. Where buckets differ, their rows are
+looked at; what is left over on both sides is paired by its key and compared column by column.
+"""
+
+# ruff: noqa: S608 - identifiers are quoted, no value is put into a query
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from proa.errors import SettingsError
+from proa.recovery.encode import BUCKET_BITS, quoted, row_hash, row_text
+from proa.recovery.keys import guess_key
+
+EXAMPLES = 10
+_LOW = "18446744073709551615"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What counts as equal."""
+
+    key: tuple[str, ...] = ()
+    """Columns that tell rows apart; guessed, for the report only, when empty."""
+    tolerance: float = 0.0
+    """Floats a and b are equal when |a - b| <= tolerance * max(1, |a|, |b|); NaN equals NaN."""
+    ignore: tuple[str, ...] = ()
+    """Columns that are left out."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A row that is there on both sides with other values."""
+
+    key: Mapping[str, Any]
+    columns: Mapping[str, tuple[Any, Any]]
+    """The columns that differ: (left, right)."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is equal and what is not."""
+
+    rows: tuple[int, int]
+    """Rows on the left and on the right."""
+    columns: tuple[str, ...] = ()
+    """The columns that were compared."""
+    schema: tuple[str, ...] = ()
+    """How the columns differ, a sentence each."""
+    changed: int = 0
+    """Rows with the same key and other values."""
+    only: tuple[int, int] = (0, 0)
+    """Rows that are on the left, or on the right, alone."""
+    tolerated: int = 0
+    """Pairs of rows that differ within the tolerance."""
+    key: tuple[str, ...] = ()
+    """The columns by which rows were paired, when rows differ."""
+    changes: tuple[Change, ...] = ()
+    """The first of the changed rows."""
+    only_left: tuple[Mapping[str, Any], ...] = ()
+    """The first of the rows that are on the left alone."""
+    only_right: tuple[Mapping[str, Any], ...] = ()
+    ignored: tuple[str, ...] = ()
+    """Columns that were left out because the rules say so."""
+
+    @property
+    def equal(self) -> bool:
+        return not (self.schema or self.changed or any(self.only))
+
+
+def compare(left: Any, right: Any, rules: Rules | None = None) -> Comparison:
+    """Compare two pyarrow tables or datasets.
+
+    Column order does not matter; a column that one side lacks, or has with another type, is a
+    difference of the schema, and the other columns are compared all the same.
+    """
+    rules = rules or Rules()
+    shared, schema = _shared(left.schema, right.schema, rules)
+    for name in rules.key:
+        if name not in {one.name for one in shared[0]}:
+            raise SettingsError(
+                f"there is no column {name!r} to tell rows apart by; the tables share"
+                f" {', '.join(sorted(one.name for one in shared[0]))}"
+            )
+    if not shared[0]:
+        rows = (_count(left), _count(right))
+        only = (max(0, rows[0] - rows[1]), max(0, rows[1] - rows[0]))
+        return Comparison(rows, schema=schema, only=only, ignored=tuple(sorted(rules.ignore)))
+    with duckdb.connect() as db:
+        db.register("left_rows", left)
+        db.register("right_rows", right)
+        return _Comparing(db, shared, schema, rules).run()
+
+
+def _shared(
+    left: pa.Schema, right: pa.Schema, rules: Rules
+) -> tuple[tuple[list[pa.Field], list[pa.Field]], tuple[str, ...]]:
+    """The columns of both sides, and sentences about the others."""
+    lefts = {one.name: one for one in left if one.name not in rules.ignore}
+    rights = {one.name: one for one in right if one.name not in rules.ignore}
+    sentences = []
+    for name in sorted(lefts.keys() | rights.keys()):
+        if name not in rights:
+            sentences.append(f"the column {name!r} is missing on the right")
+        elif name not in lefts:
+            sentences.append(f"the column {name!r} is missing on the left")
+        elif _plain(lefts[name].type) != _plain(rights[name].type):
+            sentences.append(
+                f"the column {name!r} is {lefts[name].type} on the left"
+                f" and {rights[name].type} on the right"
+            )
+    both = [name for name in lefts if name in rights]
+    return ([lefts[name] for name in both], [rights[name] for name in both]), tuple(sentences)
+
+
+def _count(data: Any) -> int:
+    return int(data.num_rows if isinstance(data, pa.Table) else data.count_rows())
+
+
+def _plain(kind: pa.DataType) -> str:
+    """A type's name without the spellings that mean the same."""
+    text = str(kind).replace("large_", "").replace("_view", "").replace("Etc/UTC", "UTC")
+    return text.replace(" not null", "").replace("element:", "item:")
+
+
+@dataclass
+class _Comparing:
+    db: duckdb.DuckDBPyConnection
+    shared: tuple[list[pa.Field], list[pa.Field]]
+    schema: tuple[str, ...]
+    rules: Rules
+    names: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.names = tuple(one.name for one in self.shared[0])
+
+    def run(self) -> Comparison:
+        buckets = [self._buckets(side) for side in (0, 1)]
+        rows = tuple(sum(count for count, _ in side.values()) for side in buckets)
+        facts: dict[str, Any] = {
+            "rows": rows,
+            "columns": tuple(sorted(self.names)),
+            "schema": self.schema,
+            "ignored": tuple(sorted(self.rules.ignore)),
+        }
+        differing = [
+            bucket
+            for bucket in buckets[0].keys() | buckets[1].keys()
+            if buckets[0].get(bucket) != buckets[1].get(bucket)
+        ]
+        if not differing:
+            return Comparison(**facts)
+        self._leftovers(differing)
+        tolerated = self._tolerate() if self.rules.tolerance > 0 else 0
+        return Comparison(**facts, tolerated=tolerated, **self._pair())
+
+    def _buckets(self, side: int) -> dict[int, tuple[int, int]]:
+        """The (count, sum of hashes modulo 2^128) of each bucket of one side."""
+        found = self.db.execute(
+            f"SELECT CAST(h >> {128 - BUCKET_BITS} AS INTEGER), count(*),"
+            f" sum(CAST(h >> 64 AS UBIGINT)), sum(CAST(h & {_LOW}::UHUGEINT AS UBIGINT))"
+            f" FROM (SELECT {row_hash(self.shared[side])} AS h FROM {_ROWS[side]}) GROUP BY 1"
+        ).fetchall()
+        return {
+            bucket: (count, ((int(high) << 64) + int(low)) % (1 << 128))
+            for bucket, count, high, low in found
+        }
+
+    def _leftovers(self, differing: list[int]) -> None:
+        """Tables `l` and `r`: the rows that the other side does not have (as often)."""
+        self.db.execute("CREATE TEMP TABLE differing (bucket INTEGER)")
+        self.db.register("differing_buckets", pa.table({"bucket": pa.array(differing, pa.int32())}))
+        self.db.execute("INSERT INTO differing SELECT bucket FROM differing_buckets")
+        columns = ", ".join(quoted(name) for name in self.names)
+        for side, name in enumerate(("l0", "r0")):
+            self.db.execute(
+                f"CREATE TEMP TABLE {name} AS SELECT *, row_number() OVER (PARTITION BY proa_h) AS proa_n"
+                f" FROM (SELECT {columns}, {row_hash(self.shared[side])} AS proa_h"
+                f" FROM {_ROWS[side]})"
+                f" WHERE CAST(proa_h >> {128 - BUCKET_BITS} AS INTEGER) IN (FROM differing)"
+            )
+        for name, mine, other in (("l", "l0", "r0"), ("r", "r0", "l0")):
+            self.db.execute(
+                f"CREATE TEMP TABLE {name} AS FROM {mine} ANTI JOIN {other} USING (proa_h, proa_n)"
+            )
+
+    def _tolerate(self) -> int:
+        """Take away pairs of rows that differ in floats only, and by little. Returns how many."""
+        floats = [
+            name
+            for one, other in zip(*self.shared, strict=True)
+            if pa.types.is_floating(one.type) and pa.types.is_floating(other.type)
+            for name in (one.name,)
+        ]
+        if not floats:
+            return 0
+        order = ", ".join(f"{quoted(name)} NULLS FIRST" for name in floats)
+        for side, name in enumerate("lr"):
+            rest = row_text(one for one in self.shared[side] if one.name not in floats)
+            self.db.execute(
+                f"CREATE TEMP TABLE {name}_rest AS SELECT *, {rest} AS proa_e, row_number() OVER"
+                f" (PARTITION BY {rest} ORDER BY {order}) AS proa_m FROM {name}"
+            )
+        near = " AND ".join(_near(quoted(name), self.rules.tolerance) for name in floats)
+        self.db.execute(
+            "CREATE TEMP TABLE near AS SELECT l.proa_h AS lh, l.proa_n AS ln, r.proa_h AS rh, r.proa_n AS rn"
+            f" FROM l_rest l JOIN r_rest r USING (proa_e, proa_m) WHERE {near}"
+        )
+        for name in "lr":
+            self.db.execute(
+                f"DELETE FROM {name} WHERE (proa_h, proa_n) IN (SELECT ({name}h, {name}n) FROM near)"
+            )
+        return int(self._one("SELECT count(*) FROM near"))
+
+    def _pair(self) -> dict[str, Any]:
+        """Pair what is left by its key and tell changed rows from those that one side lacks."""
+        left, right = (int(self._one(f"SELECT count(*) FROM {name}")) for name in "lr")
+        if not left or not right:
+            return self._unpaired((left, right))
+        key = self.rules.key or guess_key(self.db, _ROWS[0], self.shared[0])
+        if not key:
+            return self._unpaired((left, right))
+        texts = [row_text(one for one in fields if one.name in key) for fields in self.shared]
+        for text, name in zip(texts, "lr", strict=True):
+            self.db.execute(
+                f"CREATE TEMP TABLE {name}_keyed AS SELECT *, {text} AS proa_k,"
+                f" row_number() OVER (PARTITION BY {text} ORDER BY proa_h) AS proa_d FROM {name}"
+            )
+        changed = int(self._one("SELECT count(*) FROM l_keyed JOIN r_keyed USING (proa_k, proa_d)"))
+        facts = self._unpaired((left - changed, right - changed), keyed=True)
+        return {**facts, "changed": changed, "key": key, "changes": self._changes(key)}
+
+    def _changes(self, key: Sequence[str]) -> tuple[Change, ...]:
+        pairs = [
+            self._dicts(
+                f"SELECT {side}.* FROM l_keyed JOIN r_keyed USING (proa_k, proa_d)"
+                f" ORDER BY proa_k, proa_d LIMIT {EXAMPLES}",
+                texts=fields,
+            )
+            for side, fields in zip(("l_keyed", "r_keyed"), self.shared, strict=True)
+        ]
+        changes = []
+        for (row, texts), (other, other_texts) in zip(*pairs, strict=True):
+            columns = {
+                name: (row[name], other[name])
+                for name in self.names
+                if texts[name] != other_texts[name]
+            }
+            changes.append(Change({name: row[name] for name in key}, columns))
+        return tuple(changes)
+
+    def _unpaired(self, only: tuple[int, int], *, keyed: bool = False) -> dict[str, Any]:
+        examples = []
+        for mine, other, count in (("l", "r", only[0]), ("r", "l", only[1])):
+            source = (
+                f"{mine}_keyed ANTI JOIN {other}_keyed USING (proa_k, proa_d)" if keyed else mine
+            )
+            query = f"FROM {source} ORDER BY proa_h, proa_n LIMIT {EXAMPLES}"
+            examples.append(tuple(row for row, _ in self._dicts(query)) if count else ())
+        return {"only": only, "only_left": examples[0], "only_right": examples[1]}
+
+    def _dicts(
+        self, query: str, texts: Iterable[pa.Field] = ()
+    ) -> list[tuple[dict[str, Any], dict[str, str]]]:
+        """Rows as dictionaries, and the text of each of the columns `texts`."""
+        columns = ", ".join(quoted(name) for name in self.names)
+        fields = list(texts)
+        texted = "".join(f", {row_text([one])}" for one in fields)
+        found = self.db.execute(f"SELECT {columns}{texted} FROM ({query})").to_arrow_table()
+        rows = zip(*(column.to_pylist() for column in found.columns), strict=True)
+        return [
+            (
+                dict(zip(self.names, row, strict=False)),
+                dict(zip((one.name for one in fields), row[len(self.names) :], strict=True)),
+            )
+            for row in rows
+        ]
+
+    def _one(self, query: str) -> Any:
+        row = self.db.execute(query).fetchone()
+        assert row is not None
+        return row[0]
+
+
+_ROWS = ("left_rows", "right_rows")
+
+
+def _near(column: str, tolerance: float) -> str:
+    a, b = f"CAST(l.{column} AS DOUBLE)", f"CAST(r.{column} AS DOUBLE)"
+    return (
+        f"(({a} IS NULL AND {b} IS NULL) OR {a} = {b}"
+        f" OR isfinite({a}) AND isfinite({b}) AND abs({a} - {b}) <= {tolerance!r} * greatest(1, abs({a}), abs({b})))"
+    )

@@ -1,0 +1,154 @@
+"""Rows as text that means one thing only, so that equal hashes mean equal rows.
+
+Every value is written with a tag for its type; what can vary in length carries its length; NULL is a
+tag of its own. Two values that mean the same are written the same:
+
+* integers and decimals by their value: 5, 5.0 and 5.00 are one number,
+* -0.0 is 0.0, and there is one NaN,
+* timestamps as microseconds since 1970 in UTC,
+* maps with their entries in order, structs with their fields in the order of their names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import count
+
+import pyarrow as pa
+
+BUCKET_BITS = 12
+
+
+def quoted(name: str) -> str:
+    """`name` as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def row_text(columns: Iterable[pa.Field]) -> str:
+    """The DuckDB expression for a row's text. The order of `columns` does not matter."""
+    parts = [_value(quoted(field.name), field.type) for field in _by_name(columns)]
+    return f"concat('', {', '.join(parts)})" if parts else "''"
+
+
+def row_hash(columns: Iterable[pa.Field]) -> str:
+    """The DuckDB expression for a row's 128-bit hash, a UHUGEINT."""
+    return f"CAST(md5_number({row_text(columns)}) AS UHUGEINT)"
+
+
+def _by_name(fields: Iterable[pa.Field]) -> list[pa.Field]:
+    return sorted(fields, key=lambda field: field.name)
+
+
+def _value(value: str, kind: pa.DataType, names: Iterator[int] | None = None) -> str:
+    """Arguments for concat() that write `value`; concat() takes NULL for nothing."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+        value = f"CAST({value} AS VARCHAR)" if _is_text(kind) else value
+    for is_kind, write in _SCALARS:
+        if is_kind(kind):
+            return write(value, kind)
+    return _nested(value, kind, count() if names is None else names)
+
+
+def _boolean(value: str, _kind: pa.DataType) -> str:
+    return f"CASE {value} WHEN true THEN 'B1' WHEN false THEN 'B0' ELSE 'N' END"
+
+
+def _integer(value: str, _kind: pa.DataType) -> str:
+    return f"'i', coalesce(CAST({value} AS VARCHAR), 'N'), ';'"
+
+
+def _decimal(value: str, kind: pa.DataType) -> str:
+    text = f"CAST({value} AS VARCHAR)"
+    if kind.precision > 18 and kind.scale <= 17:
+        # Most wide decimals hold small numbers, whose text is ten times as fast to make.
+        most = 10 ** (17 - kind.scale)
+        small = f"CAST(CAST({value} AS DECIMAL(18, {kind.scale})) AS VARCHAR)"
+        text = f"CASE WHEN {value} > -{most} AND {value} < {most} THEN {small} ELSE {text} END"
+    if kind.scale > 0:
+        text = f"rtrim(rtrim({text}, '0'), '.')"
+    return f"'i', coalesce({text}, 'N'), ';'"
+
+
+def _float(value: str, _kind: pa.DataType) -> str:
+    number = f"CAST({value} AS DOUBLE)"
+    text = f"CASE WHEN isnan({number}) THEN 'nan' ELSE CAST({number} + 0.0 AS VARCHAR) END"
+    return f"'f', coalesce({text}, 'N'), ';'"
+
+
+def _text(value: str, _kind: pa.DataType) -> str:
+    return f"'s', coalesce(strlen({value}), -1), ':', {value}"
+
+
+def _timestamp(value: str, kind: pa.DataType) -> str:
+    tag = "t" if kind.tz is None else "T"
+    unit = "epoch_ns" if kind.unit == "ns" and kind.tz is None else "epoch_us"
+    return f"'{tag}', coalesce(CAST({unit}({value}) AS VARCHAR), 'N'), ';'"
+
+
+def _date(value: str, _kind: pa.DataType) -> str:
+    return f"'d', coalesce(CAST(epoch_us(CAST({value} AS TIMESTAMP)) AS VARCHAR), 'N'), ';'"
+
+
+def _bytes(value: str, _kind: pa.DataType) -> str:
+    return f"'x', coalesce(octet_length({value}), -1), ':', hex({value})"
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    types = pa.types
+    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    types = pa.types
+    return bool(
+        types.is_binary(kind)
+        or types.is_large_binary(kind)
+        or types.is_fixed_size_binary(kind)
+        or types.is_binary_view(kind)
+    )
+
+
+_SCALARS: tuple[tuple[Callable[[pa.DataType], bool], Callable[[str, pa.DataType], str]], ...] = (
+    (pa.types.is_null, lambda _value, _kind: "'N'"),
+    (pa.types.is_boolean, _boolean),
+    (pa.types.is_integer, _integer),
+    (pa.types.is_decimal, _decimal),
+    (pa.types.is_floating, _float),
+    (_is_text, _text),
+    (pa.types.is_timestamp, _timestamp),
+    (pa.types.is_date, _date),
+    (_is_bytes, _bytes),
+)
+
+
+def _nested(value: str, kind: pa.DataType, names: Iterator[int]) -> str:
+    types = pa.types
+    if types.is_struct(kind):
+        fields = ", ".join(
+            _value(f"{value}[{_literal(field.name)}]", field.type, names)
+            for field in _by_name(kind)
+        )
+        return f"CASE WHEN {value} IS NULL THEN 'N' ELSE concat('{{', {fields}, '}}') END"
+    item = f"x{next(names)}"
+    if types.is_map(kind):
+        key = _value(f"{item}['key']", kind.key_type, names)
+        held = _value(f"{item}['value']", kind.item_type, names)
+        items = (
+            f"list_sort(list_transform(map_entries({value}), lambda {item}: concat({key}, {held})))"
+        )
+        return _items(value, items, f"cardinality({value})")
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        items = f"list_transform({value}, lambda {item}: concat({_value(item, kind.value_type, names)}))"
+        return _items(value, items, f"len({value})")
+    text = f"CAST({value} AS VARCHAR)"
+    return f"'?', coalesce(strlen({text}), -1), ':', {text}"
+
+
+def _items(value: str, items: str, length: str) -> str:
+    joined = f"array_to_string({items}, '')"
+    return f"CASE WHEN {value} IS NULL THEN 'N' ELSE concat('[', {length}, ':', {joined}) END"
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
