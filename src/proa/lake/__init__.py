@@ -1,0 +1,19 @@
+"""Delta tables: exactly-once commits, snapshots, and the stage that writes their files."""
+
+from proa.lake.log import Commit
+from proa.lake.table import GENERATION, Change, Committed, Table
+from proa.lake.writer import DataFile, Flag, Outcome, Target, WriteResult, write
+
+__all__ = [
+    "GENERATION",
+    "Change",
+    "Commit",
+    "Committed",
+    "DataFile",
+    "Flag",
+    "Outcome",
+    "Table",
+    "Target",
+    "WriteResult",
+    "write",
+]

@@ -124,11 +124,22 @@ class Store:
         with self._wrapped("read", path):
             return bytes(obstore.get(self._backend, path).bytes())
 
-    def chunks(self, path: str) -> Iterator[bytes]:
-        """The object's bytes in order, a few MiB at a time; no chunk for an empty object."""
+    def chunks(self, path: str, *, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """The object's bytes in order, a few MiB at a time; no chunk for an empty object.
+
+        `start` and `end` choose a range; a range that begins behind the object's end is empty.
+        """
+        ranged: Any = {"offset": start} if end is None else (start, end)
+        options = {"range": ranged} if start or end is not None else None
         with self._wrapped("read", path):
-            for chunk in obstore.get(self._backend, path).stream(min_chunk_size=CHUNK):
+            found = obstore.get(self._backend, path, options=options)
+            for chunk in found.stream(min_chunk_size=CHUNK):
                 yield memoryview(chunk)  # type: ignore[misc] # as good as bytes, and not copied
+
+    def open_reader(self, path: str) -> Any:
+        """The object as a file that can be sought in, read through a buffer of a few MiB."""
+        with self._wrapped("read", path):
+            return obstore.open_reader(self._backend, path, buffer_size=CHUNK)
 
     def head(self, path: str) -> ObjectInfo:
         with self._wrapped("look at", path):
@@ -170,12 +181,29 @@ class Store:
             for chunk in chunks:
                 writer.write(chunk)
 
+    @contextmanager
+    def writer(self, path: str) -> Iterator[Any]:
+        """A file to `write` bytes to; the object is there when the block has ended well."""
+        with self._wrapped("write", path), obstore.open_writer(self._backend, path) as writer:
+            yield writer
+
     def walk(self, prefix: str = "", *, start_after: str | None = None) -> Iterator[ObjectInfo]:
         """Every object below the folder `prefix`, in no order that all stores share."""
         with self._wrapped("list", prefix):
             for page in obstore.list(self._backend, prefix or None, offset=start_after):
                 for meta in page:
                     yield _info(meta)
+
+    def pages(self) -> Iterator[Any]:
+        """Every object as Arrow record batches with `path`, `size` and `last_modified`.
+
+        The listing of many objects: no Python object is made per object.
+        """
+        import pyarrow as pa
+
+        with self._wrapped("list", ""):
+            for page in obstore.list(self._backend, chunk_size=10_000, return_arrow=True):
+                yield pa.record_batch(page)
 
     def folders(self, prefix: str = "") -> list[str]:
         """The names of the folders directly below the folder `prefix`, sorted."""

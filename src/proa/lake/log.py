@@ -1,0 +1,66 @@
+"""A Delta table's log, read and written as what it is: one JSON file per version."""
+
+from __future__ import annotations
+
+import json
+import urllib.parse
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from proa.storage import Store
+
+FOLDER = "_delta_log"
+
+
+@dataclass(frozen=True)
+class Commit:
+    """What one version did."""
+
+    version: int
+    adds: tuple[tuple[str, int], ...]
+    """Paths, relative to the table, and sizes of the files that came with new rows."""
+    removes: bool
+    """Whether rows were taken out."""
+    transactions: Mapping[str, int]
+    """The `txn` actions: application id to version."""
+    info: Mapping[str, Any] = field(default_factory=dict)
+    """The `commitInfo`."""
+
+    @property
+    def proa(self) -> Mapping[str, Any]:
+        """What Proa noted about the commit; empty for others' commits."""
+        noted = self.info.get("proa")
+        return noted if isinstance(noted, dict) else {}
+
+
+def name(version: int) -> str:
+    """The log file of a version, relative to the table."""
+    return f"{FOLDER}/{version:020d}.json"
+
+
+def read(store: Store, version: int) -> Commit:
+    """The commit of a version; `NotFoundError` when there is none (any more)."""
+    adds: list[tuple[str, int]] = []
+    removes = False
+    transactions: dict[str, int] = {}
+    info: dict[str, Any] = {}
+    for line in store.get(name(version)).splitlines():
+        action = json.loads(line) if line.strip() else {}
+        if "add" in action:
+            found = action["add"]
+            if found.get("dataChange", True):
+                adds.append((urllib.parse.unquote(found["path"]), found["size"]))
+        elif "remove" in action:
+            removes = removes or action["remove"].get("dataChange", True)
+        elif "txn" in action:
+            transactions[action["txn"]["appId"]] = action["txn"]["version"]
+        elif "commitInfo" in action:
+            info = action["commitInfo"]
+    return Commit(version, tuple(adds), removes, transactions, info)
+
+
+def put(store: Store, version: int, actions: Iterable[Mapping[str, Any]]) -> None:
+    """Make `actions` the given version; `ConflictError` when that version exists already."""
+    text = "".join(json.dumps(action) + "\n" for action in actions)
+    store.create(name(version), text.encode())

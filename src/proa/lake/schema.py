@@ -1,0 +1,144 @@
+"""The shapes of tables: Spark's `StructType`, Delta's and Arrow's schemas, and how they may grow.
+
+Delta writes a schema down as Spark does, so the one is the other's JSON.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pyarrow as pa
+from deltalake import Schema
+from pyspark.sql import types as T  # noqa: N812 - the name that Spark's users know it by
+
+from proa.errors import DataError
+
+_WHOLE = {T.ByteType: 3, T.ShortType: 5, T.IntegerType: 10, T.LongType: 20}
+"""Whole numbers, narrow to wide, and the decimal digits that each needs."""
+_UNSTORABLE = (T.DayTimeIntervalType, T.YearMonthIntervalType, T.CalendarIntervalType)
+
+
+def to_delta(schema: T.StructType) -> Schema:
+    """The same columns as a Delta schema."""
+    return Schema.from_json(schema.json())
+
+
+def from_delta(schema: Schema) -> T.StructType:
+    """The same columns as Spark spells them."""
+    return T.StructType.fromJson(json.loads(schema.to_json()))
+
+
+def to_arrow(schema: T.StructType) -> pa.Schema:
+    """The same columns as Arrow spells them."""
+    return pa.schema(to_delta(schema).to_arrow())
+
+
+def storable(schema: T.StructType, dataset: str) -> T.StructType:
+    """`schema` as a table keeps it: every column may be NULL, and a column of NULLs is a string.
+
+    `DataError` for two columns of one name and for types that Delta tables cannot hold.
+    """
+    seen: dict[str, str] = {}
+    for field in schema.fields:
+        other = seen.setdefault(field.name.lower(), field.name)
+        if other is not field.name:
+            raise DataError(
+                f"the query of {dataset!r} yields the column {field.name!r} twice;"
+                " give each column a name of its own",
+                condition="COLUMN_ALREADY_EXISTS",
+            )
+    return T.StructType([_storable_field(field, dataset, field.name) for field in schema.fields])
+
+
+def merged(table: T.StructType, query: T.StructType, dataset: str) -> T.StructType:
+    """The table's schema after rows of the query's schema were appended.
+
+    New columns, nested ones included, come last and are NULL in older rows. A column that the query
+    lacks stays. A type may differ only where every value of the query's type is one of the table's.
+    """
+    return _merged_struct(table, query, dataset, "")
+
+
+def _storable_field(field: Any, dataset: str, path: str) -> Any:
+    return T.StructField(field.name, _storable(field.dataType, dataset, path), True, field.metadata)
+
+
+def _storable(kind: Any, dataset: str, path: str) -> Any:
+    if isinstance(kind, T.NullType):
+        return T.StringType()
+    if isinstance(kind, (T.CharType, T.VarcharType)):
+        return T.StringType()
+    if isinstance(kind, T.StructType):
+        return T.StructType([_storable_field(f, dataset, f"{path}.{f.name}") for f in kind.fields])
+    if isinstance(kind, T.ArrayType):
+        return T.ArrayType(_storable(kind.elementType, dataset, path), True)
+    if isinstance(kind, T.MapType):
+        return T.MapType(
+            _storable(kind.keyType, dataset, path), _storable(kind.valueType, dataset, path), True
+        )
+    if isinstance(kind, _UNSTORABLE):
+        raise DataError(
+            f"the column {path!r} of {dataset!r} has the type {kind.simpleString()!r}, which a"
+            " Delta table cannot hold; cast it in the query",
+            condition="UNSUPPORTED_DATATYPE",
+        )
+    return kind
+
+
+def _merged_struct(table: Any, query: Any, dataset: str, path: str) -> Any:
+    new = {field.name.lower(): field for field in query.fields}
+    fields = []
+    for field in table.fields:
+        other = new.pop(field.name.lower(), None)
+        kind = field.dataType
+        if other is not None:
+            kind = _merged_type(kind, other.dataType, dataset, f"{path}{field.name}")
+        fields.append(T.StructField(field.name, kind, field.nullable, field.metadata))
+    fields.extend(T.StructField(f.name, f.dataType, True, f.metadata) for f in new.values())
+    return T.StructType(fields)
+
+
+def _merged_type(table: Any, query: Any, dataset: str, path: str) -> Any:
+    if isinstance(table, T.StructType) and isinstance(query, T.StructType):
+        return _merged_struct(table, query, dataset, f"{path}.")
+    if isinstance(table, T.ArrayType) and isinstance(query, T.ArrayType):
+        inner = _merged_type(table.elementType, query.elementType, dataset, f"{path}.element")
+        return T.ArrayType(inner, table.containsNull)
+    if isinstance(table, T.MapType) and isinstance(query, T.MapType):
+        return T.MapType(
+            _merged_type(table.keyType, query.keyType, dataset, f"{path}.key"),
+            _merged_type(table.valueType, query.valueType, dataset, f"{path}.value"),
+            table.valueContainsNull,
+        )
+    if table == query or fits(query, table):
+        return table
+    raise DataError(
+        f"the column {path!r} of {dataset!r} is {table.simpleString()!r} in the table and"
+        f" {query.simpleString()!r} in the query; cast it in the query, or refresh the table fully"
+        f" (--full-refresh {dataset})",
+        condition="DELTA_FAILED_TO_MERGE_FIELDS",
+    )
+
+
+def fits(narrow: Any, wide: Any) -> bool:
+    """Whether every value of the type `narrow` is exactly a value of the type `wide`."""
+    if isinstance(narrow, T.NullType) or narrow == wide:
+        return True
+    if type(narrow) in _WHOLE:
+        return _whole_fits(narrow, wide)
+    if isinstance(narrow, T.DecimalType) and isinstance(wide, T.DecimalType):
+        room = wide.precision - wide.scale >= narrow.precision - narrow.scale
+        return bool(room and wide.scale >= narrow.scale)
+    return (isinstance(narrow, T.FloatType) and isinstance(wide, T.DoubleType)) or (
+        isinstance(narrow, (T.CharType, T.VarcharType)) and isinstance(wide, T.StringType)
+    )
+
+
+def _whole_fits(narrow: Any, wide: Any) -> bool:
+    digits = _WHOLE[type(narrow)]
+    if type(wide) in _WHOLE:
+        return _WHOLE[type(wide)] > digits
+    if isinstance(wide, T.DecimalType):
+        return bool(wide.precision - wide.scale >= digits)
+    return isinstance(wide, T.DoubleType) and not isinstance(narrow, T.LongType)

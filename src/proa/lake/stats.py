@@ -1,0 +1,144 @@
+"""Statistics of a data file as Delta readers expect them: bounds and counts per column.
+
+Every bound is a true bound: a reader that skips a file because of it loses no row. Where a bound
+cannot be said exactly (a long string, a NaN, a time beyond the calendar) it is widened or left out.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+
+INDEXED_COLUMNS = 32
+"""Leaf columns that get statistics, counted from the first: Delta's own default."""
+STRING_PREFIX = 32
+"""Characters of a string that a bound keeps."""
+
+_MILLISECOND = timedelta(milliseconds=1)
+_LAST = "\U0010ffff"
+
+
+def of_file(footer: Any, schema: pa.Schema, nan_columns: Iterable[str], skip: Iterable[str]) -> str:
+    """The `stats` of an add action, as JSON.
+
+    `footer` is the Parquet file's metadata. `nan_columns` are the paths ("a", "a.b") of float
+    columns that hold a NaN, `skip` the columns that need no statistics (partition columns).
+    """
+    left_out, unordered = set(skip), set(nan_columns)
+    low: dict[str, Any] = {}
+    high: dict[str, Any] = {}
+    nulls: dict[str, Any] = {}
+    leaves = [path for path in _leaves(schema) if path[0] not in left_out][:INDEXED_COLUMNS]
+    where = {footer.schema.column(index).path: index for index in range(footer.num_columns)}
+    for path in leaves:
+        index = where.get(".".join(path))
+        if index is None:
+            continue
+        bounds = _Bounds()
+        for group in range(footer.num_row_groups):
+            bounds.add(footer.row_group(group).column(index))
+        if bounds.nulls is not None:
+            _put(nulls, path, bounds.nulls)
+        if ".".join(path) not in unordered:
+            _put(low, path, _lower(bounds.low))
+            _put(high, path, _upper(bounds.high))
+    return _dump(
+        {"numRecords": footer.num_rows, "minValues": low, "maxValues": high, "nullCount": nulls}
+    )
+
+
+class _Bounds:
+    """The bounds of one column over all row groups; None where they are not known."""
+
+    def __init__(self) -> None:
+        self.low: Any = None
+        self.high: Any = None
+        self.nulls: int | None = 0
+        self._known = True
+
+    def add(self, chunk: Any) -> None:
+        stats = chunk.statistics
+        if stats is None or not stats.has_null_count:
+            self.nulls = None
+        elif self.nulls is not None:
+            self.nulls += stats.null_count
+        if stats is not None and stats.has_null_count and stats.null_count == chunk.num_values:
+            return
+        try:
+            low, high = (stats.min, stats.max) if stats and stats.has_min_max else (None, None)
+        except (OverflowError, ValueError):
+            low = high = None
+        if low is None or high is None or not self._known:
+            self._known, self.low, self.high = False, None, None
+            return
+        self.low = low if self.low is None else min(self.low, low)
+        self.high = high if self.high is None else max(self.high, high)
+
+
+def _leaves(schema: Any) -> Iterable[tuple[str, ...]]:
+    """Paths of all columns that are not lists, maps or structs, in order."""
+    for field in schema:
+        if pa.types.is_struct(field.type):
+            yield from ((field.name, *rest) for rest in _leaves(field.type))
+        elif not pa.types.is_nested(field.type):
+            yield (field.name,)
+
+
+def _lower(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return _instant(value)
+    if isinstance(value, str):
+        return value[:STRING_PREFIX]
+    return _plain(value)
+
+
+def _upper(value: Any) -> Any:
+    if isinstance(value, datetime):
+        try:
+            whole = value.microsecond % 1000 == 0
+            return _instant(value if whole else value + _MILLISECOND)
+        except OverflowError:
+            return None
+    if isinstance(value, str) and len(value) > STRING_PREFIX:
+        return None if value[STRING_PREFIX] == _LAST else value[:STRING_PREFIX] + _LAST
+    return _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, (bool, bytes)):
+        return None
+    if isinstance(value, (int, float, str, Decimal)):
+        return value
+    return value.isoformat() if isinstance(value, date) else None
+
+
+def _instant(value: datetime) -> str:
+    """To the millisecond below, with a Z when it has a time zone."""
+    zoned = value.tzinfo is not None
+    plain = value.astimezone(UTC).replace(tzinfo=None) if zoned else value
+    return plain.isoformat(timespec="milliseconds") + ("Z" if zoned else "")
+
+
+def _put(tree: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
+    if value is None:
+        return
+    for part in path[:-1]:
+        tree = tree.setdefault(part, {})
+    tree[path[-1]] = value
+
+
+def _dump(value: Any) -> str:
+    """JSON in which decimals keep all their digits."""
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{json.dumps(k)}:{_dump(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    return json.dumps(value)

@@ -1,0 +1,365 @@
+"""The write stage: the last step of a batch's plan, which turns rows into Parquet files.
+
+It runs inside the engine, as one `mapInArrow` over the user's plan, so the rows never cross the
+client. Each task counts and drops what expectations say, writes attempt-named files, and hands
+back one row: what it wrote. Nothing it writes belongs to a table until the log says so.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from proa.clock import RandomIds, SystemClock
+from proa.engine import Engine, carried
+from proa.errors import DataError
+from proa.lake import stats
+from proa.lake.arrow import conform
+from proa.lake.partitions import directory, split
+from proa.pipelines.definitions import Violation
+from proa.steps import Step, step
+from proa.storage import Store
+
+SAMPLE_ROWS = 3
+"""Rows shown of those that broke a `fail` expectation."""
+
+_REPORT = "report string"
+
+
+@dataclass(frozen=True)
+class Flag:
+    """A boolean column that says of each row whether it meets an expectation. Never stored."""
+
+    column: str
+    expectation: str
+    violation: Violation
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a batch's files go, and in which shape."""
+
+    url: str
+    """The table's folder."""
+    options: Mapping[str, str]
+    schema: pa.Schema
+    """The table's columns; partition columns are kept in the files too."""
+    attempt: str
+    """Stands in every file's name: files of one attempt are found by it."""
+    partition_by: tuple[str, ...] = ()
+    flags: tuple[Flag, ...] = ()
+    file_bytes: int = 128 << 20
+    """A file is ended once it is larger."""
+    group_bytes: int = 64 << 20
+    """Arrow bytes of a row group."""
+    buffer_bytes: int = 256 << 20
+    """Arrow bytes that a task holds back over all of its open files."""
+    open_files: int = 100
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A Parquet file of a table."""
+
+    path: str
+    """Relative to the table's folder."""
+    size: int
+    rows: int
+    partition: Mapping[str, str | None]
+    """The partition columns' values as Delta writes them."""
+    stats: str
+    """JSON, as in an add action."""
+    modified: int
+    """Milliseconds since 1970."""
+
+
+@dataclass
+class Outcome:
+    """How the rows of a batch met one expectation."""
+
+    expectation: str
+    violation: Violation
+    passed: int = 0
+    failed: int = 0
+    samples: list[str] = field(default_factory=list)
+    """Some rows that broke it, as JSON."""
+
+
+@dataclass(frozen=True)
+class WriteResult:
+    """What all tasks of a batch wrote."""
+
+    files: tuple[DataFile, ...]
+    rows: int
+    """Rows written."""
+    dropped: int
+    """Rows that `drop` expectations took out."""
+    outcomes: tuple[Outcome, ...]
+
+    @property
+    def broken(self) -> Outcome | None:
+        """The first `fail` expectation that was broken: the batch must not be committed."""
+        return next((o for o in self.outcomes if o.violation is Violation.FAIL and o.failed), None)
+
+
+def write(engine: Engine, frame: Any, target: Target) -> WriteResult:
+    """Compute `frame`, a DataFrame with the target's columns and its flags', into files.
+
+    When it fails, files of `target.attempt` may be left; no log knows them. A broken `fail`
+    expectation is no error here: see `WriteResult.broken`.
+    """
+    with step(Step.COMPUTE_WRITE):
+        reports = engine.arrow(frame.mapInArrow(task(target), _REPORT))
+    return _gathered(reports.column(0).to_pylist(), target)
+
+
+def task(target: Target) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+    """The function that `mapInArrow` runs once per partition."""
+
+    def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        with carried():
+            report = _Task(target).run(batches)
+        yield pa.RecordBatch.from_pydict({"report": [report]})
+
+    return run
+
+
+def _gathered(reports: list[str], target: Target) -> WriteResult:
+    outcomes = [Outcome(flag.expectation, flag.violation) for flag in target.flags]
+    files: list[DataFile] = []
+    rows = dropped = 0
+    for report in map(json.loads, reports):
+        files.extend(DataFile(**found) for found in report["files"])
+        rows += report["rows"]
+        dropped += report["dropped"]
+        for outcome, found in zip(outcomes, report["outcomes"], strict=True):
+            outcome.passed += found["passed"]
+            outcome.failed += found["failed"]
+            outcome.samples = (outcome.samples + found["samples"])[:SAMPLE_ROWS]
+    files.sort(key=lambda file: file.path)
+    return WriteResult(tuple(files), rows, dropped, tuple(outcomes))
+
+
+class _Task:
+    """One partition of a batch on its way into files."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._name = f"{target.attempt}-{RandomIds().new()[:8]}"
+        self._store = Store.open(target.url, target.options)
+        self._outcomes = [Outcome(f.expectation, f.violation) for f in target.flags]
+        self._open: dict[tuple[str | None, ...], _File] = {}
+        self._done: list[DataFile] = []
+        self._rows = self._dropped = self._count = 0
+        self._broken = False
+
+    def run(self, batches: Iterable[pa.RecordBatch]) -> str:
+        """Write all batches; the report as JSON."""
+        with ExitStack() as abandoning:
+            abandoning.callback(self._abandon)
+            for batch in batches:
+                kept = self._judged(batch)
+                if kept.num_rows and not self._broken:
+                    self._take(conform(kept, self._target.schema))
+            if not self._broken:
+                for key in list(self._open):
+                    self._end(key)
+        return json.dumps(
+            {
+                "files": [] if self._broken else [vars(file) for file in self._done],
+                "rows": 0 if self._broken else self._rows,
+                "dropped": self._dropped,
+                "outcomes": [
+                    {"passed": o.passed, "failed": o.failed, "samples": o.samples}
+                    for o in self._outcomes
+                ],
+            }
+        )
+
+    def _judged(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Count each flag; the batch without the rows to drop. Flag columns go in `conform`."""
+        keep = None
+        for flag, outcome in zip(self._target.flags, self._outcomes, strict=True):
+            met = batch.column(flag.column)
+            failed = batch.num_rows - (met.true_count)
+            outcome.passed += batch.num_rows - failed
+            outcome.failed += failed
+            if not failed or flag.violation is Violation.WARN:
+                continue
+            if flag.violation is Violation.DROP:
+                keep = met if keep is None else pc.and_(keep, met)
+                continue
+            self._broken = True
+            if len(outcome.samples) < SAMPLE_ROWS:
+                rows = batch.filter(pc.invert(met)).slice(0, SAMPLE_ROWS - len(outcome.samples))
+                shown = conform(rows, self._target.schema).to_pylist()
+                outcome.samples += [json.dumps(row, default=str) for row in shown]
+        if keep is None:
+            return batch
+        kept = batch.filter(keep)
+        self._dropped += batch.num_rows - kept.num_rows
+        return kept
+
+    def _take(self, batch: pa.RecordBatch) -> None:
+        _refuse_nulls(batch, self._target)
+        self._rows += batch.num_rows
+        for key, part in split(batch, self._target.partition_by):
+            if key not in self._open:
+                if len(self._open) >= self._target.open_files:
+                    self._end(next(iter(self._open)))
+                self._count += 1
+                folder = directory(self._target.partition_by, key)
+                path = f"{folder}part-{self._count:05d}-{self._name}.zstd.parquet"
+                self._open[key] = _File(path, self._store, self._target)
+            file = self._open[key]
+            file.add(part)
+            if file.written >= self._target.file_bytes:
+                self._end(key)
+        while sum(file.held for file in self._open.values()) > self._target.buffer_bytes:
+            max(self._open.values(), key=lambda file: file.held).flush()
+
+    def _end(self, key: tuple[str | None, ...]) -> None:
+        file = self._open.pop(key)
+        self._done.append(file.end(dict(zip(self._target.partition_by, key, strict=True))))
+
+    def _abandon(self) -> None:
+        """Call open uploads off; of a broken batch remove what was finished as well."""
+        for file in self._open.values():
+            file.abandon()
+        if self._broken:
+            for done in self._done:
+                self._store.delete(done.path)
+
+
+class _File:
+    """One Parquet file being written, row group by row group."""
+
+    def __init__(self, path: str, store: Store, target: Target) -> None:
+        self.path = path
+        self.held = 0
+        """Arrow bytes not yet written."""
+        self._store = store
+        self._target = target
+        self._batches: list[pa.RecordBatch] = []
+        self._stack = ExitStack()
+        self._sink: _Sink | None = None
+        self._writer: Any = None
+        self._floats = list(_float_paths(target.schema))
+        self._nan: set[str] = set()
+
+    @property
+    def written(self) -> int:
+        return self._sink.position if self._sink else 0
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        self._batches.append(batch)
+        self.held += batch.nbytes
+        if self.held >= self._target.group_bytes:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is held as one row group."""
+        if not self._batches:
+            return
+        if self._sink is None:
+            self._sink = _Sink(self._stack.enter_context(self._store.writer(self.path)))
+            self._writer = pq.ParquetWriter(
+                pa.PythonFile(self._sink, "w"),
+                self._target.schema,
+                compression="zstd",
+                compression_level=1,
+                store_schema=False,
+            )
+        table = pa.Table.from_batches(self._batches)
+        for path in self._floats:
+            if path not in self._nan and _holds_nan(table, path):
+                self._nan.add(path)
+        self._writer.write_table(table, row_group_size=max(1, table.num_rows))
+        self._batches, self.held = [], 0
+
+    def end(self, partition: Mapping[str, str | None]) -> DataFile:
+        """Finish the file. It is there, whole, when this returns."""
+        self.flush()
+        assert self._sink is not None
+        self._writer.close()
+        footer = self._writer.writer.metadata
+        self._stack.close()
+        return DataFile(
+            path=self.path,
+            size=self._sink.position,
+            rows=footer.num_rows,
+            partition=partition,
+            stats=stats.of_file(footer, self._target.schema, self._nan, self._target.partition_by),
+            modified=int(SystemClock().now().timestamp() * 1000),
+        )
+
+    def abandon(self) -> None:
+        """Call the upload off: nobody will see the file."""
+        with suppress(_AbandonedError), self._stack:
+            _abandon()
+
+
+class _AbandonedError(Exception):
+    """Ends an upload without its object coming to be."""
+
+
+def _abandon() -> None:
+    raise _AbandonedError
+
+
+class _Sink:
+    """A file as pyarrow wants it, over an upload; knows how much went through."""
+
+    closed = False
+
+    def __init__(self, upload: Any) -> None:
+        self._upload = upload
+        self.position = 0
+
+    def write(self, data: Any) -> int:
+        self._upload.write(bytes(data))
+        self.position += len(data)
+        return len(data)
+
+    def tell(self) -> int:
+        return self.position
+
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def _refuse_nulls(batch: pa.RecordBatch, target: Target) -> None:
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        if column.null_count and not target.schema.field(name).nullable:
+            row = batch.filter(pc.is_null(column)).slice(0, 1).to_pylist()[0]
+            raise DataError(
+                f"the column {name!r} of {target.url!r} is NOT NULL and a row has no value there:"
+                f" {json.dumps(row, default=str)}; mend the row or the query",
+                condition="NOT_NULL_CONSTRAINT_VIOLATION",
+            )
+
+
+def _float_paths(schema: Any, prefix: tuple[str, ...] = ()) -> Iterator[str]:
+    for column in schema:
+        if pa.types.is_floating(column.type):
+            yield ".".join((*prefix, column.name))
+        elif pa.types.is_struct(column.type):
+            yield from _float_paths(column.type, (*prefix, column.name))
+
+
+def _holds_nan(table: pa.Table, path: str) -> bool:
+    top, *rest = path.split(".")
+    column = table.column(top)
+    for name in rest:
+        column = pc.struct_field(column, name)
+    return bool(pc.any(pc.is_nan(column)).as_py())
