@@ -23,7 +23,6 @@ from databricks.sdk.errors import (
 )
 from databricks.sdk.service import iam, jobs, pipelines, workspace
 
-
 NOTEBOOK = b"# Databricks notebook source\nimport dlt\n\n# COMMAND ----------\n\n# MAGIC %sql\n# MAGIC SELECT 1\n"
 
 
@@ -62,7 +61,7 @@ class TestIdentity:
     @pytest.mark.parametrize("token", ["proa", "x", "proa0123456789abcdef", "é"])
     def test_a_wrong_token_is_refused(self, server, token):
         status, _, body = raw(server, "GET", "/api/2.0/pipelines", Authorization=f"Bearer {token}")
-        assert (401, "UNAUTHENTICATED") == (status, json.loads(body)["error_code"])
+        assert (status, json.loads(body)["error_code"]) == (401, "UNAUTHENTICATED")
 
     def test_nothing_is_open_but_health_and_the_well_known_document(self, server):
         for path in ("/openapi.json", "/metrics", "/api/2.0/pipelines", "/", "/api/nothing"):
@@ -82,7 +81,7 @@ class TestIdentity:
         status, _, body = raw(
             server, "GET", "/api/2.0/pipelines", **{"X-Databricks-Workspace-Id": "42"}
         )
-        assert (403, "PERMISSION_DENIED") == (status, json.loads(body)["error_code"])
+        assert (status, json.loads(body)["error_code"]) == (403, "PERMISSION_DENIED")
 
     def test_what_is_not_served_says_so(self, w):
         with pytest.raises(NotImplemented):
@@ -129,7 +128,7 @@ class TestWorkspace:
         w.workspace.upload("/Shared/both", io.BytesIO(NOTEBOOK), language=workspace.Language.PYTHON)
         exported = w.workspace.export("/Shared/both", format=workspace.ExportFormat.JUPYTER)
         document = json.loads(base64.b64decode(exported.content))
-        assert ["import dlt\n", "%sql\nSELECT 1"] == [cell["source"] for cell in document["cells"]]
+        assert [cell["source"] for cell in document["cells"]] == ["import dlt\n", "%sql\nSELECT 1"]
         w.workspace.import_(
             "/Shared/jupyter", content=exported.content, format=workspace.ImportFormat.JUPYTER
         )
@@ -200,7 +199,7 @@ class TestSecrets:
     def test_a_secret_is_kept_listed_by_key_and_given_back(self, w):
         w.secrets.create_scope("db")
         w.secrets.put_secret("db", "password", string_value="geheim")
-        assert ["password"] == [item.key for item in w.secrets.list_secrets("db")]
+        assert [item.key for item in w.secrets.list_secrets("db")] == ["password"]
         assert base64.b64decode(w.secrets.get_secret("db", "password").value) == b"geheim"
         w.secrets.delete_secret("db", "password")
         assert list(w.secrets.list_secrets("db")) == []
@@ -219,7 +218,7 @@ class TestFiles:
         assert w.files.download("/Volumes/c/s/v/in/a.bin").contents.read() == b"123"
         assert w.files.get_metadata("/Volumes/c/s/v/in/a.bin").content_length == 3
         found = list(w.files.list_directory_contents("/Volumes/c/s/v"))
-        assert [("in", True)] == [(item.name, item.is_directory) for item in found]
+        assert [(item.name, item.is_directory) for item in found] == [("in", True)]
         w.files.delete("/Volumes/c/s/v/in/a.bin")
         w.files.get_directory_metadata("/Volumes/c/s/v/in")
         w.files.delete_directory("/Volumes/c/s/v/in")
@@ -232,8 +231,9 @@ class TestFiles:
         with w.dbfs.open("/FileStore/y.txt", write=True, overwrite=True) as file:
             file.write(b"blocks")
         assert w.dbfs.download("/FileStore/y.txt").read() == b"blocks"
-        assert ["/FileStore/x.txt", "/FileStore/y.txt"] == [
-            item.path for item in w.dbfs.list("/FileStore")
+        assert [item.path for item in w.dbfs.list("/FileStore")] == [
+            "/FileStore/x.txt",
+            "/FileStore/y.txt",
         ]
         w.dbfs.move_("/FileStore/y.txt", "/FileStore/z.txt")
         w.dbfs.delete("/FileStore", recursive=True)

@@ -114,7 +114,7 @@ async def _answer_invalid(_request: Request, error: Exception) -> Response:
     return _error(400, "INVALID_PARAMETER_VALUE", f"{where}: {first['msg'].lower()}")
 
 
-async def _answer_malformed(_request: Request, _error_: Exception) -> Response:
+async def _answer_malformed(_request: Request, _mistake: Exception) -> Response:
     return _error(400, "MALFORMED_REQUEST", "the text holds half a surrogate pair: not Unicode")
 
 
@@ -134,5 +134,5 @@ async def _answer_http(request: Request, error: Exception) -> Response:
     return _error(error.status_code, "BAD_REQUEST", str(error.detail))
 
 
-async def _answer_mistake(_request: Request, _error_: Exception) -> Response:
+async def _answer_mistake(_request: Request, _mistake: Exception) -> Response:
     return _error(500, "INTERNAL_ERROR", "the region made a mistake; its log says more")

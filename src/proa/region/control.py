@@ -71,7 +71,7 @@ class Control:
             try:
                 self.turn()
                 wait = self._until_due()
-            except Exception:  # the loop must outlive a state that cannot be read just now
+            except Exception:  # noqa: BLE001 - the loop must outlive a state that cannot be read just now
                 _log.exception("the control loop goes on after an error")
                 wait = _AFTER_ERROR_S
             self._clock.wait(wait, self._bell)

@@ -15,7 +15,9 @@ class ApiError(ProaError):
 
     status = 400
 
-    def __init__(self, message: str, *, condition: str | None = None, status: int | None = None):
+    def __init__(
+        self, message: str, *, condition: str | None = None, status: int | None = None
+    ) -> None:
         super().__init__(message, condition=condition)
         if status is not None:
             self.status = status

@@ -28,9 +28,12 @@ def place(text: str | None, *keys: str) -> dict[str, Any] | None:
         return None
     try:
         found = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-        if isinstance(found, dict) and set(found) == set(keys):
-            if all(isinstance(value, str) or _is_int64(value) for value in found.values()):
-                return found
+        if (
+            isinstance(found, dict)
+            and set(found) == set(keys)
+            and all(isinstance(value, str) or _is_int64(value) for value in found.values())
+        ):
+            return found
     except (ValueError, binascii.Error, RecursionError):
         pass
     raise InvalidParameterError(

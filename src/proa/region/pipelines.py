@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Row, delete, func, insert, or_, select, update
+from sqlalchemy import Row, delete, insert, select, update
 
 from proa.clock import Clock, Ids
-from proa.region.errors import ApiError, InvalidParameterError, MissingError, TakenError
+from proa.region.errors import InvalidParameterError, MissingError, TakenError
 from proa.region.events import Event, Events
 from proa.region.filters import parse
 from proa.region.paging import page, place, token
 from proa.region.store import Database
-from proa.region.store.tables import pipelines, updates
+from proa.region.store.tables import pipelines
 from proa.region.times import millis
 from proa.region.workspace import canonical
 
@@ -329,8 +330,6 @@ def _order(order: Sequence[str]) -> list[Any]:
 
 
 def _like(name: str, pattern: str) -> bool:
-    import re
-
     parts = (".*" if c == "%" else "." if c == "_" else re.escape(c) for c in pattern)
     return re.fullmatch("".join(parts), name, re.DOTALL | re.IGNORECASE) is not None
 

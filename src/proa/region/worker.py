@@ -11,13 +11,12 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, TextIO
 
 from proa.errors import PipelineError, ProaError, UserError
 
 Say = Callable[..., None]
-Task = Callable[[Mapping[str, Any], Say, threading.Event], Mapping[str, Any]]
 
 
 def main() -> None:
@@ -27,7 +26,9 @@ def main() -> None:
     requests = os.fdopen(os.dup(0), encoding="utf-8")
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     say = _speaker(replies)
-    tasks = _tasks()
+    from proa.region.tasks import TASKS, warm
+
+    warm()
     say("ready")
     first = requests.readline()
     if not first:
@@ -35,28 +36,29 @@ def main() -> None:
     message = json.loads(first)
     stop = threading.Event()
     threading.Thread(target=_listen, args=(requests, stop), daemon=True).start()
-    task = tasks[message["kind"]]
+    task = TASKS[message["kind"]]
     try:
         answer = dict(task(message["work"], say, stop))
     except BaseException as error:  # noqa: BLE001 - the top: SystemExit of user code included
-        answer = failed(error, message["work"].get("folder", ""))
+        work = message["work"]
+        answer = failed(error, own=work.get("path", ""), folder=work.get("folder", ""))
     sys.stdout.flush()
     sys.stderr.flush()
     say("end", **answer)
     os._exit(0)
 
 
-def failed(error: BaseException, folder: str) -> dict[str, Any]:
+def failed(error: BaseException, own: str = "", folder: str = "") -> dict[str, Any]:
     """The end of work that raised `error`: condition, sentence, and the user's lines first.
 
-    `folder` is where the user's sources lie; it is cut from file names.
+    `own` is the user's file, or `folder` the folder with all of them, which is cut from names.
     """
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if folder and frame.filename.startswith(folder)]
-    others = [frame for frame in frames if frame not in own]
+    users = [frame for frame in frames if _is_users(frame.filename, own, folder)]
+    others = [frame for frame in frames if frame not in users]
     where = ""
-    if own and not isinstance(error, PipelineError):
-        where = f"{_shown(own[-1].filename, folder)}:{own[-1].lineno}: "
+    if users and not isinstance(error, PipelineError):
+        where = f"{_shown(users[-1].filename, folder)}:{users[-1].lineno}: "
     text = _shown(str(error), folder) or type(error).__name__
     if isinstance(error, SystemExit):
         text = f"the pipeline's code called exit({error.code!r})"
@@ -72,9 +74,13 @@ def failed(error: BaseException, folder: str) -> dict[str, Any]:
                 "file_name": _shown(frame.filename, folder),
                 "line_number": frame.lineno,
             }
-            for frame in (*reversed(own), *reversed(others))
+            for frame in (*reversed(users), *reversed(others))
         ],
     }
+
+
+def _is_users(name: str, own: str, folder: str) -> bool:
+    return bool(own and name == own) or bool(folder and name.startswith(folder))
 
 
 def _shown(text: str, folder: str) -> str:
@@ -99,12 +105,6 @@ def _listen(requests: TextIO, stop: threading.Event) -> None:
             stop.set()
     # The server is gone, or has what it wanted: nobody waits for this process any more.
     os._exit(1)
-
-
-def _tasks() -> dict[str, Task]:
-    from proa.region.tasks import TASKS
-
-    return TASKS
 
 
 if __name__ == "__main__":

@@ -208,7 +208,7 @@ class Workspace:
                 delete(objects).where(or_(objects.c.path == target, _inside(target)))
             )
 
-    def import_(  # noqa: PLR0913 - the API's own parameters
+    def import_(
         self,
         path: str,
         content: bytes,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 from datetime import UTC
 from email.utils import format_datetime
 from typing import Annotated, Any
@@ -11,8 +12,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from proa.region.errors import InvalidParameterError, MissingError, TakenError
-from proa.region.errors import AlreadyExistsError
+from proa.region.errors import AlreadyExistsError, InvalidParameterError, MissingError, TakenError
 from proa.region.files import Entry
 from proa.region.paging import page, place, token
 from proa.region.routes.base import Body, Empty, Int64, PageSize, PageToken, RegionOf, present
@@ -188,10 +188,8 @@ def dbfs_mkdirs(body: Path, region: RegionOf) -> Empty:
 @router.post("/api/2.0/dbfs/delete")
 def dbfs_delete(body: Remove, region: RegionOf) -> Empty:
     """Remove a file or folder; no error when it is gone already."""
-    try:
+    with contextlib.suppress(MissingError):
         region.files.delete(body.path, recursive=body.recursive)
-    except MissingError:
-        pass
     return Empty()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
+from pydantic import Field
 
 from proa.region.jobs import DEFAULT_PAGE, Job
 from proa.region.routes.base import (
@@ -69,7 +70,7 @@ class Change(JobId):
     """Some of a job's settings."""
 
     new_settings: Settings | None = None
-    fields_to_remove: list[str] = []
+    fields_to_remove: list[str] = Field(default_factory=list)
 
 
 @every_version(router.post, "/jobs/create")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter
+from pydantic import Field
 
 from proa.region.errors import InvalidParameterError, MissingError
 from proa.region.permissions import LEVELS, answer
@@ -17,7 +18,7 @@ router = APIRouter(prefix="/api/2.0/permissions", tags=["permissions"])
 class AccessList(Body):
     """Who may do what."""
 
-    access_control_list: list[dict[str, Any]] = []
+    access_control_list: list[dict[str, Any]] = Field(default_factory=list)
 
 
 @router.get("/{kind}/{object_id}")

@@ -63,9 +63,9 @@ class StartUpdate(Body):
     """How to update."""
 
     full_refresh: bool = False
-    full_refresh_selection: list[str] = []
-    refresh_selection: list[str] = []
-    reset_checkpoint_selection: list[str] = []
+    full_refresh_selection: list[str] = Field(default_factory=list)
+    refresh_selection: list[str] = Field(default_factory=list)
+    reset_checkpoint_selection: list[str] = Field(default_factory=list)
     validate_only: bool = False
     cause: UpdateCause = UpdateCause.API_CALL
 

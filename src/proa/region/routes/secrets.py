@@ -88,7 +88,7 @@ def list_secrets(region: RegionOf, scope: str) -> dict[str, Any]:
     """The keys of a scope; never the values."""
     found = [
         {"key": key, "last_updated_timestamp": updated}
-        for key, updated in region.secrets.keys(scope)  # noqa: SIM118 - not a mapping's keys
+        for key, updated in region.secrets.keys(scope)
     ]
     return {"secrets": found} if found else {}
 
