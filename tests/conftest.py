@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,9 @@ import pytest
 
 from proa.storage import Store
 from proa.testing import FakeClock, FixedIds
+
+# pyspark takes a main module without a file, which xdist's workers have, for its own doctests.
+sys.modules["__main__"].__dict__.setdefault("__file__", __file__)
 
 Location = tuple[str, dict[str, str]]
 

@@ -22,7 +22,9 @@ ROWS = pa.table(
         "n": pa.array([1, 2, None], pa.int64()),
         "price": pa.array([Decimal("1.10"), Decimal("-5.25"), None], pa.decimal128(38, 2)),
         "at": pa.array([dt.datetime(2020, 1, 1, 1, 1, 1, 123456, dt.UTC)] * 3),
-        "naive": pa.array([dt.datetime(2020, 1, 1, 1, 1, 1, 123000)] * 3),
+        "naive": pa.array(
+            [dt.datetime(2020, 1, 1, 1, 1, 1, 123000, dt.UTC)] * 3, pa.timestamp("us")
+        ),
         "day": pa.array([dt.date(2020, 2, 29), dt.date(1970, 1, 1), None]),
         "name": ["b" * 40, "a", None],
         "place": [{"x": 1.5, "in": {"y": "q"}}, None, {"x": None, "in": None}],
@@ -173,7 +175,7 @@ def test_a_broken_rule_leaves_no_file_and_shows_rows(engine: Engine, tmp_path) -
 def test_a_null_where_none_may_be_is_refused(engine: Engine, tmp_path) -> None:
     schema = pa.schema([pa.field("a", pa.int64(), nullable=False)])
     frame = engine.spark.createDataFrame(pa.table({"a": pa.array([1, None], pa.int64())}))
-    with pytest.raises(DataError, match="column 'a' .* is NOT NULL") as caught:
+    with pytest.raises(DataError, match=r"column 'a' .* is NOT NULL") as caught:
         write(engine, frame, Target(str(tmp_path), {}, schema, "x"))
     assert caught.value.condition == "NOT_NULL_CONSTRAINT_VIOLATION"
 
