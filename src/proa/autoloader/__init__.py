@@ -1,0 +1,8 @@
+"""The Auto Loader: finds new files, infers and evolves their schema, reads them in the engine."""
+
+from proa.autoloader.discovery import Backlog, FileRef
+from proa.autoloader.known import KnownFiles
+from proa.autoloader.loader import AutoLoader
+from proa.autoloader.options import Options, parse
+
+__all__ = ["AutoLoader", "Backlog", "FileRef", "KnownFiles", "Options", "parse"]

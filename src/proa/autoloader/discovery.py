@@ -1,0 +1,301 @@
+"""Finding the files of a leaf: listing, globs, filters, and what of it is new."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from proa.autoloader.known import KnownFiles, version_key
+from proa.autoloader.options import Options
+from proa.errors import PipelineError
+from proa.storage import Store, absolute, is_url
+
+_GLOB = re.compile(r"[*?\[{]")
+_LISTED = pa.schema([("path", pa.string()), ("size", pa.int64()), ("modified", pa.int64())])
+
+
+@dataclass(frozen=True, slots=True)
+class FileRef:
+    """A file as it was when it was discovered."""
+
+    path: str
+    """Absolute path or URL."""
+    size: int
+    """Bytes."""
+    modified: int
+    """Microseconds since 1970, UTC."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a leaf's files lie: a folder, and a pattern below it when the path has a glob."""
+
+    base: str
+    """Absolute path or URL of the deepest folder without a glob."""
+    pattern: str | None = None
+    """Matches paths relative to `base`; None takes all."""
+
+    @classmethod
+    def of(cls, path: str) -> Place:
+        """The place that a load path names; PipelineError when there is none."""
+        if not path.strip():
+            raise PipelineError(
+                "the Auto Loader was given no path to load; call .load('<folder or URL>')",
+                condition="CF_EMPTY_DIR",
+            )
+        path = re.sub(r"^(dbfs:|file:)(?=/)(//)?", "", path.strip())
+        scheme, found, rest = path.partition("://")
+        parts = (rest if found else path).split("/")
+        at = next((i for i, part in enumerate(parts) if _GLOB.search(part)), None)
+        if at is None:
+            return cls(absolute(path))
+        base = "/".join(parts[:at])
+        base = f"{scheme}://{base}" if found else (base or ("/" if path.startswith("/") else "."))
+        glob = "/".join(part for part in parts[at:] if part)
+        return cls(absolute(base), f"^{glob_to_regex(glob)}(?:/.*)?$")
+
+    def resolved(self, storage_options: Mapping[str, str]) -> Place:
+        """This place, or the folder and the name when the path names a single file."""
+        if self.pattern is not None or "/" not in self.base.split("://")[-1].strip("/"):
+            return self
+        folder, _, name = self.base.rpartition("/")
+        if is_url(self.base):
+            single = "." in name and Store.open(folder, storage_options).exists(name)
+        else:
+            single = Path(self.base).is_file()
+        return Place(folder or "/", f"^{re.escape(name)}$") if single else self
+
+
+class Backlog:
+    """The files that are outstanding, oldest first."""
+
+    def __init__(self, listed: pa.Table, base: str, options: Options) -> None:
+        self._listed = listed
+        self._base = base
+        self._options = options
+        self._next = 0
+
+    @property
+    def files(self) -> int:
+        """How many files are outstanding."""
+        return len(self._listed) - self._next
+
+    @property
+    def bytes(self) -> int:
+        """How large the outstanding files are, together."""
+        return int(pc.sum(self._listed["size"].slice(self._next)).as_py() or 0)
+
+    def take(self) -> tuple[FileRef, ...]:
+        """The files of the next batch, within the limits; they are outstanding no longer.
+
+        At least one file while there are any, however large; empty when all are taken.
+        """
+        taken = self._peek(self._options.max_files, self._options.max_bytes)
+        self._next += len(taken)
+        return taken
+
+    def take_all(self) -> tuple[FileRef, ...]:
+        """Every outstanding file, limits set aside."""
+        taken = self._peek(self.files, None)
+        self._next += len(taken)
+        return taken
+
+    def sample(self) -> tuple[FileRef, ...]:
+        """The outstanding files that a schema is inferred from; they stay outstanding."""
+        return self._peek(self._options.sample_files, self._options.sample_bytes)
+
+    def _peek(self, count: int, size_limit: int | None) -> tuple[FileRef, ...]:
+        rows = self._listed.slice(self._next, min(count, self.files))
+        sizes = rows["size"].to_pylist()
+        if size_limit is not None:
+            total, keep = 0, 0
+            for size in sizes:
+                total += size
+                if keep and total > size_limit:
+                    break
+                keep += 1
+            rows, sizes = rows.slice(0, keep), sizes[:keep]
+        return tuple(
+            FileRef(f"{self._base}/{path}", size, modified)
+            for path, size, modified in zip(
+                rows["path"].to_pylist(), sizes, rows["modified"].to_pylist(), strict=True
+            )
+        )
+
+
+def discover(
+    place: Place,
+    options: Options,
+    storage_options: Mapping[str, str],
+    known: KnownFiles | None,
+    *,
+    now: datetime,
+    as_of: datetime | None = None,
+) -> Backlog:
+    """List the place; what is visible, wanted and not known is the backlog.
+
+    `as_of` leaves out what was modified later. Raises UnavailableError when the place cannot be
+    listed.
+    """
+    versions = options.reader.allow_overwrites
+    new = []
+    for page in _visible(place, options, storage_options, now=now, as_of=as_of):
+        if known is not None:
+            paths = [f"{place.base}/{path}" for path in page["path"].to_pylist()]
+            if versions:
+                sizes, times = page["size"].to_pylist(), page["modified"].to_pylist()
+                paths = list(map(version_key, paths, sizes, times))
+            page = page.filter(pa.array(~known.contains(paths)))  # noqa: PLW2901
+        if page.num_rows:
+            new.append(page)
+    table = pa.Table.from_batches(new, schema=_LISTED)
+    order = pc.sort_indices(table, sort_keys=[("modified", "ascending"), ("path", "ascending")])
+    return Backlog(table.take(order), place.base, options)
+
+
+def existing_keys(
+    place: Place, options: Options, storage_options: Mapping[str, str], *, now: datetime
+) -> Iterator[str]:
+    """The keys of all files that are there now, in the words of `KnownFiles`."""
+    for page in _visible(place, options, storage_options, now=now, as_of=None):
+        for row in page.to_pylist():
+            path = f"{place.base}/{row['path']}"
+            yield (
+                version_key(path, row["size"], row["modified"])
+                if options.reader.allow_overwrites
+                else path
+            )
+
+
+def _visible(
+    place: Place,
+    options: Options,
+    storage_options: Mapping[str, str],
+    *,
+    now: datetime,
+    as_of: datetime | None,
+) -> Iterator[pa.RecordBatch]:
+    """Pages of files that a reader may see and the user wants, as `_LISTED`."""
+    latest = min((t for t in (as_of, options.modified_before) if t), default=None)
+    earliest = options.modified_after
+    if options.max_age is not None:
+        oldest = now - timedelta(seconds=options.max_age)
+        earliest = max(earliest, oldest) if earliest else oldest
+    for page in _pages(place, storage_options):
+        listed = pa.RecordBatch.from_arrays(
+            [
+                page["path"],
+                page["size"].cast(pa.int64()),
+                page["last_modified"].cast(pa.timestamp("us", "UTC")).cast(pa.int64()),
+            ],
+            schema=_LISTED,
+        )
+        kept = _wanted(listed, place, options, earliest, latest)
+        if kept.num_rows:
+            yield kept
+
+
+def _pages(place: Place, storage_options: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
+    if is_url(place.base) or Path(place.base).is_dir():
+        yield from Store.open(place.base, storage_options).pages()
+
+
+# A hidden name begins with "." or "_"; "_name=value" is a partition's folder, as in Spark.
+_HIDDEN = r"(?:^|/)(?:\.|_[^=/]*(?:/|$))|\._COPYING_$"
+
+
+def _wanted(
+    listed: pa.RecordBatch,
+    place: Place,
+    options: Options,
+    earliest: datetime | None,
+    latest: datetime | None,
+) -> pa.RecordBatch:
+    keep = pc.invert(pc.match_substring_regex(listed["path"], _HIDDEN))
+    if place.pattern is not None:
+        keep = pc.and_(keep, pc.match_substring_regex(listed["path"], place.pattern))
+    if options.name_glob is not None:
+        name = f"(?:^|/){glob_to_regex(options.name_glob)}$"
+        keep = pc.and_(keep, pc.match_substring_regex(listed["path"], name))
+    if earliest is not None:
+        keep = pc.and_(keep, pc.greater(listed["modified"], _micros(earliest)))
+    if latest is not None:
+        keep = pc.and_(keep, pc.less_equal(listed["modified"], _micros(latest)))
+    return listed.filter(keep)
+
+
+def _micros(moment: datetime) -> int:
+    return int(np.datetime64(moment.replace(tzinfo=None), "us").astype(np.int64))
+
+
+def glob_to_regex(glob: str) -> str:
+    """A Hadoop glob (`*`, `?`, `[a-b]`, `[^a]`, `{a,b}`, `\\x`) as an RE2 expression.
+
+    `*` and `?` stay within a folder's name. PipelineError when brackets do not match.
+    """
+    out: list[str] = []
+    depth, at = 0, 0
+    while at < len(glob):
+        character = glob[at]
+        if character == "\\" and at + 1 < len(glob):
+            at += 1
+            out.append(re.escape(glob[at]))
+        elif character == "*":
+            out.append("[^/]*")
+        elif character == "?":
+            out.append("[^/]")
+        elif character == "[":
+            end = glob.find("]", at + 2)
+            if end < 0:
+                raise _bad_glob(glob)
+            body = glob[at + 1 : end].replace("\\", "\\\\").replace("[", "\\[")
+            out.append(f"[^{body[1:]}]" if body[0] in "!^" else f"[{body}]")
+            at = end
+        elif character == "{":
+            depth += 1
+            out.append("(?:")
+        elif character == "}" and depth:
+            depth -= 1
+            out.append(")")
+        elif character == "," and depth:
+            out.append("|")
+        else:
+            out.append(re.escape(character))
+        at += 1
+    if depth:
+        raise _bad_glob(glob)
+    return "".join(out)
+
+
+def _bad_glob(glob: str) -> PipelineError:
+    return PipelineError(
+        f"the pattern {glob!r} has a bracket that is not closed; close it or write '\\' before it",
+        condition="CF_INVALID_GLOB",
+    )
+
+
+def partition_values(path: str, base: str) -> dict[str, str | None]:
+    """What the folders' names below `base` say: `day=2026-01-01/` gives {"day": "2026-01-01"}."""
+    from urllib.parse import unquote
+
+    found: dict[str, str | None] = {}
+    for part in path.removeprefix(base).strip("/").split("/")[:-1]:
+        name, equals, value = part.partition("=")
+        if equals and name:
+            found[unquote(name)] = None if value in _NULL_PARTITION else unquote(value)
+    return found
+
+
+_NULL_PARTITION = {"__HIVE_DEFAULT_PARTITION__", ""}
+
+
+def relative(path: str, base: str) -> str:
+    """`path` below `base`: the same in every region that holds the same files."""
+    return path.removeprefix(base).lstrip("/")

@@ -1,0 +1,100 @@
+"""Schema hints: types that a user pins, whatever the files look like."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pyspark.sql import types as t
+
+from proa.errors import PipelineError
+from proa.pipelines.ddl import parse_type
+
+
+@dataclass(frozen=True)
+class Hint:
+    """A field and its type. `path` leads into structs: ("address", "zip")."""
+
+    path: tuple[str, ...]
+    type: t.DataType
+
+
+def parse_hints(text: str) -> tuple[Hint, ...]:
+    """The hints in "id bigint, address.zip string"; names may stand in backticks.
+
+    Raises PipelineError that quotes the hint.
+    """
+    return tuple(_parse(part) for part in _split(text))
+
+
+def apply(hints: Sequence[Hint], schema: t.StructType) -> t.StructType:
+    """`schema` with the hinted types; a hinted field that it lacks is added at the end."""
+    for hint in hints:
+        schema = _with(schema, hint.path, hint.type)
+    return schema
+
+
+def _with(schema: t.StructType, path: tuple[str, ...], type_: t.DataType) -> t.StructType:
+    fields = list(schema.fields)
+    at = next((i for i, f in enumerate(fields) if f.name.lower() == path[0].lower()), None)
+    if len(path) == 1:
+        wanted = type_
+    else:
+        inner = fields[at].dataType if at is not None else t.StructType()
+        if isinstance(inner, t.ArrayType) and isinstance(inner.elementType, t.StructType):
+            below = path[1:] if path[1] != "element" else path[2:]
+            wanted = t.ArrayType(_with(inner.elementType, below, type_)) if below else type_
+        else:
+            struct = inner if isinstance(inner, t.StructType) else t.StructType()
+            wanted = _with(struct, path[1:], type_)
+    if at is None:
+        fields.append(t.StructField(path[0], wanted))
+    else:
+        name = path[0] if len(path) == 1 else fields[at].name
+        fields[at] = t.StructField(name, wanted, metadata=fields[at].metadata)
+    return t.StructType(fields)
+
+
+_NAME = re.compile(r"\s*(?:`((?:[^`]|``)+)`|([^\s.:`]+))")
+
+
+def _parse(text: str) -> Hint:
+    path: list[str] = []
+    at = 0
+    while match := _NAME.match(text, at):
+        path.append(match.group(1).replace("``", "`") if match.group(1) else match.group(2))
+        at = match.end()
+        if not text.startswith(".", at):
+            break
+        at += 1
+    rest = re.sub(r"^\s*:?\s*", "", text[at:])
+    rest = re.sub(r"(?is)\s+(not\s+null|comment\s+('[^']*'|\"[^\"]*\"))\s*$", "", rest)
+    try:
+        if not path or not rest:
+            raise PipelineError("empty")
+        return Hint(tuple(path), parse_type(rest))
+    except PipelineError as error:
+        raise PipelineError(
+            f"{text.strip()!r} in schemaHints is not a field and its type;"
+            " write for example 'id bigint, address.zip string'",
+            condition="PARSE_SYNTAX_ERROR",
+        ) from error
+
+
+def _split(text: str) -> list[str]:
+    """The parts between the commas that stand outside of brackets and quotes."""
+    parts, depth, quote, start = [], 0, "", 0
+    for at, character in enumerate(text):
+        if quote:
+            quote = "" if character == quote else quote
+        elif character in "`'\"":
+            quote = character
+        elif character in "<(":
+            depth += 1
+        elif character in ">)":
+            depth -= 1
+        elif character == "," and depth == 0:
+            parts.append(text[start:at])
+            start = at + 1
+    return [part for part in [*parts, text[start:]] if part.strip()]

@@ -1,0 +1,61 @@
+"""What the files look like: found on the engine's workers, brought together here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import pyarrow as pa
+from pyspark.sql import types as t
+
+from proa.autoloader.options import ReaderOptions
+from proa.autoloader.problems import ProblemKind, ReadError
+from proa.autoloader.readers.source import Source
+from proa.autoloader.readers.worker import Assignment
+from proa.autoloader.types import merge_structs
+
+OUTPUT = "schema string"
+"""What a task yields: one row per partition, a Spark struct as JSON."""
+
+
+@dataclass(frozen=True)
+class InferTask:
+    """A function from a partition's number to the schema of its files, for `mapInArrow`."""
+
+    assignment: Assignment
+    storage: Mapping[str, str]
+    options: ReaderOptions
+    types: bool
+    """Whether types are wanted, or only names (all columns are strings then)."""
+    pinned: frozenset[str]
+    """Lower-case names of columns whose types are known: when there are no others, only names
+    are looked at, which is several times faster."""
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        try:
+            for batch in batches:
+                for partition in batch.column(0).to_pylist():
+                    found = self._partition(partition)
+                    yield pa.RecordBatch.from_pydict({"schema": [found.json()]})
+        except ReadError as error:
+            raise error from None
+
+    def _partition(self, partition: int) -> t.StructType:
+        merged = t.StructType()
+        for part in self.assignment.parts(partition):
+            source = Source(part, self.options, self.storage)
+            try:
+                merged = merge_structs(merged, self._part(source))
+            except ReadError as error:
+                kind = error.problem.kind
+                if kind is ProblemKind.MISSING and self.options.ignore_missing:
+                    continue
+                if kind is ProblemKind.CORRUPT and self.options.ignore_corrupt:
+                    continue
+                raise
+        return merged
+
+    def _part(self, source: Source) -> t.StructType:
+        from proa.autoloader.readers.infer_json import infer_json
+
+        return infer_json(source, self.options, types=self.types, pinned=self.pinned)

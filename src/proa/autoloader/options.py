@@ -1,0 +1,438 @@
+"""What a user may say about files: the options of `cloudFiles` and `read_files`, checked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, NoReturn
+
+from proa.autoloader.hints import Hint, parse_hints
+from proa.errors import PipelineError
+from proa.pipelines.nearest import suggestion
+
+RESCUED_COLUMN = "_rescued_data"
+CORRUPT_COLUMN = "_corrupt_record"
+FORMATS = ("csv", "json", "parquet", "text")
+"""The formats that are read; `avro`, `binaryFile`, `orc` and `xml` are refused by name."""
+
+
+class Evolution(StrEnum):
+    """What happens when a file has a field that the schema lacks."""
+
+    ADD = "addNewColumns"
+    WIDEN = "addNewColumnsWithTypeWidening"
+    RESCUE = "rescue"
+    FAIL = "failOnNewColumns"
+    NONE = "none"
+
+    @property
+    def stops(self) -> bool:
+        """Whether a new field stops the batch that meets it."""
+        return self in {Evolution.ADD, Evolution.WIDEN, Evolution.FAIL}
+
+
+class Mode(StrEnum):
+    """What happens to a record that cannot be parsed."""
+
+    PERMISSIVE = "PERMISSIVE"
+    DROP = "DROPMALFORMED"
+    FAIL = "FAILFAST"
+
+
+@dataclass(frozen=True)
+class ReaderOptions:
+    """What the readers on the engine's workers need to know."""
+
+    format: str
+    mode: Mode = Mode.PERMISSIVE
+    evolution: Evolution = Evolution.ADD
+    rescued_column: str | None = RESCUED_COLUMN
+    """The column that takes what does not fit; None when nobody wants it."""
+    corrupt_column: str = CORRUPT_COLUMN
+    case_sensitive: bool = True
+    ignore_corrupt: bool = False
+    ignore_missing: bool = False
+    allow_overwrites: bool = False
+    multi_line: bool = False
+    encoding: str = "utf-8"
+    header: bool | None = None
+    """CSV: whether the first line names the columns; None means yes, unless a schema is given."""
+    delimiter: str = ","
+    quote: str = '"'
+    escape: str = "\\"
+    comment: str = ""
+    null_value: str = ""
+    whole_text: bool = False
+    date_format: str | None = None
+    timestamp_format: str | None = None
+
+
+@dataclass(frozen=True)
+class Options:
+    """Everything a user said about one source of files."""
+
+    reader: ReaderOptions
+    infer_types: bool = False
+    hints: tuple[Hint, ...] = ()
+    max_files: int = 1000
+    max_bytes: int | None = None
+    include_existing: bool = True
+    partition_columns: tuple[str, ...] | None = None
+    """None: whatever the folders' names say; empty: none."""
+    recursive: bool = False
+    """Folders are always searched in depth; True only keeps their names from making columns."""
+    name_glob: str | None = None
+    modified_after: datetime | None = None
+    modified_before: datetime | None = None
+    max_age: float | None = None
+    """Seconds; older files are not looked at."""
+    sample_files: int = 1000
+    sample_bytes: int = 50 * 1024**3
+    metadata: bool = False
+
+
+def parse(written: Mapping[str, str], *, schema_given: bool) -> Options:
+    """Read the options as a user wrote them, with or without `cloudFiles.`, in any case.
+
+    Raises PipelineError that names the option, and the nearest one when it is unknown.
+    """
+    values: dict[str, str] = {}
+    for key, value in written.items():
+        values[_bare(key).lower()] = str(value)
+    if _boolean("validateOptions", values.get("validateoptions", "true")):
+        _refuse_unknown(written)
+    _refuse_unsupported(values)
+    get = _Values(values)
+    reader = _reader_options(get, schema_given=schema_given)
+    partitions = values.get("partitioncolumns")
+    return Options(
+        reader=reader,
+        infer_types=get.boolean("inferColumnTypes", get.boolean("inferSchema", False)),
+        hints=parse_hints(values.get("schemahints", "")),
+        max_files=get.number("maxFilesPerTrigger", 1000),
+        max_bytes=get.optional("maxBytesPerTrigger", parse_bytes),
+        include_existing=get.boolean("includeExistingFiles", True),
+        partition_columns=None
+        if partitions is None
+        else tuple(name.strip() for name in partitions.split(",") if name.strip()),
+        recursive=get.boolean("recursiveFileLookup", False),
+        name_glob=values.get("pathglobfilter", values.get("filenamepattern")),
+        modified_after=get.optional("modifiedAfter", parse_time),
+        modified_before=get.optional("modifiedBefore", parse_time),
+        max_age=get.optional("maxFileAge", parse_duration),
+        sample_files=get.number("schemaInference.sampleSize.numFiles", 1000),
+        sample_bytes=get.optional("schemaInference.sampleSize.numBytes", parse_bytes)
+        or 50 * 1024**3,
+        metadata=get.boolean("proa.metadata", False),
+    )
+
+
+def parse_bytes(text: str) -> int:
+    """Bytes as Spark spells them: "1048576", "10g", "512 MB"."""
+    match = re.fullmatch(r"\s*(\d+)\s*([kmgtp]?)(?:i?b)?\s*", text.lower())
+    if not match or int(match.group(1)) == 0:
+        raise ValueError("a number of bytes such as '512m' or '10g'")
+    return int(match.group(1)) << (10 * " kmgtp".index(match.group(2) or " "))
+
+
+def parse_duration(text: str) -> float:
+    """Seconds from "90 days", "12 hours", "interval 1 week", "30m", "14d"."""
+    match = re.fullmatch(r"\s*(?:interval\s+)?(\d+)\s*([a-z]+)\s*", text.lower())
+    unit = match and _UNITS.get(match.group(2).removesuffix("s") or "s")
+    if not match or not unit:
+        raise ValueError("a number and a unit such as '90 days'")
+    return float(int(match.group(1)) * unit)
+
+
+def parse_time(text: str) -> datetime:
+    """A moment, in UTC unless it says otherwise."""
+    try:
+        found = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise ValueError("a time such as '2026-01-31T00:00:00'") from None
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+
+
+_UNITS = {
+    "s": 1,
+    "sec": 1,
+    "second": 1,
+    "m": 60,
+    "min": 60,
+    "minute": 60,
+    "h": 3600,
+    "hour": 3600,
+    "d": 86400,
+    "day": 86400,
+    "w": 604800,
+    "week": 604800,
+    "month": 30 * 86400,
+    "year": 365 * 86400,
+}
+
+
+class _Values:
+    """Typed look-ups that say which option is wrong."""
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self._values = values
+
+    def text(self, name: str, default: str) -> str:
+        return self._values.get(name.lower(), default)
+
+    def boolean(self, name: str, default: bool) -> bool:  # noqa: FBT001 - a default, as in dict.get
+        value = self._values.get(name.lower())
+        return default if value is None else _boolean(name, value)
+
+    def number(self, name: str, default: int) -> int:
+        value = self._values.get(name.lower())
+        if value is None:
+            return default
+        if not re.fullmatch(r"\s*\d{1,15}\s*", value) or int(value) == 0:
+            _refuse(name, value, "a positive whole number")
+        return int(value)
+
+    def optional(self, name: str, convert: Callable[[str], Any]) -> Any:
+        value = self._values.get(name.lower())
+        if value is None:
+            return None
+        try:
+            return convert(value)
+        except ValueError as error:
+            _refuse(name, value, str(error))
+
+    def choice(self, name: str, default: str, choices: type[StrEnum]) -> Any:
+        value = self._values.get(name.lower(), default)
+        for choice in choices:
+            if choice.value.lower() == value.strip().lower():
+                return choice
+        _refuse(name, value, "one of " + ", ".join(choice.value for choice in choices))
+
+
+def _reader_options(get: _Values, *, schema_given: bool) -> ReaderOptions:
+    kind = _format(get)
+    default = Evolution.NONE if schema_given else Evolution.ADD
+    evolution: Evolution = get.choice("schemaEvolutionMode", default.value, Evolution)
+    if schema_given and evolution in {Evolution.ADD, Evolution.WIDEN}:
+        raise PipelineError(
+            f"schemaEvolutionMode {evolution.value!r} cannot be used when a schema is given;"
+            " leave the schema out and pin types with schemaHints, or use 'rescue',"
+            " 'failOnNewColumns' or 'none'",
+            condition="CF_ADD_NEW_NOT_SUPPORTED",
+        )
+    rescued: str | None = get.text("rescuedDataColumn", "").strip() or None
+    if rescued is None and (not schema_given or evolution is Evolution.RESCUE):
+        rescued = RESCUED_COLUMN
+    header = get.text("header", "")
+    return ReaderOptions(
+        format=kind,
+        mode=get.choice("mode", Mode.PERMISSIVE.value, Mode),
+        evolution=evolution,
+        rescued_column=None if kind == "text" else rescued,
+        corrupt_column=get.text("columnNameOfCorruptRecord", CORRUPT_COLUMN),
+        case_sensitive=get.boolean("readerCaseSensitive", True),
+        ignore_corrupt=get.boolean("ignoreCorruptFiles", False),
+        ignore_missing=get.boolean("ignoreMissingFiles", False),
+        allow_overwrites=get.boolean("allowOverwrites", False),
+        multi_line=get.boolean("multiLine", False),
+        encoding=_encoding(get),
+        header=_boolean("header", header) if header else None,
+        delimiter=_character(get, "sep", get.text("delimiter", ",")),
+        quote=_character(get, "quote", '"'),
+        escape=_character(get, "escape", "\\"),
+        comment=_character(get, "comment", ""),
+        null_value=get.text("nullValue", ""),
+        whole_text=get.boolean("wholetext", False),
+        date_format=get.text("dateFormat", "") or None,
+        timestamp_format=get.text("timestampFormat", "") or None,
+    )
+
+
+def _format(get: _Values) -> str:
+    kind = get.text("format", "").strip().lower()
+    if not kind:
+        raise PipelineError(
+            "cloudFiles.format is not set; say which format the files have: " + ", ".join(FORMATS),
+            condition="CF_MISSING_FORMAT",
+        )
+    if kind not in FORMATS:
+        known = kind in {"avro", "binaryfile", "orc", "xml"}
+        raise PipelineError(
+            f"cloudFiles.format {kind!r} "
+            + ("cannot be read yet" if known else f"is not a format{suggestion(kind, FORMATS)}")
+            + "; the formats are "
+            + ", ".join(FORMATS),
+            condition="CF_UNSUPPORTED_FORMAT",
+        )
+    return kind
+
+
+def _encoding(get: _Values) -> str:
+    import codecs
+
+    name = get.text("encoding", get.text("charset", "utf-8")).strip()
+    try:
+        return codecs.lookup(name).name
+    except LookupError:
+        _refuse("encoding", name, "the name of a character encoding such as 'UTF-8'")
+
+
+def _character(get: _Values, name: str, default: str) -> str:
+    value = get.text(name, default)
+    value = {"\\t": "\t", "\\u0001": "\x01", "\\0": "\0"}.get(value, value)
+    empty_allowed = name in {"quote", "escape", "comment"}
+    if len(value.encode()) > 1 or (not value and not empty_allowed):
+        _refuse(name, value, "one ASCII character")
+    return "" if value == "\0" else value
+
+
+def _boolean(name: str, value: str) -> bool:
+    if value.strip().lower() not in {"true", "false"}:
+        _refuse(name, value, "'true' or 'false'")
+    return value.strip().lower() == "true"
+
+
+def _refuse(name: str, value: str, wanted: str) -> NoReturn:
+    raise PipelineError(
+        f"the option {name!r} is {value!r}; it must be {wanted}", condition="CF_INVALID_OPTION"
+    )
+
+
+def _bare(key: str) -> str:
+    return key[len("cloudFiles.") :] if key.lower().startswith("cloudfiles.") else key
+
+
+def _refuse_unknown(written: Mapping[str, str]) -> None:
+    lowered = {name.lower() for name in KNOWN}
+    for key in written:
+        if _bare(key).lower() not in lowered and not key.lower().startswith(_PASSED_ON):
+            raise PipelineError(
+                f"{key!r} is not an option of the Auto Loader{suggestion(_bare(key), KNOWN)};"
+                " mend its name, or set cloudFiles.validateOptions to false to ignore it",
+                condition="CF_UNKNOWN_OPTION_KEYS_ERROR",
+            )
+
+
+def _refuse_unsupported(values: Mapping[str, str]) -> None:
+    clean = values.get("cleansource", "OFF").strip().upper()
+    if clean != "OFF":
+        raise PipelineError(
+            f"cloudFiles.cleanSource {clean!r} is refused: the other region, a full refresh and a"
+            " recovery read the same files again; set it to OFF",
+            condition="CF_UNSUPPORTED_OPTION",
+        )
+    for name in ("singleVariantColumn", "badRecordsPath"):
+        if values.get(name.lower()):
+            raise PipelineError(
+                f"the option {name!r} is not supported; what cannot be read is kept in the"
+                f" column {RESCUED_COLUMN!r}",
+                condition="CF_UNSUPPORTED_OPTION",
+            )
+
+
+_PASSED_ON = ("fs.", "spark.", "pathrewrites", "cloudfiles.resourcetag", "resourcetag")
+
+KNOWN = (
+    # discovery
+    "format",
+    "allowOverwrites",
+    "includeExistingFiles",
+    "maxFilesPerTrigger",
+    "maxBytesPerTrigger",
+    "maxFileAge",
+    "pathGlobFilter",
+    "fileNamePattern",
+    "recursiveFileLookup",
+    "modifiedAfter",
+    "modifiedBefore",
+    "ignoreCorruptFiles",
+    "ignoreMissingFiles",
+    "partitionColumns",
+    "cleanSource",
+    "cleanSource.retentionDuration",
+    "cleanSource.moveDestination",
+    "validateOptions",
+    "useStrictGlobber",
+    # how Databricks finds files; Proa lists, with the same result
+    "backfillInterval",
+    "useIncrementalListing",
+    "useNotifications",
+    "useManagedFileEvents",
+    "listOnStart",
+    "fetchParallelism",
+    "queueUrl",
+    "region",
+    "connectionString",
+    "subscriptionId",
+    "tenantId",
+    "clientId",
+    "clientSecret",
+    "resourceGroup",
+    "projectId",
+    "roleArn",
+    # schema
+    "schemaLocation",
+    "schemaHints",
+    "schemaEvolutionMode",
+    "inferColumnTypes",
+    "inferSchema",
+    "rescuedDataColumn",
+    "readerCaseSensitive",
+    "columnNameOfCorruptRecord",
+    "schemaInference.sampleSize.numFiles",
+    "schemaInference.sampleSize.numBytes",
+    "mergeSchema",
+    "enforceSchema",
+    "samplingRatio",
+    "singleVariantColumn",
+    # formats
+    "mode",
+    "multiLine",
+    "encoding",
+    "charset",
+    "lineSep",
+    "locale",
+    "timeZone",
+    "dateFormat",
+    "timestampFormat",
+    "timestampNTZFormat",
+    "header",
+    "sep",
+    "delimiter",
+    "quote",
+    "escape",
+    "comment",
+    "nullValue",
+    "emptyValue",
+    "nanValue",
+    "positiveInf",
+    "negativeInf",
+    "maxColumns",
+    "maxCharsPerColumn",
+    "ignoreLeadingWhiteSpace",
+    "ignoreTrailingWhiteSpace",
+    "charToEscapeQuoteEscaping",
+    "unescapedQuoteHandling",
+    "skipRows",
+    "primitivesAsString",
+    "prefersDecimal",
+    "inferTimestamp",
+    "dropFieldIfAllNull",
+    "allowComments",
+    "allowUnquotedFieldNames",
+    "allowSingleQuotes",
+    "allowNumericLeadingZeros",
+    "allowBackslashEscapingAnyCharacter",
+    "allowUnquotedControlChars",
+    "allowNonNumericNumbers",
+    "badRecordsPath",
+    "wholetext",
+    "datetimeRebaseMode",
+    "int96RebaseMode",
+    "compression",
+    "proa.metadata",
+)
+"""Every option's name without the prefix `cloudFiles.`."""

@@ -1,0 +1,286 @@
+"""Lines of JSON into Arrow, whole blocks at a time.
+
+Three ways, each exact: typed columns through Arrow's JSON parser, text columns through DuckDB's,
+and single records that neither takes through `exact`. A block that fails is cut at the record that
+the parser names, or in halves, until the dirty records stand alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import json as pj
+
+from proa.autoloader.options import ReaderOptions
+from proa.autoloader.readers import shapes
+from proa.autoloader.readers.exact import ABSENT, Converter, dump, parse
+from proa.autoloader.readers.source import Source
+from proa.autoloader.readers.texts import TextColumns, UnreadableError
+
+_FEW = 8
+"""Records; fewer are read one by one."""
+_CHANGED = re.compile(r"Column\(/([^)]*)\) changed from string to \w+ in row")
+_ROW = re.compile(r"in row (\d+)$")
+_PATIENCE = 8
+"""How many values that are no strings a string column may have before it is read as text."""
+
+
+class DirtyError(Exception):
+    """The block has a record that the fast way cannot take; `row` when it is known which."""
+
+    def __init__(self, row: int | None = None) -> None:
+        super().__init__(row)
+        self.row = row
+
+
+class JsonReader:
+    """Reads the parts that one worker task has been given into `schema`.
+
+    `schema` has the data columns, then the rescued data column if there is one.
+    """
+
+    def __init__(self, schema: pa.Schema, options: ReaderOptions) -> None:
+        self.schema = schema
+        self.options = options
+        hidden = {options.corrupt_column, options.rescued_column}
+        self._hidden = frozenset(name for name in schema.names if name in hidden)
+        self._data = pa.schema([f for f in schema if f.name not in self._hidden])
+        # Only what is rescued or must be noticed is looked for.
+        self._notice = options.evolution.stops or options.rescued_column is not None
+        raw = {f.name for f in self._data if not shapes.parseable(f.type)}
+        strings = {f.name for f in self._data if f.type == pa.string()}
+        everything = len(raw | strings) == len(self._data)
+        self._text = TextColumns(raw, strings if everything else set())
+        self._strikes: dict[str, int] = {}
+
+    def read(self, source: Source, file: str) -> Iterator[pa.Table]:
+        """The rows of one part; `file` is its path relative to the folder that is loaded."""
+        convert = Converter(self.schema, self.options, file, source.part.path, self._hidden)
+        if self.options.multi_line:
+            yield from self._documents(source, convert)
+            return
+        for block in source.lines():
+            yield from self._block(block, convert)
+
+    def _documents(self, source: Source, convert: Converter) -> Iterator[pa.Table]:
+        """A file that is one JSON value: an object, or an array of objects."""
+        data = source.whole()
+        if not data.strip():
+            return
+        items = array_lines(data)
+        if items is not None:
+            yield from self._block(items, convert)
+            return
+        yield self._table(convert.rows_of(data))
+
+    def _block(self, block: bytes, convert: Converter) -> Iterator[pa.Table]:
+        try:
+            yield self._fast(block, block.count(b"\n") + (not block.endswith(b"\n")), convert)
+            return
+        except DirtyError:
+            pass
+        starts, ends = _lines(block)
+        todo = [(0, len(starts))]
+        dirty: list[dict[str, Any]] = []
+        while todo:
+            low, high = todo.pop()
+            if high - low <= 0:
+                continue
+            try:
+                if high - low > _FEW:
+                    piece = block[starts[low] : ends[high - 1]]
+                    yield self._fast(piece, high - low, convert)
+                    continue
+                at, after = low, high
+            except DirtyError as found:
+                if found.row is None or found.row >= high - low:
+                    middle = (low + high) // 2
+                    todo += [(middle, high), (low, middle)]
+                    continue
+                at, after = low + found.row, low + found.row + 1
+                todo += [(after, high), (low, at)]
+            for i in range(at, after):
+                dirty += self._line(block[starts[i] : ends[i]], convert)
+            if len(dirty) > 4096:
+                yield self._table(dirty)
+                dirty = []
+        if dirty:
+            yield self._table(dirty)
+
+    def _line(self, line: bytes, convert: Converter) -> list[dict[str, Any]]:
+        return [row for part in line.split(b"\r") for row in convert.rows_of(part)]
+
+    def _table(self, rows: list[dict[str, Any]]) -> pa.Table:
+        return pa.Table.from_pylist(rows, schema=self.schema)
+
+    def _fast(self, block: bytes, count: int, convert: Converter) -> pa.Table:
+        """The whole block at once, which has `count` lines; DirtyError when it will not do."""
+        check_text(block)
+        typed = [f for f in self._data if f.name not in self._text.names]
+        table: pa.Table | None = None
+        if typed or not self._text.names:
+            table = self._typed(block, typed)
+            if len(table) != count or not _one_object_a_line(block, count):
+                raise DirtyError
+        extra: list[str] = []
+        rescued = None
+        if self._text.names:
+            lines = line_array(block)
+            try:
+                columns = self._text.read(lines)
+                extra = self._text.unknown(lines, self._data.names) if self._notice else []
+            except UnreadableError:
+                raise DirtyError from None
+        else:
+            columns = {}
+            if self._notice and table is not None:
+                extra = shapes.unknown(table.schema, typed)
+        if extra:
+            rescued = self._noticed(extra, block, table, convert)
+        return self._assemble(table, columns, rescued, count)
+
+    def _typed(self, block: bytes, typed: list[pa.Field]) -> pa.Table:
+        # With text columns the others cannot be told from unknown ones: DuckDB looks for those.
+        infer = self._notice and not self._text.names
+        try:
+            return pj.read_json(
+                pa.BufferReader(block),
+                read_options=pj.ReadOptions(use_threads=False, block_size=len(block) + 1),
+                parse_options=pj.ParseOptions(
+                    explicit_schema=pa.schema(
+                        [f.with_type(shapes.read_as(f.type, self.options)) for f in typed]
+                    ),
+                    unexpected_field_behavior="infer" if infer else "ignore",
+                ),
+            )
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            message = str(error)
+        except UnicodeDecodeError:
+            raise DirtyError from None
+        found = _CHANGED.search(message)
+        if found and found.group(1) in self._data.names:
+            name = found.group(1)
+            self._strikes[name] = self._strikes.get(name, 0) + 1
+            if self._strikes[name] >= _PATIENCE and self._data.field(name).type == pa.string():
+                self._text.add_string(name)
+        row = _ROW.search(message)
+        raise DirtyError(int(row.group(1)) if row else None)
+
+    def _noticed(
+        self, extra: list[str], block: bytes, table: pa.Table | None, convert: Converter
+    ) -> pa.Array | None:
+        """Act on fields that the schema lacks: stop, rescue them, or let the exact way do it."""
+        known = {name.lower() for name in shapes.paths(self._data)}
+        new = [name for name in extra if name.lower() not in known]
+        if new and self.options.evolution.stops:
+            convert.unknown.update(dict.fromkeys(new))
+            convert.stop()
+        if self.options.rescued_column is None:
+            return None
+        if not self.options.case_sensitive and len(new) < len(extra):
+            raise DirtyError
+        if table is not None and not shapes.any_values(table, extra):
+            return None
+        if any("." in name and name not in self._top_level(table, extra) for name in extra):
+            raise DirtyError
+        lines = line_array(block)
+        return self._text.rescue(lines, extra, self._data.names, convert.file)
+
+    def _top_level(self, table: pa.Table | None, extra: list[str]) -> set[str]:
+        return set(extra) if table is None else set(table.schema.names)
+
+    def _assemble(
+        self,
+        table: pa.Table | None,
+        columns: dict[str, pa.Array],
+        rescued: pa.Array | None,
+        count: int,
+    ) -> pa.Table:
+        arrays = []
+        for f in self.schema:
+            if f.name == self.options.rescued_column and rescued is not None:
+                arrays.append(rescued)
+            elif f.name in self._hidden:
+                arrays.append(pa.nulls(count, f.type))
+            elif f.name in columns:
+                arrays.append(self._from_text(columns[f.name], f))
+            else:
+                assert table is not None
+                arrays.append(shapes.convert(table[f.name], f.type, self.options))
+        if any(array is None for array in arrays):
+            raise DirtyError
+        return pa.Table.from_arrays(arrays, schema=self.schema)
+
+    def _from_text(self, texts: pa.Array, column: pa.Field) -> pa.Array | None:
+        if column.type == pa.string():
+            return texts
+        convert = Converter(pa.schema([column]), self.options, "")
+        values: list[Any] = []
+        for text in texts.to_pylist():
+            if text is None:
+                values.append(None)
+                continue
+            value, leftover = convert.value(parse(text), column)
+            if leftover is not ABSENT:
+                return None
+            values.append(value)
+        return pa.array(values, column.type)
+
+
+def check_text(block: bytes) -> None:
+    size = pa.py_buffer(np.array([0, len(block)], np.int64))
+    try:
+        pa.LargeStringArray.from_buffers(1, size, pa.py_buffer(block)).validate(full=True)
+    except pa.ArrowInvalid:
+        raise DirtyError from None
+
+
+def _one_object_a_line(block: bytes, count: int) -> bool:
+    """Whether each of the block's lines is one object, given that it has `count` of them.
+
+    The parser takes objects wherever they end. But a line that begins with a brace and ends with
+    one cannot be a piece of an object: what comes after its last brace would be a comma.
+    """
+    if block[:1] == b"{" and block.rstrip(b"\r\n")[-1:] == b"}":
+        breaks = count - 1
+        if breaks in {block.count(b"}\n{"), block.count(b"}\r\n{")}:
+            return True
+    whole = pc.match_substring_regex(line_array(block), r"^[ \t]*\{(?s:.*)\}[ \t\r]*\n?$")
+    return len(whole) == count and bool(pc.all(whole).as_py())
+
+
+def _lines(block: bytes) -> tuple[list[int], list[int]]:
+    """Where the block's lines begin and end, blank ones left out."""
+    at = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n")) + 1
+    ends = at.tolist()
+    if not block.endswith(b"\n"):
+        ends.append(len(block))
+    starts = [0, *ends[:-1]]
+    kept = [(s, e) for s, e in zip(starts, ends, strict=True) if block[s:e].strip(b" \t\r\n")]
+    return [s for s, _ in kept], [e for _, e in kept]
+
+
+def line_array(block: bytes) -> pa.Array:
+    """The block's lines as an array that shares its memory."""
+    ends = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n")) + 1
+    tail = [] if block.endswith(b"\n") else [len(block)]
+    offsets = np.concatenate([[0], ends, tail]).astype(np.int32)
+    return pa.StringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(block))
+
+
+def array_lines(data: bytes) -> bytes | None:
+    """The elements of a top-level array as lines; None when it is no array of objects."""
+    if data.lstrip()[:1] != b"[":
+        return None
+    try:
+        items = parse(data.decode("utf-8"))
+    except (UnicodeDecodeError, ValueError):
+        return None
+    if not all(isinstance(item, dict) for item in items):
+        return None
+    return "".join(f"{dump(item)}\n" for item in items).encode()

@@ -1,0 +1,266 @@
+"""Bytes of one file, or of a range of its lines, as a stream of blocks of whole lines."""
+
+from __future__ import annotations
+
+import bz2
+import codecs
+import io
+import os
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import pyarrow as pa
+
+from proa.autoloader.options import ReaderOptions
+from proa.autoloader.problems import Problem, ProblemKind, ReadError
+from proa.errors import ProaError
+from proa.storage import NotFoundError, Store, is_url
+
+BLOCK = 8 << 20
+"""Bytes that are parsed at once."""
+_LONGEST = 1 << 30
+"""Bytes; a line that is longer is an error, not a reason to run out of memory."""
+_BOM = codecs.BOM_UTF8
+
+COMPRESSED = (".gz", ".gzip", ".bz2", ".zst", ".zstd", ".deflate")
+"""Names of files that are unpacked while they are read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one reader reads of one file: all of it, or the lines that begin in a range."""
+
+    path: str
+    """Absolute path or URL."""
+    size: int
+    modified: int
+    start: int = 0
+    end: int | None = None
+    """Bytes; None: to the end of the file, whatever its size."""
+
+
+class Source:
+    """One part of a file, open for reading.
+
+    What is wrong with the file is raised as `ReadError`: missing, changed since it was discovered,
+    not readable.
+    """
+
+    def __init__(self, part: Part, options: ReaderOptions, storage: Mapping[str, str]) -> None:
+        self.part = part
+        self._options = options
+        self._storage = storage
+
+    def problem(self, kind: ProblemKind, detail: str) -> ReadError:
+        return ReadError(Problem(kind, self.part.path, detail))
+
+    @contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Turn what reading may raise into `ReadError`."""
+        try:
+            yield
+        except ReadError:
+            raise
+        except (FileNotFoundError, NotFoundError):
+            raise self.problem(ProblemKind.MISSING, "") from None
+        except ProaError as error:
+            raise self.problem(ProblemKind.UNAVAILABLE, str(error)) from error
+        except (EOFError, zlib.error, UnicodeError, pa.ArrowInvalid, ValueError) as error:
+            raise self.problem(ProblemKind.CORRUPT, _short(error)) from error
+        except OSError as error:
+            kind = ProblemKind.CORRUPT if error.errno is None else ProblemKind.UNAVAILABLE
+            raise self.problem(kind, _short(error)) from error
+
+    def raw(self, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """The file's own bytes in the range, in chunks."""
+        if is_url(self.part.path):
+            folder, _, name = self.part.path.rpartition("/")
+            store = Store.open(folder, self._storage)
+            read = 0
+            for piece in store.chunks(name, start=start, end=end):
+                read += len(piece)
+                yield bytes(piece)
+            if start == 0 and end is None:
+                self._check(read)
+            return
+        with Path(self.part.path).open("rb", buffering=0) as file:
+            self._check(os.fstat(file.fileno()).st_size)
+            file.seek(start)
+            left = None if end is None else end - start
+            while left is None or left > 0:
+                chunk = file.read(BLOCK if left is None else min(BLOCK, left))
+                if not chunk:
+                    break
+                left = None if left is None else left - len(chunk)
+                yield chunk
+            self._check(os.fstat(file.fileno()).st_size)
+
+    def _check(self, size: int) -> None:
+        if size != self.part.size and not self._options.allow_overwrites:
+            raise self.problem(
+                ProblemKind.CHANGED, f"{self.part.size} bytes then, {size} bytes now"
+            )
+
+    def whole(self) -> bytes:
+        """The unpacked, UTF-8 bytes of the whole file."""
+        with self.guarded():
+            return _without_bom(b"".join(self._text()))
+
+    def random_access(self) -> BinaryIO:
+        """The file as something that can be sought in."""
+        with self.guarded():
+            if is_url(self.part.path):
+                folder, _, name = self.part.path.rpartition("/")
+                store = Store.open(folder, self._storage)
+                self._check(store.head(name).size)
+                return cast(BinaryIO, store.open_reader(name))
+            file = Path(self.part.path).open("rb")  # noqa: SIM115 - the caller closes it
+            self._check(os.fstat(file.fileno()).st_size)
+            return file
+
+    def lines(self) -> Iterator[bytes]:
+        """Blocks of whole lines; the last line may lack its end."""
+        with self.guarded():
+            part = self.part
+            ranged = part.start > 0 or part.end is not None
+            text = self._range() if ranged else self._text()
+            first = part.start == 0
+            for block in _whole_lines(text, self):
+                yield _without_bom(block) if first else block
+                first = False
+
+    def _text(self) -> Iterator[bytes]:
+        """The unpacked file as UTF-8, in chunks."""
+        chunks = _unpacked(self.part.path, self.raw())
+        if self._options.encoding == "utf-8":
+            return chunks
+        return _recoded(chunks, self._options.encoding)
+
+    def _range(self) -> Iterator[bytes]:
+        """The lines that begin in the range: a line belongs to the range of its first byte."""
+        start, end = self.part.start, self.part.end
+        at = max(start - 1, 0)
+        skipping = start > 0
+        for chunk in self.raw(at):
+            data = chunk
+            if skipping:
+                found = data.find(b"\n")
+                if found < 0:
+                    at += len(data)
+                    continue
+                at, data, skipping = at + found + 1, data[found + 1 :], False
+                if end is not None and at >= end:
+                    return
+            if end is not None and at + len(data) >= end:
+                found = data.find(b"\n", max(end - 1 - at, 0))
+                if found >= 0:
+                    yield data[: found + 1]
+                    return
+            yield data
+            at += len(data)
+
+
+def _whole_lines(chunks: Iterator[bytes], source: Source) -> Iterator[bytes]:
+    held: list[bytes] = []
+    size = 0
+    for chunk in chunks:
+        cut = chunk.rfind(b"\n") + 1
+        if cut and size + cut >= BLOCK // 2:
+            yield b"".join([*held, chunk[:cut]])
+            held, size = [chunk[cut:]], len(chunk) - cut
+            continue
+        held.append(chunk)
+        size += len(chunk)
+        if size > _LONGEST and not cut:
+            raise source.problem(ProblemKind.CORRUPT, "it has a line of more than 1 GiB")
+    rest = b"".join(held)
+    if rest:
+        yield rest
+
+
+def _without_bom(data: bytes) -> bytes:
+    return data.removeprefix(_BOM)
+
+
+def _unpacked(path: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    name = path.lower()
+    if name.endswith((".gz", ".gzip")):
+        return _inflate(chunks, zlib.MAX_WBITS | 16)
+    if name.endswith(".deflate"):
+        return _inflate(chunks, zlib.MAX_WBITS)
+    if name.endswith(".bz2"):
+        return _members(chunks, bz2.BZ2Decompressor)
+    if name.endswith((".zst", ".zstd")):
+        return _arrow_unpacked(chunks, "zstd")
+    return chunks
+
+
+def _inflate(chunks: Iterator[bytes], bits: int) -> Iterator[bytes]:
+    return _members(chunks, lambda: zlib.decompressobj(bits))
+
+
+def _members(chunks: Iterator[bytes], new: Any) -> Iterator[bytes]:
+    """Unpack members one after the other; EOFError when the last one is cut off."""
+    unpacker = new()
+    begun = False
+    for chunk in chunks:
+        data = chunk
+        while data:
+            if unpacker.eof:
+                unpacker, begun = new(), False
+                if not data.strip(b"\0"):
+                    break
+            begun = True
+            limited = isinstance(unpacker, bz2.BZ2Decompressor)
+            out = unpacker.decompress(data, BLOCK)
+            data = b"" if limited else unpacker.unconsumed_tail
+            if out:
+                yield out
+            while limited and not unpacker.eof and not unpacker.needs_input:
+                yield unpacker.decompress(b"", BLOCK)
+            if unpacker.eof:
+                data = unpacker.unused_data
+    if begun and not unpacker.eof:
+        raise EOFError("the compressed file ends too early")
+
+
+def _arrow_unpacked(chunks: Iterator[bytes], codec: str) -> Iterator[bytes]:
+    with pa.input_stream(_Chunks(chunks), compression=codec) as stream:
+        while data := stream.read(BLOCK):
+            yield data
+
+
+class _Chunks(io.RawIOBase):
+    """A stream of chunks as a file."""
+
+    def __init__(self, chunks: Iterator[bytes]) -> None:
+        super().__init__()
+        self._chunks = chunks
+        self._left = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if not self._left:
+            self._left = bytes(next(self._chunks, b""))
+        count = min(len(buffer), len(self._left))
+        buffer[:count] = self._left[:count]
+        self._left = self._left[count:]
+        return count
+
+
+def _recoded(chunks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
+    decoder = codecs.getincrementaldecoder(encoding)()
+    for chunk in chunks:
+        yield decoder.decode(chunk).encode()
+    yield decoder.decode(b"", final=True).encode()
+
+
+def _short(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    return text[0][:200] if text else type(error).__name__

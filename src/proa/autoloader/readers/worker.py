@@ -1,0 +1,180 @@
+"""What the engine calls on its workers: read the parts of a partition, one after the other."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from proa.autoloader.discovery import partition_values, relative
+from proa.autoloader.options import ReaderOptions
+from proa.autoloader.problems import ProblemKind, ReadError
+from proa.autoloader.readers.exact import Number, rescued, scalar
+from proa.autoloader.readers.source import Part, Source
+
+_ROWS = 65_536
+"""Rows of a batch that is handed to the engine."""
+METADATA = pa.struct(
+    [
+        ("file_path", pa.string()),
+        ("file_name", pa.string()),
+        ("file_size", pa.int64()),
+        ("file_block_start", pa.int64()),
+        ("file_block_length", pa.int64()),
+        ("file_modification_time", pa.timestamp("us", "UTC")),
+    ]
+)
+"""The struct column `_metadata`, as Spark has it."""
+
+
+class Reader(Protocol):
+    """One format. A reader serves the parts of one partition, in turn."""
+
+    def read(self, source: Source, file: str) -> Iterator[pa.Table]:
+        """The rows of one part as tables of the reader's schema.
+
+        `file` is the file's path relative to the folder that is loaded.
+        """
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """The parts that each partition reads, packed: a plan may name a million files."""
+
+    packed: tuple[bytes, ...]
+
+    @classmethod
+    def of(cls, partitions: Sequence[Sequence[Part]]) -> Assignment:
+        return cls(
+            tuple(
+                zlib.compress(json.dumps([astuple(part) for part in parts]).encode(), 1)
+                for parts in partitions
+            )
+        )
+
+    def parts(self, partition: int) -> Iterator[Part]:
+        for fields in json.loads(zlib.decompress(self.packed[partition])):
+            yield Part(*fields)
+
+
+@dataclass(frozen=True)
+class ReadTask:
+    """A function from a partition's number to its rows, for `mapInArrow`."""
+
+    assignment: Assignment
+    storage: Mapping[str, str]
+    options: ReaderOptions
+    base: str
+    """The folder that is loaded."""
+    data: bytes
+    """The serialized Arrow schema of the columns that the files fill, rescued data included."""
+    output: bytes
+    """The serialized Arrow schema of what is handed to the engine."""
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        # The engine cuts long error texts: one short line, without the way that led to it.
+        try:
+            for batch in batches:
+                for partition in batch.column(0).to_pylist():
+                    yield from self._partition(partition)
+        except ReadError as error:
+            raise error from None
+
+    def _partition(self, partition: int) -> Iterator[pa.RecordBatch]:
+        output = pa.ipc.read_schema(pa.py_buffer(self.output))
+        data = pa.ipc.read_schema(pa.py_buffer(self.data))
+        reader = reader_of(data, self.options)
+        for part in self.assignment.parts(partition):
+            source = Source(part, self.options, self.storage)
+            file = relative(part.path, self.base)
+            constants = self._constants(part, output, data)
+            try:
+                for table in reader.read(source, file):
+                    yield from self._finish(table, output, constants, file)
+            except ReadError as error:
+                if not self._ignored(error.problem.kind):
+                    raise
+
+    def _ignored(self, kind: ProblemKind) -> bool:
+        if kind is ProblemKind.MISSING:
+            return self.options.ignore_missing
+        return kind is ProblemKind.CORRUPT and self.options.ignore_corrupt
+
+    def _constants(self, part: Part, output: pa.Schema, data: pa.Schema) -> dict[str, Any]:
+        """Columns that have one value for all rows of a part: partitions and metadata."""
+        values = {n.lower(): v for n, v in partition_values(part.path, self.base).items()}
+        found: dict[str, Any] = {}
+        for column in output:
+            if column.name in data.names:
+                continue
+            if column.name == "_metadata" and column.type == METADATA:
+                found[column.name] = _metadata(part)
+                continue
+            text = values.get(column.name.lower())
+            try:
+                found[column.name] = _partition_value(text, column.type, self.options)
+            except (ValueError, OverflowError):
+                found[column.name] = None
+                found.setdefault("", {})[column.name] = text
+        return found
+
+    def _finish(
+        self,
+        table: pa.Table,
+        output: pa.Schema,
+        constants: Mapping[str, Any],
+        file: str,
+    ) -> Iterator[pa.RecordBatch]:
+        count = len(table)
+        arrays = []
+        for column in output:
+            if column.name in constants:
+                value = pa.scalar(constants[column.name], column.type)
+                arrays.append(pa.repeat(value, count))
+            else:
+                arrays.append(table[column.name])
+        misfits = constants.get("")
+        whole = pa.Table.from_arrays(arrays, schema=output)
+        if misfits and self.options.rescued_column is not None:
+            whole = _add_rescued(whole, self.options.rescued_column, misfits, file)
+        yield from whole.combine_chunks().to_batches(max_chunksize=_ROWS)
+
+
+def reader_of(data: pa.Schema, options: ReaderOptions) -> Reader:
+    """The reader of the options' format."""
+    from proa.autoloader.readers.json import JsonReader
+
+    return JsonReader(data, options)
+
+
+def _partition_value(text: str | None, type_: pa.DataType, options: ReaderOptions) -> Any:
+    if text is None:
+        return None
+    if pa.types.is_boolean(type_):
+        return {"true": True, "false": False}[text.lower()]
+    plain = pa.types.is_integer(type_) or pa.types.is_floating(type_)
+    return scalar(Number(text) if plain else text, type_, options)
+
+
+def _add_rescued(table: pa.Table, name: str, misfits: dict[str, Any], file: str) -> pa.Table:
+    own = json.loads(rescued(misfits, file))
+    merged = [
+        json.dumps({**own, **(json.loads(text) if text else {})}, ensure_ascii=False)
+        for text in table[name].to_pylist()
+    ]
+    return table.set_column(table.schema.get_field_index(name), name, pa.array(merged, pa.string()))
+
+
+def _metadata(part: Part) -> dict[str, Any]:
+    return {
+        "file_path": part.path,
+        "file_name": part.path.rsplit("/", 1)[-1],
+        "file_size": part.size,
+        "file_block_start": part.start,
+        "file_block_length": (part.size if part.end is None else part.end) - part.start,
+        "file_modification_time": part.modified,
+    }

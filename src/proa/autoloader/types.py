@@ -1,0 +1,218 @@
+"""Spark's types and Arrow's, and how types of the same field come together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+from pyspark.sql import types as t
+
+from proa.errors import PipelineError
+
+_SIMPLE: dict[type[t.DataType], pa.DataType] = {
+    t.StringType: pa.string(),
+    t.BinaryType: pa.binary(),
+    t.BooleanType: pa.bool_(),
+    t.ByteType: pa.int8(),
+    t.ShortType: pa.int16(),
+    t.IntegerType: pa.int32(),
+    t.LongType: pa.int64(),
+    t.FloatType: pa.float32(),
+    t.DoubleType: pa.float64(),
+    t.DateType: pa.date32(),
+    t.TimestampType: pa.timestamp("us", "UTC"),
+    t.TimestampNTZType: pa.timestamp("us"),
+}
+
+
+def arrow_schema(schema: t.StructType) -> pa.Schema:
+    """The Arrow schema whose batches the engine takes for `schema`."""
+    return pa.schema([pa.field(f.name, arrow_type(f.dataType)) for f in schema.fields])
+
+
+def arrow_type(type_: t.DataType) -> pa.DataType:
+    """PipelineError when files cannot have the type."""
+    found = _SIMPLE.get(type(type_))
+    if found is not None:
+        return found
+    if isinstance(type_, (t.VarcharType, t.CharType)):
+        return pa.string()
+    if isinstance(type_, t.DecimalType):
+        return pa.decimal128(type_.precision, type_.scale)
+    if isinstance(type_, t.ArrayType):
+        return pa.list_(arrow_type(type_.elementType))
+    if isinstance(type_, t.MapType):
+        return pa.map_(arrow_type(type_.keyType), arrow_type(type_.valueType))
+    if isinstance(type_, t.StructType):
+        return pa.struct([pa.field(f.name, arrow_type(f.dataType)) for f in type_.fields])
+    raise PipelineError(
+        f"the type {type_.simpleString()!r} cannot be read from files; read it as string",
+        condition="UNSUPPORTED_DATATYPE",
+    )
+
+
+_NARROW_INTEGERS = {pa.uint8(): t.ShortType(), pa.uint16(): t.IntegerType()}
+_ARROW_INTEGERS = {
+    pa.int8(): t.ByteType(),
+    pa.int16(): t.ShortType(),
+    pa.int32(): t.IntegerType(),
+    pa.int64(): t.LongType(),
+    pa.uint32(): t.LongType(),
+    pa.uint64(): t.DecimalType(20, 0),
+    **_NARROW_INTEGERS,
+}
+
+
+def spark_type(type_: pa.DataType) -> t.DataType:  # noqa: PLR0911 - a table of types
+    """The Spark type that holds every value of an Arrow (Parquet) type."""
+    if type_ in _ARROW_INTEGERS:
+        return _ARROW_INTEGERS[type_]
+    kinds = pa.types
+    if kinds.is_dictionary(type_):
+        return spark_type(type_.value_type)
+    if kinds.is_decimal(type_):
+        return t.DecimalType(type_.precision, type_.scale)
+    if kinds.is_floating(type_):
+        return t.DoubleType() if type_ == pa.float64() else t.FloatType()
+    if kinds.is_timestamp(type_):
+        return t.TimestampType() if type_.tz else t.TimestampNTZType()
+    if kinds.is_struct(type_):
+        return t.StructType([t.StructField(f.name, spark_type(f.type)) for f in type_])
+    if kinds.is_map(type_):
+        return t.MapType(spark_type(type_.key_type), spark_type(type_.item_type))
+    if kinds.is_list(type_) or kinds.is_large_list(type_) or kinds.is_fixed_size_list(type_):
+        return t.ArrayType(spark_type(type_.value_type))
+    return _other(type_)
+
+
+def _other(type_: pa.DataType) -> t.DataType:
+    kinds = pa.types
+    if kinds.is_boolean(type_):
+        return t.BooleanType()
+    if kinds.is_date(type_):
+        return t.DateType()
+    if kinds.is_binary(type_) or kinds.is_large_binary(type_) or kinds.is_fixed_size_binary(type_):
+        return t.BinaryType()
+    if kinds.is_time(type_):
+        return t.LongType()
+    return t.StringType()
+
+
+_ORDER = [t.ByteType, t.ShortType, t.IntegerType, t.LongType]
+
+
+def merge(left: t.DataType, right: t.DataType) -> t.DataType:
+    """The type that values of both types are read as when a schema is inferred.
+
+    Numbers become the wider number; what has nothing in common becomes a string, as in Spark.
+    """
+    if left == right or isinstance(right, t.NullType):
+        return left
+    if isinstance(left, t.NullType):
+        return right
+    if isinstance(left, t.StructType) and isinstance(right, t.StructType):
+        return merge_structs(left, right)
+    if isinstance(left, t.ArrayType) and isinstance(right, t.ArrayType):
+        return t.ArrayType(merge(left.elementType, right.elementType))
+    if isinstance(left, t.MapType) and isinstance(right, t.MapType):
+        return t.MapType(merge(left.keyType, right.keyType), merge(left.valueType, right.valueType))
+    return _merge_scalars(left, right)
+
+
+def _merge_scalars(left: t.DataType, right: t.DataType) -> t.DataType:
+    if type(left) in _ORDER and type(right) in _ORDER:
+        return max((left, right), key=lambda kind: _ORDER.index(type(kind)))
+    if isinstance(left, t.NumericType) and isinstance(right, t.NumericType):
+        return _decimal(left, right) or t.DoubleType()
+    if {type(left), type(right)} <= {t.DateType, t.TimestampType, t.TimestampNTZType}:
+        return t.TimestampType()
+    return t.StringType()
+
+
+def _decimal(left: t.DataType, right: t.DataType) -> t.DecimalType | None:
+    whole: list[int] = []
+    scales: list[int] = []
+    for kind in (left, right):
+        if isinstance(kind, t.DecimalType):
+            whole.append(kind.precision - kind.scale)
+            scales.append(kind.scale)
+        elif type(kind) in _ORDER:
+            whole.append((3, 5, 10, 20)[_ORDER.index(type(kind))])
+            scales.append(0)
+        else:
+            return None
+    precision = max(whole) + max(scales)
+    return t.DecimalType(precision, max(scales)) if precision <= 38 else None
+
+
+def merge_structs(left: t.StructType, right: t.StructType) -> t.StructType:
+    """The fields of both: those of `left` in their order, then new ones in `right`'s order.
+
+    Names that differ in case only are one field, spelled as in `left`.
+    """
+    fields = list(left.fields)
+    places = {f.name.lower(): i for i, f in reversed(list(enumerate(fields)))}
+    for field in right.fields:
+        at = places.get(field.name.lower())
+        if at is None:
+            places[field.name.lower()] = len(fields)
+            fields.append(field)
+        else:
+            fields[at] = t.StructField(fields[at].name, merge(fields[at].dataType, field.dataType))
+    return t.StructType(fields)
+
+
+def in_order(type_: Any) -> Any:
+    """The type with its fields, nested ones too, in the order of their names.
+
+    An inferred schema must not depend on which file was read first.
+    """
+    if isinstance(type_, t.StructType):
+        ordered = sorted(type_.fields, key=lambda f: f.name)
+        return t.StructType([t.StructField(f.name, in_order(f.dataType)) for f in ordered])
+    if isinstance(type_, t.ArrayType):
+        return t.ArrayType(in_order(type_.elementType))
+    if isinstance(type_, t.MapType):
+        return t.MapType(in_order(type_.keyType), in_order(type_.valueType))
+    return type_
+
+
+def settled(type_: Any) -> Any:
+    """The type with a string wherever only nulls were seen."""
+    if isinstance(type_, t.NullType):
+        return t.StringType()
+    if isinstance(type_, t.StructType):
+        return t.StructType([t.StructField(f.name, settled(f.dataType)) for f in type_.fields])
+    if isinstance(type_, t.ArrayType):
+        return t.ArrayType(settled(type_.elementType))
+    if isinstance(type_, t.MapType):
+        return t.MapType(settled(type_.keyType), settled(type_.valueType))
+    return type_
+
+
+_WIDENS: dict[type[t.DataType], tuple[type[t.DataType], ...]] = {
+    t.ByteType: (t.ShortType, t.IntegerType, t.LongType, t.DoubleType, t.DecimalType),
+    t.ShortType: (t.IntegerType, t.LongType, t.DoubleType, t.DecimalType),
+    t.IntegerType: (t.LongType, t.DoubleType, t.DecimalType),
+    t.LongType: (t.DecimalType,),
+    t.FloatType: (t.DoubleType,),
+    t.DateType: (t.TimestampNTZType,),
+}
+
+
+def widened(old: t.DataType, new: t.DataType) -> t.DataType:
+    """`old`, or `new` where Delta's type widening leads from one to the other."""
+    if isinstance(old, t.StructType) and isinstance(new, t.StructType):
+        found = {f.name.lower(): f.dataType for f in new.fields}
+        return t.StructType(
+            [
+                t.StructField(f.name, widened(f.dataType, found.get(f.name.lower(), f.dataType)))
+                for f in old.fields
+            ]
+        )
+    if isinstance(old, t.ArrayType) and isinstance(new, t.ArrayType):
+        return t.ArrayType(widened(old.elementType, new.elementType))
+    if isinstance(old, t.DecimalType) and isinstance(new, t.DecimalType):
+        wider = new.scale >= old.scale and new.precision - new.scale >= old.precision - old.scale
+        return new if wider else old
+    return new if type(new) in _WIDENS.get(type(old), ()) else old
