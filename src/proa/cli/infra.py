@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from proa.infra import Tree
 
 FIRST_PORT = 8101
-"""Where a project's first region answers on this machine; the others follow."""
+"""Where the first region without a `server.port` answers; the others follow."""
 
 
 def register(app: typer.Typer) -> None:
@@ -89,7 +89,9 @@ def _tree(folder: Path, target: Path, active: str | None, hosts: list[str]) -> T
     regions = load_regions(folder).regions
     spec = specs.load_spec(specs.find(folder))
     addresses = {
-        name: f"http://127.0.0.1:{port}" for port, name in enumerate(regions, start=FIRST_PORT)
+        name: f"http://{region.server.host}:"
+        f"{region.server.port if 'port' in region.server.model_fields_set else port}"
+        for port, (name, region) in enumerate(regions.items(), start=FIRST_PORT)
     } | _hosts(hosts, list(regions))
     return Tree(
         pipeline=spec.name,

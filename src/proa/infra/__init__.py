@@ -35,8 +35,8 @@ class Tree:
 
     pipeline: str
     """The pipeline's name."""
-    source: str
-    """The folder of the source files, relative to a region's root, or absolute."""
+    source: str | None
+    """The folder of the source files, relative to a region's root; None: `module/notebooks`."""
     notebooks: tuple[str, ...]
     """The source files, relative to `source`."""
     regions: tuple[RegionRoot, ...]
@@ -157,12 +157,12 @@ def _consumer_values(tree: Tree) -> str:
 
 
 def _assignments(values: Mapping[str, object]) -> str:
-    """`name = value` lines as `terraform fmt` would lay them out."""
-    width = max((len(name) for name, value in values.items() if not _is_long(value)), default=0)
-    return "\n".join(
-        f"{name if _is_long(value) else name.ljust(width)} = {_hcl(value)}"
-        for name, value in values.items()
-    )
+    """`name = value` lines as `terraform fmt` lays them out; maps and lists after the rest."""
+    short = {name: value for name, value in values.items() if not _is_long(value)}
+    width = max((len(name) for name in short), default=0)
+    lines = "\n".join(f"{name.ljust(width)} = {_hcl(value)}" for name, value in short.items())
+    long = [f"{name} = {_hcl(value)}" for name, value in values.items() if _is_long(value)]
+    return "\n\n".join([lines, *long] if lines else long)
 
 
 def _is_long(value: object) -> bool:

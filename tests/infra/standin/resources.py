@@ -187,8 +187,10 @@ class Pipeline(WorkspaceResource):
     def do_read(self, state):
         spec = self.workspace.get(f"/api/2.0/pipelines/{state['id']}")["spec"]
         paths = [library["notebook"]["path"] for library in spec.get("libraries", [])]
-        flags = {name: spec.get(name) or (False if state.get(name) is False else None)
-                 for name in PIPELINE_FLAGS}
+        flags = {
+            name: spec.get(name) or (False if state.get(name) is False else None)
+            for name in PIPELINE_FLAGS
+        }
         return (
             state
             | {name: spec.get(name) for name in PIPELINE_TEXTS}
