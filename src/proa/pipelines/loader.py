@@ -73,11 +73,11 @@ def source_files(spec: PipelineSpec, root: Path) -> tuple[Path, ...]:
     for path in sorted(found):
         if path.suffix not in {".py", ".sql"}:
             raise PipelineError(
-                f"{str(path)!r} is neither a .py nor a .sql file; move it out of the folders under"
+                f"{seen_from(root, path)!r} is neither a .py nor a .sql file; move it out of the folders under"
                 " 'libraries'"
                 + ("; export notebooks as source files" if path.suffix == ".ipynb" else ""),
                 condition="PIPELINE_UNSUPPORTED_DEFINITIONS_FILE_EXTENSION",
-                location=SourceLocation(str(path), 1),
+                location=SourceLocation(seen_from(root, path), 1),
             )
     return tuple(sorted(found))
 
