@@ -11,7 +11,7 @@ _HEADER = re.compile(r"\s*(#|--) Databricks notebook source\s*$")
 _CELL_MARK = re.compile(r"(#|--)\s*COMMAND\s*-{5,}\s*$")
 _MAGIC = re.compile(r"(?:#|--)\s?MAGIC(?: |$)(.*)")
 _COMMAND = re.compile(r"%(\w+)\s*(.*)")
-_DECLARES = re.compile(r"\b(?:import\s+dlt|pyspark\s+import\s+pipelines|@\s*d(?:lt|p)\.)")
+_DECLARES = re.compile(r"\bimport\s+dlt\b|\bimport\s+pipelines\b|@\s*d(?:lt|p)\.")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,5 @@
+CREATE STREAMING TABLE alerts FLOW INSERT ONCE BY NAME SELECT name FROM events;
+
+CREATE FLOW late_alerts COMMENT 'those of today' AS
+INSERT INTO alerts BY NAME
+SELECT name FROM STREAM(events) WHERE name LIKE 'alert;%';
