@@ -9,6 +9,7 @@ import pytest
 from proa.errors import PipelineError
 from proa.pipelines import dlt
 from proa.pipelines.definitions import DatasetKind, Violation
+from proa.pipelines.unsupported import WITHOUT_EFFECT
 
 TABLE, STREAMING, VIEW, MATERIALIZED = (
     DatasetKind.TABLE,
@@ -58,9 +59,8 @@ def test_every_parameter_of_a_table_is_taken(python):
             comment="what was ordered",
             spark_conf={"pipelines.trigger.interval": "10 seconds", "n": 1, "b": True},
             table_properties={"quality": "gold", "pipelines.reset.allowed": False},
-            partition_cols=["day"],
             path="s3://bucket/orders",
-            schema=StructType().add("id", LongType()),
+            schema=StructType().add("id", LongType()).add("region", "string"),
             temporary=True,
             cluster_by=["region"],
             cluster_by_auto=True,
@@ -85,9 +85,9 @@ def test_every_parameter_of_a_table_is_taken(python):
         }
     )
     assert dataset.properties == {"quality": "gold", "pipelines.reset.allowed": "false"}
-    assert (dataset.partition_cols, dataset.cluster_by) == (("day",), ("region",))
+    assert dataset.cluster_by == ("region",)
     assert dataset.path == "s3://bucket/orders"
-    assert dataset.schema.fieldNames() == ["id"]
+    assert dataset.schema.fieldNames() == ["id", "region"]
     assert dataset.private
 
 
@@ -353,6 +353,15 @@ def test_nothing_can_be_declared_or_read_outside_a_pipeline(call):
     with pytest.raises(PipelineError) as caught:
         call()
     assert caught.value.condition == "GRAPH_ELEMENT_DEFINED_OUTSIDE_OF_DECLARATIVE_PIPELINE"
+
+
+def test_parameters_without_effect_are_parameters():
+    given = {
+        name
+        for function in (dlt.table, dlt.materialized_view, dlt.create_streaming_table)
+        for name in inspect.signature(function).parameters
+    }
+    assert {name for name in WITHOUT_EFFECT if name.islower()} <= given
 
 
 def test_every_public_name_has_a_docstring_and_dlt_exports_it():

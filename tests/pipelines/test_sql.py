@@ -280,11 +280,6 @@ def test_what_cannot_be_done_yet_is_refused_by_name(text, feature):
     assert error.location.line == 2
 
 
-def test_two_expectations_of_one_name_are_refused():
-    error = refused("CREATE STREAMING TABLE t (CONSTRAINT c EXPECT (a), CONSTRAINT c EXPECT (b))")
-    assert error.condition == "INVALID_EXPECTATION"
-
-
 def test_an_expectation_that_is_no_expression_is_refused_at_its_line():
     error = refused("CREATE STREAMING TABLE t (\n  CONSTRAINT c EXPECT (a >)\n)")
     assert error.condition == "INVALID_EXPECTATION"

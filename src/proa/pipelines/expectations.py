@@ -51,20 +51,6 @@ def check_all(
     )
 
 
-def check_unique(dataset: str, expectations: tuple[Expectation, ...]) -> None:
-    """PipelineError when two expectations of one dataset have the same name."""
-    seen: set[str] = set()
-    for expectation in expectations:
-        if expectation.name in seen:
-            raise PipelineError(
-                f"the dataset {dataset!r} has two expectations named {expectation.name!r};"
-                " give each its own name: they are counted by name",
-                condition=CONDITION,
-                location=expectation.location,
-            )
-        seen.add(expectation.name)
-
-
 def _is_column(value: object) -> bool:
     from pyspark.sql import Column
 

@@ -16,6 +16,7 @@ from pyspark.pipelines.source_code_location import SourceCodeLocation
 
 from proa.errors import PipelineError, SourceLocation
 from proa.pipelines import sql
+from proa.pipelines.checks import check_dataset, check_flow, check_unique
 from proa.pipelines.definitions import (
     Dataset,
     DatasetKind,
@@ -25,7 +26,6 @@ from proa.pipelines.definitions import (
     SqlQuery,
 )
 from proa.pipelines.environment import Environment, caller
-from proa.pipelines.expectations import check_unique
 from proa.pipelines.identifiers import Namespace
 from proa.pipelines.places import seen_from
 from proa.pipelines.sql_lexer import Source
@@ -64,7 +64,8 @@ class Registry(GraphElementRegistry):  # type: ignore[misc] # pyspark is untyped
         )
 
     def add_dataset(self, dataset: Dataset) -> None:
-        """Declare a dataset; PipelineError when its name is taken."""
+        """Declare a dataset; PipelineError when it is wrong or its name is taken."""
+        check_dataset(dataset)
         key = self._namespace.key(dataset.name)
         if (other := self._datasets.get(key)) is not None:
             raise PipelineError(
@@ -73,11 +74,11 @@ class Registry(GraphElementRegistry):  # type: ignore[misc] # pyspark is untyped
                 condition=f"{DUPLICATE}.OUTPUT",
                 location=dataset.location,
             )
-        check_unique(dataset.name, dataset.expectations)
         self._datasets[key] = dataset
 
     def add_flow(self, flow: Flow) -> None:
-        """Declare a flow; PipelineError when its name is taken."""
+        """Declare a flow; PipelineError when its name is wrong or taken."""
+        check_flow(flow)
         key = self._namespace.key(flow.name)
         if (other := self._flows.get(key)) is not None:
             raise PipelineError(

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from proa.errors import PipelineError
 from proa.pipelines import sql_parameters
 from proa.pipelines.definitions import Dataset, DatasetKind, Flow, SqlQuery
-from proa.pipelines.expectations import check_unique
 from proa.pipelines.sql_clauses import parse_clauses
 from proa.pipelines.sql_lexer import Kind, Source, significant, tokenize, unquote
 from proa.pipelines.sql_parser import Parser
@@ -89,7 +88,6 @@ class _Reader:
         parser.accept("IF", "NOT", "EXISTS")
         name = parser.name(f"the {what}'s name")
         clauses = parse_clauses(parser, f"after the name of the {what} {name!r}")
-        check_unique(name, clauses.columns.expectations)
         self._datasets.append(
             Dataset(
                 name,

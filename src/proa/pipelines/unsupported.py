@@ -35,6 +35,20 @@ REMEDIES = {
     "functions in SQL files": "write a Python function, or the expression itself",
     "IMPORT CHECKPOINT": "start the flow anew; its files are read exactly once from there on",
 }
+"""Features by name, and what to do instead."""
+
+WITHOUT_EFFECT = {
+    "cluster_by_auto": "files are laid out as they are written; nothing chooses columns",
+    "format": "every table is a Delta table",
+    "refresh_policy": "a materialized view is recomputed when its inputs changed, and only then",
+    "USING": "every table is a Delta table",
+    "DEFAULT COLLATION": "strings are compared byte by byte",
+    "REFRESH POLICY": "a materialized view is recomputed when its inputs changed, and only then",
+    "CLUSTER BY AUTO": "files are laid out as they are written; nothing chooses columns",
+    "PRIMARY KEY": "keys tell readers something; nothing enforces them",
+    "FOREIGN KEY": "keys tell readers something; nothing enforces them",
+}
+"""Parameters and clauses that are taken and change nothing, and why."""
 
 
 def refused(feature: str, location: SourceLocation | None) -> PipelineError:
