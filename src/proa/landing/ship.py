@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import TypeVar, cast
 
 from proa.clock import Clock
 from proa.errors import ConflictError, DataError, ProaError, UnavailableError
@@ -97,6 +98,8 @@ class ShipReport:
     """Files that are still being written."""
 
 
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
 Delivered = Callable[[str, Shipment], None]
 
 
@@ -239,7 +242,7 @@ class Shipper:
         for group in _groups(found):
             if self._stop.is_set():
                 return
-            taken = [one for one in self._readers.map(self._take, group) if one is not None]
+            taken = [one for one in _spread(self._readers, self._take, group) if one is not None]
             orders.waiting += sorted({info.path for info in group} - {one[0].path for one in taken})
             parcel = self._decide(taken)
             if parcel is None:
@@ -278,7 +281,7 @@ class Shipper:
         """Files that changed since they were shipped: the same bytes are fine, others are refused."""
         assert self._known is not None
         hashes = self._hashes({info.path for info in touched})
-        for info, taken in zip(touched, self._readers.map(self._take, touched), strict=True):
+        for info, taken in zip(touched, _spread(self._readers, self._take, touched), strict=True):
             if taken is None:
                 continue
             file, _ = taken
@@ -412,7 +415,7 @@ class Shipper:
         def land(file: ShippedFile) -> None:
             self._land(zone, store, file, parcel.contents.get(file.path))
 
-        list(self._writers[zone.name].map(land, parcel.shipment.files))
+        _spread(self._writers[zone.name], land, parcel.shipment.files)
         shipment = parcel.shipment
         try:
             with step(Step.SHIP_PUT_MANIFEST):
@@ -444,7 +447,10 @@ class Shipper:
                     condition="SHIPPED_FILE_DIFFERS",
                 ) from None
             return
-        if not store.checks_writes and _hash(store, path) != file.sha256:
+        arrived = store.checks_writes or (
+            store.get(path) == content if content is not None else _hash(store, path) == file.sha256
+        )
+        if not arrived:
             store.delete(path)
             raise UnavailableError(
                 f"{path!r} was damaged on its way to the landing zone {zone.name!r};"
@@ -523,6 +529,21 @@ def _mark(info: ObjectInfo) -> int:
 def _fingerprint(size: int, modified: int) -> int:
     """Size and time of a file in one number, which is smaller than a tuple."""
     return size << 64 | modified
+
+
+def _spread(
+    pool: ThreadPoolExecutor, function: Callable[[_In], _Out], items: Sequence[_In]
+) -> list[_Out]:
+    """`function` of each item, in the items' order; a task for each thread, not for each item."""
+    threads = min(_THREADS, len(items))
+    results: list[_Out | None] = [None] * len(items)
+
+    def work(offset: int) -> None:
+        for index in range(offset, len(items), threads):
+            results[index] = function(items[index])
+
+    list(pool.map(work, range(threads)))
+    return cast("list[_Out]", results)
 
 
 def _groups(files: list[ObjectInfo]) -> Iterator[list[ObjectInfo]]:

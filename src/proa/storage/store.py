@@ -20,6 +20,7 @@ from proa.errors import (
     UnavailableError,
     UnknownOutcome,
 )
+from proa.storage import local
 
 CHUNK = 4 * 1024 * 1024
 """Bytes a streaming read hands over at a time."""
@@ -122,6 +123,8 @@ class Store:
 
     def get(self, path: str) -> bytes:
         with self._wrapped("read", path):
+            if not is_url(self.url):
+                return local.path_of(self.url, path).read_bytes()
             return bytes(obstore.get(self._backend, path).bytes())
 
     def chunks(self, path: str, *, start: int = 0, end: int | None = None) -> Iterator[bytes]:
@@ -132,6 +135,10 @@ class Store:
         ranged: Any = {"offset": start} if end is None else (start, end)
         options = {"range": ranged} if start or end is not None else None
         with self._wrapped("read", path):
+            if not is_url(self.url):
+                # Several times as fast as the library's stream of the same file.
+                yield from local.chunks(local.path_of(self.url, path), CHUNK, start, end)
+                return
             found = obstore.get(self._backend, path, options=options)
             for chunk in found.stream(min_chunk_size=CHUNK):
                 yield memoryview(chunk)  # type: ignore[misc] # as good as bytes, and not copied
@@ -165,10 +172,14 @@ class Store:
     def create_from(self, path: str, chunks: Iterable[bytes], size: int) -> None:
         """Write an object of `size` bytes, as they come, if there is none.
 
-        What `chunks` raises calls the write off: nobody sees the object. Above 64 MiB the absence is
-        checked before the upload, not by it: of two writers at once the last one stays, so they
-        must be writing the same bytes.
+        What `chunks` raises calls the write off: nobody sees the object. In a bucket, above 64 MiB,
+        the absence is checked before the upload, not by it: of two writers at once the last one
+        stays, so they must be writing the same bytes.
         """
+        if not is_url(self.url):
+            with self._wrapped("write", path):
+                local.create(local.path_of(self.url, path), chunks)
+            return
         if size <= _SINGLE_PUT:
             self.create(path, b"".join(chunks))
             return
@@ -227,7 +238,11 @@ class Store:
             raise
         except (exceptions.NotFoundError, FileNotFoundError) as error:
             raise NotFoundError(f"there is no object {self.url_of(path)!r}") from error
-        except (exceptions.AlreadyExistsError, exceptions.PreconditionError) as error:
+        except (
+            exceptions.AlreadyExistsError,
+            exceptions.PreconditionError,
+            FileExistsError,
+        ) as error:
             raise ConflictError(f"the object {self.url_of(path)!r} exists already") from error
         except (exceptions.InvalidPathError, ValueError) as error:
             raise self._unnameable(verb, path, error) from error
