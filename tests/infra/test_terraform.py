@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from terraform import Terraform
 
-from proa.infra import RegionRoot, Tree, write
 from proa.region.errors import ApiError
 
 SHIPPED = Path(__file__).parents[2] / "infra"
@@ -18,42 +17,6 @@ NOTEBOOKS = [
     f'module.dlt_pipeline.databricks_notebook.dlt_pipeline["{name}"]'
     for name in ("notebook1.py", "sub/notebook2.sql")
 ]
-
-
-@pytest.fixture
-def tree(tmp_path, regions):
-    """A project's Terraform tree for the two regions, us-east active."""
-    sources = tmp_path / "project"
-    (sources / "sub").mkdir(parents=True)
-    (sources / "notebook1.py").write_text("# Databricks notebook source\nprint(1)\n")
-    (sources / "sub" / "notebook2.sql").write_text("-- Databricks notebook source\nselect 1\n")
-    folder = tmp_path / "infra"
-    write(
-        Tree(
-            pipeline="pipeline",
-            source="../../../project",
-            notebooks=("notebook1.py", "sub/notebook2.sql"),
-            regions=tuple(
-                RegionRoot(name, live.url, str(live.folder / "landing"), str(live.folder / "dlt"))
-                for name, live in regions.items()
-            ),
-            active="us-east",
-            target="flights",
-            configuration={"threshold": "${5}"},
-        ),
-        folder,
-    )
-    return folder
-
-
-@pytest.fixture
-def roots(tree, provider, regions):
-    """The regions' root modules, ready to be applied, by region."""
-    made = {}
-    for name, live in regions.items():
-        made[name] = Terraform(tree / "regions" / name, provider, live.token)
-        made[name].init()
-    return made
 
 
 def pipeline_of(live, root):
@@ -120,18 +83,11 @@ def test_a_changed_source_file_updates_its_notebook_only(regions, roots, tree):
     assert root.changes() == []
 
 
-def test_what_somebody_else_changed_is_put_back(regions, roots):
+def test_what_somebody_else_changed_or_deleted_is_put_back(regions, roots):
     root, live = roots["us-west"], regions["us-west"]
     root.apply()
     live.region.jobs.update(int(root.output("job_id")), {"name": "renamed"})
     assert root.changes() == [("update", JOB)]
-    root.apply()
-    assert root.changes() == []
-
-
-def test_what_somebody_else_deleted_is_made_again(regions, roots):
-    root, live = roots["us-west"], regions["us-west"]
-    root.apply()
     live.region.jobs.delete(int(root.output("job_id")))
     assert root.changes() == [("create", JOB)]
     root.apply()
@@ -162,5 +118,3 @@ def test_consumers_are_sent_to_the_active_region_without_asking_any(tree, provid
         "apply", "-input=false", "-auto-approve", "-var=active_region=moon", allowed=(1,)
     )
     assert "There is no address of region moon" in refused
-    for live in regions.values():
-        live.start()
