@@ -12,11 +12,14 @@ import pytest
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.core import Config
 
+from proa.clock import RandomIds
 from proa.region.server import Listen, Server
 from proa.region.service import Region
+from proa.region.store import Database
 from proa.region.testing import FakeWorkers
 from proa.region.workers import Workers
 from proa.settings import RegionSettings, ServerSettings
+from proa.testing import FakeClock
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,47 @@ def serving(
     finally:
         made.stop()
         thread.join(30)
+
+
+@dataclass
+class Still:
+    """A region without server, threads or time of its own: the test gives the turns."""
+
+    region: Region
+    workers: FakeWorkers
+    clock: FakeClock
+    folder: Path
+
+    def turn(self, times: int = 1) -> None:
+        for _ in range(times):
+            self.region.control.turn()
+
+    def pass_time(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        self.turn(2)
+
+    def restarted(self) -> Still:
+        """The next server on the same state, after this one was killed."""
+        return still_region(self.folder, self.clock)
+
+
+def still_region(folder: Path, clock: FakeClock) -> Still:
+    workers = FakeWorkers()
+    region = Region.open(
+        "us-east",
+        region_settings(folder),
+        Database.open(f"sqlite:///{folder / 'state.db'}"),
+        workers,
+        clock,
+        RandomIds(),
+    )
+    region.recover()
+    return Still(region, workers, clock, folder)
+
+
+@pytest.fixture
+def still(tmp_path: Path, clock: FakeClock) -> Still:
+    return still_region(tmp_path, clock)
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,7 @@ from proa.region.routes import (
     jobs,
     permissions,
     pipelines,
+    runs,
     secrets,
     workspace,
 )
@@ -57,7 +58,7 @@ def create_app(region: Region) -> FastAPI:
     )
     app.state.region = region
     app.state.metrics = metrics
-    for part in (health, identity, workspace, secrets, files, permissions, pipelines, jobs):
+    for part in (health, identity, workspace, secrets, files, permissions, pipelines, jobs, runs):
         app.include_router(part.router)
     app.add_api_route(
         "/{path:path}",

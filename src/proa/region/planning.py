@@ -9,6 +9,9 @@ from typing import Any
 
 from proa.region.errors import InvalidParameterError
 from proa.region.files import FOLDER
+from proa.region.pipelines import Pipelines
+from proa.region.runs import Run
+from proa.region.secrets import Secrets
 from proa.region.updates import Update
 from proa.region.workspace import Item, Kind, Workspace, canonical
 from proa.settings import RegionSettings
@@ -37,10 +40,19 @@ class Source:
 class Planner:
     """Turns what the API stored into plain data for a worker."""
 
-    def __init__(self, region: str, settings: RegionSettings, workspace: Workspace) -> None:
+    def __init__(
+        self,
+        region: str,
+        settings: RegionSettings,
+        workspace: Workspace,
+        pipelines: Pipelines,
+        secrets: Secrets,
+    ) -> None:
         self._region = region
         self._settings = settings
         self._workspace = workspace
+        self._pipelines = pipelines
+        self._secrets = secrets
 
     def update(self, found: Update) -> dict[str, Any]:
         """The payload of an update. ApiError when a library is not in the workspace."""
@@ -62,6 +74,30 @@ class Planner:
             "cause": found.cause,
             "request": dict(found.request),
         }
+
+    def notebook(self, _attempt: Run, task: Mapping[str, Any]) -> dict[str, Any]:
+        """The payload of a notebook task. MissingError when the notebook is not there."""
+        path = str(task["notebook_path"])
+        item = self._workspace.get(path, content=True)
+        if item.kind is not Kind.NOTEBOOK or item.language not in {"PYTHON", "SQL"}:
+            raise InvalidParameterError(f"{path!r} is no notebook in Python or SQL")
+        return {
+            "region": self._region,
+            "path": item.path,
+            "language": item.language,
+            "source": Source.of(item).content,
+            "parameters": {
+                str(key): str(value) for key, value in (task.get("base_parameters") or {}).items()
+            },
+            "secrets": self._secrets.every(),
+            "options": dict(self._settings.options),
+            "engine": self._settings.engine.remote,
+            "tables": self.tables(),
+        }
+
+    def tables(self) -> list[dict[str, Any]]:
+        """Every table of every pipeline: `{"catalog", "schema", "name", "url"}`."""
+        return []
 
     def storage(self, spec: Mapping[str, Any], pipeline_id: str) -> str:
         """The absolute path or URL of the pipeline's storage."""

@@ -83,6 +83,12 @@ class Secrets:
             raise MissingError(f"No secret {key} in scope {scope}")
         return bytes(value)
 
+    def every(self) -> dict[str, str]:
+        """All secrets that are text, under `scope/key`: what a worker is given."""
+        with self._database.read() as connection:
+            rows = connection.execute(select(secrets.c.scope, secrets.c.key, secrets.c.value))
+            return {f"{row.scope}/{row.key}": _text(row.value) for row in rows}
+
     def delete(self, scope: str, key: str) -> None:
         with self._database.write() as connection:
             _need_scope(connection, scope)
@@ -91,6 +97,10 @@ class Secrets:
             )
         if not gone.rowcount:
             raise MissingError(f"No secret {key} in scope {scope}")
+
+
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "replace")
 
 
 def _check(what: str, name: str) -> None:

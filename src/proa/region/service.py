@@ -13,6 +13,9 @@ from proa.region.jobs import Jobs
 from proa.region.permissions import Permissions
 from proa.region.pipelines import Pipelines
 from proa.region.planning import Planner
+from proa.region.run_engine import RunEngine
+from proa.region.runs import Runs
+from proa.region.scheduler import Scheduler
 from proa.region.secrets import Secrets
 from proa.region.store import Database
 from proa.region.supervisor import Supervisor
@@ -42,7 +45,9 @@ class Region:
     pipelines: Pipelines
     updates: Updates
     jobs: Jobs
+    runs: Runs
     supervisor: Supervisor
+    run_engine: RunEngine
     control: Control
     workers: Workers
 
@@ -61,11 +66,17 @@ class Region:
         events = Events(database, clock, ids, name)
         updates = Updates(database, clock, ids, events)
         workspace = Workspace(database, clock)
-        planner = Planner(name, settings, workspace)
+        pipelines = Pipelines(database, clock, ids, events)
+        secrets = Secrets(database, clock)
+        planner = Planner(name, settings, workspace, pipelines, secrets)
+        runs = Runs(database, clock)
         supervisor = Supervisor(
             database, clock, ids, events, updates, workers, planner.update, control.wake
         )
-        control.look_after([supervisor])
+        run_engine = RunEngine(
+            database, clock, runs, pipelines, updates, workers, planner.notebook, control.wake
+        )
+        control.look_after([Scheduler(database, clock, ids, runs), supervisor, run_engine])
         return cls(
             name=name,
             settings=settings,
@@ -74,14 +85,16 @@ class Region:
             identity=Identity.load(database, name, settings.storage, settings.server.workspace_id),
             tokens=Tokens(database, clock, ids),
             workspace=workspace,
-            secrets=Secrets(database, clock),
+            secrets=secrets,
             files=Files(Store.open(settings.storage, settings.options), clock),
             permissions=Permissions(database),
             events=events,
-            pipelines=Pipelines(database, clock, ids, events),
+            pipelines=pipelines,
             updates=updates,
             jobs=Jobs(database, clock),
+            runs=runs,
             supervisor=supervisor,
+            run_engine=run_engine,
             control=control,
             workers=workers,
         )
@@ -90,6 +103,7 @@ class Region:
         """Make the state true after the last server's end, however it ended."""
         self.workspace.prepare()
         self.supervisor.recover()
+        self.run_engine.recover()
 
     def start(self) -> None:
         """Make the state true and begin to look after it."""
@@ -104,5 +118,6 @@ class Region:
         """Stop everything; what is unfinished after `seconds` is left for the next server."""
         self.control.stop()
         self.supervisor.hand_back(seconds)
+        self.run_engine.stop()
         self.workers.close()
         self.database.close()

@@ -96,53 +96,67 @@ class Updates:
 
     def start(self, pipeline: Pipeline, request: Mapping[str, Any], cause: UpdateCause) -> str:
         """Queue an update and return its id. TakenError while another one is active."""
-        continuous = pipeline.continuous and not request.get("validate_only")
-        update_id = self._ids.new()
         try:
             with self._database.write() as connection:
-                connection.execute(
-                    insert(updates).values(
-                        update_id=update_id,
-                        pipeline_id=pipeline.pipeline_id,
-                        state=UpdateState.QUEUED,
-                        cause=cause,
-                        request=dict(request),
-                        spec=shown_spec(pipeline),
-                        continuous=continuous,
-                        revision=pipeline.revision,
-                        attempt=1,
-                        stop_requested=False,
-                        created_at=millis(self._clock.now()),
-                        active=pipeline.pipeline_id,
-                    )
-                )
-                if continuous:
-                    connection.execute(
-                        update(pipelines)
-                        .where(pipelines.c.pipeline_id == pipeline.pipeline_id)
-                        .values(wanted=True)
-                    )
-                self._events.add(
-                    connection,
-                    pipeline.key,
-                    update_id,
-                    Event(
-                        "create_update",
-                        f"Update {update_id[:6]} started by {cause}.",
-                        details={"create_update": {"cause": cause, **request}},
-                    ),
-                    progress(update_id, UpdateState.QUEUED),
-                )
+                return self.begin(connection, pipeline, request, cause)
+        except TakenError:
+            raise
         except ConflictError as error:
-            active = self.active(pipeline.pipeline_id)
-            if active is None and not isinstance(error, TakenError):
-                raise MissingError(
-                    f"The specified pipeline {pipeline.pipeline_id} was not found."
-                ) from error
-            raise TakenError(
-                f"An active update {active.update_id if active else ''} already exists for"
-                f" pipeline {pipeline.pipeline_id}; stop it or wait for its end."
+            raise MissingError(
+                f"The specified pipeline {pipeline.pipeline_id} was not found."
             ) from error
+
+    def begin(
+        self,
+        connection: Connection,
+        pipeline: Pipeline,
+        request: Mapping[str, Any],
+        cause: UpdateCause,
+    ) -> str:
+        """As `start`, in a transaction that does more."""
+        active = connection.scalar(
+            select(updates.c.update_id).where(updates.c.active == pipeline.pipeline_id)
+        )
+        if active is not None:
+            raise TakenError(
+                f"An active update {active} already exists for pipeline"
+                f" {pipeline.pipeline_id}; stop it or wait for its end."
+            )
+        continuous = pipeline.continuous and not request.get("validate_only")
+        update_id = self._ids.new()
+        connection.execute(
+            insert(updates).values(
+                update_id=update_id,
+                pipeline_id=pipeline.pipeline_id,
+                state=UpdateState.QUEUED,
+                cause=cause,
+                request=dict(request),
+                spec=shown_spec(pipeline),
+                continuous=continuous,
+                revision=pipeline.revision,
+                attempt=1,
+                stop_requested=False,
+                created_at=millis(self._clock.now()),
+                active=pipeline.pipeline_id,
+            )
+        )
+        if continuous:
+            connection.execute(
+                update(pipelines)
+                .where(pipelines.c.pipeline_id == pipeline.pipeline_id)
+                .values(wanted=True)
+            )
+        self._events.add(
+            connection,
+            pipeline.key,
+            update_id,
+            Event(
+                "create_update",
+                f"Update {update_id[:6]} started by {cause}.",
+                details={"create_update": {"cause": cause, **request}},
+            ),
+            progress(update_id, UpdateState.QUEUED),
+        )
         return update_id
 
     def get(self, update_id: str, pipeline_id: str | None = None) -> Update:
@@ -188,6 +202,15 @@ class Updates:
         with self._database.write() as connection:
             connection.execute(
                 update(updates).where(updates.c.active == pipeline_id).values(stop_requested=True)
+            )
+
+    def request_stop_of(self, update_id: str) -> None:
+        """Ask one update to stop; nothing happens when it is over."""
+        with self._database.write() as connection:
+            connection.execute(
+                update(updates)
+                .where(updates.c.update_id == update_id, updates.c.active.is_not(None))
+                .values(stop_requested=True)
             )
 
     def state_of(self, pipeline: Pipeline, latest: Sequence[Update]) -> PipelineState:
