@@ -256,6 +256,28 @@ def test_a_data_class_with_late_annotations_can_be_declared(project):
     assert names(project.load()) == ["t"]
 
 
+def test_annotations_are_what_the_file_says_they_are(project):
+    project.write(
+        "transformations/a.py",
+        "import dlt\ndef f(x: int): ...\nassert f.__annotations__['x'] is int\n"
+        "dlt.create_streaming_table('t')\n",
+    )
+    assert names(project.load()) == ["t"]
+
+
+def test_a_partial_function_is_a_query_when_it_is_named(project):
+    project.write(
+        "transformations/a.py",
+        "import dlt\nfrom functools import partial\ndlt.table(name='t')(partial(spark.range, 1))\n",
+    )
+    assert project.load().flows[0].query() is not None
+
+
+def test_a_project_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(PipelineError, match="there is no folder"):
+        load(PipelineSpec("p", "s"), tmp_path / "nowhere")
+
+
 def test_what_code_prints_goes_to_standard_error(project, capsys):
     project.write(
         "transformations/a.py", "print('hello'); display(1)\n" + ORDERS.replace("\n    ", "\n")

@@ -41,6 +41,10 @@ def load(
     from proa.pipelines.session import DeclaringSession
 
     root = root.resolve()
+    if not root.is_dir():
+        raise PipelineError(
+            f"there is no folder {str(root)!r}", condition="PIPELINE_SOURCE_NOT_FOUND"
+        )
     settings = {**spec.configuration, **(configuration or {})}
     files = source_files(spec, root)
     folders = tuple(file.parent for file in files if file.suffix == ".py")
@@ -113,10 +117,13 @@ def _run(file: Path, text: str, environment: Environment) -> None:
     # A name that no import finds, the same in every region: it travels with pickled functions.
     module = ModuleType("pipeline:" + seen_from(root, file.with_suffix("")))
     module.__file__ = str(file)
-    module.__dict__.update(spark=environment.session, display=_show_nothing)
+    module.__dict__.update(
+        spark=environment.session, display=_show_nothing, displayHTML=_show_nothing
+    )
     environment.add(module)
     try:
-        exec(compile(text, str(file), "exec"), module.__dict__)  # noqa: S102 - it is the pipeline
+        code = compile(text, str(file), "exec", dont_inherit=True)
+        exec(code, module.__dict__)  # noqa: S102 - it is the pipeline
     except PipelineError as error:
         error.location = environment.shown(error.location) or _where(error, root, file)
         raise
