@@ -11,7 +11,8 @@ import binascii
 import json
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation, localcontext
 from typing import Any, NoReturn
@@ -33,13 +34,18 @@ class Number(str):
 
 
 class Members(dict[str, Any]):
-    """A JSON object. `again` holds the values of names that came more than once."""
+    """A JSON object.
 
-    __slots__ = ("again",)
+    `again` holds the values of names that came more than once; `raw`, for a record itself, the
+    text of each member's value as it was written.
+    """
+
+    __slots__ = ("again", "raw")
 
     def __init__(self, pairs: Iterable[tuple[str, Any]]) -> None:
         super().__init__()
         self.again: dict[str, list[Any]] = {}
+        self.raw: dict[str, str] = {}
         for name, value in pairs:
             if name in self:
                 self.again.setdefault(name, []).append(value)
@@ -54,24 +60,74 @@ class _Absent:
 ABSENT = _Absent()
 
 
+_DECODER = json.JSONDecoder(
+    parse_float=Number, parse_int=Number, parse_constant=Number, object_pairs_hook=Members
+)
+_BLANK = re.compile(r"[ \t\r\n]*")
+
+
 def parse(text: str) -> Any:
     """The JSON value, numbers as `Number`, objects as `Members`; ValueError when it is none."""
+    with _sound(text):
+        return _DECODER.decode(text)
+
+
+def parse_record(text: str) -> Members | None:
+    """The JSON object with `raw` filled; None when the value is no object.
+
+    ValueError when it is no JSON.
+    """
+    with _sound(text):
+        at = _skip(text, 0)
+        if text[at : at + 1] != "{":
+            _DECODER.decode(text)
+            return None
+        pairs: list[tuple[str, Any]] = []
+        raw: dict[str, str] = {}
+        at = _skip(text, at + 1)
+        while text[at : at + 1] != "}" or pairs:
+            if text[at : at + 1] != '"':
+                raise ValueError(f"a name is expected at character {at}")
+            name, at = json.decoder.scanstring(text, at + 1, True)
+            at = _skip(text, at)
+            if text[at : at + 1] != ":":
+                raise ValueError(f"':' is expected at character {at}")
+            begin = _skip(text, at + 1)
+            try:
+                value, at = _DECODER.scan_once(text, begin)
+            except StopIteration:
+                raise ValueError(f"a value is expected at character {begin}") from None
+            pairs.append((name, value))
+            raw.setdefault(name, text[begin:at])
+            at = _skip(text, at)
+            if text[at : at + 1] == "}":
+                break
+            if text[at : at + 1] != ",":
+                raise ValueError(f"',' or '}}' is expected at character {at}")
+            at = _skip(text, at + 1)
+        if _skip(text, at + 1) != len(text):
+            raise ValueError(f"there is more after character {at}")
+        record = Members(pairs)
+        record.raw = raw
+        return record
+
+
+def _skip(text: str, at: int) -> int:
+    match = _BLANK.match(text, at)
+    return match.end() if match else at
+
+
+@contextmanager
+def _sound(text: str) -> Iterator[None]:
+    """Refuse, as ValueError, what Python's parser takes and no column can hold."""
     try:
-        value = json.loads(
-            text,
-            parse_float=Number,
-            parse_int=Number,
-            parse_constant=Number,
-            object_pairs_hook=Members,
-        )
-        text.encode()
-        if "\\ud" in text or "\\uD" in text:
-            dump(value).encode()
+        yield
+        if "\\ud" in text.lower():
+            json.dumps(json.loads(text), ensure_ascii=False).encode()
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     except UnicodeEncodeError:
         raise ValueError("it has half a surrogate pair") from None
-    return value
 
 
 def dump(value: Any) -> str:
@@ -113,26 +169,25 @@ class Converter:
             text = line.decode("utf-8")
             if not text.strip(" \t\r\n\ufeff"):
                 return []
-            value = parse(text.strip(" \t\r\n\ufeff"))
-            return self.rows_of_value(value, text)
+            text = text.strip("\r\n\ufeff")
+            record = parse_record(text)
+            if record is not None:
+                return self.row(record, text)
+            items = parse(text)
+            if not isinstance(items, list) or not all(isinstance(i, dict) for i in items):
+                raise ValueError("it is not a JSON object")
+            return [row for item in items for row in self.row(item, text)]
         except UnicodeDecodeError:
             return self.corrupt(line.decode("utf-8", "backslashreplace"), "it is not UTF-8")
         except ValueError as error:
             return self.corrupt(line.decode("utf-8"), str(error))
-
-    def rows_of_value(self, value: Any, text: str) -> list[dict[str, Any]]:
-        """The rows of a parsed record; ValueError when it is no object or array of objects."""
-        items = value if isinstance(value, list) else [value]
-        if not all(isinstance(item, dict) for item in items):
-            raise ValueError("it is not a JSON object")
-        return [row for item in items for row in self.row(item, text)]
 
     def row(self, record: dict[str, Any], text: str) -> list[dict[str, Any]]:
         """The row of one record: none when the mode drops it."""
         values, leftover = self._members(record, self.schema, ())
         if self.unknown and self.options.evolution.stops:
             self.stop()
-        return self._finish(values, leftover, text)
+        return self._finish(record, values, leftover, text)
 
     def value(self, value: Any, column: pa.Field) -> tuple[Any, Any]:
         """(what goes into the column, what is left over or `ABSENT`)."""
@@ -143,7 +198,7 @@ class Converter:
         raise ReadError(Problem(ProblemKind.NEW_FIELDS, self.path, fields=tuple(self.unknown)))
 
     def _finish(
-        self, values: dict[str, Any], leftover: dict[str, Any], text: str
+        self, record: dict[str, Any], values: dict[str, Any], leftover: dict[str, Any], text: str
     ) -> list[dict[str, Any]]:
         options = self.options
         if leftover and options.rescued_column is None and not self._only_unknown(leftover):
@@ -154,7 +209,7 @@ class Converter:
             if options.corrupt_column in self.hidden:
                 values[options.corrupt_column] = text.strip("\r\n")
         if leftover and options.rescued_column is not None:
-            values[options.rescued_column] = rescued(leftover, self.file)
+            values[options.rescued_column] = rescued(leftover, self.file, record)
         return [values]
 
     def _only_unknown(self, leftover: dict[str, Any]) -> bool:
@@ -183,6 +238,7 @@ class Converter:
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         known = {f.name: f.type for f in fields if where or f.name not in self.hidden}
         folded = {name.lower(): name for name in known}
+        raw = getattr(record, "raw", {})
         values: dict[str, Any] = {}
         leftover: dict[str, Any] = {}
         for name, value in record.items():
@@ -200,8 +256,11 @@ class Converter:
             values[column], left = self._convert(value, known[column], (*where, column))
             if left is not ABSENT:
                 leftover[name] = left
+            if name in raw and known[column] == pa.string() and type(value) is not str:
+                values[column] = None if value is None else raw[name]
         for name, again in getattr(record, "again", {}).items():
-            leftover[name] = again[0] if len(again) == 1 and name not in leftover else again
+            others = [leftover[name], *again] if name in leftover else again
+            leftover[name] = others[0] if len(others) == 1 else others
         return values, leftover
 
     def _convert(self, value: Any, type_: pa.DataType, where: tuple[str, ...]) -> tuple[Any, Any]:
@@ -260,13 +319,24 @@ def _as_json(name: str, type_: pa.DataType) -> Any:
     return name if pa.types.is_string(type_) else Number(name)
 
 
-def rescued(leftover: dict[str, Any], file: str) -> str:
-    """The value of the rescued data column: a JSON object, nested values as JSON text in it."""
-    members = [
-        f"{_quoted(name)}:{_quoted(dump(value)) if isinstance(value, (dict, list)) else dump(value)}"
-        for name, value in sorted(leftover.items())
-    ]
-    return "{" + ",".join([*members, f'"_file_path":{_quoted(file)}']) + "}"
+def rescued(leftover: dict[str, Any], file: str, record: Mapping[str, Any] | None = None) -> str:
+    """The value of the rescued data column: a JSON object, nested values as JSON text in it.
+
+    Members that are rescued whole keep the text that they have in `record`.
+    """
+    raw = getattr(record, "raw", {})
+    members = []
+    for name, value in sorted(leftover.items()):
+        whole = record is not None and name in raw and record.get(name) is value
+        text = raw[name] if whole else dump(value)
+        nested = isinstance(value, (dict, list))
+        members.append(rescued_member(name, _quoted(text) if nested else text))
+    return "{" + ",".join([*members, rescued_member("_file_path", _quoted(file))]) + "}"
+
+
+def rescued_member(name: str, text: str) -> str:
+    """One member of the rescued data, before the next one's comma."""
+    return f"{_quoted(name)}:{text}"
 
 
 _RANGES = {

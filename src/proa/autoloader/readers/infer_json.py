@@ -8,12 +8,14 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+from pyarrow import json as pj
 from pyspark.sql import types as t
 
 from proa.autoloader.options import ReaderOptions
 from proa.autoloader.readers.exact import Number, parse
-from proa.autoloader.readers.json import DirtyError, array_lines, check_text, line_array
+from proa.autoloader.readers.json import DirtyError, array_lines, check_text
 from proa.autoloader.readers.source import Source
+from proa.autoloader.readers.texts import Lines
 from proa.autoloader.types import merge, merge_structs
 
 
@@ -52,15 +54,42 @@ def _block(connection: Any, block: bytes, *, types: bool, pinned: frozenset[str]
         check_text(block)
     except DirtyError:
         block = block.decode("utf-8", "replace").encode()
-    connection.register("lines", pa.table({"line": line_array(block)}))
+    connection.register("lines", pa.table({"line": Lines(block).array}))
     try:
         names = _names(connection)
         wanted = {name for name in names if name.lower() not in pinned}
         if not types or not wanted:
             return t.StructType([t.StructField(name, t.StringType()) for name in sorted(names)])
-        return _structures(connection)
+        return _by_arrow(block) or _structures(connection)
     finally:
         connection.unregister("lines")
+
+
+def _by_arrow(block: bytes) -> t.StructType | None:
+    """The types as Arrow's parser sees them; None when a field has several, or a line is bad."""
+    try:
+        table = pj.read_json(
+            pa.BufferReader(block),
+            read_options=pj.ReadOptions(use_threads=False, block_size=len(block) + 1),
+        )
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError):
+        return None
+    return t.StructType([t.StructField(f.name, _from_arrow(f.type)) for f in table.schema])
+
+
+def _from_arrow(type_: pa.DataType) -> t.DataType:
+    kinds = pa.types
+    if kinds.is_struct(type_):
+        return t.StructType([t.StructField(f.name, _from_arrow(f.type)) for f in type_])
+    if kinds.is_list(type_):
+        return t.ArrayType(_from_arrow(type_.value_type))
+    if kinds.is_null(type_):
+        return t.NullType()
+    if kinds.is_integer(type_):
+        return t.LongType()
+    if kinds.is_floating(type_):
+        return t.DoubleType()
+    return t.BooleanType() if kinds.is_boolean(type_) else t.StringType()
 
 
 _OBJECTS = "(SELECT line FROM lines WHERE json_valid(line) AND json_type(line) = 'OBJECT')"

@@ -7,6 +7,7 @@ the parser names, or in halves, until the dirty records stand alone.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -20,12 +21,20 @@ from proa.autoloader.options import ReaderOptions
 from proa.autoloader.readers import shapes
 from proa.autoloader.readers.exact import ABSENT, Converter, dump, parse
 from proa.autoloader.readers.source import Source
-from proa.autoloader.readers.texts import TextColumns, UnreadableError
+from proa.autoloader.readers.texts import (
+    Lines,
+    TextColumns,
+    UnreadableError,
+    member,
+    rescue,
+)
 
 _FEW = 8
 """Records; fewer are read one by one."""
 _CHANGED = re.compile(r"Column\(/([^)]*)\) changed from string to \w+ in row")
 _ROW = re.compile(r"in row (\d+)$")
+_AT_ONCE = 4096
+"""Records that are read one by one before they become a table."""
 _PATIENCE = 8
 """How many values that are no strings a string column may have before it is read as text."""
 
@@ -36,6 +45,10 @@ class DirtyError(Exception):
     def __init__(self, row: int | None = None) -> None:
         super().__init__(row)
         self.row = row
+
+
+class IntricateError(Exception):
+    """Every record of the block must be read exactly."""
 
 
 class JsonReader:
@@ -82,8 +95,8 @@ class JsonReader:
         try:
             yield self._fast(block, block.count(b"\n") + (not block.endswith(b"\n")), convert)
             return
-        except DirtyError:
-            pass
+        except (DirtyError, IntricateError) as found:
+            exact = isinstance(found, IntricateError)
         starts, ends = _lines(block)
         todo = [(0, len(starts))]
         dirty: list[dict[str, Any]] = []
@@ -92,10 +105,12 @@ class JsonReader:
             if high - low <= 0:
                 continue
             try:
-                if high - low > _FEW:
+                if high - low > _FEW and not exact:
                     piece = block[starts[low] : ends[high - 1]]
                     yield self._fast(piece, high - low, convert)
                     continue
+                at, after = low, high
+            except IntricateError:
                 at, after = low, high
             except DirtyError as found:
                 if found.row is None or found.row >= high - low:
@@ -106,9 +121,9 @@ class JsonReader:
                 todo += [(after, high), (low, at)]
             for i in range(at, after):
                 dirty += self._line(block[starts[i] : ends[i]], convert)
-            if len(dirty) > 4096:
-                yield self._table(dirty)
-                dirty = []
+                if len(dirty) >= _AT_ONCE:
+                    yield self._table(dirty)
+                    dirty = []
         if dirty:
             yield self._table(dirty)
 
@@ -121,32 +136,58 @@ class JsonReader:
     def _fast(self, block: bytes, count: int, convert: Converter) -> pa.Table:
         """The whole block at once, which has `count` lines; DirtyError when it will not do."""
         check_text(block)
-        typed = [f for f in self._data if f.name not in self._text.names]
-        table: pa.Table | None = None
-        if typed or not self._text.names:
-            table = self._typed(block, typed)
-            if len(table) != count or not _one_object_a_line(block, count):
-                raise DirtyError
+        names = self._text.names
+        typed = [f for f in self._data if f.name not in names]
+        # Beside text columns, what is unknown is looked for by DuckDB, and in nested columns apart.
+        apart = [f for f in typed if self._notice and names and pa.types.is_nested(f.type)]
+        flat = [f for f in typed if f not in apart]
+        columns: dict[str, Any] = {}
         extra: list[str] = []
-        rescued = None
-        if self._text.names:
-            lines = line_array(block)
-            try:
-                columns = self._text.read(lines)
+        found = None
+        if flat or not names:
+            found = self._typed(block, flat, infer=self._notice and not names)
+            if len(found) != count or not _one_object_a_line(block, count):
+                raise DirtyError
+            columns.update((f.name, self._as(found[f.name], f)) for f in flat)
+            extra = shapes.unknown(found.schema, flat) if self._notice and not names else []
+        try:
+            lines = Lines(block) if names or extra else None
+            if names and lines is not None:
+                _refuse_trailing_commas(lines)
+                texts = self._text.read(lines)
+                columns.update((n, self._from_text(texts[n], self._data.field(n))) for n in texts)
                 extra = self._text.unknown(lines, self._data.names) if self._notice else []
-            except UnreadableError:
-                raise DirtyError from None
-        else:
-            columns = {}
-            if self._notice and table is not None:
-                extra = shapes.unknown(table.schema, typed)
-        if extra:
-            rescued = self._noticed(extra, block, table, convert)
-        return self._assemble(table, columns, rescued, count)
+                extra += self._nested(lines, apart, columns)
+            rescued = self._noticed(extra, lines, found, convert) if extra and lines else None
+        except UnreadableError:
+            raise DirtyError from None
+        return self._assemble(columns, rescued, count)
 
-    def _typed(self, block: bytes, typed: list[pa.Field]) -> pa.Table:
-        # With text columns the others cannot be told from unknown ones: DuckDB looks for those.
-        infer = self._notice and not self._text.names
+    def _nested(self, lines: Lines, apart: list[pa.Field], columns: dict[str, Any]) -> list[str]:
+        """Read nested columns from lines that have nothing else; returns fields they lack."""
+        if not apart:
+            return []
+        pieces: list[Any] = []
+        for i, f in enumerate(apart):
+            pieces += [
+                ("," if i else "{") + json.dumps(f.name, ensure_ascii=False) + ":",
+                pc.fill_null(member(lines, f.name), "null"),
+            ]
+        reduced = pc.binary_join_element_wise(*pieces, "}\n", "")
+        block = b"".join(value.as_buffer().to_pybytes() for value in reduced)
+        found = self._typed(block, apart, infer=True)
+        if len(found) != len(lines):
+            raise DirtyError
+        columns.update((f.name, self._as(found[f.name], f)) for f in apart)
+        return shapes.unknown(found.schema, apart)
+
+    def _as(self, column: pa.ChunkedArray, wanted: pa.Field) -> pa.Array:
+        array = shapes.convert(column, wanted.type, self.options)
+        if array is None:
+            raise DirtyError
+        return array
+
+    def _typed(self, block: bytes, typed: list[pa.Field], *, infer: bool) -> pa.Table:
         try:
             return pj.read_json(
                 pa.BufferReader(block),
@@ -172,7 +213,7 @@ class JsonReader:
         raise DirtyError(int(row.group(1)) if row else None)
 
     def _noticed(
-        self, extra: list[str], block: bytes, table: pa.Table | None, convert: Converter
+        self, extra: list[str], lines: Lines, found: pa.Table | None, convert: Converter
     ) -> pa.Array | None:
         """Act on fields that the schema lacks: stop, rescue them, or let the exact way do it."""
         known = {name.lower() for name in shapes.paths(self._data)}
@@ -180,43 +221,29 @@ class JsonReader:
         if new and self.options.evolution.stops:
             convert.unknown.update(dict.fromkeys(new))
             convert.stop()
-        if self.options.rescued_column is None:
+        if self.options.rescued_column is None and self.options.case_sensitive:
             return None
         if not self.options.case_sensitive and len(new) < len(extra):
-            raise DirtyError
-        if table is not None and not shapes.any_values(table, extra):
+            raise IntricateError
+        if found is not None and not shapes.any_values(found, extra):
             return None
-        if any("." in name and name not in self._top_level(table, extra) for name in extra):
-            raise DirtyError
-        lines = line_array(block)
-        return self._text.rescue(lines, extra, self._data.names, convert.file)
+        top = set(found.schema.names) if found is not None else set()
+        if any("." in name and name not in top for name in extra):
+            raise IntricateError
+        return rescue(lines, extra, convert.file)
 
-    def _top_level(self, table: pa.Table | None, extra: list[str]) -> set[str]:
-        return set(extra) if table is None else set(table.schema.names)
-
-    def _assemble(
-        self,
-        table: pa.Table | None,
-        columns: dict[str, pa.Array],
-        rescued: pa.Array | None,
-        count: int,
-    ) -> pa.Table:
+    def _assemble(self, columns: dict[str, Any], rescued: pa.Array | None, count: int) -> pa.Table:
         arrays = []
         for f in self.schema:
             if f.name == self.options.rescued_column and rescued is not None:
                 arrays.append(rescued)
             elif f.name in self._hidden:
                 arrays.append(pa.nulls(count, f.type))
-            elif f.name in columns:
-                arrays.append(self._from_text(columns[f.name], f))
             else:
-                assert table is not None
-                arrays.append(shapes.convert(table[f.name], f.type, self.options))
-        if any(array is None for array in arrays):
-            raise DirtyError
+                arrays.append(columns[f.name])
         return pa.Table.from_arrays(arrays, schema=self.schema)
 
-    def _from_text(self, texts: pa.Array, column: pa.Field) -> pa.Array | None:
+    def _from_text(self, texts: pa.Array, column: pa.Field) -> pa.Array:
         if column.type == pa.string():
             return texts
         convert = Converter(pa.schema([column]), self.options, "")
@@ -226,8 +253,8 @@ class JsonReader:
                 values.append(None)
                 continue
             value, leftover = convert.value(parse(text), column)
-            if leftover is not ABSENT:
-                return None
+            if leftover is not ABSENT or convert.unknown:
+                raise DirtyError
             values.append(value)
         return pa.array(values, column.type)
 
@@ -240,6 +267,12 @@ def check_text(block: bytes) -> None:
         raise DirtyError from None
 
 
+def _refuse_trailing_commas(lines: Lines) -> None:
+    """DuckDB takes a comma before a closing bracket; it is no JSON, and the exact way says so."""
+    if pc.any(pc.match_substring_regex(lines.array, r",[ \t\r]*[}\]]")).as_py():
+        raise DirtyError
+
+
 def _one_object_a_line(block: bytes, count: int) -> bool:
     """Whether each of the block's lines is one object, given that it has `count` of them.
 
@@ -250,7 +283,7 @@ def _one_object_a_line(block: bytes, count: int) -> bool:
         breaks = count - 1
         if breaks in {block.count(b"}\n{"), block.count(b"}\r\n{")}:
             return True
-    whole = pc.match_substring_regex(line_array(block), r"^[ \t]*\{(?s:.*)\}[ \t\r]*\n?$")
+    whole = pc.match_substring_regex(Lines(block).array, r"^[ \t]*\{(?s:.*)\}[ \t\r]*\n?$")
     return len(whole) == count and bool(pc.all(whole).as_py())
 
 
@@ -263,14 +296,6 @@ def _lines(block: bytes) -> tuple[list[int], list[int]]:
     starts = [0, *ends[:-1]]
     kept = [(s, e) for s, e in zip(starts, ends, strict=True) if block[s:e].strip(b" \t\r\n")]
     return [s for s, _ in kept], [e for _, e in kept]
-
-
-def line_array(block: bytes) -> pa.Array:
-    """The block's lines as an array that shares its memory."""
-    ends = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n")) + 1
-    tail = [] if block.endswith(b"\n") else [len(block)]
-    offsets = np.concatenate([[0], ends, tail]).astype(np.int32)
-    return pa.StringArray.from_buffers(len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(block))
 
 
 def array_lines(data: bytes) -> bytes | None:

@@ -1,19 +1,43 @@
-"""Columns of JSON lines as text, through DuckDB: any value, nested ones as JSON."""
+"""Members of JSON lines as text, a column at a time.
+
+DuckDB takes the lines apart. It writes numbers and nested values in its own way (1.50 comes as
+1.5), so those are cut out of the line once more, by an expression, exactly as they were written.
+What the expression cannot cut out for certain is left to `exact`.
+"""
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterable
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from proa.autoloader.readers.exact import dump, parse
+from proa.autoloader.readers.exact import parse_record, rescued_member
 
 
 class UnreadableError(Exception):
-    """One of the lines is not one JSON object."""
+    """One of the lines is not one JSON object whose names are all different."""
+
+
+class Lines:
+    """A block of lines: its bytes, and the same bytes as an Arrow array."""
+
+    def __init__(self, block: bytes) -> None:
+        ends = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n")) + 1
+        tail = [] if block.endswith(b"\n") else [len(block)]
+        offsets = np.concatenate([[0], ends, tail]).astype(np.int32)
+        self.block = block
+        self.array = pa.StringArray.from_buffers(
+            len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(block)
+        )
+
+    def __len__(self) -> int:
+        return len(self.array)
 
 
 class TextColumns:
@@ -34,23 +58,23 @@ class TextColumns:
     def add_string(self, name: str) -> None:
         self._strings.add(name)
 
-    def read(self, lines: pa.Array) -> dict[str, pa.Array]:
+    def read(self, lines: Lines) -> dict[str, pa.Array]:
         """The columns of the lines; UnreadableError when a line is not one object."""
-        names = sorted(self.names)
-        wanted = {name: "JSON" if name in self._raw else "VARCHAR" for name in names}
-        picked = ", ".join(f"v[{_quoted(name)}]" for name in names)
+        strings = sorted(self._strings)
+        columns = {name: member(lines, name) for name in self._raw}
+        if not strings:
+            return columns
+        shape = json.dumps(dict.fromkeys(strings, "VARCHAR"))
+        picked = ", ".join(f"v[{_quoted(name)}]" for name in strings)
         table = self._run(
-            f"SELECT {picked} FROM (SELECT json_transform(line, {_quoted(json.dumps(wanted))}) AS v"  # noqa: S608 - names are quoted
-            " FROM lines)",
+            f"SELECT {picked} FROM (SELECT json_transform(line, {_quoted(shape)}) AS v FROM lines)",
             lines,
         )
-        columns = [_one(table.column(i)) for i in range(len(names))]
-        return {
-            name: self._exact(lines, name, column)
-            for name, column in zip(names, columns, strict=True)
-        }
+        for i, name in enumerate(strings):
+            columns[name] = _as_written(lines, name, _one(table.column(i)))
+        return columns
 
-    def unknown(self, lines: pa.Array, known: list[str]) -> list[str]:
+    def unknown(self, lines: Lines, known: Iterable[str]) -> list[str]:
         """The names in the lines' objects that are not in `known`, sorted.
 
         UnreadableError when a line is not an object, or has a name twice.
@@ -63,29 +87,10 @@ class TextColumns:
             names.update(keys)
         return sorted(names.difference(known))
 
-    def rescue(self, lines: pa.Array, extra: list[str], known: list[str], file: str) -> pa.Array:
-        """The rescued data column: the `extra` members of each line; null where there is none."""
-        parts = [
-            f"CASE WHEN json_type(j[{i}]) = 'NULL' THEN NULL"
-            f" WHEN json_type(j[{i}]) IN ('OBJECT', 'ARRAY')"
-            f" THEN {_quoted(json.dumps(name, ensure_ascii=False) + ':')}"
-            f" || to_json(j[{i}]::VARCHAR)::VARCHAR"
-            f" ELSE {_quoted(json.dumps(name, ensure_ascii=False) + ':')} || j[{i}]::VARCHAR END"
-            for i, name in enumerate(sorted(extra), start=1)
-        ]
-        pointers = [_quoted("/" + n.replace("~", "~0").replace("/", "~1")) for n in sorted(extra)]
-        end = _quoted(f',"_file_path":{json.dumps(file, ensure_ascii=False)}}}')
-        query = (
-            f"SELECT CASE WHEN t = '' THEN NULL ELSE '{{' || t || {end} END FROM"  # noqa: S608 - names are quoted
-            f" (SELECT concat_ws(',', {', '.join(parts)}) AS t FROM"
-            f" (SELECT json_extract(line, [{', '.join(pointers)}]) AS j FROM lines))"
-        )
-        return _one(self._run(query, lines).column(0))
-
-    def _run(self, query: str, lines: pa.Array) -> pa.Table:
+    def _run(self, query: str, lines: Lines) -> pa.Table:
         if self._connection is None:
             self._connection = duckdb.connect(config={"threads": 1})
-        self._connection.register("lines", pa.table({"line": lines}))
+        self._connection.register("lines", pa.table({"line": lines.array}))
         try:
             return self._connection.sql(query).to_arrow_table()
         except (duckdb.InvalidInputException, duckdb.ConversionException):
@@ -93,21 +98,87 @@ class TextColumns:
         finally:
             self._connection.unregister("lines")
 
-    def _exact(self, lines: pa.Array, name: str, column: pa.Array) -> pa.Array:
-        """Mend numbers, which DuckDB writes in its own way: 1.50 comes as 1.5."""
-        pattern = r"[0-9]\.[0-9]|[0-9][eE]|[0-9]{16}|NaN|nan|[iI]nf"
-        suspect = pc.fill_null(pc.match_substring_regex(column, pattern), fill_value=False)
-        places = pc.indices_nonzero(suspect)
-        if not len(places):
-            return column
-        mended = [self._text(lines[i].as_py(), name) for i in places.to_pylist()]
-        return pc.replace_with_mask(column, suspect, pa.array(mended, column.type))
 
-    def _text(self, line: str, name: str) -> str | None:
-        value = parse(line).get(name)
-        if value is None:
-            return None
-        return str(value) if isinstance(value, str) and name in self._strings else dump(value)
+def rescue(lines: Lines, extra: Iterable[str], file: str) -> pa.Array:
+    """The rescued data column: the members `extra` of each line; null where there is none."""
+    parts = []
+    for name in sorted(extra):
+        texts = member(lines, name)
+        nested = pc.match_substring_regex(texts, r"^[{\[]")
+        if pc.any(nested).as_py():
+            texts = _rewritten(texts, nested, lambda text: json.dumps(text, ensure_ascii=False))
+        texts = pc.if_else(pc.equal(texts, "null"), pa.scalar(None, pa.string()), texts)
+        parts.append(pc.binary_join_element_wise(rescued_member(name, ""), texts, ""))
+    joined = pc.binary_join_element_wise(*parts, ",", null_handling="skip")
+    joined = pc.if_else(pc.equal(joined, ""), pa.scalar(None, pa.string()), joined)
+    end = "," + rescued_member("_file_path", json.dumps(file, ensure_ascii=False)) + "}"
+    return pc.binary_join_element_wise("{", joined, end, "")
+
+
+_STRING = r'"(?:[^"\\]|\\.)*"'
+_SIMPLE = rf"{_STRING}|-?[0-9][0-9.eE+-]*|true|false|null"
+
+
+def _nested(depth: int) -> str:
+    inner = rf'[^{{}}\[\]"]|{_STRING}' + (f"|{_nested(depth - 1)}" if depth else "")
+    return rf"[{{\[](?:{inner})*[}}\]]"
+
+
+_VALUE = rf"[ \t]*:[ \t]*(?P<v>{_SIMPLE}|{_nested(3)})[ \t\r]*[,}}]"
+
+
+def member(lines: Lines, name: str) -> pa.Array:
+    """The member `name` of each line, as it is written; null where there is none."""
+    quoted = json.dumps(name, ensure_ascii=False)
+    if "\\" in quoted:
+        return pa.array([_exactly(line, name) for line in lines.array.to_pylist()], pa.string())
+    found = pc.extract_regex(lines.array, pattern=re.escape(quoted) + _VALUE)
+    texts = found.field("v") if len(found) else pa.array([], pa.string())
+    texts = pc.if_else(found.is_valid(), texts, pa.scalar(None, pa.string()))
+    # Found once where the name stands once in the line: then there is nothing else it could be.
+    matches = len(texts) - texts.null_count
+    if matches == len(lines) == lines.block.count(quoted.encode()):
+        return texts
+    counts = pc.count_substring(lines.array, quoted)
+    escaped = pc.and_(pc.match_substring(lines.array, "\\u"), pc.equal(counts, 0))
+    doubtful = pc.or_(
+        pc.or_(pc.greater(counts, 1), pc.and_(pc.equal(counts, 1), texts.is_null())), escaped
+    )
+    places = pc.indices_nonzero(doubtful).to_pylist()
+    if not places:
+        return texts
+    mended = [_exactly(lines.array[i].as_py(), name) for i in places]
+    return pc.replace_with_mask(texts, doubtful, pa.array(mended, pa.string()))
+
+
+def _exactly(line: str, name: str) -> str | None:
+    try:
+        record = parse_record(line)
+    except ValueError:
+        raise UnreadableError from None
+    return record.raw.get(name) if record is not None else None
+
+
+_REWRITTEN = r"^[{\[]|^-?[0-9.]+[.eE]|^-?0$|^-?[iI]nf|^-?[nN]a[nN]"
+"""What DuckDB may have written in its own way."""
+
+
+def _as_written(lines: Lines, name: str, column: pa.Array) -> pa.Array:
+    suspect = pc.fill_null(pc.match_substring_regex(column, _REWRITTEN), fill_value=False)
+    if not pc.any(suspect).as_py():
+        return column
+    texts = member(lines, name)
+    is_string = pc.starts_with(texts, '"')
+    replaced = pc.and_(suspect, pc.fill_null(pc.invert(is_string), fill_value=False))
+    return pc.if_else(replaced, texts, column)
+
+
+def _rewritten(texts: pa.Array, mask: pa.Array, change: Any) -> pa.Array:
+    values = texts.filter(mask).dictionary_encode()
+    changed = pa.array([change(text) for text in values.dictionary.to_pylist()], pa.string())
+    return pc.replace_with_mask(
+        texts, pc.fill_null(mask, fill_value=False), changed.take(values.indices)
+    )
 
 
 def _one(column: pa.ChunkedArray) -> pa.Array:

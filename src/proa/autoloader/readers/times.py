@@ -12,7 +12,7 @@ from proa.errors import PipelineError
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DATE = re.compile(r"([+-]?\d{4,6})(?:-(\d{1,2})(?:-(\d{1,2}))?)?")
 _TIME = re.compile(
-    r"(\d{1,2}):(\d{1,2})(?::(\d{1,2})(?:[.,](\d{1,9})\d*)?)?\s*(Z|z|UTC|GMT|[+-][\d:]+"
+    r"(\d{1,2})(?::(\d{1,2}))?(?::(\d{1,2})(?:[.,](\d{1,9})\d*)?)?\s*(Z|z|UTC|GMT|[+-][\d:]+"
     r"|[A-Za-z]+/[A-Za-z_/+-]+\d*)?"
 )
 
@@ -58,7 +58,7 @@ def _add_time(day: datetime, text: str) -> datetime:
     hour, minute, second, fraction, zone = match.groups()
     micros = int((fraction or "0")[:6].ljust(6, "0"))
     found = day.replace(
-        hour=int(hour), minute=int(minute), second=int(second or 0), microsecond=micros
+        hour=int(hour), minute=int(minute or 0), second=int(second or 0), microsecond=micros
     )
     return found.replace(tzinfo=_zone(zone)) if zone else found
 
