@@ -30,6 +30,7 @@ from proa.pipelines.identifiers import Namespace
 from proa.pipelines.places import seen_from
 from proa.pipelines.sql_lexer import Source
 from proa.pipelines.unsupported import refused
+from proa.pipelines.views import enforcing
 
 DUPLICATE = "PIPELINE_DUPLICATE_IDENTIFIERS"
 OUTSIDE = "GRAPH_ELEMENT_DEFINED_OUTSIDE_OF_DECLARATIVE_PIPELINE"
@@ -58,10 +59,16 @@ class Registry(GraphElementRegistry):  # type: ignore[misc] # pyspark is untyped
             )
         return Declarations(
             datasets,
-            tuple(self._flows.values()),
+            tuple(self._final(flow) for flow in self._flows.values()),
             self._configuration,
             session=self._environment.session,
         )
+
+    def _final(self, flow: Flow) -> Flow:
+        target = self._datasets.get(self._namespace.key(flow.target))
+        if target is None or target.kind is not DatasetKind.TEMPORARY_VIEW:
+            return flow
+        return replace(flow, query=enforcing(target, flow, self._environment.session))
 
     def add_dataset(self, dataset: Dataset) -> None:
         """Declare a dataset; PipelineError when it is wrong or its name is taken."""
