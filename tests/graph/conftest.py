@@ -1,5 +1,6 @@
 """An embedded engine, and pipelines declared by hand."""
 
+import functools
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -58,7 +59,12 @@ class Pipeline:
     def query(self, query: Any) -> Callable[[], Any] | SqlQuery:
         if isinstance(query, str):
             return SqlQuery(query, SourceLocation("pipeline.sql", 1))
-        return lambda: query(self.session)
+
+        @functools.wraps(query)
+        def call() -> Any:
+            return query(self.session)
+
+        return call
 
     def declarations(self) -> Declarations:
         return Declarations(tuple(self.datasets), tuple(self.flows), session=self.session)

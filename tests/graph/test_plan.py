@@ -71,9 +71,12 @@ def test_sql_reads_what_its_leaves_are_bound_to_and_keeps_its_table_names(pipeli
 
 def test_a_view_used_twice_is_inlined_twice_over_one_leaf(pipeline, compute):
     orders_and_people(pipeline)
-    pipeline.view(
-        "big", lambda spark: (lambda o: o.filter(o["amount"] > 10))(spark.table("orders"))
-    )
+
+    def big(spark):
+        orders = spark.table("orders")
+        return orders.filter(orders["amount"] > 10)
+
+    pipeline.view("big", big)
 
     def query(spark):
         left, right = spark.table("big"), spark.table("big")

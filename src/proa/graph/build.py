@@ -108,13 +108,14 @@ class _Builder:
             relation = proto.Relation()
             relation.common.plan_id = relations.fresh_plan_id()
             relation.sql.query = flow.query.text
-            plan = read(relation, resolver, flow.location, flow.query.location)
+            text_location = flow.query.location
         else:
-            plan = read(self.call(flow, flow.query), resolver, flow.location)
+            relation, text_location = self.call(flow, flow.query), None
+        plan = read(relation, resolver, flow.location, text_location)
         upstream = dict.fromkeys(
             leaf.dataset for leaf in plan.leaves if isinstance(leaf, DatasetLeaf)
         )
-        return FlowNode(flow, target, plan, tuple(resolver.reads), tuple(upstream))
+        return FlowNode(flow, target, plan, tuple(resolver.reads), tuple(upstream), relation)
 
     def call(self, flow: Flow, function: Callable[[], Any]) -> Relation:
         """The plan that the query function returns."""
@@ -224,7 +225,7 @@ class _Names:
         self.builder.read_dataset(name)
         checks.single_query(dataset, self.builder.flows[name])
         plan = self.builder.nodes[id(self.builder.flows[name][0])].plan
-        checks.view_read(dataset, plan, streaming, self.location(parts[-1], line))
+        checks.view_read(dataset, plan, self.location(parts[-1], line), streaming=streaming)
         return plan
 
     def location(self, name: str, line: int | None) -> SourceLocation:

@@ -92,8 +92,9 @@ def single_query(dataset: Dataset, flows: Sequence[Flow]) -> None:
 def view_read(
     dataset: Dataset,
     plan: FlowPlan,
-    streaming: bool,
     location: SourceLocation,
+    *,
+    streaming: bool,
 ) -> None:
     """A streaming view is read as a stream, any other is not."""
     if streaming == plan.streaming:

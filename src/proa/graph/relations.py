@@ -108,6 +108,14 @@ def rewrite(relation: Relation, visit: Callable[[Relation], bool]) -> None:
         pending.extend(reversed(list(parts(message))))
 
 
+def own_parts(node: Message) -> Iterator[Message]:
+    """The messages inside a relation's operator that are not inside its inputs."""
+    for part in parts(node):
+        if not isinstance(part, proto.Relation):
+            yield part
+            yield from own_parts(part)
+
+
 def location(message: Message) -> SourceLocation | None:
     """Where the user wrote the node (a relation's or an expression's origin), when it is known."""
     if not hasattr(message, "common") or not message.HasField("common"):

@@ -31,7 +31,7 @@ class Names:
         return self._names.get(self._namespace.key(text))
 
     def suggestion(self, name: str | tuple[str, ...]) -> str:
-        """ "; did you mean 'orders'?" or the names there are."""
+        """The end of a sentence that says which name may have been meant."""
         text = name if isinstance(name, str) else ".".join(name)
         known = {declared.casefold(): declared for declared in self._names.values()}
         for spelled in (text, text.rpartition(".")[2]):

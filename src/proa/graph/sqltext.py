@@ -12,12 +12,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import sqlglot
-from sqlglot import exp
+from sqlglot import TokenType, exp
 from sqlglot.dialects.databricks import Databricks
 from sqlglot.errors import SqlglotError
-from sqlglot import TokenType
 
 from proa.errors import PipelineError, SourceLocation
+from proa.graph.functions import AGGREGATES, words
 
 DIALECT = "databricks"
 STREAM = "proa_stream"
@@ -151,7 +151,11 @@ class SqlReads:
 
     def line(self, node: exp.Expr) -> int:
         """The line of the text on which the node begins, counted from 1."""
-        starts = [part.meta["start"] for part in node.walk() if "start" in part.meta]
+        starts: list[int] = []
+        around: exp.Expr | None = node
+        while around is not None and not starts:
+            starts = [part.meta["start"] for part in around.walk() if "start" in part.meta]
+            around = around.parent
         return self.text.count("\n", 0, min(starts, default=0)) + 1
 
     @property
@@ -180,6 +184,11 @@ def read(text: str, location: SourceLocation | None = None) -> SqlReads:
     """
     reader = _Reader(text, location)
     return reader.read()
+
+
+def in_text(files: tuple[FilesRead, ...]) -> list[FilesRead]:
+    """The files in the order of their stand-ins `__f0`, `__f1` ..."""
+    return sorted(files, key=lambda read: read.start)
 
 
 def is_path(parts: tuple[str, ...]) -> bool:
@@ -617,3 +626,8 @@ def _shortened(text: str) -> str:
 
 def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0]
+
+
+def is_aggregate(function: str) -> bool:
+    """Whether Spark's function of that name makes one value of many rows."""
+    return function.lower() in AGGREGATES

@@ -148,7 +148,7 @@ class _Checker:
                 self.refuse(f"the aggregate {part.function_name}()", node)
 
     def refuse(self, what: str, node: Any, remedy: str = _MATERIALIZE) -> NoReturn:
-        where = next(filter(None, (relations.location(part) for part in _own(node))), None)
+        where = next(filter(None, (relations.location(part) for part in relations.own_parts(node))), None)
         raise error(what, where or self.location, remedy)
 
 
@@ -175,14 +175,6 @@ def _inputs(node: Any) -> Iterator[Relation]:
         if field.message_type is None or field.message_type.full_name != "spark.connect.Relation":
             continue
         yield from [value] if hasattr(value, "ListFields") else value
-
-
-def _own(node: Any) -> Iterator[Any]:
-    """The parts of a relation that are not in its inputs."""
-    for part in relations.parts(node):
-        if not isinstance(part, proto.Relation):
-            yield part
-            yield from _own(part)
 
 
 # -- SQL ------------------------------------------------------------------------------------------

@@ -56,17 +56,17 @@ def parse_schema(text: str) -> t.StructType:
 
     Raises PipelineError (PARSE_SYNTAX_ERROR) that quotes the text.
     """
-    struct = _cast_to(f"STRUCT<{text}>")
-    try:
-        if struct is None or not struct.expressions:
-            raise _UnknownTypeError(text)
-        return _struct(struct)
-    except _UnknownTypeError as error:
-        raise PipelineError(
-            f"{error.args[0]!r} in the schema {text!r} is not a column and its type;"
-            " write for example 'id bigint, name string'",
-            condition="PARSE_SYNTAX_ERROR",
-        ) from None
+    struct, wrong = _cast_to(f"STRUCT<{text}>"), text
+    if struct is not None and struct.expressions and not text.rstrip().endswith(","):
+        try:
+            return _struct(struct)
+        except _UnknownTypeError as error:
+            wrong = error.args[0]
+    raise PipelineError(
+        f"{wrong!r} in the schema {text!r} is not a column and its type;"
+        " write for example 'id bigint, name string'",
+        condition="PARSE_SYNTAX_ERROR",
+    )
 
 
 class _UnknownTypeError(Exception):

@@ -18,6 +18,7 @@ from typing import Any, NoReturn, Self
 
 import grpc
 import pyspark
+from pyspark.errors import utils as origins
 from pyspark.sql.connect import proto
 from pyspark.sql.connect.client import ChannelBuilder, SparkConnectClient
 from pyspark.sql.connect.client.core import AnalyzeResult, ConfigResult
@@ -127,10 +128,13 @@ class DeclaringSession(SparkSession):  # type: ignore[misc]
         previous = getattr(local, "session", None)
         default, remote = SparkSession._default_session, os.environ.get("SPARK_REMOTE")  # noqa: SLF001
         local.session = SparkSession._default_session = self  # noqa: SLF001
+        # pyspark notes where a column was written, unless it was first used without a session
+        debugging, origins._enable_debugging_cache = origins._enable_debugging_cache, True  # noqa: SLF001
         os.environ.setdefault("SPARK_REMOTE", "sc://declaring")
         try:
             yield
         finally:
+            origins._enable_debugging_cache = debugging  # noqa: SLF001
             local.session, SparkSession._default_session = previous, default  # noqa: SLF001
             if remote is None:
                 os.environ.pop("SPARK_REMOTE", None)

@@ -1,0 +1,200 @@
+"""Environment-dependence: why two regions that read the same files could hold different rows.
+
+The rules look at the query's plan and at its SQL; see `model` for each rule's words. A pipeline in
+which none of them matches computes the same rows in every region, as far as they can see.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from proa.errors import SourceLocation
+from proa.graph import relations
+from proa.graph.findings import model as m
+from proa.graph.findings.code import Use, declared_with
+from proa.graph.findings.facts import Facts, types_of_schema
+from proa.graph.findings.from_plan import Reader
+from proa.graph.findings.from_sql import expression
+from proa.graph.findings.model import RULES, Finding, Rule, Severity
+from proa.graph.findings.rules import Context, Hit, hits
+from proa.graph.findings.terms import Op, Output, Step
+from proa.graph.leaves import DatasetLeaf
+from proa.graph.nodes import DatasetNode, FlowNode, Graph
+from proa.pipelines.definitions import DatasetKind, Expectation, SqlQuery, Violation
+from proa.settings import AcceptedFinding
+
+__all__ = ["RULES", "Finding", "Judgement", "Rule", "Severity", "findings", "judge"]
+
+
+def findings(graph: Graph, *, region_values: Mapping[str, str] | None = None) -> tuple[Finding, ...]:
+    """All findings of a pipeline, upstream datasets first.
+
+    `region_values` are the values of configuration keys that each region sets for itself (the
+    landing zone's path, a region's name), by key.
+    """
+    context = Context(Facts(), region_values or {})
+    found: dict[Finding, None] = {}
+    for name, node in graph.datasets.items():
+        for finding in _Dataset(graph, node, context).findings():
+            if node.is_view and not _is_read(graph, name):
+                continue
+            found[finding] = None
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Findings sorted by what they mean for this project."""
+
+    errors: tuple[Finding, ...]
+    """These forbid to run."""
+    warnings: tuple[Finding, ...]
+    accepted: tuple[tuple[Finding, str], ...]
+    """With the team's reason."""
+    unused: tuple[AcceptedFinding, ...]
+    """Entries of `accept` that accept nothing."""
+
+
+def judge(
+    found: Sequence[Finding], dr_safety: str, accept: Sequence[AcceptedFinding] = ()
+) -> Judgement:
+    """Sort findings by the project's settings.
+
+    With `dr_safety` "error", findings of severity error are errors and the others warnings; with
+    "warn", all are warnings; with "off", none count.
+    """
+    errors, warnings, accepted = [], [], []
+    used: set[str] = set()
+    reasons = {entry.finding.casefold(): entry for entry in accept}
+    for finding in found:
+        names = (f"{finding.code}:{finding.dataset}".casefold(), finding.code.casefold())
+        entry = next((reasons[name] for name in names if name in reasons), None)
+        if entry is not None:
+            used.add(entry.finding)
+            accepted.append((finding, entry.reason))
+        elif dr_safety == "error" and finding.severity is Severity.ERROR:
+            errors.append(finding)
+        elif dr_safety != "off":
+            warnings.append(finding)
+    unused = tuple(entry for entry in accept if entry.finding not in used)
+    return Judgement(tuple(errors), tuple(warnings), tuple(accepted), unused)
+
+
+def _is_read(graph: Graph, view: str) -> bool:
+    return any(view in flow.reads for node in graph.datasets.values() for flow in node.flows)
+
+
+class _Dataset:
+    """Finds what one dataset's queries and expectations depend on."""
+
+    def __init__(self, graph: Graph, node: DatasetNode, context: Context) -> None:
+        self.graph = graph
+        self.node = node
+        self.context = context
+
+    def findings(self) -> Iterator[Finding]:
+        queries = [(flow, self.step(flow)) for flow in self.node.flows]
+        for flow, query in queries:
+            for hit in hits(query, self.context):
+                yield self.finding(hit, _located(hit.location, flow))
+            yield from self.flow_findings(flow)
+        stored = () if self.node.is_view else self.node.dataset.expectations
+        for expectation in stored:  # a view's are part of its query
+            yield from self.expectation_findings(expectation, [query for _, query in queries])
+        self.remember([query for _, query in queries])
+
+    def step(self, flow: FlowNode) -> Step:
+        reader = Reader(
+            self.graph.names.find,
+            relations.location,
+            lambda text, line: _text_location(flow, text, line),
+        )
+        return reader.step(flow.declared)
+
+    def finding(self, hit: Hit, location: SourceLocation) -> Finding:
+        why = f"{hit.detail}: {hit.rule.why}" if hit.detail else hit.rule.why
+        return Finding(
+            hit.rule.code,
+            hit.rule.severity,
+            self.node.dataset.name,
+            hit.column,
+            hit.expression,
+            location,
+            why,
+            hit.rule.remedy,
+        )
+
+    def flow_findings(self, flow: FlowNode) -> Iterator[Finding]:
+        """What depends not on an expression but on how the flow runs."""
+        at = flow.flow.location
+        tables = [
+            leaf.dataset
+            for leaf in flow.plan.leaves
+            if isinstance(leaf, DatasetLeaf) and not leaf.streaming
+        ]
+        if flow.flow.once and flow.plan.leaves:
+            names = ", ".join(
+                leaf.dataset if isinstance(leaf, DatasetLeaf) else leaf.path
+                for leaf in flow.plan.leaves
+            )
+            yield self.finding(Hit(m.ONCE_FLOW, None, f"once: {names}", at), at)
+        elif flow.plan.streaming and not self.node.is_view:
+            for table in tables:
+                text = f"{flow.flow.name} reads {table}"
+                yield self.finding(Hit(m.STREAM_STATIC_JOIN, None, text, at), at)
+        if not isinstance(flow.flow.query, SqlQuery):
+            for visible, line in declared_with(flow.flow.query):
+                rule = m.CLOCK if visible.use is Use.CLOCK else m.RANDOM
+                where = SourceLocation(at.file, line)
+                yield self.finding(Hit(rule, None, f"{visible.name}()", where), where)
+
+    def expectation_findings(
+        self, expectation: Expectation, queries: Sequence[Step]
+    ) -> Iterator[Finding]:
+        """A rule that drops rows or fails must say the same in every region."""
+        if expectation.violation is Violation.WARN:
+            return
+        at = expectation.location or self.node.dataset.location
+        if isinstance(expectation.condition, str):
+            term = expression(expectation.condition, at).term
+        else:
+            reader = Reader(self.graph.names.find, relations.location, lambda _text, _line: at)
+            term = reader.term(expectation.condition.to_plan(None))
+        step = Step(Op.FILTER, tuple(queries), (Output(None, term),), location=at)
+        for hit in hits(Step(Op.FILTER, (), step.outputs, location=at), self.context):
+            yield self.finding(hit, hit.location or at)
+
+    def remember(self, queries: Sequence[Step]) -> None:
+        """Keep what the queries say about the dataset's columns for those downstream."""
+        facts, dataset = self.context.facts, self.node.dataset
+        known = facts.types_of(Step(Op.JOIN, tuple(queries)))
+        facts.types[dataset.name] = {**known, **types_of_schema(dataset.schema)}
+        if dataset.kind is not DatasetKind.STREAMING_TABLE and len(queries) == 1:
+            facts.keys[dataset.name] = facts.keys_of(queries[0])
+
+
+def _located(location: SourceLocation | None, flow: FlowNode) -> SourceLocation:
+    """The place, with the user's file named as the flow names it."""
+    if location is None:
+        return flow.flow.location
+    if location.file.endswith(flow.flow.location.file):
+        return SourceLocation(flow.flow.location.file, location.line)
+    return location
+
+
+def _text_location(flow: FlowNode, text: str, line: int) -> SourceLocation | None:
+    """Where a line of a SQL text stands: in the SQL file, or in the function that holds the text."""
+    query = flow.flow.query
+    if isinstance(query, SqlQuery):
+        return SourceLocation(query.location.file, query.location.line + line - 1)
+    wanted = text.splitlines()[line - 1].strip() if text.strip() else ""
+    try:
+        lines, first = inspect.getsourcelines(inspect.unwrap(query))
+    except (OSError, TypeError):
+        return None
+    for number, written in enumerate(lines, first):
+        if wanted and wanted in written:
+            return SourceLocation(flow.flow.location.file, number)
+    return None

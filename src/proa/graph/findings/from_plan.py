@@ -1,0 +1,290 @@
+"""DataFrame plans as steps and terms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from pyspark.sql.connect import proto
+from sqlglot import exp
+
+from proa.errors import SourceLocation
+from proa.graph import relations, sqltext
+from proa.graph.findings import from_sql
+from proa.graph.findings.terms import Kind, Op, Output, Step, Term
+from proa.graph.relations import Message, Relation
+from proa.pipelines.identifiers import parts as name_parts
+
+_JOINS = ("join", "as_of_join", "lateral_join", "nearest_by_join")
+_SAMPLES = ("sample", "sample_by")
+_INFIX = {"+", "-", "*", "/", "%", "==", "!=", "<", ">", "<=", ">=", "and", "or", "<=>"}
+
+
+class Reader:
+    """Translates the plans of one flow.
+
+    `dataset` says which dataset a table's name means, or None; `locate` where a message was
+    written; `text_location` where a line of a SQL text stands.
+    """
+
+    def __init__(
+        self,
+        dataset: Callable[[tuple[str, ...]], str | None],
+        locate: Callable[[Message], SourceLocation | None],
+        text_location: Callable[[str, int], SourceLocation | None],
+    ) -> None:
+        self.dataset = dataset
+        self.locate = locate
+        self.text_location = text_location
+
+    # -- relations ------------------------------------------------------------------------------
+
+    def step(self, relation: Relation) -> Step:
+        """The steps of a plan."""
+        kind = relations.kind(relation)
+        if not kind:
+            return Step(Op.OTHER)
+        node = getattr(relation, kind)
+        if kind == "read":
+            return self._read(node)
+        if kind == "sql":
+            return self._sql(node.query, {})
+        if kind == "with_relations":
+            return self._with_relations(node)
+        inputs = tuple(self.step(child) for child in _inputs(node))
+        step = self._operator(kind, node, inputs)
+        return replace(step, location=step.location or self._place(node))
+
+    def _operator(self, kind: str, node: Any, inputs: tuple[Step, ...]) -> Step:
+        if kind == "project":
+            return Step(Op.PROJECT, inputs, self._outputs(node.expressions))
+        if kind == "with_columns":
+            outputs = tuple(
+                Output(".".join(alias.name), self.term(alias.expr)) for alias in node.aliases
+            )
+            return Step(Op.EXTEND, inputs, outputs)
+        if kind == "aggregate":
+            return self._aggregate(node, inputs)
+        if kind == "sort":
+            keys = tuple(self.term(order.child) for order in node.order)
+            return Step(Op.SORT if node.is_global else Op.OTHER, inputs, keys=keys)
+        if kind in ("limit", "tail", "offset"):
+            count = node.limit if kind == "limit" else None
+            return Step(Op.LIMIT, inputs, count=count)
+        if kind == "deduplicate":
+            keys = tuple(Term(Kind.COLUMN, name, text=name) for name in node.column_names)
+            return Step(Op.DEDUPLICATE, inputs, keys=keys)
+        if kind == "set_op" and not (
+            node.is_all and node.set_op_type == proto.SetOperation.SET_OP_TYPE_UNION
+        ):
+            return Step(Op.DEDUPLICATE, (Step(Op.OTHER, inputs),))
+        if kind == "with_columns_renamed":
+            pairs = [(rename.col_name, rename.new_col_name) for rename in node.renames]
+            return Step(Op.RENAME, inputs, names=(*node.rename_columns_map.items(), *pairs))
+        if kind == "subquery_alias":
+            return inputs[0]
+        operators = {**dict.fromkeys(_JOINS, Op.JOIN), **dict.fromkeys(_SAMPLES, Op.SAMPLE)}
+        op = Op.FILTER if kind == "filter" else operators.get(kind, Op.OTHER)
+        if kind in ("drop", "repartition", "hint", "repartition_by_expression"):
+            return replace(inputs[0])
+        return Step(op, inputs, tuple(Output(None, term) for term in self._terms_in(node)))
+
+    def _aggregate(self, node: Any, inputs: tuple[Step, ...]) -> Step:
+        keys = tuple(self.term(key) for key in node.grouping_expressions)
+        for grouping in node.grouping_sets:
+            keys += tuple(self.term(key) for key in grouping.grouping_set)
+        grouped = tuple(
+            Output(_name(key), self.term(key)) for key in node.grouping_expressions
+        )
+        outputs = (*grouped, *self._outputs(node.aggregate_expressions))
+        return Step(Op.AGGREGATE, inputs, outputs, keys)
+
+    def _read(self, node: Any) -> Step:
+        if node.WhichOneof("read_type") == "data_source":
+            source = node.data_source
+            paths = list(source.paths) or [source.options.get("path", "")]
+            return Step(
+                Op.SOURCE,
+                format=source.format.lower(),
+                path=paths[0],
+                schema=source.schema or _hints(source.options),
+                streaming=node.is_streaming,
+            )
+        return self._table(name_parts(node.named_table.unparsed_identifier), node.is_streaming)
+
+    def _table(self, parts: tuple[str, ...], streaming: bool) -> Step:  # noqa: FBT001
+        name = self.dataset(parts)
+        if name is None:
+            return Step(Op.SOURCE, format=parts[0].lower(), path=parts[-1])
+        return Step(Op.SOURCE, dataset=name, streaming=streaming)
+
+    def _with_relations(self, node: Any) -> Step:
+        references = [self.step(reference) for reference in node.references]
+        if relations.kind(node.root) != "sql":
+            return replace(self.step(node.root), extra=tuple(references))
+        given = {
+            reference.subquery_alias.alias.casefold(): made
+            for reference, made in zip(node.references, references, strict=True)
+            if relations.kind(reference) == "subquery_alias"
+        }
+        return self._sql(node.root.sql.query, given)
+
+    def _sql(self, text: str, given: Mapping[str, Step]) -> Step:
+        found = sqltext.read(text)
+        files = {f"__f{number}": read for number, read in enumerate(sqltext.in_text(found.files))}
+
+        def locate(part: exp.Expr) -> SourceLocation | None:
+            return self.text_location(text, found.line(part))
+
+        def source(table: exp.Table) -> Step:
+            read = files.get(table.name)
+            streaming = bool(table.meta.get(sqltext.STREAM))
+            if read is None:
+                parts = tuple(part.name for part in table.parts)
+                return replace(self._table(parts, streaming), location=locate(table))
+            schema = read.schema or _hints(read.options)
+            return Step(Op.SOURCE, format="cloudfiles", schema=schema, streaming=streaming)
+
+        return from_sql.query(found.tree, locate, source, given)
+
+    def _place(self, node: Any) -> SourceLocation | None:
+        return next(
+            filter(None, (self.locate(part) for part in relations.own_parts(node))), None
+        )
+
+    # -- expressions ----------------------------------------------------------------------------
+
+    def _outputs(self, expressions: Any) -> tuple[Output, ...]:
+        return tuple(self._output(expression) for expression in expressions)
+
+    def _output(self, expression: Message) -> Output:
+        kind = expression.WhichOneof("expr_type")
+        if kind == "alias":
+            made = self.term(expression.alias.expr)
+            at = made.location or self.locate(expression)
+            return Output(_name(expression), replace(made, location=at))
+        if kind == "expression_string":
+            at = self.locate(expression)
+            return from_sql.expression(expression.expression_string.expression, at)
+        return Output(_name(expression), self.term(expression))
+
+    def _terms_in(self, node: Message) -> list[Term]:
+        found = []
+        for part in relations.parts(node):
+            if isinstance(part, proto.Expression):
+                found.append(self.term(part))
+            elif isinstance(part, proto.CommonInlineUserDefinedFunction):
+                found.append(self._udf(part, None))
+            elif not isinstance(part, proto.Relation):
+                found.extend(self._terms_in(part))
+        return found
+
+    def term(self, expression: Message) -> Term:
+        """The term of an expression."""
+        kind = expression.WhichOneof("expr_type") or ""
+        node = getattr(expression, kind) if kind else expression
+        at = self.locate(expression)
+        base = Term(Kind.OTHER, location=at)
+        if kind == "unresolved_attribute":
+            name = node.unparsed_identifier
+            return replace(base, kind=Kind.COLUMN, name=name, text=name)
+        if kind == "literal":
+            return _literal(node, base)
+        if kind == "alias":
+            return self.term(node.expr)
+        if kind == "expression_string":
+            return from_sql.expression(node.expression, at).term
+        if kind == "unresolved_star":
+            return replace(base, kind=Kind.STAR, text="*")
+        if kind == "window":
+            return self._window(node, base)
+        if kind == "common_inline_user_defined_function":
+            return self._udf(node, at)
+        children = tuple(self._terms_in(node))
+        if kind in ("unresolved_function", "call_function"):
+            name = node.function_name.lower()
+            return replace(
+                base, kind=Kind.CALL, name=name, args=children, text=_call_text(name, children)
+            )
+        if kind == "unresolved_extract_value":
+            return self._extract(children, base)
+        if kind == "cast":
+            to = node.type_str.lower() if node.type_str else _type_name(node.type)
+            text = f"CAST({children[0].text} AS {to})"
+            return replace(base, kind=Kind.CAST, name=to, args=children[:1], text=text)
+        if kind == "subquery_expression":
+            return replace(base, kind=Kind.SUBQUERY, args=children, text="(subquery)")
+        return replace(base, args=children, text=", ".join(child.text for child in children))
+
+    def _extract(self, children: tuple[Term, ...], base: Term) -> Term:
+        child, key = children[0], children[1]
+        text = f"{child.text}.{key.name}"
+        if child.kind is Kind.COLUMN and key.type == "string":
+            return replace(base, kind=Kind.COLUMN, name=text, text=text)
+        text = f"{child.text}[{key.text}]"
+        return replace(base, kind=Kind.CALL, name="element_at", args=children, text=text)
+
+    def _window(self, node: Any, base: Term) -> Term:
+        function = self.term(node.window_function)
+        frame = node.frame_spec.frame_type if node.HasField("frame_spec") else 0
+        return replace(
+            base,
+            kind=Kind.WINDOW,
+            args=(function,),
+            text=f"{function.text} OVER (...)",
+            partition=tuple(self.term(part) for part in node.partition_spec),
+            order=tuple(self.term(order.child) for order in node.order_spec),
+            rows_frame=frame == proto.Expression.Window.WindowFrame.FRAME_TYPE_ROW,
+        )
+
+    def _udf(self, node: Any, at: SourceLocation | None) -> Term:
+        arguments = tuple(self.term(argument) for argument in node.arguments)
+        return Term(
+            Kind.UDF,
+            node.function_name,
+            arguments,
+            _call_text(node.function_name, arguments),
+            at or next((part.location for part in arguments if part.location), None),
+            function=node,
+        )
+
+
+def _inputs(node: Any) -> list[Relation]:
+    return [part for part in relations.parts(node) if isinstance(part, proto.Relation)]
+
+
+def _hints(options: Any) -> str:
+    lowered = {key.lower(): value for key, value in options.items()}
+    hints: str = lowered.get("cloudfiles.schemahints", "")
+    return hints
+
+
+def _name(expression: Message) -> str | None:
+    kind = expression.WhichOneof("expr_type")
+    if kind == "alias":
+        return ".".join(expression.alias.name)
+    if kind == "unresolved_attribute":
+        name: str = expression.unresolved_attribute.unparsed_identifier
+        return name_parts(name)[-1]
+    return None
+
+
+def _literal(node: Any, base: Term) -> Term:
+    kind = node.WhichOneof("literal_type") or "null"
+    value = getattr(node, kind, None)
+    types = {"long": "int", "integer": "int", "short": "int", "byte": "int", "float": "double"}
+    text = repr(value) if isinstance(value, str) else str(value)
+    name = value if isinstance(value, str) else text
+    return replace(base, kind=Kind.LITERAL, name=name, text=text, type=types.get(kind, kind))
+
+
+def _type_name(data_type: Any) -> str:
+    return data_type.WhichOneof("kind") or ""
+
+
+def _call_text(name: str, arguments: tuple[Term, ...]) -> str:
+    texts = [argument.text for argument in arguments]
+    if name in _INFIX and len(texts) == 2:
+        return f"({texts[0]} {name} {texts[1]})"
+    return f"{name}({', '.join(texts)})"

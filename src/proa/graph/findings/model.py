@@ -1,0 +1,155 @@
+"""A finding: why two regions that read the same files could hold different rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from proa.errors import SourceLocation
+
+
+class Severity(StrEnum):
+    """How sure the difference is."""
+
+    ERROR = "error"
+    """The regions will differ."""
+    WARN = "warn"
+    """The regions may differ."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A family of findings."""
+
+    code: str
+    severity: Severity
+    why: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One place where a pipeline depends on where and when it runs."""
+
+    code: str
+    severity: Severity
+    dataset: str
+    column: str | None
+    """The column that the expression becomes; None in a condition, a key or a whole operator."""
+    expression: str
+    location: SourceLocation
+    why: str
+    remedy: str
+
+
+CLOCK = Rule(
+    "CLOCK",
+    Severity.ERROR,
+    "two regions compute it at different times",
+    "take the time from the data, for example from an event's own timestamp",
+)
+RANDOM = Rule(
+    "RANDOM",
+    Severity.ERROR,
+    "its value depends on chance, or on how rows are spread over partitions",
+    "derive it from the row: for example sha2(concat_ws('|', key columns), 256)",
+)
+NONDETERMINISTIC_UDF = Rule(
+    "NONDETERMINISTIC_UDF",
+    Severity.ERROR,
+    "the function's answer depends on more than its arguments",
+    "compute from the row's columns only, or land the answer as a file and join it",
+)
+ORDER_DEPENDENT_AGGREGATE = Rule(
+    "ORDER_DEPENDENT_AGGREGATE",
+    Severity.WARN,
+    "its value depends on the order in which rows arrive, which differs between regions",
+    "name the order: max_by(value, key) or min_by(value, key) for one value,"
+    " sort_array(...) around a list",
+)
+TIES_IN_WINDOW = Rule(
+    "TIES_IN_WINDOW",
+    Severity.ERROR,
+    "rows that are equal in the window's order are told apart by chance",
+    "end the window's ORDER BY with a column that is unique, such as the event's id",
+)
+LIMIT_WITHOUT_TOTAL_ORDER = Rule(
+    "LIMIT_WITHOUT_TOTAL_ORDER",
+    Severity.ERROR,
+    "which rows are among the first is left to chance",
+    "sort by columns that no two rows share before limiting",
+)
+DUPLICATES_BY_SUBSET = Rule(
+    "DUPLICATES_BY_SUBSET",
+    Severity.ERROR,
+    "which of the rows with equal keys stays depends on the order in which they arrive",
+    "choose the row: row_number() over (partition by the keys order by a unique column) = 1,"
+    " or max_by",
+)
+REGION_METADATA = Rule(
+    "REGION_METADATA",
+    Severity.ERROR,
+    "a file's path and modification time are the landing zone's own and differ between regions",
+    "keep the part that is the same everywhere: _metadata.file_name, or"
+    " regexp_extract(_metadata.file_path, '[^/]+$', 0)",
+)
+REGION_CONFIGURATION = Rule(
+    "REGION_CONFIGURATION",
+    Severity.ERROR,
+    "the value comes from configuration that each region sets for itself",
+    "leave it out of the data",
+)
+ENVIRONMENT = Rule(
+    "ENVIRONMENT",
+    Severity.ERROR,
+    "it says where and by whom the query is computed",
+    "leave it out of the data, or give the value by the pipeline's configuration",
+)
+FLOAT_SUM = Rule(
+    "FLOAT_SUM",
+    Severity.WARN,
+    "a sum of floats depends on the order of its terms in the last digits",
+    "sum decimals: cast the column to DECIMAL first",
+)
+EXTERNAL_LOOKUP = Rule(
+    "EXTERNAL_LOOKUP",
+    Severity.ERROR,
+    "what another system answers may have changed before the other region asks",
+    "land its data as files, and read those with cloudFiles",
+)
+UNTRACKED_FILES = Rule(
+    "UNTRACKED_FILES",
+    Severity.WARN,
+    "the files are not tracked: each region sees what its own path holds at that moment",
+    "ship them as a source and read them with cloudFiles or read_files",
+)
+STREAM_STATIC_JOIN = Rule(
+    "STREAM_STATIC_JOIN",
+    Severity.WARN,
+    "a batch meets the table as it is at that moment, and regions cut their batches differently",
+    "join in a materialized view, or accept it when the table does not change",
+)
+ONCE_FLOW = Rule(
+    "ONCE_FLOW",
+    Severity.WARN,
+    "a flow that runs once reads what is there at that moment, which differs between regions",
+    "make it a streaming flow, or accept it when its source is complete before the first run",
+)
+
+RULES: tuple[Rule, ...] = (
+    CLOCK,
+    RANDOM,
+    NONDETERMINISTIC_UDF,
+    ORDER_DEPENDENT_AGGREGATE,
+    TIES_IN_WINDOW,
+    LIMIT_WITHOUT_TOTAL_ORDER,
+    DUPLICATES_BY_SUBSET,
+    REGION_METADATA,
+    REGION_CONFIGURATION,
+    ENVIRONMENT,
+    FLOAT_SUM,
+    EXTERNAL_LOOKUP,
+    UNTRACKED_FILES,
+    STREAM_STATIC_JOIN,
+    ONCE_FLOW,
+)

@@ -1,0 +1,225 @@
+"""The rules: what in a query's steps and terms makes its result depend on where it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from proa.errors import SourceLocation
+from proa.graph import functions as f
+from proa.graph.findings import model as m
+from proa.graph.findings.code import uses
+from proa.graph.findings.facts import (
+    ONE_ROW,
+    Facts,
+    Types,
+    columns_of,
+    is_float,
+    is_total,
+    naming,
+    type_of,
+)
+from proa.graph.findings.terms import Kind, Op, Output, Step, Term
+
+_FILES = frozenset(
+    {"parquet", "json", "csv", "text", "orc", "avro", "xml", "binaryfile", "delta", "iceberg"}
+)
+_OURS = frozenset({"", "cloudfiles"})
+_REGION_FIELDS = frozenset({"file_path", "file_modification_time"})
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A rule's match, before it is known which dataset it belongs to."""
+
+    rule: m.Rule
+    column: str | None
+    expression: str
+    location: SourceLocation | None
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the rules need besides the query."""
+
+    facts: Facts
+    region_values: Mapping[str, str]
+    """Values of configuration keys that each region sets for itself, by key."""
+
+
+def hits(query: Step, context: Context) -> Iterator[Hit]:
+    """All matches in a query, outer steps first."""
+    for step in query.walk():
+        yield from _step(step, context)
+        known = context.facts.input_types(step)
+        for output in (*step.outputs, *(Output(None, key) for key in step.keys)):
+            for term, above in output.term.walk():
+                for rule, detail in _term(term, above, step, known, context):
+                    at = term.location or next(
+                        filter(None, (part.location for part, _ in term.walk())),
+                        next(filter(None, (part.location for part in above)), step.location),
+                    )
+                    yield Hit(rule, output.column, term.text, at, detail)
+
+
+# -- steps ------------------------------------------------------------------------------------------
+
+
+def _step(step: Step, context: Context) -> Iterator[Hit]:
+    if step.op is Op.SAMPLE:
+        yield Hit(m.RANDOM, None, "a sample", step.location)
+    elif step.op is Op.LIMIT:
+        yield from _limit(step, context.facts)
+    elif step.op is Op.DEDUPLICATE and step.keys:
+        yield from _deduplicate(step, context.facts)
+    elif step.op is Op.SOURCE and step.dataset is None and step.format not in _OURS:
+        what = f"{step.format} {step.path}".strip()
+        rule = m.UNTRACKED_FILES if step.format in _FILES else m.EXTERNAL_LOOKUP
+        yield Hit(rule, None, what, step.location)
+
+
+def _limit(step: Step, facts: Facts) -> Iterator[Hit]:
+    keys = facts.keys_of(step.inputs[0])
+    if step.count == 0 or ONE_ROW in keys:
+        return
+    below = step.inputs[0]
+    while below.op in (Op.PROJECT, Op.EXTEND, Op.RENAME, Op.LIMIT) and below.inputs:
+        below = below.inputs[0]
+    what = "LIMIT" if step.count is None else f"LIMIT {step.count}"
+    if below.op is not Op.SORT:
+        yield Hit(m.LIMIT_WITHOUT_TOTAL_ORDER, None, what, step.location, "there is no ORDER BY")
+    elif not is_total(below.keys, (), facts.keys_of(below.inputs[0])):
+        order = ", ".join(key.text for key in below.keys)
+        detail = f"rows may be equal in ORDER BY {order}"
+        at = step.location or below.location
+        yield Hit(m.LIMIT_WITHOUT_TOTAL_ORDER, None, what, at, detail)
+
+
+def _deduplicate(step: Step, facts: Facts) -> Iterator[Hit]:
+    subset = {naming(key) for key in step.keys}
+    columns = columns_of(step.inputs[0])
+    if columns and set(columns) <= subset:
+        return
+    if any(key <= subset for key in facts.keys_of(step.inputs[0])):
+        return
+    names = ", ".join(key.text for key in step.keys)
+    yield Hit(m.DUPLICATES_BY_SUBSET, None, f"dropDuplicates({names})", step.location)
+
+
+# -- terms ------------------------------------------------------------------------------------------
+
+Match = tuple[m.Rule, str]
+
+
+def _term(
+    term: Term, above: tuple[Term, ...], step: Step, known: Types, context: Context
+) -> Iterator[Match]:
+    if term.kind is Kind.CALL:
+        yield from _call(term, above, step, known)
+    elif term.kind is Kind.COLUMN:
+        yield from _column(term, above)
+    elif term.kind is Kind.WINDOW:
+        yield from _window(term, step, context.facts)
+    elif term.kind is Kind.UDF:
+        yield from _udf(term)
+    elif term.kind is Kind.LITERAL:
+        yield from _literal(term, above, context)
+
+
+def _call(term: Term, above: tuple[Term, ...], step: Step, known: Types) -> Iterator[Match]:
+    name = term.name
+    if name in f.CLOCK or (name in f.CLOCK_WITHOUT_ARGUMENTS and not term.args):
+        yield m.CLOCK, ""
+    elif name in f.RANDOM:
+        yield m.RANDOM, ""
+    elif name in f.ENVIRONMENT:
+        yield m.ENVIRONMENT, ""
+    elif name in f.EXTERNAL:
+        yield m.EXTERNAL_LOOKUP, ""
+    elif name in f.REGION_PATHS and not _normalised(above):
+        yield m.REGION_METADATA, ""
+    elif name in f.ORDER_DEPENDENT and not _order_forgotten(term, above, step):
+        yield m.ORDER_DEPENDENT_AGGREGATE, ""
+    if name in f.FLOAT_SUMS and any(is_float(type_of(part, known)) for part in term.args):
+        yield m.FLOAT_SUM, ""
+
+
+def _order_forgotten(term: Term, above: tuple[Term, ...], step: Step) -> bool:
+    """Whether the order in which the aggregate meets its rows does not show in the result."""
+    if term.order:
+        return True
+    if above and above[0].kind is Kind.WINDOW:
+        return bool(above[0].order)  # then it is a question of ties
+    if term.name in f.MAKES_A_LIST:
+        for outer in above:
+            if outer.name in f.FORGETS_ORDER:
+                return True
+            if outer.name not in f.KEEPS_ORDER:
+                return False
+        return False
+    grouped = {naming(key) for key in step.keys}
+    return bool(term.args) and naming(term.args[0]) in grouped
+
+
+def _column(term: Term, above: tuple[Term, ...]) -> Iterator[Match]:
+    parts = [part.strip("`").lower() for part in term.name.split(".")]
+    if "_metadata" not in parts:
+        return
+    asked = parts[parts.index("_metadata") + 1 :]
+    if asked and asked[0] not in _REGION_FIELDS:
+        return
+    if not _normalised(above):
+        yield m.REGION_METADATA, "" if asked else "it holds the file's whole path"
+
+
+def _normalised(above: tuple[Term, ...]) -> bool:
+    return any(outer.name in f.NORMALISES_A_PATH for outer in above)
+
+
+def _window(term: Term, step: Step, facts: Facts) -> Iterator[Match]:
+    function = term.args[0].name
+    counts_rows = term.rows_frame and function in f.AGGREGATES
+    if function not in f.TIE_SENSITIVE and not counts_rows:
+        return
+    if not term.order:
+        if function not in f.ORDER_DEPENDENT:  # those are found by their own rule
+            yield m.TIES_IN_WINDOW, "the window has no ORDER BY"
+        return
+    rows = step if step.op is Op.AGGREGATE else step.inputs[0] if len(step.inputs) == 1 else None
+    keys = facts.keys_of(rows) if rows is not None else frozenset()
+    if not is_total(term.order, term.partition, keys):
+        order = ", ".join(key.text for key in term.order)
+        yield m.TIES_IN_WINDOW, f"rows may be equal in ORDER BY {order}"
+
+
+def _udf(term: Term) -> Iterator[Match]:
+    if not term.function.deterministic:
+        yield m.NONDETERMINISTIC_UDF, "it is declared as non-deterministic"
+        return
+    function = _loaded(term.function)
+    for visible in uses(function) if function is not None else ():
+        yield m.NONDETERMINISTIC_UDF, f"it uses {visible.use.value} ({visible.name})"
+
+
+def _loaded(udf: Any) -> Callable[..., Any] | None:
+    from pyspark import cloudpickle
+
+    try:
+        function = cloudpickle.loads(udf.python_udf.command)
+    except Exception:  # noqa: BLE001 - whatever the user's code raises: it cannot be looked into
+        return None
+    found = function[0] if isinstance(function, tuple) else function
+    return found if callable(found) else None
+
+
+def _literal(term: Term, above: tuple[Term, ...], context: Context) -> Iterator[Match]:
+    casts = [outer.name for outer in above[:1] if outer.kind is Kind.CAST]
+    if casts and term.name.strip().lower() in ("now", "today", "yesterday", "tomorrow"):
+        yield m.CLOCK, ""
+    for key, value in context.region_values.items():
+        if term.type == "string" and value and (
+            term.name == value or ("/" in value and value in term.name)
+        ):
+            yield m.REGION_CONFIGURATION, f"it is the value of {key!r}"
