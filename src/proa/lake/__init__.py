@@ -2,7 +2,16 @@
 
 from proa.lake.log import Commit
 from proa.lake.table import GENERATION, Change, Committed, Table
-from proa.lake.writer import DataFile, Flag, Outcome, Target, WriteResult, write
+from proa.lake.writer import (
+    DataFile,
+    Flag,
+    Outcome,
+    Target,
+    WriteResult,
+    discard,
+    write,
+    write_rows,
+)
 
 __all__ = [
     "GENERATION",
@@ -15,5 +24,7 @@ __all__ = [
     "Table",
     "Target",
     "WriteResult",
+    "discard",
     "write",
+    "write_rows",
 ]

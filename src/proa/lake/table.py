@@ -157,12 +157,23 @@ class Table:
             actions = self._as_of(version).get_add_actions(flatten=True)
             return sum(n or 0 for n in actions.column("num_records").to_pylist())
 
+    def size(self, version: int | None = None) -> tuple[int, int]:
+        """How many files hold the table's rows, and their bytes."""
+        with self._lock:
+            sizes = self._as_of(version).get_add_actions(flatten=False).column("size_bytes")
+            return len(sizes), sum(sizes.to_pylist())
+
     def schema_at(self, version: int) -> Any:
         """The columns at a version."""
         with self._lock:
             if version == self.version:
                 return self.schema
             return from_delta(self._as_of(version).schema())
+
+    def to_arrow(self, version: int | None = None) -> Any:
+        """All rows at a version as a `pyarrow.Table`: for small tables."""
+        with self._lock, self._wrapped("read"):
+            return self._as_of(version).to_pyarrow_table()
 
     def commits(self, after: int, until: int) -> list[Commit]:
         """What the versions `after`+1 to `until` did."""

@@ -120,6 +120,22 @@ def write(engine: Engine, frame: Any, target: Target) -> WriteResult:
     return _gathered(reports.column(0).to_pylist(), target)
 
 
+def write_rows(rows: pa.Table, url: str, options: Mapping[str, str], attempt: str) -> DataFile:
+    """Write rows that are at hand, without an engine, into one file below `url`."""
+    target = Target(url, options, rows.schema, attempt)
+    file = _File(f"part-00001-{attempt}.zstd.parquet", Store.open(url, options), target)
+    for batch in rows.to_batches():
+        file.add(batch)
+    return file.end({})
+
+
+def discard(target: Target, result: WriteResult) -> None:
+    """Remove what an attempt wrote. Only for files that no commit has been tried with."""
+    store = Store.open(target.url, target.options)
+    for file in result.files:
+        store.delete(file.path)
+
+
 def task(target: Target) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """The function that `mapInArrow` runs once per partition."""
 

@@ -1,0 +1,62 @@
+"""`proa events`: what happened to the pipeline."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from proa.cli.output import console, print_json
+from proa.cli.project import JsonOption, ProjectOption, find_project
+from proa.cli.run import RegionOption
+
+_COLOURS = {"ERROR": "red", "WARN": "yellow"}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command("events")(events)
+
+
+def events(
+    region: RegionOption = None,
+    update: Annotated[
+        str | None,
+        typer.Option("--update", metavar="ID", help="Only this update; a prefix will do."),
+    ] = None,
+    event_type: Annotated[
+        str | None, typer.Option("--type", metavar="T", help="Only events of this type.")
+    ] = None,
+    last: Annotated[int, typer.Option("--last", min=1, help="How many, counted back.")] = 50,
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show the event log, oldest first.
+
+    --json prints an array of events with the columns and details of Databricks' event log.
+
+    Example: proa events --region east --type flow_progress
+    """
+    from proa.runtime import from_project
+    from proa.runtime.eventrows import read
+    from proa.runtime.layout import Layout
+
+    pipeline = from_project(find_project(project), region)
+    found = [
+        event
+        for event in read(Layout(pipeline.storage).events, pipeline.options)
+        if (update is None or event["origin"].get("update_id", "").startswith(update))
+        and event_type in {None, event["event_type"]}
+    ][-last:]
+    if as_json:
+        print_json(found)
+        return
+    for event in found:
+        console.print(
+            f"{event['timestamp'][:19].replace('T', ' ')}  {event['level']:<5} "
+            f" {event['event_type']:<16} {event['message']}",
+            style=_COLOURS.get(event["level"]),
+            markup=False,
+        )
+    if not found:
+        console.print("no events")

@@ -1,0 +1,133 @@
+"""A flow's checkpoint: what each of its batches consists of, written before it is computed.
+
+A plan is put if absent and never changed, so whoever computes a batch, and however often,
+computes the same one. Which batch was the last is not said here: the target's own log says it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from proa.autoloader.discovery import FileRef
+from proa.errors import ConflictError, UnknownOutcome
+from proa.runtime.layout import spelled
+from proa.steps import Step, step
+from proa.storage import NotFoundError, Store
+
+
+@dataclass(frozen=True)
+class TableInput:
+    """What a batch reads of a dataset of the pipeline."""
+
+    dataset: str
+    version: int
+    """The dataset's version that is read, or up to which its new rows are; -1: not there yet."""
+    generation: int
+    """The dataset's generation at that version."""
+    after: int | None = None
+    """As a stream: rows that came after this version; -1 for all rows. None: read complete."""
+
+
+@dataclass(frozen=True)
+class FilesInput:
+    """The raw files that a batch reads."""
+
+    files: tuple[FileRef, ...]
+
+
+Input = TableInput | FilesInput
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One batch: what it reads, leaf by leaf."""
+
+    batch: int
+    inputs: Mapping[str, Input]
+    """By leaf key."""
+    definition: str
+    """The query's fingerprint when the batch was planned."""
+    replaces: bool = False
+    """The batch replaces all rows of the table, as a materialized view's does."""
+
+    @property
+    def versions(self) -> dict[str, int]:
+        """The versions of the datasets that are read."""
+        tables = [i for i in self.inputs.values() if isinstance(i, TableInput)]
+        return {table.dataset: table.version for table in tables}
+
+    @property
+    def files(self) -> int:
+        """How many raw files are read."""
+        return sum(len(i.files) for i in self.inputs.values() if isinstance(i, FilesInput))
+
+    def to_json(self) -> str:
+        inputs = {key: _input_to_json(value) for key, value in self.inputs.items()}
+        return json.dumps(
+            {
+                "batch": self.batch,
+                "definition": self.definition,
+                "replaces": self.replaces,
+                "inputs": inputs,
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Plan:
+        found = json.loads(text)
+        inputs = {key: _input_from_json(value) for key, value in found["inputs"].items()}
+        return cls(found["batch"], inputs, found["definition"], found["replaces"])
+
+
+class Checkpoint:
+    """The checkpoint of one flow in one generation."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def read(self, batch: int) -> Plan | None:
+        """The plan of a batch, or None when it was not planned yet."""
+        try:
+            return Plan.from_json(self._store.get(_name(batch)))
+        except NotFoundError:
+            return None
+
+    def put(self, plan: Plan) -> Plan:
+        """Write the plan down. Whatever plan stands for the batch afterwards, ours or another's."""
+        try:
+            with step(Step.PLAN_PUT):
+                self._store.create(_name(plan.batch), plan.to_json().encode())
+        except (ConflictError, UnknownOutcome):
+            standing = self.read(plan.batch)
+            if standing is None:
+                raise
+            return standing
+        return plan
+
+    def leaf(self, key: str) -> Store:
+        """The folder of a leaf's own state."""
+        return self._store.child(spelled(key))
+
+
+def _name(batch: int) -> str:
+    return f"plans/{batch:010d}.json"
+
+
+def _input_to_json(value: Input) -> dict[str, object]:
+    if isinstance(value, FilesInput):
+        return {"files": [[file.path, file.size, file.modified] for file in value.files]}
+    return {
+        "dataset": value.dataset,
+        "version": value.version,
+        "generation": value.generation,
+        "after": value.after,
+    }
+
+
+def _input_from_json(value: Mapping[str, object]) -> Input:
+    files = value.get("files")
+    if isinstance(files, list):
+        return FilesInput(tuple(FileRef(*file) for file in files))
+    return TableInput(**value)  # type: ignore[arg-type]

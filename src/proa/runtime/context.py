@@ -1,0 +1,53 @@
+"""What all flows of a pipeline share while they run."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from proa.clock import Clock, Ids
+from proa.engine import Engine
+from proa.graph import FlowNode
+from proa.lake import Table
+from proa.runtime.events import EventLog
+from proa.runtime.layout import Layout
+from proa.storage import absolute
+
+
+@dataclass
+class Context:
+    """The region's engine and storage, and handles that stay warm between updates."""
+
+    layout: Layout
+    options: Mapping[str, str]
+    engine: Engine
+    clock: Clock
+    ids: Ids
+    events: EventLog
+    paths: Mapping[str, str] = field(default_factory=dict)
+    """Datasets that the user has put at a path of their own."""
+    update_id: str = ""
+    _tables: dict[str, Table] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def table(self, dataset: str) -> Table:
+        """The dataset's table; one handle for all who ask."""
+        with self._lock:
+            found = self._tables.get(dataset)
+            if found is None:
+                path = self.paths.get(dataset)
+                url = absolute(path) if path else self.layout.table(dataset)
+                found = self._tables[dataset] = Table.at(url, self.options)
+            return found
+
+    def schema_evolved(self, node: FlowNode, leaf: str) -> None:
+        """Note that a flow's files have brought new fields."""
+        self.events.add(
+            "flow_progress",
+            f"The files of {leaf!r} have new fields; the schema has them now, and the batch of"
+            f" {node.flow.name!r} is computed again.",
+            level="WARN",
+            details={"status": "RUNNING", "schema_evolution": {"leaf": leaf}},
+            origin=self.events.origin_of(node.flow.name, node.target),
+        )

@@ -1,0 +1,142 @@
+"""A continuous update: every flow follows its sources until somebody says stop.
+
+A flow looks for something new once per trigger interval, and at once when a table that it reads
+got new rows. Between looks it sleeps.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from proa.errors import SettingsError
+from proa.runtime.context import Context
+from proa.runtime.flow import FlowRunner
+from proa.runtime.retry import Retries, worth_another_try
+from proa.runtime.update import FlowResult, FlowStatus, report, run_flow
+
+INTERVAL = "pipelines.trigger.interval"
+STREAM_SECONDS = 5.0
+VIEW_SECONDS = 60.0
+"""Materialized views are recomputed at most this often."""
+FLUSH_SECONDS = 5.0
+
+_UNITS = {"ms": 0.001, "millisecond": 0.001, "s": 1, "second": 1, "m": 60, "minute": 60, "h": 3600}
+_UNITS |= {"hour": 3600, "d": 86400, "day": 86400}
+
+
+class Continuous:
+    """Lets flows follow their sources, each in a thread of its own."""
+
+    def __init__(
+        self,
+        runners: Sequence[FlowRunner],
+        results: Mapping[int, FlowResult],
+        context: Context,
+        *,
+        flow_retries: Retries,
+        update_retries: Retries,
+        configuration: Mapping[str, str],
+        stop: threading.Event,
+    ) -> None:
+        self._runners = runners
+        self._results = results
+        self._context = context
+        self._flow_retries = flow_retries
+        self._update_retries = update_retries
+        self._configuration = configuration
+        self._stop = stop
+        self._wakes = {id(runner): threading.Event() for runner in runners}
+        self._over = threading.Event()
+        self._running = len(runners)
+        self._lock = threading.Lock()
+
+    def run(self) -> None:
+        """Return when `stop` is set and all flows have ended, or when all flows have failed."""
+        with ThreadPoolExecutor(len(self._runners), thread_name_prefix="proa-flow") as pool:
+            futures = [pool.submit(self._follow, runner) for runner in self._runners]
+            try:
+                while not self._over.is_set():
+                    if self._context.clock.wait(FLUSH_SECONDS, self._stop):
+                        break
+                    self._context.events.flush()
+            finally:
+                self._stop.set()
+                for wake in self._wakes.values():
+                    wake.set()
+            for future in futures:
+                future.result()
+
+    def _follow(self, runner: FlowRunner) -> None:
+        result = self._results[id(runner)]
+        wake = self._wakes[id(runner)]
+        interval = interval_of(runner, self._configuration)
+        pauses = self._update_retries.pauses(self._context.ids)
+        report(self._context, result, "follows its sources")
+        while not self._stop.is_set():
+            wake.clear()
+            before = result.progress.batches
+            run_flow(runner, result, self._context, self._flow_retries, self._stop, quiet=True)
+            pause = interval
+            if result.status is FlowStatus.FAILED:
+                again = self._pause_after(result, next(pauses, None))
+                if again is None:
+                    break
+                pause = again
+            else:
+                pauses = self._update_retries.pauses(self._context.ids)
+                if result.progress.batches > before:
+                    report(self._context, result, "has new rows")
+                    self._wake_readers(runner.node.target)
+                result.status = FlowStatus.IDLE
+            waits_long = runner.is_view and result.progress.waiting_for is None
+            self._context.clock.wait(pause, self._stop if waits_long else wake)
+        if result.status is not FlowStatus.FAILED:
+            result.status = FlowStatus.STOPPED
+            report(self._context, result, "is stopped")
+        with self._lock:
+            self._running -= 1
+            if not self._running:
+                self._over.set()
+
+    def _pause_after(self, result: FlowResult, pause: float | None) -> float | None:
+        error = result.error
+        if error is None or pause is None or not worth_another_try(error):
+            return None
+        report(self._context, result, f"failed and is started again in {pause:.0f} s", "WARN")
+        return pause
+
+    def _wake_readers(self, dataset: str) -> None:
+        for runner in self._runners:
+            if dataset in runner.node.upstream:
+                self._wakes[id(runner)].set()
+
+
+def interval_of(runner: FlowRunner, configuration: Mapping[str, str]) -> float:
+    """Seconds between two looks of a flow: its own setting, its table's, the pipeline's."""
+    for settings in (
+        runner.node.flow.spark_conf,
+        runner.dataset.spark_conf,
+        runner.dataset.properties,
+        configuration,
+    ):
+        if INTERVAL in settings:
+            return seconds(settings[INTERVAL])
+    return VIEW_SECONDS if runner.is_view else STREAM_SECONDS
+
+
+def seconds(text: str) -> float:
+    """A duration ("15 minutes", "10s"); SettingsError when it is none."""
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", text.lower())
+    unit = (
+        None
+        if found is None
+        else _UNITS.get(found.group(2)) or _UNITS.get(found.group(2).rstrip("s"))
+    )
+    if found is None or unit is None:
+        raise SettingsError(
+            f"{INTERVAL} must be a duration such as '10 seconds' or '5 minutes', not {text!r}"
+        )
+    return float(found.group(1)) * unit

@@ -1,0 +1,78 @@
+"""Events as rows of the event log's table, and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, fields
+from typing import Any
+
+import pyarrow as pa
+from pyspark.sql.types import StringType, StructField, StructType, TimestampType
+
+from proa.lake import Table
+from proa.lake.schema import to_arrow
+from proa.runtime.events import Event, Origin, compact_json
+
+_TEXT = StringType()
+SCHEMA = StructType(
+    [
+        StructField("id", _TEXT),
+        StructField("sequence", _TEXT),
+        StructField("origin", StructType([StructField(f.name, _TEXT) for f in fields(Origin)])),
+        StructField("timestamp", TimestampType()),
+        StructField("message", _TEXT),
+        StructField("level", _TEXT),
+        StructField("maturity_level", _TEXT),
+        StructField("error", _TEXT),
+        StructField("details", _TEXT),
+        StructField("event_type", _TEXT),
+    ]
+)
+"""`sequence`, `error` and `details` are JSON."""
+
+
+def rows(events: Sequence[Event], instance: str) -> pa.Table:
+    """One row per event. `instance` tells the runner, within which the sequence counts."""
+    return pa.Table.from_pylist(
+        [
+            {
+                "id": event.id,
+                "sequence": compact_json(
+                    {"data_plane_id": {"instance": instance, "seq_no": event.sequence}}
+                ),
+                "origin": asdict(event.origin),
+                "timestamp": event.timestamp,
+                "message": event.message,
+                "level": event.level,
+                "maturity_level": event.maturity_level,
+                "error": None if event.error is None else compact_json(event.error),
+                "details": compact_json(event.details),
+                "event_type": event.event_type,
+            }
+            for event in events
+        ],
+        schema=to_arrow(SCHEMA),
+    )
+
+
+def read(url: str, options: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """The events of the log at `url`, oldest first, in the shape of `events.as_json`."""
+    table = Table.at(url, options)
+    if table.refresh() is None:
+        return
+    found = table.to_arrow().to_pylist()
+    found.sort(key=_order)
+    for row in found:
+        yield {
+            **row,
+            "sequence": json.loads(row["sequence"]),
+            "origin": {k: v for k, v in row["origin"].items() if v is not None},
+            "timestamp": row["timestamp"].isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "error": json.loads(row["error"]) if row["error"] else None,
+            "details": json.loads(row["details"]),
+        }
+
+
+def _order(row: Mapping[str, Any]) -> tuple[Any, int]:
+    return row["timestamp"], json.loads(row["sequence"])["data_plane_id"]["seq_no"]

@@ -1,0 +1,187 @@
+"""The event log: what happened, in order, as a Delta table beside the pipeline's own tables.
+
+Events are collected and flushed together: a flush is one small file and one commit. A flush
+whose answer was lost is looked up in the table, as every commit is; no event is there twice.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from proa.clock import Clock, Ids
+from proa.lake import Change, Table, write_rows
+from proa.steps import Step, step
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where an event comes from."""
+
+    pipeline_id: str
+    pipeline_name: str
+    update_id: str | None = None
+    flow_name: str | None = None
+    dataset_name: str | None = None
+    cloud: str | None = None
+    region: str | None = None
+    cluster_id: str | None = None
+    maintenance_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happened."""
+
+    id: str
+    sequence: int
+    """Counts the events of one runner from 1."""
+    origin: Origin
+    timestamp: datetime
+    message: str
+    level: str
+    """INFO, WARN, ERROR or METRICS."""
+    event_type: str
+    details: Mapping[str, Any]
+    """`{event_type: {...}}`, as Databricks' own readers expect it."""
+    error: Mapping[str, Any] | None = None
+    """`{"fatal": bool, "exceptions": [{"class_name", "message"}]}`."""
+    maturity_level: str = "STABLE"
+
+
+Listener = Callable[[Event], None]
+
+
+class EventLog:
+    """Collects a runner's events and writes them to the table at `url`."""
+
+    def __init__(
+        self,
+        url: str,
+        options: Mapping[str, str],
+        *,
+        origin: Origin,
+        clock: Clock,
+        ids: Ids,
+        listener: Listener | None = None,
+    ) -> None:
+        self.origin = origin
+        self._listener = listener
+        self._clock = clock
+        self._ids = ids
+        self._options = options
+        self._table = Table.at(url, options)
+        self._instance = ids.new()
+        self._pending: list[Event] = []
+        self._outgoing: list[Event] | None = None
+        """The events of a flush that is not known to have happened: the next one is the same."""
+        self._lock = threading.Lock()
+        self._flushing = threading.Lock()
+        self._sequence = 0
+        self._flushes = 0
+
+    def begin(self, update_id: str) -> None:
+        """What happens from now on belongs to this update."""
+        self.origin = replace(self.origin, update_id=update_id)
+
+    def origin_of(self, flow: str, dataset: str) -> Origin:
+        """The origin of an event of one flow."""
+        return replace(self.origin, flow_name=flow, dataset_name=dataset)
+
+    def add(
+        self,
+        event_type: str,
+        message: str,
+        *,
+        level: str = "INFO",
+        details: Mapping[str, Any] | None = None,
+        error: BaseException | None = None,
+        origin: Origin | None = None,
+    ) -> Event:
+        """Note an event. It is in the table after the next flush."""
+        with self._lock:
+            self._sequence += 1
+            event = Event(
+                id=self._ids.new(),
+                sequence=self._sequence,
+                origin=origin or self.origin,
+                timestamp=self._clock.now(),
+                message=message,
+                level=level,
+                event_type=event_type,
+                details={event_type: dict(details or {})},
+                error=None if error is None else described(error),
+            )
+            self._pending.append(event)
+        if self._listener is not None:
+            self._listener(event)
+        return event
+
+    @property
+    def pending(self) -> int:
+        """How many events are not in the table yet."""
+        return len(self._pending) + len(self._outgoing or ())
+
+    def flush(self) -> None:
+        """Put the collected events into the table; those of a flush that failed go with the next.
+
+        Raises UnavailableError when the storage does not answer.
+        """
+        with self._flushing:
+            while True:
+                if self._outgoing is None:
+                    with self._lock:
+                        self._outgoing, self._pending = self._pending, []
+                if self._outgoing:
+                    self._write(self._outgoing)
+                    self._flushes += 1
+                self._outgoing = None
+                if not self._pending:
+                    return
+
+    def _write(self, events: Sequence[Event]) -> None:
+        from proa.runtime.eventrows import SCHEMA, rows
+
+        table = self._table
+        with step(Step.EVENTS_FLUSH):
+            if table.refresh() is None:
+                table.create(SCHEMA, comment="What happened to the pipeline.")
+            attempt = self._ids.new()
+            found = write_rows(rows(events, self._instance), table.url, self._options, attempt)
+            table.commit(
+                Change(f"proa:events:{self._instance}", self._flushes, attempt, 0, adds=[found])
+            )
+
+
+def described(error: BaseException) -> dict[str, Any]:
+    """An error as the event log tells it: the outermost one first, then its causes."""
+    exceptions = []
+    cause: BaseException | None = error
+    while cause is not None:
+        exceptions.append({"class_name": type(cause).__name__, "message": str(cause)})
+        cause = cause.__cause__
+    return {"fatal": True, "exceptions": exceptions}
+
+
+def as_json(event: Event) -> dict[str, Any]:
+    """An event as programs read it; `sequence`, `origin`, `details` and `error` are objects."""
+    return {
+        "id": event.id,
+        "sequence": {"data_plane_id": {"seq_no": event.sequence}},
+        "origin": {k: v for k, v in asdict(event.origin).items() if v is not None},
+        "timestamp": event.timestamp.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "message": event.message,
+        "level": event.level,
+        "maturity_level": event.maturity_level,
+        "error": event.error,
+        "details": event.details,
+        "event_type": event.event_type,
+    }
+
+
+def compact_json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), default=str)

@@ -1,0 +1,381 @@
+"""One flow: where it stands, which batch is next, and that batch's way into the table.
+
+A batch is planned, computed and committed, in this order, and each step is found done or not done
+by whoever comes next. The target's log says which batch was the last; the checkpoint says what the
+next one consists of, if somebody has planned it already.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from proa.errors import ConflictError, DataError, UserError
+from proa.graph import FilesLeaf, FlowNode
+from proa.lake import Change, Outcome, Table, Target, WriteResult, discard, write
+from proa.lake.schema import merged, storable, to_arrow
+from proa.pipelines.ddl import parse_schema
+from proa.pipelines.definitions import Dataset, DatasetKind
+from proa.runtime import expectations
+from proa.runtime.checkpoint import Checkpoint, FilesInput, Input, Plan
+from proa.runtime.context import Context
+from proa.runtime.definition import fingerprint
+from proa.runtime.layout import app_id
+from proa.runtime.sources import Backlog, FilesSource, Source, TableSource
+from proa.storage import Store
+
+
+@dataclass
+class FlowProgress:
+    """What a flow has done in an update so far."""
+
+    batches: int = 0
+    rows: int = 0
+    dropped: int = 0
+    files: int = 0
+    """Raw files read."""
+    bytes: int = 0
+    """Bytes written."""
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    backlog: Backlog = field(default_factory=Backlog)
+    waiting_for: str | None = None
+    """What is not there yet, without which the flow cannot begin."""
+
+    def add(self, plan: Plan, result: WriteResult) -> None:
+        self.batches += 1
+        self.rows += result.rows
+        self.dropped += result.dropped
+        self.files += plan.files
+        self.bytes += sum(file.size for file in result.files)
+        for outcome in result.outcomes:
+            total = self.outcomes.setdefault(
+                outcome.expectation, Outcome(outcome.expectation, outcome.violation)
+            )
+            total.passed += outcome.passed
+            total.failed += outcome.failed
+
+
+class FlowRunner:
+    """Runs the batches of one flow. Kept between updates, so that what it knows stays warm."""
+
+    def __init__(self, node: FlowNode, dataset: Dataset, context: Context) -> None:
+        self.node = node
+        self.dataset = dataset
+        self._context = context
+        self._table: Table = context.table(node.target)
+        self._definition = fingerprint(node, dataset)
+        self._generation: int | None = None
+        self._checkpoint: Checkpoint
+        self._sources: dict[str, Source] = {}
+        self._last: Plan | None = None
+        self._looked = False
+
+    @property
+    def name(self) -> str:
+        return self.node.flow.name
+
+    @property
+    def is_view(self) -> bool:
+        """Whether the flow recomputes a materialized view."""
+        return self.dataset.kind is DatasetKind.MATERIALIZED_VIEW
+
+    @property
+    def _app_id(self) -> str:
+        return app_id(self.name, self._generation or 0)
+
+    def run(self, progress: FlowProgress, stop: threading.Event) -> None:
+        """Bring everything that is available now into the table, batch by batch.
+
+        Raises what stopped it; whatever was committed stays committed, and running again goes on
+        from there.
+        """
+        self._looked = False
+        while not stop.is_set():
+            plan, was_pending = self._next_plan(progress)
+            if plan is None:
+                return
+            try:
+                self._execute(plan, progress)
+            except DataError as error:
+                if error.condition != _NO_FILES:
+                    raise
+                progress.waiting_for = str(error)
+                return
+            if self.node.flow.once or (self.is_view and not was_pending):
+                return
+
+    # -- where are we? ------------------------------------------------------------------------------
+
+    def _next_plan(self, progress: FlowProgress) -> tuple[Plan | None, bool]:
+        """The plan of the batch after the last committed one, and whether it was there already.
+
+        No plan when there is nothing to do.
+        """
+        self._table.refresh()
+        self._enter(self._table.generation)
+        last = self._table.transaction(self._app_id)
+        number = 0 if last is None else last + 1
+        if self.node.flow.once and number > 0:
+            return None, False
+        self._catch_up(number)
+        pending = self._checkpoint.read(number)
+        if pending is not None:
+            self._remember(pending)
+            return pending, True
+        if not self._looked:
+            for source in self._sources.values():
+                source.look()
+            self._looked = True
+        plan = self._planned(number, progress)
+        if plan is None:
+            return None, False
+        standing = self._checkpoint.put(plan)
+        self._remember(standing)
+        if standing != plan:
+            self._looked = False
+        return standing, standing != plan
+
+    def _enter(self, generation: int) -> None:
+        """Forget everything that belongs to another generation."""
+        if generation == self._generation:
+            return
+        context = self._context
+        self._generation = generation
+        url = context.layout.checkpoint(self.node.target, self.name, generation)
+        self._checkpoint = Checkpoint(Store.open(url, context.options))
+        self._last = None
+        self._looked = False
+        self._sources = {}
+        for leaf in self.node.plan.leaves:
+            if isinstance(leaf, FilesLeaf):
+                state = self._checkpoint.leaf(leaf.key)
+                self._sources[leaf.key] = FilesSource(leaf, state, context.options, context.clock)
+            else:
+                self._sources[leaf.key] = TableSource(leaf, context.table(leaf.dataset))
+
+    def _catch_up(self, number: int) -> None:
+        """Know what the batches before `number` have read, whoever ran them."""
+        files = [s for s in self._sources.values() if isinstance(s, FilesSource) and s.streaming]
+        known = min((source.known_through for source in files), default=number - 1)
+        if self._last is not None and self._last.batch == number - 1 and known >= number - 1:
+            return
+        for batch in range(max(0, min(known + 1, number - 1)), number):
+            plan = self._checkpoint.read(batch)
+            if plan is None:
+                raise DataError(
+                    f"batch {batch} of the flow {self.name!r} is in the table and its plan is not"
+                    f" in the checkpoint; restore the checkpoint, or refresh"
+                    f" {self.node.target!r} fully",
+                    condition="CHECKPOINT_DAMAGED",
+                )
+            self._remember(plan)
+        self._looked = False
+
+    def _remember(self, plan: Plan) -> None:
+        self._last = plan
+        for source in self._sources.values():
+            source.remember(plan)
+
+    # -- plan ---------------------------------------------------------------------------------------
+
+    def _planned(self, number: int, progress: FlowProgress) -> Plan | None:
+        before: Mapping[str, Input] = {}
+        if self._last is not None and self._last.batch == number - 1:
+            before = self._last.inputs
+        inputs: dict[str, Input] = {}
+        any_new = False
+        for key, source in self._sources.items():
+            found, new = source.next(before.get(key))
+            if found is None:
+                progress.waiting_for = key.split(":")[1] if ":" in key else key
+                return None
+            inputs[key] = found
+            any_new = any_new or (new and source.streaming)
+        progress.waiting_for = None
+        progress.backlog = sum(
+            (source.backlog(inputs[key]) for key, source in self._sources.items()), Backlog()
+        )
+        kept = {key: value for key, value in before.items() if key not in inputs}
+        plan = Plan(number, {**_unmoved(kept), **inputs}, self._definition, self.is_view)
+        if self.is_view or self.node.flow.once:
+            return None if self.is_view and self._is_current(plan) else plan
+        return plan if any_new else None
+
+    def _is_current(self, plan: Plan) -> bool:
+        last = self._last
+        return (
+            last is not None
+            and last.batch == plan.batch - 1
+            and (last.inputs, last.definition) == (plan.inputs, plan.definition)
+        )
+
+    # -- compute and commit -------------------------------------------------------------------------
+
+    def _execute(self, plan: Plan, progress: FlowProgress) -> None:
+        inputs = self._bound(plan)
+        while True:
+            try:
+                done = self._compute(inputs)
+                break
+            except Exception as error:
+                if not self._evolved(error, inputs):
+                    raise
+        broken = done.result.broken
+        if broken is not None:
+            discard(done.target, done.result)
+            raise DataError(
+                f"the expectation {broken.expectation!r} of {self.node.target!r} is broken by"
+                f" {broken.failed} row{'s' * (broken.failed != 1)}, and nothing of the batch was"
+                f" stored; mend the data or the rule. For example: {'; '.join(broken.samples)}",
+                condition="EXPECTATION_VIOLATED",
+            )
+        if self._commit(plan, done):
+            progress.add(plan, done.result)
+        for source in self._sources.values():
+            source.settled(plan.batch)
+
+    def _bound(self, plan: Plan) -> dict[str, Input]:
+        """The plan's inputs for the leaves that the query has now."""
+        inputs: dict[str, Input] = {}
+        for key, source in self._sources.items():
+            found = plan.inputs.get(key)
+            if found is None:
+                source.look()
+                found = source.nothing()
+            if found is None:
+                raise ConflictError(f"{key!r} is not there any more; plan the batch anew")
+            inputs[key] = found
+        return inputs
+
+    def _compute(self, inputs: Mapping[str, Input]) -> _Computed:
+        context, engine = self._context, self._context.engine
+        rules = self.dataset.expectations
+        with engine.translating():
+            schemas = {k: s.schema(engine, inputs[k]) for k, s in self._sources.items()}
+            query = self.node.plan.bind({k: engine.empty(s) for k, s in schemas.items()})
+            schema = self._shape(storable(engine.schema(query), self.node.target))
+            relations = {k: s.relation(engine, inputs[k]) for k, s in self._sources.items()}
+            frame = engine.dataframe(self.node.plan.bind(relations))
+            target = Target(
+                url=self._table.url,
+                options=context.options,
+                schema=to_arrow(schema),
+                attempt=context.ids.new(),
+                partition_by=self._partitions(schema),
+                flags=expectations.flags_of(rules),
+            )
+            try:
+                result = write(engine, expectations.flagged(frame, rules), target)
+            except UserError:
+                expectations.check(engine, engine.dataframe(query), rules, self.node.target)
+                raise
+        return _Computed(schema, target, result)
+
+    def _shape(self, query: Any) -> Any:
+        """The columns that the table has after the batch."""
+        declared = self.dataset.schema
+        if declared is not None:
+            given = parse_schema(declared) if isinstance(declared, str) else declared
+            if len(merged(given, query, self.node.target).fields) > len(given.fields):
+                known = {f.name.lower() for f in given.fields}
+                extra = [f.name for f in query.fields if f.name.lower() not in known]
+                raise DataError(
+                    f"the query of {self.node.target!r} yields {', '.join(map(repr, extra))}, which"
+                    " its schema does not name; add them to the schema or drop them in the query",
+                    condition="USER_SPECIFIED_AND_INFERRED_SCHEMA_NOT_COMPATIBLE",
+                )
+            query = given
+        if self.is_view or not self._table.exists or self._table.is_empty:
+            return query
+        return merged(self._table.schema, query, self.node.target)
+
+    def _partitions(self, schema: Any) -> tuple[str, ...]:
+        names = {f.name.lower(): f.name for f in schema.fields}
+        missing = [c for c in self.dataset.partition_cols if c.lower() not in names]
+        if missing:
+            raise DataError(
+                f"{self.node.target!r} is partitioned by {missing[0]!r}, which is none of its"
+                f" columns: {', '.join(names.values())}",
+                condition="PARTITION_COLUMN_NOT_FOUND",
+            )
+        return tuple(names[c.lower()] for c in self.dataset.partition_cols)
+
+    def _evolved(self, error: Exception, inputs: Mapping[str, Input]) -> bool:
+        for key, source in self._sources.items():
+            if source.evolve(self._context.engine, error, inputs[key]):
+                self._context.schema_evolved(self.node, key)
+                return True
+        return False
+
+    def _commit(self, plan: Plan, done: _Computed) -> bool:
+        """Make the batch part of the table; whether it was this attempt that did."""
+        table = self._table
+        if not table.exists:
+            table.create(
+                done.schema,
+                partition_by=done.target.partition_by,
+                comment=self.dataset.comment,
+                properties=self.dataset.properties,
+                metadata={"update": self._context.update_id},
+            )
+        self._fit(done)
+        committed = table.commit(
+            Change(
+                app_id=self._app_id,
+                batch=plan.batch,
+                attempt=done.target.attempt,
+                generation=self._generation or 0,
+                adds=done.result.files,
+                overwrite=self.is_view,
+                schema=done.schema,
+                metadata={
+                    "flow": self.name,
+                    "generation": self._generation or 0,
+                    "batch": plan.batch,
+                    "update": self._context.update_id,
+                    "inputs": plan.versions,
+                    "definition": plan.definition,
+                    "rows": done.result.rows,
+                },
+            )
+        )
+        if not committed.by_us:
+            discard(done.target, done.result)
+        return committed.by_us
+
+    def _fit(self, done: _Computed) -> None:
+        """Give the table the columns and partitions that the batch's files have."""
+        table, parts = self._table, done.target.partition_by
+        if self.is_view and parts == table.partition_by:
+            return
+        for _ in range(_TRIES):
+            wanted = done.schema
+            if not table.is_empty:
+                wanted = merged(table.schema, done.schema, self.node.target)
+            try:
+                table.evolve(wanted, parts)
+            except ConflictError:
+                continue
+            return
+        raise ConflictError(f"the columns of {table.url!r} are changed by others all the time")
+
+
+@dataclass(frozen=True)
+class _Computed:
+    """A batch that lies in files and is not part of the table yet."""
+
+    schema: Any
+    """The table's columns with the batch in it."""
+    target: Target
+    result: WriteResult
+
+
+_TRIES = 20
+_NO_FILES = "CF_EMPTY_DIR_FOR_SCHEMA_INFERENCE"
+
+
+def _unmoved(inputs: Mapping[str, Input]) -> dict[str, Input]:
+    """Positions in leaves that the query does not have now, should it have them again."""
+    return {key: value for key, value in inputs.items() if not isinstance(value, FilesInput)}

@@ -1,0 +1,46 @@
+"""Where a pipeline keeps its things in the region's storage."""
+
+from __future__ import annotations
+
+import urllib.parse
+from dataclasses import dataclass
+
+EVENTS = "system/events"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The places below a storage location.
+
+    tables/<dataset>/                                       a Delta table
+    checkpoints/<dataset>/<flow>/<generation>/plans/        what each batch consists of
+    checkpoints/<dataset>/<flow>/<generation>/<leaf>/       what a leaf has seen
+    system/events/                                          the event log, a Delta table
+    """
+
+    storage: str
+    """Absolute path or URL."""
+
+    def table(self, dataset: str) -> str:
+        return f"{self.storage}/tables/{spelled(dataset)}"
+
+    def flows(self, dataset: str) -> str:
+        """The folder that has one folder per flow."""
+        return f"{self.storage}/checkpoints/{spelled(dataset)}"
+
+    def checkpoint(self, dataset: str, flow: str, generation: int) -> str:
+        return f"{self.flows(dataset)}/{spelled(flow)}/{generation}"
+
+    @property
+    def events(self) -> str:
+        return f"{self.storage}/{EVENTS}"
+
+
+def spelled(name: str) -> str:
+    """A name as one folder's name."""
+    return urllib.parse.quote(name, safe="!$&()+,;@~.-_ ").replace(" ", "%20")
+
+
+def app_id(flow: str, generation: int) -> str:
+    """The application of a flow's `txn` actions; their versions are its batches."""
+    return f"proa:{flow}:{generation}"

@@ -1,0 +1,325 @@
+"""A pipeline in one region, ready to run again and again.
+
+A runner keeps warm what an update needs: the engine, the graph, the tables' states, the files that
+are known. An update with nothing to do looks at the landing zone and at the logs, and that is all.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from proa import graph as graphs
+from proa.clock import Clock, Ids, RandomIds, SystemClock
+from proa.engine import Engine
+from proa.errors import ProaError
+from proa.graph import FilesLeaf, Graph, Selection
+from proa.pipelines import load
+from proa.pipelines.definitions import Flow
+from proa.pipelines.loader import source_files
+from proa.runtime import pipeline as pipelines
+from proa.runtime.checkpoint import Checkpoint, FilesInput
+from proa.runtime.context import Context
+from proa.runtime.continuous import Continuous
+from proa.runtime.events import EventLog, Listener, Origin
+from proa.runtime.flow import FlowRunner
+from proa.runtime.layout import Layout
+from proa.runtime.pipeline import Pipeline
+from proa.runtime.retry import NO_RETRIES, flow_retries, update_retries
+from proa.runtime.sources import FilesSource
+from proa.runtime.update import (
+    FlowResult,
+    Flows,
+    State,
+    UpdateRequest,
+    UpdateResult,
+    first_error,
+    reset,
+    retryable,
+)
+from proa.settings import EngineSettings
+from proa.storage import Store
+
+
+class Runner:
+    """Runs the updates of one pipeline, one at a time. Close it when done."""
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        *,
+        engine: Engine | None = None,
+        clock: Clock | None = None,
+        ids: Ids | None = None,
+        listener: Listener | None = None,
+    ) -> None:
+        """`engine` is shared, not owned, when it is given. `listener` hears of every event."""
+        self.pipeline = pipeline
+        self._clock = clock or SystemClock()
+        self._ids = ids or RandomIds()
+        self._owns_engine = engine is None
+        self._engine = engine or Engine.start(pipeline.engine, pipeline.options)
+        layout = Layout(pipeline.storage)
+        self._events = EventLog(
+            layout.events,
+            pipeline.options,
+            origin=Origin(pipeline.id, pipeline.name, region=pipeline.region),
+            clock=self._clock,
+            ids=self._ids,
+            listener=listener,
+        )
+        self._context = Context(
+            layout, pipeline.options, self._engine, self._clock, self._ids, self._events
+        )
+        self._graph: Graph | None = None
+        self._sources: object = None
+        self._asked = False
+        """Whether a query function has asked for a schema: then the graph depends on the data."""
+        self._runners: dict[str, list[FlowRunner]] = {}
+        self._busy = threading.Lock()
+
+    @classmethod
+    def from_project(cls, folder: Path, region: str | None = None, **options: Any) -> Runner:
+        """The runner of a project folder; see `pipeline.from_project`."""
+        return cls(pipelines.from_project(folder, region), **options)
+
+    @classmethod
+    def from_settings(
+        cls,
+        name: str,
+        storage: str,
+        files: Sequence[Path],
+        configuration: Mapping[str, str],
+        *,
+        pipeline_id: str | None = None,
+        catalog: str | None = None,
+        database: str | None = None,
+        storage_options: Mapping[str, str] | None = None,
+        engine_settings: EngineSettings | None = None,
+        region: str | None = None,
+        **options: Any,
+    ) -> Runner:
+        """The runner of a pipeline that has no project folder; see `pipeline.from_settings`."""
+        found = pipelines.from_settings(
+            name,
+            storage,
+            files,
+            configuration,
+            pipeline_id=pipeline_id,
+            catalog=catalog,
+            database=database,
+            options=storage_options,
+            engine=engine_settings,
+            region=region,
+        )
+        return cls(found, **options)
+
+    @property
+    def engine(self) -> Engine:
+        return self._engine
+
+    @property
+    def context(self) -> Context:
+        """The pipeline's tables and places."""
+        return self._context
+
+    def graph(self) -> Graph:
+        """The pipeline's graph, built again when its files have changed.
+
+        Raises PipelineError for the first mistake in them.
+        """
+        files = source_files(self.pipeline.spec, self.pipeline.root)
+        seen = tuple((file, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
+        if self._graph is None or seen != self._sources or self._asked:
+            self._build()
+            self._sources = seen
+        assert self._graph is not None
+        return self._graph
+
+    def update(self, request: UpdateRequest | None = None) -> UpdateResult:
+        """Run one update to its end.
+
+        What goes wrong in the pipeline or its data is in the result. Raises UnavailableError when
+        the event log cannot be written.
+        """
+        request = request or UpdateRequest()
+        with self._busy:
+            return _Update(self, request).run()
+
+    def close(self) -> None:
+        """Stop the engine, when it is the runner's own."""
+        if self._owns_engine:
+            self._engine.close()
+
+    def __enter__(self) -> Runner:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- for updates --------------------------------------------------------------------------------
+
+    def runners(self) -> Mapping[str, Sequence[FlowRunner]]:
+        """The flows' runners by dataset, for the graph that was built last."""
+        return self._runners
+
+    def _build(self) -> None:
+        self._asked = False
+        spec = self.pipeline.spec
+        declarations = load(spec, self.pipeline.root, self.pipeline.configuration)
+        graph = graphs.build(
+            declarations,
+            catalog=spec.catalog,
+            database=spec.database,
+            analyze=self._analyze,
+            infer=self._infer,
+        )
+        self._context.paths = {
+            name: node.dataset.path for name, node in graph.datasets.items() if node.dataset.path
+        }
+        self._graph = graph
+        self._runners = {
+            name: [
+                FlowRunner(flow, graph.datasets[name].dataset, self._context)
+                for flow in graph.datasets[name].flows
+            ]
+            for name in graph.tables
+        }
+
+    def _analyze(self, relation: Any) -> Any:
+        self._asked = True
+        return self._engine.schema(relation)
+
+    def _infer(self, flow: Flow, leaf: FilesLeaf) -> Any:
+        """The columns of a leaf, for a query function that asks while the graph is built."""
+        self._asked = True
+        table = self._context.table(flow.target)
+        table.refresh()
+        url = self._context.layout.checkpoint(flow.target, flow.name, table.generation)
+        state = Checkpoint(Store.open(url, self.pipeline.options)).leaf(leaf.key)
+        source = FilesSource(leaf, state, self.pipeline.options, self._clock)
+        source.look()
+        return source.schema(self._engine, FilesInput(()))
+
+
+class _Update:
+    """One update of a runner."""
+
+    def __init__(self, runner: Runner, request: UpdateRequest) -> None:
+        self._runner = runner
+        self._request = request
+        self._context = runner.context
+        self._events = runner._events  # noqa: SLF001 - the runner's other half
+        self._clock = runner._clock  # noqa: SLF001
+        self._ids = runner._ids  # noqa: SLF001
+        self.id = request.update_id or self._ids.new()
+
+    def run(self) -> UpdateResult:
+        started, since = self._clock.now(), self._clock.monotonic()
+        self._context.update_id = self.id
+        self._events.begin(self.id)
+        request = self._request
+        self._events.add(
+            "create_update",
+            f"Update {self.id[:8]} is started by {request.cause}.",
+            details={
+                "cause": request.cause,
+                "full_refresh": request.full_refresh_all,
+                "full_refresh_selection": list(request.full_refresh),
+                "refresh_selection": list(request.refresh),
+                "validate_only": request.validate_only,
+                "continuous": request.continuous,
+            },
+        )
+        results: tuple[FlowResult, ...] = ()
+        error: Exception | None = None
+        try:
+            self._state(State.INITIALIZING)
+            flows = self._prepared()
+            if flows is not None:
+                self._state(State.RUNNING)
+                self._work(flows)
+                results = tuple(flows.results.values())
+                error = first_error(flows.failed)
+        except ProaError as found:
+            error = found
+        state = self._end_state(error)
+        self._state(state, error)
+        self._events.flush()
+        ended = self._clock.now()
+        return UpdateResult(
+            self.id, state, results, started, ended, self._clock.monotonic() - since, error
+        )
+
+    def _prepared(self) -> Flows | None:
+        """The flows to run, tables emptied where asked for; None when it is only a check."""
+        request, runner = self._request, self._runner
+        graph = runner.graph()
+        selection: Selection = graph.select(
+            request.refresh, request.full_refresh, full_refresh_all=request.full_refresh_all
+        )
+        if request.validate_only:
+            return None
+        if selection.full_refresh:
+            self._state(State.RESETTING)
+            for name in sorted(selection.full_refresh):
+                reset(self._context, name, self.id)
+        return Flows(
+            graph,
+            runner.runners(),
+            selection,
+            self._context,
+            retries=flow_retries(runner.pipeline.configuration),
+            stop=request.stop,
+        )
+
+    def _work(self, flows: Flows) -> None:
+        request, configuration = self._request, self._runner.pipeline.configuration
+        retries = update_retries(configuration, continuous=request.continuous)
+        if request.continuous:
+            Continuous(
+                flows.runners,
+                flows.results,
+                self._context,
+                flow_retries=flow_retries(configuration),
+                update_retries=retries,
+                configuration=configuration,
+                stop=request.stop,
+            ).run()
+            return
+        if request.cause == "USER_ACTION":
+            retries = NO_RETRIES
+        pauses = retries.pauses(self._ids)
+        while True:
+            flows.run()
+            failed = flows.failed
+            pause = next(pauses, None) if retryable(failed) else None
+            if pause is None:
+                return
+            self._events.add(
+                "update_progress",
+                f"Update {self.id[:8]} runs its failed flows again in {pause:.0f} s:"
+                f" {first_error(failed)}",
+                level="WARN",
+                details={"state": State.RUNNING},
+            )
+            if self._clock.wait(pause, request.stop):
+                return
+
+    def _end_state(self, error: Exception | None) -> State:
+        if error is not None:
+            return State.FAILED
+        return State.CANCELED if self._request.stop.is_set() else State.COMPLETED
+
+    def _state(self, state: State, error: Exception | None = None) -> None:
+        self._events.add(
+            "update_progress",
+            f"Update {self.id[:8]} is {state}."
+            if error is None
+            else f"Update {self.id[:8]} is {state}: {error}",
+            level="INFO" if error is None else "ERROR",
+            details={"state": state},
+            error=error,
+        )

@@ -1,0 +1,237 @@
+"""A flow's leaves at work: what is new, how much of it, and the relation that reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from proa.autoloader.known import KnownFiles
+from proa.autoloader.loader import AutoLoader
+from proa.clock import Clock
+from proa.engine import Engine, Relation
+from proa.errors import DataError
+from proa.graph import DatasetLeaf, FilesLeaf
+from proa.lake import Table
+from proa.runtime.checkpoint import FilesInput, Input, Plan, TableInput
+from proa.storage import Store
+
+_COMPACT_EVERY = 64
+"""Batches whose files are looked up in their plans before they are folded into a segment."""
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """What a flow has not read yet, as far as it is known."""
+
+    files: int = 0
+    bytes: int = 0
+
+    def __add__(self, other: Backlog) -> Backlog:
+        return Backlog(self.files + other.files, self.bytes + other.bytes)
+
+
+class Source(Protocol):
+    """A leaf of a flow within one generation."""
+
+    @property
+    def streaming(self) -> bool: ...
+
+    def remember(self, plan: Plan) -> None:
+        """The batch `plan` is settled: what it reads is not new any more."""
+
+    def look(self) -> None:
+        """Find out what there is now. `next` hands out what was seen by the last look."""
+
+    def next(self, before: Input | None) -> tuple[Input | None, bool]:
+        """What the next batch reads after one that read `before`, and whether it is anything new.
+
+        None while the leaf cannot be read because there is nothing there yet.
+        """
+
+    def nothing(self) -> Input | None:
+        """What a batch reads of a leaf that its plan does not know."""
+
+    def backlog(self, before: Input | None) -> Backlog:
+        """What `next` would still hand out."""
+
+    def schema(self, engine: Engine, found: Input) -> Any:
+        """The columns of the leaf in a batch, as a StructType."""
+
+    def relation(self, engine: Engine, found: Input) -> Relation:
+        """What takes the leaf's place in a batch."""
+
+    def evolve(self, engine: Engine, error: BaseException, found: Input) -> bool:
+        """Whether the batch failed for a reason that is mended now; see `AutoLoader.evolve`."""
+
+    def settled(self, batch: int) -> None:
+        """All batches up to this one are in the table."""
+
+
+class TableSource:
+    """A dataset of the pipeline, as a stream of new rows or complete."""
+
+    def __init__(self, leaf: DatasetLeaf, table: Table) -> None:
+        self.leaf = leaf
+        self._table = table
+        self._seen = -1
+        self._skip_changes = _is_true(leaf.options, "skipchangecommits")
+        self._limit = _number(leaf.options, "maxfilespertrigger")
+
+    @property
+    def streaming(self) -> bool:
+        return self.leaf.streaming
+
+    def remember(self, plan: Plan) -> None:
+        """Nothing: where a table was read to stands in the plan."""
+
+    def look(self) -> None:
+        self._table.refresh()
+        self._seen = self._table.version
+
+    def next(self, before: Input | None) -> tuple[Input | None, bool]:
+        if self._seen < 0:
+            return None, False
+        name, generation = self.leaf.dataset, self._table.generation
+        if not self.streaming:
+            return TableInput(name, self._seen, generation), False
+        last = before if isinstance(before, TableInput) else None
+        after = -1 if last is None else last.version
+        if last is not None and last.generation != generation and not self._skip_changes:
+            raise DataError(
+                f"{name!r} was fully refreshed, and a stream cannot take back what it has read of"
+                " it; refresh this table fully as well (--full-refresh), or read with the option"
+                " skipChangeCommits",
+                condition="DELTA_SOURCE_TABLE_IGNORE_CHANGES",
+            )
+        until, new = self._reach(after)
+        return TableInput(name, until, generation, after), new
+
+    def nothing(self) -> Input | None:
+        if self._seen < 0:
+            return None
+        after = self._seen if self.streaming else None
+        return TableInput(self.leaf.dataset, self._seen, self._table.generation, after)
+
+    def _reach(self, after: int) -> tuple[int, bool]:
+        """The version that a batch reads up to, and whether it brings anything.
+
+        A table is not read past versions that brought no rows: there may be one a second.
+        """
+        if after < 0:
+            return self._seen, bool(self._table.files(self._seen))
+        files = 0
+        for version in range(after + 1, self._seen + 1):
+            commit = self._table.commit_info(version)
+            if commit.removes and not self._skip_changes:
+                self._table.added_between(version - 1, version)
+            if commit.removes:
+                continue
+            files += len(commit.adds)
+            if self._limit is not None and files >= self._limit:
+                return version, True
+        return (self._seen, True) if files else (after, False)
+
+    def backlog(self, before: Input | None) -> Backlog:
+        if not self.streaming or self._seen < 0:
+            return Backlog()
+        after = before.version if isinstance(before, TableInput) else -1
+        if after < 0:
+            return Backlog(*self._table.size(self._seen))
+        commits = self._table.commits(after, self._seen)
+        sizes = [size for commit in commits for _, size in commit.adds]
+        return Backlog(len(sizes), sum(sizes))
+
+    def schema(self, engine: Engine, found: Input) -> Any:  # noqa: ARG002 - the port's shape
+        assert isinstance(found, TableInput)
+        return self._table.schema_at(found.version)
+
+    def relation(self, engine: Engine, found: Input) -> Relation:
+        assert isinstance(found, TableInput)
+        schema = self._table.schema_at(found.version)
+        if found.after is None or (found.after < 0 <= found.version):
+            files = list(self._table.files(found.version))
+        else:
+            files = self._table.added_between(
+                found.after, found.version, skip_changes=self._skip_changes
+            )
+        return engine.parquet(files, schema) if files else engine.empty(schema)
+
+    def evolve(self, engine: Engine, error: BaseException, found: Input) -> bool:  # noqa: ARG002
+        return False
+
+    def settled(self, batch: int) -> None:
+        """Nothing to tidy."""
+
+
+class FilesSource:
+    """Raw files, through the Auto Loader."""
+
+    def __init__(
+        self, leaf: FilesLeaf, state: Store, options: Mapping[str, str], clock: Clock
+    ) -> None:
+        self.leaf = leaf
+        self._loader = AutoLoader(leaf, state=state, storage_options=options, clock=clock)
+        self._known = KnownFiles(state) if leaf.streaming else None
+        self._recorded = self._known.through if self._known is not None else -1
+        self._backlog: Any = None
+        self._taken: FilesInput | None = None
+
+    @property
+    def streaming(self) -> bool:
+        return self.leaf.streaming
+
+    @property
+    def known_through(self) -> int:
+        """The last batch whose files are known without its plan."""
+        return self._recorded
+
+    def remember(self, plan: Plan) -> None:
+        if self._known is None or plan.batch <= self._recorded:
+            return
+        found = plan.inputs.get(self.leaf.key)
+        files = found.files if isinstance(found, FilesInput) else ()
+        self._loader.record(self._known, plan.batch, files)
+        self._recorded = plan.batch
+
+    def look(self) -> None:
+        self._backlog = self._loader.discover(self._known)
+
+    def next(self, before: Input | None) -> tuple[Input | None, bool]:  # noqa: ARG002
+        taken = self._backlog.take() if self.streaming else self._backlog.take_all()
+        return FilesInput(taken), bool(taken)
+
+    def nothing(self) -> Input | None:
+        return FilesInput(()) if self.streaming else FilesInput(self._backlog.take_all())
+
+    def backlog(self, before: Input | None) -> Backlog:  # noqa: ARG002 - the port's shape
+        return Backlog(self._backlog.files, self._backlog.bytes) if self._backlog else Backlog()
+
+    def schema(self, engine: Engine, found: Input) -> Any:
+        assert isinstance(found, FilesInput)
+        return self._loader.schema(engine, found.files)
+
+    def relation(self, engine: Engine, found: Input) -> Relation:
+        assert isinstance(found, FilesInput)
+        if not found.files:
+            return engine.empty(self.schema(engine, found))
+        return self._loader.relation(engine, found.files)
+
+    def evolve(self, engine: Engine, error: BaseException, found: Input) -> bool:
+        assert isinstance(found, FilesInput)
+        return self._loader.evolve(engine, error, found.files)
+
+    def settled(self, batch: int) -> None:
+        if self._known is not None and batch - self._known.through >= _COMPACT_EVERY:
+            self._known.compact(batch)
+
+
+def _is_true(options: Mapping[str, str], name: str) -> bool:
+    return any(k.lower() == name and str(v).lower() == "true" for k, v in options.items())
+
+
+def _number(options: Mapping[str, str], name: str) -> int | None:
+    for key, value in options.items():
+        if key.lower() == name:
+            return int(value)
+    return None
