@@ -86,6 +86,17 @@ class EventTimeSettings(_Model):
     column: str
 
 
+class VerifySettings(_Model):
+    """What counts as equal when the tables of two regions are compared."""
+
+    tolerance: float = Field(default=0.0, ge=0)
+    """Floats a and b are equal when |a - b| <= tolerance * max(1, |a|, |b|)."""
+    keys: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
+    """For a table: the columns that tell its rows apart. Without, they are guessed."""
+    ignore: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
+    """For a table, or "*" for all: columns that may differ."""
+
+
 class AcceptedFinding(_Model):
     """An environment-dependence finding that the team lives with."""
 
@@ -100,6 +111,7 @@ class ProjectSettings(_Model):
     regions: Mapping[Name, RegionSettings] = Field(min_length=1)
     sources: Mapping[Name, SourceSettings] = Field(default_factory=dict)
     event_time: EventTimeSettings | None = None
+    verify: VerifySettings = VerifySettings()
     dr_safety: Literal["error", "warn", "off"] = "error"
     accept: tuple[AcceptedFinding, ...] = ()
 

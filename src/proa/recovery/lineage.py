@@ -1,0 +1,146 @@
+"""Which raw files a region's tables hold, exactly: followed from each table's log to the plans.
+
+A table's log says which batches of which flows it contains; each batch's plan says which raw files
+and which versions of other tables it read; those tables' logs say the rest.
+"""
+
+from __future__ import annotations
+
+import urllib.parse
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from proa.errors import DataError
+from proa.lake import GENERATION, Table
+from proa.runtime.checkpoint import Checkpoint, FilesInput, Plan, TableInput
+from proa.runtime.layout import Layout, app_id
+from proa.storage import Store
+
+_TABLES = "tables"
+_READERS = 8
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a version of a table was computed from."""
+
+    files: Mapping[str, int] = field(default_factory=dict)
+    """Raw files, absolute, with their sizes in bytes."""
+    tables: frozenset[str] = frozenset()
+    """The datasets that were read directly."""
+    known: bool = False
+    """False for a table that no flow of Proa has written: nothing can be said."""
+
+
+class Lineage:
+    """The tables of one region's storage and what they contain. Remembers what it has read."""
+
+    def __init__(self, storage: str, options: Mapping[str, str]) -> None:
+        self._layout = Layout(storage.rstrip("/"))
+        self._options = dict(options)
+        self._store = Store.open(storage, options)
+        self._tables: dict[str, Table] = {}
+        self._contents: dict[tuple[str, int], Contents] = {}
+        self._plans: dict[tuple[str, str, int, int], Plan] = {}
+        self._flows: dict[str, list[str]] = {}
+        self._names: frozenset[str] | None = None
+
+    def datasets(self) -> list[str]:
+        """The names of the tables that are there, sorted."""
+        return sorted(name for name in self._there() if self.table(name).exists)
+
+    def _there(self) -> frozenset[str]:
+        """The tables' folders. Others are never opened: opening a place on disk would make it."""
+        if self._names is None:
+            found = self._store.folders(_TABLES)
+            self._names = frozenset(urllib.parse.unquote(folder) for folder in found)
+        return self._names
+
+    def table(self, dataset: str) -> Table:
+        """The table of a dataset in `datasets`."""
+        if dataset not in self._tables:
+            self._tables[dataset] = Table.at(self._layout.table(dataset), self._options)
+        return self._tables[dataset]
+
+    def version(self, dataset: str) -> int:
+        """The newest version of a table; -1 when there is none."""
+        if dataset not in self._there():
+            return -1
+        table = self.table(dataset)
+        return table.version if table.exists else -1
+
+    def contents(self, dataset: str, version: int | None = None) -> Contents:
+        """What a version of a table was computed from; the newest when None."""
+        newest = self.version(dataset)
+        version = newest if version is None else version
+        if newest < 0 or version < 0:
+            return Contents()
+        key = (dataset, version)
+        if key not in self._contents:
+            # Marked before it is followed, so that a table that reads itself ends.
+            self._contents[key] = Contents()
+            self._contents[key] = self._follow(dataset, version)
+        return self._contents[key]
+
+    def leaves(self) -> list[str]:
+        """The tables that no other table is made from: what consumers read (gold)."""
+        names = self.datasets()
+        read = {one for name in names for one in self.contents(name).tables if one != name}
+        return [name for name in names if name not in read and self.contents(name).known]
+
+    def _follow(self, dataset: str, version: int) -> Contents:
+        table = self.table(dataset)
+        generation = table.transaction(GENERATION, version) or 0
+        files: dict[str, int] = {}
+        tables: dict[str, int] = {}
+        known = False
+        for flow in self._flows_of(dataset):
+            last = table.transaction(app_id(flow, generation), version)
+            if last is None:
+                continue
+            known = True
+            for plan in self._counted(dataset, flow, generation, last):
+                for value in plan.inputs.values():
+                    if isinstance(value, FilesInput):
+                        files.update((file.path, file.size) for file in value.files)
+                    else:
+                        before = tables.get(value.dataset, -1)
+                        tables[value.dataset] = max(before, value.version)
+        for name, read in tables.items():
+            files.update(self.contents(name, read).files)
+        return Contents(files, frozenset(tables), known)
+
+    def _flows_of(self, dataset: str) -> list[str]:
+        if dataset not in self._flows:
+            prefix = self._layout.flows(dataset).removeprefix(f"{self._layout.storage}/")
+            self._flows[dataset] = [
+                urllib.parse.unquote(folder) for folder in self._store.folders(prefix)
+            ]
+        return self._flows[dataset]
+
+    def _counted(self, dataset: str, flow: str, generation: int, last: int) -> Iterable[Plan]:
+        """The plans whose inputs are in the table: all, or the last one of a complete query."""
+        final = self._plan(dataset, flow, generation, last)
+        tables = [value for value in final.inputs.values() if isinstance(value, TableInput)]
+        if tables and all(value.after is None for value in tables):
+            streams_files = any(isinstance(value, FilesInput) for value in final.inputs.values())
+            if not streams_files:
+                return [final]
+        with ThreadPoolExecutor(_READERS) as pool:
+            read = range(last + 1)
+            return list(pool.map(lambda n: self._plan(dataset, flow, generation, n), read))
+
+    def _plan(self, dataset: str, flow: str, generation: int, batch: int) -> Plan:
+        key = (dataset, flow, generation, batch)
+        if key not in self._plans:
+            url = self._layout.checkpoint(dataset, flow, generation)
+            plan = Checkpoint(Store.open(url, self._options)).read(batch)
+            if plan is None:
+                raise DataError(
+                    f"the plan of batch {batch} of flow {flow!r} is missing below {url!r};"
+                    " restore the checkpoint, or refresh the table fully",
+                    condition="CHECKPOINT_DAMAGED",
+                )
+            self._plans[key] = plan
+        return self._plans[key]
