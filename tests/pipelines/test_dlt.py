@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
+import sys
 
 import pytest
 
@@ -46,6 +48,35 @@ def test_a_dataset_is_declared_with_and_without_parentheses(
     assert (dataset.name, dataset.kind) == ("orders", kind)
     assert (flow.name, flow.target, flow.implicit) == ("orders", "orders", True)
     assert str(dataset.location) == str(flow.location) == "transformations/a.py:3"
+
+
+@pytest.mark.parametrize(("first_name", "kind"), [("create_table", TABLE), ("create_view", VIEW)])
+@pytest.mark.parametrize("parentheses", ["", "(comment='c')"])
+def test_the_first_names_of_table_and_view_still_work(python, first_name, kind, parentheses):
+    found = python(f"""
+        @dlt.{first_name}{parentheses}
+        def orders():
+            return spark.range(1)
+
+        dp.create_streaming_table("t")
+    """)
+    assert [(d.name, d.kind) for d in found.datasets] == [("orders", kind), ("t", STREAMING)]
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "dlt.table(name='t')",
+        "dp.view()",
+        "dp.append_flow(target='t')",
+        "dp.expect('e', 'a')",
+        "dp.expect_all_or_fail({'e': 'a'})",
+    ],
+)
+def test_a_decorator_that_decorates_nothing_is_refused(python_refused, code):
+    error = python_refused(code)
+    assert error.condition == "DECORATOR_WITHOUT_FUNCTION"
+    assert str(error.location) == "transformations/a.py:3"
 
 
 def test_every_parameter_of_a_table_is_taken(python):
@@ -328,6 +359,7 @@ def test_expectations_of_one_dataset_have_different_names(python_refused):
         ("@dp.replace_flow(target='s')\ndef f(): ...", "replace flows"),
         ("@dp.table(replace_using=['a'], sequence_by='b')\ndef f(): ...", "replace flows"),
         ("dp.create_table('t')", "CREATE TABLE"),
+        ("dp.create_table(name='t')", "CREATE TABLE"),
         ("@dlt.on_event_hook\ndef f(e): ...", "event hooks"),
         ("@dp.table(row_filter='f ON (a)')\ndef f(): ...", "row filters"),
         (
@@ -353,6 +385,19 @@ def test_nothing_can_be_declared_or_read_outside_a_pipeline(call):
     with pytest.raises(PipelineError) as caught:
         call()
     assert caught.value.condition == "GRAPH_ELEMENT_DEFINED_OUTSIDE_OF_DECLARATIVE_PIPELINE"
+
+
+def test_a_pipelines_own_tests_may_import_its_files():
+    code = (
+        "import dlt\ndlt.enable_local_execution()\n"
+        "@dlt.table(comment='c')\n@dlt.expect('e', 'a > 0')\ndef t():\n    return 3\n"
+        "dlt.create_streaming_table('s')\nassert t() == 3\n"
+        "try:\n    dlt.table(nmae='x')\nexcept Exception as error:\n    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-"], input=code, capture_output=True, text=True, check=True
+    )
+    assert "did you mean 'name'" in done.stdout
 
 
 def test_parameters_without_effect_are_parameters():

@@ -156,6 +156,7 @@ def test_set_applies_to_the_statements_below_it():
         SET start = '2026-01-01';
         SET pipelines.trigger.interval = 15 minutes; -- a comment
         SET quoted = "10 seconds";
+        SET spark.source;
         CREATE MATERIALIZED VIEW after AS SELECT * FROM t WHERE d > ${start};
     """)
     before, after = found.flows
@@ -236,7 +237,6 @@ def refused(text: str) -> PipelineError:
         ("CREATE TEMPORARY VIEW v (a INT) AS SELECT 1", 1, "name and cast them in its query"),
         ("CREATE FLOW f AS SELECT 1", 1, "expected INSERT"),
         ("CREATE FLOW f AS INSERT INTO t SELECT 1", 1, "expected BY after INSERT INTO t"),
-        ("SET a", 1, "expected = and a value after SET a"),
         ("SET = 1", 1, "expected a key"),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from proa.errors import PipelineError, SourceLocation
 from proa.pipelines import arguments
@@ -84,6 +84,27 @@ def table(  # noqa: PLR0913, PLR0917 - the names are Databricks'
         cluster_by=arguments.names("cluster_by", cluster_by),
         private=arguments.flag("temporary", temporary) or arguments.flag("private", private),
     )
+
+
+def create_table(*args: Any, **options: Any) -> Any:
+    """`table`, as it was called at first. Databricks' newer function of this name, which declares a
+    table without a query, is refused.
+    """
+    registry = active()
+    newer = refused("tables without a stream (CREATE TABLE)", registry.caller())
+    if args and isinstance(args[0], str):
+        raise newer
+    used = registry.awaiting_use(newer)
+    declare = table(*args, **options)
+    if isinstance(declare, Decorated):
+        used()
+        return declare
+
+    def decorate(function: Any) -> Decorated:
+        used()
+        return cast("Decorated", declare(function))
+
+    return decorate
 
 
 @checked
@@ -202,8 +223,10 @@ def append_flow(
     location = registry.caller()
     arguments.required_name("target", target)
     arguments.text("name", name)
+    used = registry.awaiting_use(_without_function("append_flow", location))
 
     def declare(function: Query) -> Decorated:
+        used()
         query = _decorated(function, "append_flow", location)
         if query.expectations:
             raise _expectation_on_flow(target, location)
@@ -265,8 +288,10 @@ def _declare(
     registry = active()
     location = registry.caller()
     arguments.text("name", name)
+    used = registry.awaiting_use(_without_function(decorator, location))
 
     def declare(function: Any) -> Decorated:
+        used()
         query = _decorated(function, decorator, location)
         dataset = Dataset(
             name or _name(query, location),
@@ -294,8 +319,10 @@ def _declare(
 
 def _expecting(expectations: tuple[Expectation, ...]) -> Callable[[Query], Decorated]:
     location = _here()
+    used = active().awaiting_use(_without_function("expect", location))
 
     def attach(function: Any) -> Decorated:
+        used()
         query = _decorated(function, "expect", location)
         if query.flow is not None:
             raise _expectation_on_flow(query.flow, location)
@@ -331,6 +358,15 @@ def _decorated(function: Any, decorator: str, location: SourceLocation) -> Decor
             location=location,
         )
     return Decorated(function)
+
+
+def _without_function(decorator: str, location: SourceLocation) -> PipelineError:
+    return PipelineError(
+        f"@{decorator}(...) decorates nothing and so declares nothing; put it above a query"
+        " function, or call what it returns with one",
+        condition="DECORATOR_WITHOUT_FUNCTION",
+        location=location,
+    )
 
 
 def _name(query: Decorated, location: SourceLocation) -> str:

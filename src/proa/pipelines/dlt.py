@@ -11,6 +11,7 @@ from proa.pipelines.arguments import checked, required_name
 from proa.pipelines.decorators import (
     append_flow,
     create_streaming_table,
+    create_table,
     expect,
     expect_all,
     expect_all_or_drop,
@@ -28,14 +29,15 @@ from proa.pipelines.refusals import (
     create_auto_cdc_flow,
     create_auto_cdc_from_snapshot_flow,
     create_sink,
-    create_table,
     foreach_batch_sink,
     on_event_hook,
     replace_flow,
     update_flow,
 )
+from proa.pipelines.registry import enable_local_execution
 
 view = temporary_view
+create_view = temporary_view
 create_streaming_live_table = create_streaming_table
 create_target_table = create_streaming_table
 
@@ -63,6 +65,8 @@ __all__ = [
     "create_streaming_table",
     "create_table",
     "create_target_table",
+    "create_view",
+    "enable_local_execution",
     "expect",
     "expect_all",
     "expect_all_or_drop",

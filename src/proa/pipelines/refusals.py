@@ -42,11 +42,6 @@ def replace_flow(*_args: Any, **_options: Any) -> NoReturn:
     raise refused("replace flows", caller())
 
 
-def create_table(*_args: Any, **_options: Any) -> NoReturn:
-    """Refused: tables that are neither streaming tables nor materialized views."""
-    raise refused("tables without a stream (CREATE TABLE)", caller())
-
-
 def on_event_hook(*_args: Any, **_options: Any) -> NoReturn:
     """Refused: functions called for each event."""
     raise refused("event hooks", caller())

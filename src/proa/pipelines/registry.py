@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,9 +47,12 @@ class Registry(GraphElementRegistry):  # type: ignore[misc] # pyspark is untyped
         self._namespace = namespace
         self._datasets: dict[str, Dataset] = {}
         self._flows: dict[str, Flow] = {}
+        self._unused: dict[object, PipelineError] = {}
 
     def declarations(self) -> Declarations:
         """All that was declared, in order. Raises PipelineError when that makes no pipeline."""
+        for error in self._unused.values():
+            raise error
         datasets = tuple(self._datasets.values())
         if all(dataset.kind is DatasetKind.TEMPORARY_VIEW for dataset in datasets):
             raise PipelineError(
@@ -69,6 +73,16 @@ class Registry(GraphElementRegistry):  # type: ignore[misc] # pyspark is untyped
         if target is None or target.kind is not DatasetKind.TEMPORARY_VIEW:
             return flow
         return replace(flow, query=enforcing(target, flow, self._environment.session))
+
+    def awaiting_use(self, error: PipelineError) -> Callable[[], None]:
+        """Raise `error` in the end, unless the function returned is called before."""
+        token = object()
+        self._unused[token] = error
+
+        def used() -> None:
+            self._unused.pop(token, None)
+
+        return used
 
     def add_dataset(self, dataset: Dataset) -> None:
         """Declare a dataset; PipelineError when it is wrong or its name is taken."""
@@ -167,6 +181,39 @@ class Registry(GraphElementRegistry):  # type: ignore[misc] # pyspark is untyped
         return SourceLocation(seen_from(self._root, location.filename), location.line_number or 1)
 
 
+class LocalRegistry(Registry):
+    """Takes every declaration and keeps none."""
+
+    def __init__(self) -> None:
+        pass
+
+    def awaiting_use(self, error: PipelineError) -> Callable[[], None]:
+        del error
+        return lambda: None
+
+    def add_dataset(self, dataset: Dataset) -> None:
+        pass
+
+    def add_flow(self, flow: Flow) -> None:
+        pass
+
+    def add_expectations(self, dataset: str, expectations: tuple[Expectation, ...]) -> None:
+        pass
+
+    def caller(self) -> SourceLocation:
+        return caller() or SourceLocation("", 1)
+
+
+_local: list[LocalRegistry] = []
+
+
+def enable_local_execution() -> None:
+    """Let a pipeline's files be imported outside a pipeline, by their own tests: from now on
+    decorators check their arguments, declare nothing and leave functions callable.
+    """
+    _local[:] = [LocalRegistry()]
+
+
 def active() -> Registry:
     """The registry of the pipeline that is being loaded; PipelineError outside of one."""
     from pyspark.errors import PySparkException
@@ -175,11 +222,13 @@ def active() -> Registry:
         registry = get_active_graph_element_registry()
     except PySparkException:
         registry = None
-    if not isinstance(registry, Registry):
-        raise PipelineError(
-            "datasets and flows can only be declared while a pipeline is loaded; run the project"
-            " with `proa run` or `proa dry-run`",
-            condition=OUTSIDE,
-            location=caller(),
-        )
-    return registry
+    if isinstance(registry, Registry):
+        return registry
+    if _local:
+        return _local[0]
+    raise PipelineError(
+        "datasets and flows can only be declared while a pipeline is loaded; run the project with"
+        " `proa run` or `proa dry-run`, or call dlt.enable_local_execution() in its tests",
+        condition=OUTSIDE,
+        location=caller(),
+    )

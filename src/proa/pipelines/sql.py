@@ -63,7 +63,7 @@ class _Reader:
             return
         start = parser.here
         if parser.accept("SET"):
-            self._set(*_setting(parser))
+            self._set(parser)
         elif parser.accept("CREATE", "FLOW"):
             self._flow(parser, start)
         elif parser.accept("CREATE"):
@@ -71,8 +71,12 @@ class _Reader:
         else:
             raise _not_a_declaration(parser)
 
-    def _set(self, key: str, value: str) -> None:
+    def _set(self, parser: Parser) -> None:
         """A parameter is replaced by the value as written; a setting of Spark's has no quotes."""
+        setting = _setting(parser)
+        if setting is None:
+            return
+        key, value = setting
         self._known[key] = value
         tokens = significant(tokenize(Source(value, "")))
         is_string = len(tokens) == 1 and tokens[0].kind is Kind.STRING
@@ -155,15 +159,18 @@ class _Reader:
         )
 
 
-def _setting(parser: Parser) -> tuple[str, str]:
-    """`SET key = value`: the value is the text up to the end, as Spark takes it."""
+def _setting(parser: Parser) -> tuple[str, str] | None:
+    """`SET key = value`: the value is the text up to the end, as Spark takes it. `SET key` asks
+    for a value, which nobody here would see: None.
+    """
     start = parser.here
     while not (parser.at_end or parser.sees("=")):
         parser.take()
     key = parser.source.text[start : parser.here].strip().strip("`")
+    if not parser.accept("="):
+        return None
     if not key:
         raise parser.failure("expected a key after SET")
-    parser.expect("=", after=f"and a value after SET {key}")
     return key, "" if parser.at_end else parser.rest()
 
 
