@@ -56,6 +56,14 @@ class InferTask:
         return merged
 
     def _part(self, source: Source) -> t.StructType:
+        if self.options.format == "parquet":
+            from proa.autoloader.readers.parquet import infer_parquet
+
+            return infer_parquet(source)
+        if self.options.format == "csv":
+            from proa.autoloader.readers.infer_csv import infer_csv
+
+            return infer_csv(source, self.options, types=self.types)
         from proa.autoloader.readers.infer_json import infer_json
 
         return infer_json(source, self.options, types=self.types, pinned=self.pinned)

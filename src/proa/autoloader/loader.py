@@ -34,6 +34,7 @@ from proa.graph.leaves import FilesLeaf
 from proa.pipelines.ddl import parse_schema
 from proa.storage import Store
 
+_TEXT = t.StructType([t.StructField("value", t.StringType())])
 _START = "start.json"
 
 
@@ -171,6 +172,8 @@ class AutoLoader:
     def _resolve(self, engine: Engine, files: Sequence[FileRef]) -> FileSchema:
         if self._given is not None:
             return FileSchema(self._given, self._partitions(files))
+        if self.options.reader.format == "text":
+            return FileSchema(_TEXT, self._partitions(files))
         current = self._current()
         if current is not None:
             return current[1]
@@ -206,8 +209,11 @@ class AutoLoader:
                 raise problem.error() from error
             for text in sorted(row[0] for row in rows):
                 merged = merge_structs(merged, t.StructType.fromJson(json.loads(text)))
+        # A header's order is the order that people expect; JSON objects have none.
+        if options.reader.format == "json":
+            merged = in_order(merged)
         reserved = {options.reader.rescued_column, "_metadata"}
-        fields = [f for f in settled(in_order(merged)).fields if f.name not in reserved]
+        fields = [f for f in settled(merged).fields if f.name not in reserved]
         partition_columns = self._partitions(files)
         inside = {f.name.lower() for f in partition_columns.fields}
         data = t.StructType([f for f in fields if f.name.lower() not in inside])
@@ -236,6 +242,8 @@ class AutoLoader:
         if rescued is not None:
             fields = [f for f in fields if f.name != rescued]
             fields.append(t.StructField(rescued, t.StringType()))
+        if self.options.reader.format in {"csv", "text"}:
+            _refuse_nested(fields, self.options.reader.format)
         return t.StructType(fields)
 
     def _output(self, resolved: FileSchema) -> t.StructType:
@@ -254,6 +262,16 @@ class AutoLoader:
             fields.append(t.StructField("_metadata", spark_type(METADATA)))
         _refuse_duplicates(fields)
         return t.StructType(fields)
+
+
+def _refuse_nested(fields: Sequence[t.StructField], kind: str) -> None:
+    for f in fields:
+        if isinstance(f.dataType, (t.StructType, t.ArrayType, t.MapType)):
+            raise PipelineError(
+                f"the column {f.name!r} of type {f.dataType.simpleString()!r} cannot be read from"
+                f" {kind} files; read it as string and use from_json in the query",
+                condition="UNSUPPORTED_DATA_TYPE_FOR_DATASOURCE",
+            )
 
 
 def _refuse_duplicates(fields: Sequence[t.StructField]) -> None:

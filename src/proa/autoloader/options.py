@@ -58,8 +58,8 @@ class ReaderOptions:
     allow_overwrites: bool = False
     multi_line: bool = False
     encoding: str = "utf-8"
-    header: bool | None = None
-    """CSV: whether the first line names the columns; None means yes, unless a schema is given."""
+    header: bool = True
+    """CSV: whether the first line names the columns."""
     delimiter: str = ","
     quote: str = '"'
     escape: str = "\\"
@@ -226,7 +226,6 @@ def _reader_options(get: _Values, *, schema_given: bool) -> ReaderOptions:
     rescued: str | None = get.text("rescuedDataColumn", "").strip() or None
     if rescued is None and (not schema_given or evolution is Evolution.RESCUE):
         rescued = RESCUED_COLUMN
-    header = get.text("header", "")
     return ReaderOptions(
         format=kind,
         mode=get.choice("mode", Mode.PERMISSIVE.value, Mode),
@@ -239,7 +238,8 @@ def _reader_options(get: _Values, *, schema_given: bool) -> ReaderOptions:
         allow_overwrites=get.boolean("allowOverwrites", False),
         multi_line=get.boolean("multiLine", False),
         encoding=_encoding(get),
-        header=_boolean("header", header) if header else None,
+        # Inference takes the first line for names, as Auto Loader does; a given schema does not.
+        header=get.boolean("header", not schema_given),
         delimiter=_character(get, "sep", get.text("delimiter", ",")),
         quote=_character(get, "quote", '"'),
         escape=_character(get, "escape", "\\"),

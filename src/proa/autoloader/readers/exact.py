@@ -63,6 +63,8 @@ ABSENT = _Absent()
 _DECODER = json.JSONDecoder(
     parse_float=Number, parse_int=Number, parse_constant=Number, object_pairs_hook=Members
 )
+_scan_once: Callable[[str, int], tuple[Any, int]] = _DECODER.scan_once  # type: ignore[attr-defined]
+_scan_string = json.decoder.scanstring  # type: ignore[attr-defined]
 _BLANK = re.compile(r"[ \t\r\n]*")
 
 
@@ -88,13 +90,13 @@ def parse_record(text: str) -> Members | None:
         while text[at : at + 1] != "}" or pairs:
             if text[at : at + 1] != '"':
                 raise ValueError(f"a name is expected at character {at}")
-            name, at = json.decoder.scanstring(text, at + 1, True)
+            name, at = _scan_string(text, at + 1, True)
             at = _skip(text, at)
             if text[at : at + 1] != ":":
                 raise ValueError(f"':' is expected at character {at}")
             begin = _skip(text, at + 1)
             try:
-                value, at = _DECODER.scan_once(text, begin)
+                value, at = _scan_once(text, begin)
             except StopIteration:
                 raise ValueError(f"a value is expected at character {begin}") from None
             pairs.append((name, value))
@@ -205,7 +207,7 @@ class Converter:
             if options.mode is Mode.DROP:
                 return []
             if options.mode is Mode.FAIL:
-                self._malformed(f"{next(iter(leftover))!r} does not have its column's type")
+                self.malformed(f"{next(iter(leftover))!r} does not have its column's type")
             if options.corrupt_column in self.hidden:
                 values[options.corrupt_column] = text.strip("\r\n")
         if leftover and options.rescued_column is not None:
@@ -222,7 +224,7 @@ class Converter:
         if options.mode is Mode.DROP:
             return []
         if options.mode is Mode.FAIL:
-            self._malformed(f"{reason}: {text.strip()[:100]!r}")
+            self.malformed(f"{reason}: {text.strip()[:100]!r}")
         text = text.strip("\r\n")
         if options.corrupt_column in self.hidden:
             return [{options.corrupt_column: text}]
@@ -230,7 +232,8 @@ class Converter:
             return [{options.rescued_column: rescued({options.corrupt_column: text}, self.file)}]
         return [{}]
 
-    def _malformed(self, detail: str) -> NoReturn:
+    def malformed(self, detail: str) -> NoReturn:
+        """Fail, as the mode FAILFAST wants it."""
         raise ReadError(Problem(ProblemKind.MALFORMED, self.path, detail))
 
     def _members(

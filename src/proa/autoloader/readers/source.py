@@ -8,10 +8,10 @@ import io
 import os
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import pyarrow as pa
 
@@ -54,6 +54,10 @@ class Source:
         self.part = part
         self._options = options
         self._storage = storage
+
+    def at(self, part: Part) -> Source:
+        """Another part, read in the same way."""
+        return Source(part, self._options, self._storage)
 
     def problem(self, kind: ProblemKind, detail: str) -> ReadError:
         return ReadError(Problem(kind, self.part.path, detail))
@@ -110,17 +114,36 @@ class Source:
         with self.guarded():
             return _without_bom(b"".join(self._text()))
 
-    def random_access(self) -> BinaryIO:
-        """The file as something that can be sought in."""
-        with self.guarded():
+    @contextmanager
+    def random_access(self) -> Iterator[Any]:
+        """The file as something that can be sought in, for a while."""
+        with self.guarded(), ExitStack() as opened:
             if is_url(self.part.path):
                 folder, _, name = self.part.path.rpartition("/")
                 store = Store.open(folder, self._storage)
                 self._check(store.head(name).size)
-                return cast(BinaryIO, store.open_reader(name))
-            file = Path(self.part.path).open("rb")  # noqa: SIM115 - the caller closes it
+                yield opened.enter_context(closing(store.open_reader(name)))
+                return
+            file = opened.enter_context(Path(self.part.path).open("rb"))
             self._check(os.fstat(file.fileno()).st_size)
-            return file
+            yield file
+
+    def records(self) -> Iterator[bytes]:
+        """Blocks of whole CSV records, whose values may hold line ends within quotes."""
+        quote, escape = self._options.quote.encode(), self._options.escape.encode()
+        with self.guarded():
+            first = True
+            held = b""
+            for chunk in self._text():
+                held += chunk
+                cut = _outside_quotes(held, quote, escape)
+                if cut:
+                    yield _without_bom(held[:cut]) if first else held[:cut]
+                    held, first = held[cut:], False
+                elif len(held) > _LONGEST:
+                    raise self.problem(ProblemKind.CORRUPT, "it has a record of more than 1 GiB")
+            if held:
+                yield _without_bom(held) if first else held
 
     def lines(self) -> Iterator[bytes]:
         """Blocks of whole lines; the last line may lack its end."""
@@ -180,6 +203,24 @@ def _whole_lines(chunks: Iterator[bytes], source: Source) -> Iterator[bytes]:
     rest = b"".join(held)
     if rest:
         yield rest
+
+
+def _outside_quotes(data: bytes, quote: bytes, escape: bytes) -> int:
+    """The end of the last line that ends outside of quotes; 0 when there is none."""
+
+    def quotes(begin: int, end: int) -> int:
+        if not quote:
+            return 0
+        escaped = data.count(escape + quote, begin, end) if escape not in {b"", quote} else 0
+        return data.count(quote, begin, end) - escaped
+
+    at = data.rfind(b"\n")
+    open_ = quotes(0, at + 1) % 2
+    while at >= 0 and open_:
+        before = data.rfind(b"\n", 0, at)
+        open_ ^= quotes(before + 1, at + 1) % 2
+        at = before
+    return at + 1
 
 
 def _without_bom(data: bytes) -> bytes:

@@ -17,7 +17,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from proa.autoloader.readers.exact import parse_record, rescued_member
+from proa.autoloader.readers.exact import parse_record
+from proa.autoloader.readers.rescued import rescued_column
 
 
 class UnreadableError(Exception):
@@ -108,11 +109,8 @@ def rescue(lines: Lines, extra: Iterable[str], file: str) -> pa.Array:
         if pc.any(nested).as_py():
             texts = _rewritten(texts, nested, lambda text: json.dumps(text, ensure_ascii=False))
         texts = pc.if_else(pc.equal(texts, "null"), pa.scalar(None, pa.string()), texts)
-        parts.append(pc.binary_join_element_wise(rescued_member(name, ""), texts, ""))
-    joined = pc.binary_join_element_wise(*parts, ",", null_handling="skip")
-    joined = pc.if_else(pc.equal(joined, ""), pa.scalar(None, pa.string()), joined)
-    end = "," + rescued_member("_file_path", json.dumps(file, ensure_ascii=False)) + "}"
-    return pc.binary_join_element_wise("{", joined, end, "")
+        parts.append((name, texts))
+    return rescued_column(parts, len(lines), file)
 
 
 _STRING = r'"(?:[^"\\]|\\.)*"'

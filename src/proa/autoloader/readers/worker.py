@@ -146,6 +146,18 @@ class ReadTask:
 
 def reader_of(data: pa.Schema, options: ReaderOptions) -> Reader:
     """The reader of the options' format."""
+    if options.format == "csv":
+        from proa.autoloader.readers.csv import CsvReader
+
+        return CsvReader(data, options)
+    if options.format == "parquet":
+        from proa.autoloader.readers.parquet import ParquetReader
+
+        return ParquetReader(data, options)
+    if options.format == "text":
+        from proa.autoloader.readers.text import TextReader
+
+        return TextReader(data, options)
     from proa.autoloader.readers.json import JsonReader
 
     return JsonReader(data, options)

@@ -1,0 +1,342 @@
+"""CSV into Arrow: every value as text by Arrow's parser, then each column to its type.
+
+What Arrow and Spark would take apart differently, and records with too few or too many values,
+are taken apart one at a time.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import csv as pacsv
+
+from proa.autoloader.options import Mode, ReaderOptions
+from proa.autoloader.readers.casts import cast
+from proa.autoloader.readers.exact import Converter
+from proa.autoloader.readers.records import records
+from proa.autoloader.readers.rescued import rescued_column
+from proa.autoloader.readers.source import Part, Source
+
+
+@dataclass
+class Rows:
+    """Records as text: one column per value, and what was no plain record."""
+
+    texts: pa.Table
+    surplus: dict[int, list[str | None]]
+    """Values behind the last column, by the row they belong to."""
+    ragged: dict[int, str]
+    """The text of records that have too few or too many values, by row."""
+    broken: list[str]
+    """Records that cannot be taken apart."""
+
+
+class CsvReader:
+    """Reads the parts that one worker task has been given into `schema`."""
+
+    def __init__(self, schema: pa.Schema, options: ReaderOptions) -> None:
+        self.schema = schema
+        self.options = options
+        self._hidden = {options.corrupt_column, options.rescued_column} & set(schema.names)
+        self._data = [f for f in schema if f.name not in self._hidden]
+
+    def read(self, source: Source, file: str) -> Iterator[pa.Table]:
+        """The rows of one part; `file` is its path relative to the folder that is loaded."""
+        convert = Converter(self.schema, self.options, file, source.part.path)
+        for names, rows in read_texts(source, self.options, [f.name for f in self._data]):
+            yield from self._typed(names, rows, convert)
+
+    def _typed(self, names: list[str], rows: Rows, convert: Converter) -> Iterator[pa.Table]:
+        columns, unknown = self._places(names)
+        if unknown and self.options.evolution.stops:
+            convert.unknown.update(dict.fromkeys(unknown))
+            convert.stop()
+        if not self.options.header and rows.surplus and self.options.evolution.stops:
+            last = max(map(len, rows.surplus.values()))
+            extra = [f"_c{len(names) + i}" for i in range(last)]
+            convert.unknown.update(dict.fromkeys(extra))
+            convert.stop()
+        count = len(rows.texts)
+        arrays: dict[str, Any] = {}
+        parts: list[tuple[str, Any]] = []
+        misfit: Any = None
+        for f in self._data:
+            if f.name not in columns:
+                arrays[f.name] = pa.nulls(count, f.type)
+                continue
+            texts = _one(rows.texts.column(columns[f.name]))
+            arrays[f.name], bad = cast(texts, f.type, self.options)
+            if bad is not None:
+                misfit = bad if misfit is None else pc.or_(misfit, bad)
+                parts.append((names[columns[f.name]], pc.if_else(bad, texts, _NO_TEXT)))
+        used = set(columns.values())
+        parts += [
+            (name, _one(rows.texts.column(i))) for i, name in enumerate(names) if i not in used
+        ]
+        parts += _surplus(rows, len(names), count)
+        yield from self._finish(arrays, parts, misfit, rows, convert)
+
+    def _places(self, names: list[str]) -> tuple[dict[str, int], list[str]]:
+        """(which of the file's columns fills a column of the schema, new names)."""
+        places: dict[str, int] = {}
+        known = {f.name for f in self._data}
+        folded = {name.lower(): name for name in known}
+        unknown = []
+        for i, name in enumerate(names):
+            if name in known:
+                places[name] = i
+            elif name.lower() not in folded:
+                unknown.append(name)
+        if not self.options.case_sensitive:
+            for i, name in enumerate(names):
+                if name.lower() in folded:
+                    places.setdefault(folded[name.lower()], i)
+        return places, unknown
+
+    def _finish(
+        self,
+        arrays: dict[str, Any],
+        parts: list[tuple[str, Any]],
+        misfit: Any,
+        rows: Rows,
+        convert: Converter,
+    ) -> Iterator[pa.Table]:
+        options, count = self.options, len(rows.texts)
+        malformed = np.zeros(count, dtype=bool)
+        malformed[list(rows.ragged)] = True
+        if misfit is not None and options.rescued_column is None:
+            malformed |= np.asarray(misfit)
+        if options.mode is Mode.FAIL and malformed.any():
+            at = int(np.flatnonzero(malformed)[0])
+            text = rows.ragged.get(at, "a value does not have its column's type")
+            convert.malformed(text)
+        if options.rescued_column is not None:
+            arrays[options.rescued_column] = rescued_column(
+                [(name, _quoted(texts)) for name, texts in parts], count, convert.file
+            )
+        if options.corrupt_column in self._hidden:
+            texts = (
+                [
+                    rows.ragged.get(i) or _joined(rows.texts, i, options) if malformed[i] else None
+                    for i in range(count)
+                ]
+                if malformed.any()
+                else [None] * count
+            )
+            arrays[options.corrupt_column] = pa.array(texts, pa.string())
+        table = pa.Table.from_arrays([arrays[f.name] for f in self.schema], schema=self.schema)
+        yield table.filter(pa.array(~malformed)) if options.mode is Mode.DROP else table
+        broken = [row for text in rows.broken for row in convert.corrupt(text, "bad quotes")]
+        if broken:
+            yield pa.Table.from_pylist(broken, schema=self.schema)
+
+
+_HEADER = 1 << 20
+"""Bytes; a header is not longer."""
+_FEW = 64
+"""Lines; fewer are taken apart one at a time."""
+_NO_TEXT = pa.scalar(None, pa.string())
+
+
+def _surplus(rows: Rows, width: int, count: int) -> list[tuple[str, Any]]:
+    parts = []
+    for i in range(max(map(len, rows.surplus.values()), default=0)):
+        texts: list[str | None] = [None] * count
+        for row, values in rows.surplus.items():
+            texts[row] = values[i] if i < len(values) else None
+        parts.append((f"_c{width + i}", pa.array(texts, pa.string())))
+    return parts
+
+
+def _quoted(texts: pa.Array) -> pa.Array:
+    encoded = texts.dictionary_encode()
+    quoted = [json.dumps(text, ensure_ascii=False) for text in encoded.dictionary.to_pylist()]
+    return pa.array(quoted, pa.string()).take(encoded.indices)
+
+
+def _joined(texts: pa.Table, row: int, options: ReaderOptions) -> str:
+    values = [column[row].as_py() for column in texts.columns]
+    return options.delimiter.join(value or "" for value in values)
+
+
+def read_texts(
+    source: Source, options: ReaderOptions, given: list[str]
+) -> Iterator[tuple[list[str], Rows]]:
+    """The file's column names and its records as text, block by block.
+
+    Without a header the columns are `given`, or, when none are, `_c0`, `_c1` ...
+    """
+    names = _header_of(source, options) if options.header and source.part.start > 0 else None
+    blocks = source.records() if options.multi_line else source.lines()
+    for block in blocks:
+        data = _without_comments(block, options)
+        if names is None and options.header:
+            names, data = _take_header(data, options)
+            if names is None:
+                continue
+        if names is None:
+            names = given or _numbered(data, options)
+        with source.guarded():
+            yield names, _texts(data, len(names), options)
+
+
+def _header_of(source: Source, options: ReaderOptions) -> list[str] | None:
+    """The names in the first line of a file of which another range is read."""
+    part = source.part
+    first = source.at(Part(part.path, part.size, part.modified, 0, 1 << 16))
+    for block in first.lines():
+        return _take_header(block, options)[0]
+    return None
+
+
+def _take_header(data: bytes, options: ReaderOptions) -> tuple[list[str] | None, bytes]:
+    """(the names in the first record, what follows it); None when there is no record."""
+    for values, end in records(data[:_HEADER].decode("utf-8", "surrogateescape"), options):
+        head = data[:_HEADER].decode("utf-8", "surrogateescape")[:end]
+        size = len(head.encode("utf-8", "surrogateescape"))
+        names = [(value or "").encode("utf-8", "replace").decode() for value in values or ()]
+        return _safe(names), data[size:]
+    return None, b""
+
+
+def _safe(values: list[str]) -> list[str]:
+    """Names that can be columns: empty ones get a number, as do those that come twice."""
+    folded = [value.lower() for value in values]
+    return [
+        f"_c{i}" if not value else f"{value}{i}" if folded.count(value.lower()) > 1 else value
+        for i, value in enumerate(values)
+    ]
+
+
+def _numbered(data: bytes, options: ReaderOptions) -> list[str]:
+    for values, _ in records(data.decode("utf-8", "replace"), options):
+        if values is not None:
+            return [f"_c{i}" for i in range(len(values))]
+    return []
+
+
+def _without_comments(data: bytes, options: ReaderOptions) -> bytes:
+    sign = options.comment.encode()
+    if not sign or sign not in data:
+        return data
+    return b"".join(line for line in data.splitlines(keepends=True) if not line.startswith(sign))
+
+
+def _texts(data: bytes, width: int, options: ReaderOptions) -> Rows:
+    rows = _by_arrow(data, width, options) if width else None
+    if rows is not None:
+        return rows
+    middle = data.find(b"\n", len(data) // 2) + 1
+    if options.multi_line or not 0 < middle < len(data) or data.count(b"\n") <= _FEW:
+        return _one_by_one(data, width, options)
+    return _both(_texts(data[:middle], width, options), _texts(data[middle:], width, options))
+
+
+def _both(first: Rows, second: Rows) -> Rows:
+    offset = len(first.texts)
+    return Rows(
+        pa.concat_tables([first.texts, second.texts]),
+        first.surplus | {offset + i: values for i, values in second.surplus.items()},
+        first.ragged | {offset + i: text for i, text in second.ragged.items()},
+        first.broken + second.broken,
+    )
+
+
+def _by_arrow(data: bytes, width: int, options: ReaderOptions) -> Rows | None:
+    """The records by Arrow's parser; None when Spark would take them apart differently."""
+    if not data.strip():
+        return Rows(_table([], width), {}, {}, [])
+    escape: Any = False
+    quote, sign = options.quote.encode(), options.escape.encode()
+    if quote and sign and sign != quote and sign + quote in data:
+        if data.count(sign) != data.count(sign + quote):
+            return None
+        escape = options.escape
+    odd: list[str] = []
+
+    def skip(row: Any) -> str:
+        odd.append(row.text)
+        return "skip"
+
+    names = [str(i) for i in range(width)]
+    try:
+        table = pacsv.read_csv(
+            pa.BufferReader(data),
+            read_options=pacsv.ReadOptions(
+                use_threads=False, block_size=len(data) + 1, column_names=names
+            ),
+            parse_options=pacsv.ParseOptions(
+                delimiter=options.delimiter,
+                quote_char=options.quote or False,
+                double_quote=True,
+                escape_char=escape,
+                newlines_in_values=options.multi_line,
+                invalid_row_handler=skip,
+            ),
+            convert_options=pacsv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()),
+                strings_can_be_null=True,
+                quoted_strings_can_be_null=False,
+                null_values=[options.null_value],
+            ),
+        )
+    except (pa.ArrowInvalid, UnicodeDecodeError):
+        return None
+    if not options.multi_line and len(table) + len(odd) != _filled_lines(data):
+        return None
+    if width == 1 and b"\n\n" in data:
+        return None
+    found = Rows(table, {}, {}, [])
+    return _both(found, _one_by_one("\n".join(odd).encode(), width, options)) if odd else found
+
+
+def _filled_lines(data: bytes) -> int:
+    count = data.count(b"\n") + (not data.endswith(b"\n"))
+    blank = data.count(b"\n\n") + data.count(b"\n\r\n")
+    if blank or data.startswith((b"\n", b"\r\n")):
+        return sum(1 for line in data.split(b"\n") if line.strip(b"\r"))
+    return count
+
+
+def _one_by_one(data: bytes, width: int, options: ReaderOptions) -> Rows:
+    """The records by the exact parser."""
+    rows: list[list[str | None]] = []
+    found = Rows(_table([], width), {}, {}, [])
+    pieces = [data] if options.multi_line else data.split(b"\n")
+    for piece in pieces:
+        try:
+            text = piece.decode("utf-8")
+        except UnicodeDecodeError:
+            text = piece.decode("utf-8", "backslashreplace")
+            found.broken.append(text.rstrip("\r"))
+            continue
+        at = 0
+        for values, end in records(text, options):
+            raw = text[at:end].strip("\r\n")
+            at = end
+            if values is None:
+                if raw.strip("\r\n"):
+                    found.broken.append(raw)
+                continue
+            if len(values) != width:
+                found.ragged[len(rows)] = raw
+                if len(values) > width:
+                    found.surplus[len(rows)] = values[width:]
+            rows.append((values + [None] * width)[:width])
+    found.texts = _table(rows, width)
+    return found
+
+
+def _table(rows: list[list[str | None]], width: int) -> pa.Table:
+    return pa.table({str(i): pa.array([row[i] for row in rows], pa.string()) for i in range(width)})
+
+
+def _one(column: pa.ChunkedArray) -> pa.Array:
+    found = column.combine_chunks()
+    return pa.concat_arrays(found.chunks) if isinstance(found, pa.ChunkedArray) else found

@@ -1,0 +1,40 @@
+"""Text files: a row per line, or per file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from proa.autoloader.options import ReaderOptions
+from proa.autoloader.readers.source import Source
+from proa.autoloader.readers.texts import Lines
+
+
+class TextReader:
+    """Reads into the one string column of `schema`. Bytes that are no UTF-8 come as `\\xhh`."""
+
+    def __init__(self, schema: pa.Schema, options: ReaderOptions) -> None:
+        self.schema = schema
+        self.options = options
+
+    def read(self, source: Source, file: str) -> Iterator[pa.Table]:  # noqa: ARG002 - as all readers
+        """The rows of one part."""
+        if self.options.whole_text:
+            yield self._table(pa.array([_decoded(source.whole())], pa.string()))
+            return
+        for block in source.lines():
+            lines = Lines(block)
+            try:
+                lines.array.validate(full=True)
+            except pa.ArrowInvalid:
+                lines = Lines(_decoded(block).encode())
+            yield self._table(pc.replace_substring_regex(lines.array, r"\r?\n$", ""))
+
+    def _table(self, values: pa.Array) -> pa.Table:
+        return pa.Table.from_arrays([values], schema=self.schema)
+
+
+def _decoded(data: bytes) -> str:
+    return data.decode("utf-8", "backslashreplace")
