@@ -4,8 +4,8 @@ The tables: `events` (a streaming table of files, with an id, a time, a double `
 `amount`), `people` (a materialized view, one row per `who`).
 """
 
-import datetime
-import random
+import datetime as dt
+import random  # noqa: TID251 - what must be found
 import time
 import uuid
 
@@ -105,8 +105,7 @@ SQL: list[tuple[str, str]] = [
     ("SELECT *, dense_rank() OVER (ORDER BY ts), percent_rank() OVER (ORDER BY ts) FROM events",
      ""),
     ("SELECT *, sum(n) OVER (PARTITION BY who) AS s, count(*) OVER (ORDER BY ts) FROM events", ""),
-    ("SELECT who, day, lag(c) OVER (PARTITION BY who ORDER BY day) AS before FROM"
-     " (SELECT who, to_date(ts) AS day, count(*) AS c FROM events GROUP BY who, to_date(ts))", ""),
+    ("SELECT who, day, lag(c) OVER (PARTITION BY who ORDER BY day) AS before FROM (SELECT who, to_date(ts) AS day, count(*) AS c FROM events GROUP BY who, to_date(ts))", ""),
     ("SELECT who, row_number() OVER (ORDER BY who) AS r FROM people", ""),
     ("SELECT who, row_number() OVER (ORDER BY count(*), who) r FROM events GROUP BY who", ""),
     # floats
@@ -146,7 +145,7 @@ seeded = F.udf(lambda value: uuid.uuid5(uuid.NAMESPACE_URL, value).hex, t.String
 
 
 def _helper():
-    return time.time()
+    return time.time()  # noqa: TID251 - what must be found
 
 
 @F.udf(t.DoubleType())
@@ -163,12 +162,12 @@ def imports_inside(value):
 
 @F.udf(t.TimestampType())
 def parses(value):
-    return datetime.datetime.fromisoformat(value)
+    return dt.datetime.fromisoformat(value)
 
 
 @F.udf(t.TimestampType())
 def stamps(_value):
-    return datetime.datetime.now(tz=datetime.UTC)
+    return dt.datetime.now(tz=dt.UTC)  # noqa: TID251 - what must be found
 
 
 BY_TIME = Window.partitionBy("who").orderBy("ts")
@@ -200,7 +199,7 @@ DATAFRAMES = {
     "udf that stamps": (lambda e: e.select(stamps("who")), "NONDETERMINISTIC_UDF"),
     "udf that parses": (lambda e: e.select(parses("who"), seeded("who")), ""),
     "mapInArrow": (
-        lambda e: e.select("id").mapInArrow(lambda it: (b for b in it if time.time()), "id long"),
+        lambda e: e.select("id").mapInArrow(lambda it: (b for b in it if _helper()), "id long"),
         "NONDETERMINISTIC_UDF",
     ),
     "file path": (lambda e: e.select("*", "_metadata.file_path"), "REGION_METADATA"),
@@ -276,7 +275,10 @@ DATAFRAMES = {
         lambda e: e.join(e.sparkSession.read.parquet("/x"), "id"),
         "UNTRACKED_FILES",
     ),
-    "region's path": (lambda e: e.withColumn("z", F.lit("/landing/us-east")), "REGION_CONFIGURATION"),
+    "region's path": (
+        lambda e: e.withColumn("z", F.lit("/landing/us-east")),
+        "REGION_CONFIGURATION",
+    ),
     "literals": (lambda e: e.withColumn("z", F.lit("us")).withColumn("y", F.lit(1.5)), ""),
     "union": (lambda e: e.unionByName(e).distinct().filter("n > 1").fillna(0), ""),
     "spark.sql": (lambda e: e.sparkSession.sql("SELECT rand() r FROM {e}", e=e), "RANDOM"),

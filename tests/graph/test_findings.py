@@ -4,7 +4,6 @@ import time
 
 import pytest
 from findings_corpus import DATAFRAMES, SCHEMA, SQL
-
 from pyspark.sql import functions as F
 
 from proa.errors import SourceLocation
@@ -96,7 +95,7 @@ def test_spark_sql_inside_of_python_is_located_in_the_function(found):
 
 def test_a_clock_that_is_read_while_the_query_is_declared_is_found(found):
     def query(spark):
-        return spark.table("events").withColumn("at", F.lit(time.time()))
+        return spark.table("events").withColumn("at", F.lit(time.time()))  # noqa: TID251
 
     (finding,) = found(query)
     assert (finding.code, finding.expression) == ("CLOCK", "time.time()")

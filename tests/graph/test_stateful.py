@@ -112,8 +112,7 @@ ALLOWED_SQL = [
     "SELECT * FROM STREAM stream_a LEFT ANTI JOIN dim USING (id)",
     "SELECT * FROM STREAM stream_a WHERE id IN (SELECT max(id) FROM dim GROUP BY name)",
     "SELECT * FROM STREAM stream_a UNION ALL SELECT * FROM STREAM stream_b",
-    "WITH d AS (SELECT id, count(*) n FROM dim GROUP BY id)"
-    " SELECT * FROM STREAM stream_a a JOIN d ON a.id = d.id",
+    "WITH d AS (SELECT id, max(x) n FROM dim GROUP BY id) SELECT * FROM STREAM stream_a JOIN d",
     "SELECT x.*, y FROM STREAM stream_a x LATERAL VIEW explode(xs) v AS y",
     "SELECT array_max(xs), reduce(xs, 0, (a, b) -> a + b), greatest(a, b) FROM STREAM stream_a",
     "SELECT * FROM (SELECT * FROM STREAM stream_a) a JOIN (SELECT * FROM dim LIMIT 3) d ON TRUE",

@@ -65,7 +65,9 @@ FORGETS_ORDER = words(
 )
 """Functions of an array whose value does not depend on the order of its elements."""
 
-KEEPS_ORDER = words("array_distinct array_compact transform filter array_remove array_union flatten")
+KEEPS_ORDER = words(
+    "array_distinct array_compact transform filter array_remove array_union flatten"
+)
 """Functions that hand an array's order on, for a function of `FORGETS_ORDER` around them."""
 
 TIE_SENSITIVE = words(

@@ -18,6 +18,7 @@ from proa.errors import PipelineError, SourceLocation
 from proa.graph import relations, sqltext, stateful
 from proa.graph.leaves import DatasetLeaf, FilesLeaf, Leaf
 from proa.graph.relations import Relation
+from proa.graph.sqlmask import Edit
 from proa.pipelines.identifiers import parts as name_parts
 
 _LEAF_OPTION = "proa.leaf"
@@ -291,10 +292,10 @@ class _Reader:
                 leaf = FilesLeaf("", read.path, read.options, read.schema, read.streaming)
                 inner, alias = placeholder(self._files_leaf(leaf)), ""
             references.append(_alias(name, inner))
-            edits.append(sqltext.Edit(read.start, read.end, name))
+            edits.append(Edit(read.start, read.end, name))
             if read.alias_at is not None and alias:
                 at = read.alias_at
-                edits.append(sqltext.Edit(at, at, f" AS {sqltext.quoted(alias)}"))
+                edits.append(Edit(at, at, f" AS {sqltext.quoted(alias)}"))
         if not edits:
             return True
         text = proto.Relation()

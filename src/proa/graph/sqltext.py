@@ -12,99 +12,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import sqlglot
-from sqlglot import TokenType, exp
-from sqlglot.dialects.databricks import Databricks
+from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from proa.errors import PipelineError, SourceLocation
 from proa.graph.functions import AGGREGATES, words
+from proa.graph.sqlmask import Edit, Mask
 
 DIALECT = "databricks"
 STREAM = "proa_stream"
 """Says, in the `meta` of a syntax tree's table, whether it is read as a stream."""
-FILE_FUNCTIONS = frozenset({"read_files", "cloud_files"})
-_REFUSED_FUNCTIONS = {
-    "event_log": "read the event log with 'proa events'",
-    "cloud_files_state": "'proa tables' shows the files that a table has taken in",
-    "table_changes": "read the table itself as a stream",
-    "read_kafka": "land the messages as files and read those with read_files",
-    "read_kinesis": "land the messages as files and read those with read_files",
-    "read_pubsub": "land the messages as files and read those with read_files",
-    "read_pulsar": "land the messages as files and read those with read_files",
-    "identifier": "write the table's name",
-}
 _PATH_FORMATS = frozenset(
     {"parquet", "delta", "json", "csv", "text", "orc", "avro", "binaryfile", "xml", "iceberg"}
 )
-_ENDS_A_TABLE = frozenset(
-    [
-        "where",
-        "group",
-        "order",
-        "having",
-        "limit",
-        "union",
-        "intersect",
-        "except",
-        "minus",
-        "join",
-        "inner",
-        "left",
-        "right",
-        "full",
-        "cross",
-        "natural",
-        "anti",
-        "semi",
-        "on",
-        "using",
-        "as",
-        "lateral",
-        "tablesample",
-        "pivot",
-        "unpivot",
-        "window",
-        "qualify",
-        "cluster",
-        "distribute",
-        "sort",
-        "offset",
-        "with",
-        "version",
-        "timestamp",
-        "watermark",
-        "select",
-    ]
-)
-_CLAUSES = {
-    "select": "select",
-    "from": "from",
-    "join": "from",
-    "where": "other",
-    "group": "other",
-    "order": "other",
-    "having": "other",
-    "on": "other",
-    "qualify": "other",
-    "lateral": "other",
-    "sort": "other",
-    "distribute": "other",
-    "cluster": "other",
-    "limit": "other",
-    "union": "other",
-    "except": "other",
-    "intersect": "other",
-    "minus": "other",
-}
-
-
-@dataclass(frozen=True)
-class Edit:
-    """Replace the text from `start` up to `end` (exclusive) by `text`."""
-
-    start: int
-    end: int
-    text: str
 
 
 @dataclass(frozen=True)
@@ -199,35 +119,11 @@ def is_path(parts: tuple[str, ...]) -> bool:
 class _Reader:
     def __init__(self, text: str, location: SourceLocation | None) -> None:
         self.text = text
-        self.location = location
-        self.masked = list(text)
-        self.streams: dict[int, tuple[int, int]] = {}
-        """Position of what is streamed -> span of the whole `STREAM ...`."""
-        self.calls: dict[str, tuple[int, int]] = {}
-        """Stand-in -> span of the file function's call."""
-        self.options: dict[int, tuple[dict[str, str], int]] = {}
-        """End of a table's name -> its options and their end."""
-        self.fixes: list[Edit] = []
-
-    def at(self, line: int) -> SourceLocation | None:
-        if self.location is None:
-            return None
-        return SourceLocation(self.location.file, self.location.line + line - 1)
-
-    def error(
-        self, message: str, line: int, condition: str = "PARSE_SYNTAX_ERROR"
-    ) -> PipelineError:
-        return PipelineError(message, condition=condition, location=self.at(line))
+        self.mask = Mask(text, location)
+        self.error = self.mask.error
 
     def read(self) -> SqlReads:
-        try:
-            self.tokens = Databricks().tokenize(self.text)
-        except SqlglotError as error:
-            raise self.error(f"cannot read the query: {_first_line(error)}", 1) from error
-        if not self.tokens:
-            raise self.error("the query is empty; write a SELECT", 1)
-        self._mask()
-        masked = "".join(self.masked)
+        masked = self.mask.masked
         try:
             trees = [tree for tree in sqlglot.parse(masked, dialect=DIALECT) if tree is not None]
         except SqlglotError as error:
@@ -237,13 +133,13 @@ class _Reader:
         tree = trees[0]
         tables, files = [], []
         for table in tree.find_all(exp.Table):
-            if table.name in self.calls:
+            if table.name in self.mask.calls:
                 files.append(self._files(table))
                 table.meta[STREAM] = files[-1].streaming
             elif (found := self._table(table)) is not None:
                 tables.append(found)
                 table.meta[STREAM] = found.streaming
-        fixes = (*self.fixes, *_qualifiers(tree, tables))
+        fixes = (*self.mask.fixes, *_qualifiers(tree, tables))
         return SqlReads(self.text, tuple(tables), tuple(files), tree, fixes)
 
     def _syntax_error(self, error: SqlglotError) -> PipelineError:
@@ -255,160 +151,6 @@ class _Reader:
             f"syntax error in the query {what}: {reason or 'it cannot be read'}", line
         )
 
-    # -- masking --------------------------------------------------------------------------------
-
-    def _mask(self) -> None:
-        clauses = [""]
-        index = 0
-        first, last = self.tokens[0], self.tokens[-1]
-        if first.text.lower() == "table":
-            self._overwrite(first.start, first.end + 1, "FROM ")
-            self.fixes.append(Edit(first.start, first.end + 1, "SELECT * FROM"))
-            clauses = ["from"]
-        if last.token_type == TokenType.SEMICOLON:
-            self._blank(last.start, last.end + 1)
-            self.fixes.append(Edit(last.start, last.end + 1, ""))
-        while index < len(self.tokens):
-            token = self.tokens[index]
-            word = token.text.lower() if token.token_type != TokenType.IDENTIFIER else ""
-            after_from = index > 0 and clauses[-1] == "from" and self._begins_table(index)
-            if token.token_type == TokenType.L_PAREN:
-                clauses.append("from" if after_from else "args")
-            elif token.token_type == TokenType.R_PAREN:
-                if len(clauses) > 1:
-                    clauses.pop()
-            elif after_from and word == "stream" and self._is_stream(index):
-                index = self._mask_stream(index)
-                continue
-            elif after_from and word in FILE_FUNCTIONS and self._text(index + 1) == "(":
-                index = self._mask_call(index)
-                continue
-            elif after_from and word in _REFUSED_FUNCTIONS and self._text(index + 1) == "(":
-                raise self.error(
-                    f"{word}() cannot be read in a pipeline; {_REFUSED_FUNCTIONS[word]}",
-                    token.line,
-                    "UNSUPPORTED_TABLE_VALUED_FUNCTION",
-                )
-            elif word == "window" and self._text(index + 1) == "(":
-                self._overwrite(token.start, token.end + 1, "windo_")
-            elif word == "with" and clauses[-1] == "from" and self._text(index + 1) == "(":
-                index = self._mask_options(index)
-                continue
-            elif word == "watermark" and clauses[-1] == "from":
-                self._refuse_watermark(index)
-            elif word in _CLAUSES:
-                clauses[-1] = _CLAUSES[word]
-            index += 1
-
-    def _text(self, index: int) -> str:
-        return self.tokens[index].text.lower() if index < len(self.tokens) else ""
-
-    def _begins_table(self, index: int) -> bool:
-        return self._text(index - 1) in ("from", "join", ",", "(", "lateral")
-
-    def _is_stream(self, index: int) -> bool:
-        following = self.tokens[index + 1] if index + 1 < len(self.tokens) else None
-        if following is None:
-            return False
-        if following.token_type in (TokenType.L_PAREN, TokenType.IDENTIFIER):
-            return True
-        text = following.text.lower()
-        return (text[:1].isalpha() or text[:1] == "_") and text not in _ENDS_A_TABLE
-
-    def _mask_stream(self, index: int) -> int:
-        """Blank `STREAM` and the parentheses around its argument; the index to go on from."""
-        token = self.tokens[index]
-        self._blank(token.start, token.end + 1)
-        if self._text(index + 1) != "(":
-            end = self._name_end(index + 1)
-            self.streams[self.tokens[index + 1].start] = (token.start, end)
-            if self._text(index + 1) in FILE_FUNCTIONS:
-                return self._mask_call(index + 1)
-            return index + 1
-        opening = self.tokens[index + 1]
-        closing = self.tokens[self._closing(index + 1)]
-        self._blank(opening.start, opening.end + 1)
-        self._blank(closing.start, closing.end + 1)
-        inner = index + 2
-        self.streams[self.tokens[inner].start] = (token.start, closing.end + 1)
-        if self._text(inner) in FILE_FUNCTIONS:
-            self._mask_call(inner)
-        elif self._text(inner) in ("select", "with", "("):
-            raise self.error(
-                "STREAM(...) takes the name of a table, not a query; put STREAM around the table"
-                " inside the query",
-                token.line,
-            )
-        return self._closing(index + 1) + 1
-
-    def _name_end(self, index: int) -> int:
-        """Where a dotted name (or a call) that begins at token `index` ends."""
-        if self._text(index + 1) == "(":
-            return self.tokens[self._closing(index + 1)].end + 1
-        while self._text(index + 1) == ".":
-            index += 2
-        return self.tokens[min(index, len(self.tokens) - 1)].end + 1
-
-    def _mask_call(self, index: int) -> int:
-        token, closing = self.tokens[index], self._closing(index + 1)
-        end = self.tokens[closing].end + 1
-        name = f"__f{len(self.calls)}"
-        self.calls[name] = (token.start, end)
-        self._blank(token.start, end)
-        self._overwrite(token.start, token.start + len(name), name)
-        return closing + 1
-
-    def _mask_options(self, index: int) -> int:
-        """Blank `WITH (key = value, ...)` after a table's name."""
-        closing = self._closing(index + 1)
-        inner = self.tokens[index + 2 : closing]
-        options: dict[str, str] = {}
-        key: list[str] = []
-        value: str | None = None
-        for token in [*inner, None]:
-            if token is None or token.token_type == TokenType.COMMA:
-                if key:
-                    options["".join(key)] = value if value is not None else "true"
-                key, value = [], None
-            elif token.token_type == TokenType.EQ:
-                value = ""
-            elif value is None:
-                key.append(token.text)
-            else:
-                value += token.text
-        end = self.tokens[closing].end + 1
-        self.options[self.tokens[index - 1].end + 1] = (options, end)
-        self._blank(self.tokens[index].start, end)
-        return closing + 1
-
-    def _refuse_watermark(self, index: int) -> None:
-        raise self.error(
-            "WATERMARK keeps state between batches, which depends on how a region cuts its batches;"
-            " write the result as a materialized view",
-            self.tokens[index].line,
-            "UNSUPPORTED_STREAMING_OPERATOR",
-        )
-
-    def _closing(self, index: int) -> int:
-        """The index of the token that closes the parenthesis at `index`."""
-        depth = 0
-        for position in range(index, len(self.tokens)):
-            kind = self.tokens[position].token_type
-            depth += (kind == TokenType.L_PAREN) - (kind == TokenType.R_PAREN)
-            if depth == 0:
-                return position
-        raise self.error("a parenthesis is not closed", self.tokens[index].line)
-
-    def _blank(self, start: int, end: int) -> None:
-        for position in range(start, end):
-            if self.masked[position] != "\n":
-                self.masked[position] = " "
-
-    def _overwrite(self, start: int, end: int, text: str) -> None:
-        self.masked[start:end] = list(text.ljust(end - start)[: end - start])
-
-    # -- reading --------------------------------------------------------------------------------
-
     def _table(self, table: exp.Table) -> TableRead | None:
         identifiers = [part for part in table.parts if isinstance(part, exp.Identifier)]
         if not identifiers or len(identifiers) != len(table.parts):
@@ -416,11 +158,11 @@ class _Reader:
         if table.find_ancestor(exp.Hint, exp.JoinHint) or _is_cte(table):
             return None
         start, end = _span(identifiers)
-        streaming = start in self.streams
-        alias_at = None if table.alias else self._alias_at(end)
+        streaming = start in self.mask.streams
+        alias_at = None if table.alias else self.mask.end_of_table(end)
         if streaming:
-            start, end = self.streams[start]
-        options, end = self.options.get(end, ({}, end))
+            start, end = self.mask.streams[start]
+        options, end = self.mask.options.get(end, ({}, end))
         if alias_at is not None:
             alias_at = max(alias_at, end)
         return TableRead(
@@ -433,27 +175,14 @@ class _Reader:
             alias_at=alias_at,
         )
 
-    def _alias_at(self, end: int) -> int:
-        """Behind the name, and behind its TABLESAMPLE if there is one."""
-        after = [index for index, token in enumerate(self.tokens) if token.start >= end]
-        index = after[0] if after else len(self.tokens)
-        while self._text(index) == ")" and self.masked[self.tokens[index].start] == " ":
-            end, index = self.tokens[index].end + 1, index + 1
-        if self._text(index) == "tablesample":
-            closing = self._closing(index + 1)
-            if self._text(closing + 1) == "repeatable":
-                closing = self._closing(closing + 2)
-            end = self.tokens[closing].end + 1
-        return end
-
     def _files(self, table: exp.Table) -> FilesRead:
-        start, end = self.calls[table.name]
+        start, end = self.mask.calls[table.name]
         line = self.text.count("\n", 0, start) + 1
         call = self.text[start:end]
-        streaming = start in self.streams
+        streaming = start in self.mask.streams
         path, options, schema = self._arguments(call, line)
         if streaming:
-            start, end = self.streams[start]
+            start, end = self.mask.streams[start]
         return FilesRead(
             start=start,
             end=end,
@@ -462,7 +191,7 @@ class _Reader:
             schema=schema,
             streaming=streaming or call.lower().startswith("cloud_files"),
             line=line,
-            alias_at=None if table.alias else self._alias_at(end),
+            alias_at=None if table.alias else self.mask.end_of_table(end),
         )
 
     def _arguments(self, call: str, line: int) -> tuple[str, dict[str, str], str | None]:
@@ -520,31 +249,14 @@ class _Reader:
 
 _FILE_OPTIONS = {
     name.lower(): name
-    for name in [
-        "format",
-        "schemaLocation",
-        "schemaHints",
-        "schemaEvolutionMode",
-        "inferColumnTypes",
-        "partitionColumns",
-        "maxFilesPerTrigger",
-        "maxBytesPerTrigger",
-        "maxFileAge",
-        "includeExistingFiles",
-        "allowOverwrites",
-        "validateOptions",
-        "backfillInterval",
-        "cleanSource",
-        "cleanSource.retentionDuration",
-        "cleanSource.moveDestination",
-        "useIncrementalListing",
-        "useNotifications",
-        "useManagedFileEvents",
-        "useStrictGlobber",
-        "fetchParallelism",
-        "resourceTag",
-        "queueUrl",
-    ]
+    for name in words(
+        """format schemaLocation schemaHints schemaEvolutionMode inferColumnTypes
+        partitionColumns maxFilesPerTrigger maxBytesPerTrigger maxFileAge
+        includeExistingFiles allowOverwrites validateOptions backfillInterval
+        cleanSource cleanSource.retentionDuration cleanSource.moveDestination
+        useIncrementalListing useNotifications useManagedFileEvents useStrictGlobber
+        fetchParallelism resourceTag queueUrl"""
+    )
 }
 """Options that Auto Loader spells with the prefix `cloudFiles.` and `read_files` without."""
 
@@ -622,10 +334,6 @@ def _qualifiers(tree: exp.Expr, tables: list[TableRead]) -> Iterator[Edit]:
 def _shortened(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= 60 else line[:57] + "..."
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]
 
 
 def is_aggregate(function: str) -> bool:

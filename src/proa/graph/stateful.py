@@ -88,8 +88,8 @@ class _Checker:
             return self._set_operation(node)
         if kind == "with_relations":
             return self._with_relations(node)
-        streaming = any([self.streams(child) for child in _inputs(node)])
-        if not streaming:
+        streaming = [self.streams(child) for child in _inputs(node)]  # each is checked
+        if not any(streaming):
             return False
         if kind in _REFUSED:
             self.refuse(_REFUSED[kind], node)
@@ -148,7 +148,9 @@ class _Checker:
                 self.refuse(f"the aggregate {part.function_name}()", node)
 
     def refuse(self, what: str, node: Any, remedy: str = _MATERIALIZE) -> NoReturn:
-        where = next(filter(None, (relations.location(part) for part in relations.own_parts(node))), None)
+        where = next(
+            filter(None, (relations.location(part) for part in relations.own_parts(node))), None
+        )
         raise error(what, where or self.location, remedy)
 
 

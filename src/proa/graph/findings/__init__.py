@@ -28,7 +28,9 @@ from proa.settings import AcceptedFinding
 __all__ = ["RULES", "Finding", "Judgement", "Rule", "Severity", "findings", "judge"]
 
 
-def findings(graph: Graph, *, region_values: Mapping[str, str] | None = None) -> tuple[Finding, ...]:
+def findings(
+    graph: Graph, *, region_values: Mapping[str, str] | None = None
+) -> tuple[Finding, ...]:
     """All findings of a pipeline, upstream datasets first.
 
     `region_values` are the values of configuration keys that each region sets for itself (the

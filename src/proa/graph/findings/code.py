@@ -41,7 +41,15 @@ _MODULES = {
     **dict.fromkeys(
         (
             *("requests", "httpx", "urllib3", "aiohttp", "socket", "boto3", "psycopg", "pymysql"),
-            *("redis", "smtplib", "ftplib", "urllib.request", "http.client", "sqlalchemy", "openai"),
+            *(
+                "redis",
+                "smtplib",
+                "ftplib",
+                "urllib.request",
+                "http.client",
+                "sqlalchemy",
+                "openai",
+            ),
             *("pymongo", "mysql", "grpc"),
         ),
         Use.NETWORK,
@@ -129,6 +137,11 @@ def _judged(value: Any, name: str, attributes: set[str], written: str) -> Visibl
         module, attributes = value.__module__, {value.__name__}
     else:
         return None
+    return _of_module(module, attributes, written)
+
+
+def _of_module(module: str, attributes: set[str], written: str) -> Visible | None:
+    """What it means to ask `attributes` of a module."""
     for known in (module, module.partition(".")[0]):
         if known in _MODULES:
             return Visible(_MODULES[known], written)
@@ -136,55 +149,32 @@ def _judged(value: Any, name: str, attributes: set[str], written: str) -> Visibl
             use, counted = _ATTRIBUTES[known]
             asked = sorted(attributes & counted)
             if asked:
-                shown = written if "." in written or written == asked[0] else f"{name}.{asked[0]}"
-                return Visible(use, shown)
+                named = "." in written or written == asked[0]
+                return Visible(use, written if named else f"{written}.{asked[0]}")
     return None
 
 
 def _collect(function: Any, found: dict[Visible, None], seen: set[int]) -> None:
-    code = getattr(function, "__code__", None)
-    if code is None:
-        call = getattr(type(function), "__call__", None)
-        code = getattr(call, "__code__", None)
-        function = call
-    if not isinstance(code, CodeType) or id(code) in seen:
+    if not isinstance(function, FunctionType):
+        function = vars(type(function)).get("__call__")  # an instance that can be called
+    if not isinstance(function, FunctionType) or id(function.__code__) in seen:
         return
-    seen.add(id(code))
-    scope = getattr(function, "__globals__", {})
-    for part in _codes(code):
-        names, attributes, imported = _names(part)
-        for module in imported:
-            visible = _judged_import(module, attributes)
-            if visible is not None:
-                found[visible] = None
-        for name in names:
-            value = scope.get(name)
-            own = isinstance(value, FunctionType) and value.__module__ == function.__module__
-            if own:
-                _collect(value, found, seen)
-                continue
-            visible = _judged(value, name, attributes, name)
-            if visible is not None:
-                found[visible] = None
-    for cell in getattr(function, "__closure__", None) or ():
-        try:
-            inner = cell.cell_contents
-        except ValueError:
-            continue
+    seen.add(id(function.__code__))
+    values = inspect.getclosurevars(function)
+    scope = function.__globals__ | dict(values.nonlocals)
+    for inner in values.nonlocals.values():
         if isinstance(inner, FunctionType):
             _collect(inner, found, seen)
-
-
-def _judged_import(module: str, attributes: set[str]) -> Visible | None:
-    for known in (module, module.partition(".")[0]):
-        if known in _MODULES:
-            return Visible(_MODULES[known], module)
-        if known in _ATTRIBUTES:
-            use, counted = _ATTRIBUTES[known]
-            asked = sorted(attributes & counted)
-            if asked:
-                return Visible(use, f"{module}.{asked[0]}")
-    return None
+    for code in _codes(function.__code__):
+        names, attributes, imported = _names(code)
+        judged = [_of_module(module, attributes, module) for module in imported]
+        for name in names:
+            value = scope.get(name)
+            if isinstance(value, FunctionType) and value.__module__ == function.__module__:
+                _collect(value, found, seen)
+            else:
+                judged.append(_judged(value, name, attributes, name))
+        found.update(dict.fromkeys(visible for visible in judged if visible is not None))
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:

@@ -94,9 +94,7 @@ class Reader:
         keys = tuple(self.term(key) for key in node.grouping_expressions)
         for grouping in node.grouping_sets:
             keys += tuple(self.term(key) for key in grouping.grouping_set)
-        grouped = tuple(
-            Output(_name(key), self.term(key)) for key in node.grouping_expressions
-        )
+        grouped = tuple(Output(_name(key), self.term(key)) for key in node.grouping_expressions)
         outputs = (*grouped, *self._outputs(node.aggregate_expressions))
         return Step(Op.AGGREGATE, inputs, outputs, keys)
 
@@ -149,9 +147,7 @@ class Reader:
         return from_sql.query(found.tree, locate, source, given)
 
     def _place(self, node: Any) -> SourceLocation | None:
-        return next(
-            filter(None, (self.locate(part) for part in relations.own_parts(node))), None
-        )
+        return next(filter(None, (self.locate(part) for part in relations.own_parts(node))), None)
 
     # -- expressions ----------------------------------------------------------------------------
 

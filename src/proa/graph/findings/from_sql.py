@@ -52,7 +52,7 @@ def term(node: exp.Expr, locate: Locate, queries: _Queries | None = None) -> Ter
     def inner(child: exp.Expr) -> Term:
         return term(child, locate, queries)
 
-    text = node.sql(dialect=sqltext.DIALECT)
+    text = node.sql(dialect=sqltext.DIALECT).replace("WINDO_(", "window(")
     base = Term(Kind.OTHER, text=text, location=locate(node))
     if isinstance(node, _SAME_VALUE):
         return inner(node.this)
@@ -176,9 +176,10 @@ class _Queries:
 
     def _joined(self, node: exp.Expr, made: Step) -> Step:
         for join in node.args.get("joins") or ():
-            outputs = (Output(None, self._term(join.args["on"])),) if join.args.get("on") else ()
+            on = join.args.get("on")
+            conditions = (Output(None, self._term(on)),) if on else ()
             right = self.step(join.this)
-            made = Step(Op.JOIN, (made, right), outputs, location=self.locate(join))
+            made = Step(Op.JOIN, (made, right), conditions, location=self.locate(join))
         laterals = node.args.get("laterals") or ()
         outputs = tuple(self._output(lateral.this) for lateral in laterals)
         return Step(Op.EXTEND, (made,), outputs) if outputs else made

@@ -219,7 +219,9 @@ def _literal(term: Term, above: tuple[Term, ...], context: Context) -> Iterator[
     if casts and term.name.strip().lower() in ("now", "today", "yesterday", "tomorrow"):
         yield m.CLOCK, ""
     for key, value in context.region_values.items():
-        if term.type == "string" and value and (
-            term.name == value or ("/" in value and value in term.name)
+        if (
+            term.type == "string"
+            and value
+            and (term.name == value or ("/" in value and value in term.name))
         ):
             yield m.REGION_CONFIGURATION, f"it is the value of {key!r}"

@@ -55,7 +55,7 @@ class Term:
         return self.name.rpartition(".")[2].lower()
 
     def walk(self, above: tuple[Term, ...] = ()) -> Iterator[tuple[Term, tuple[Term, ...]]]:
-        """This term and all inside it, each with the terms around it, innermost first."""
+        """The term and all inside it, each with the terms around it, innermost first."""
         yield self, above
         for part in (*self.args, *self.partition, *self.order):
             yield from part.walk((self, *above))
@@ -114,7 +114,7 @@ class Step:
     """Queries inside of expressions."""
 
     def walk(self) -> Iterator[Step]:
-        """This step and everything below it, subqueries included."""
+        """The step and everything below it, subqueries included."""
         yield self
         for below in (*self.inputs, *self.extra):
             yield from below.walk()

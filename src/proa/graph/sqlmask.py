@@ -1,0 +1,274 @@
+"""Masking: a copy of a query's text, of equal length, in which only plain SQL is left.
+
+`STREAM(t)`, `read_files(...)` and `t WITH (...)` are Databricks' own. They are noted and blanked, or
+replaced by a stand-in, so that a parser of plain SQL finds every other word where it stands.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlglot import Token, TokenType
+from sqlglot.dialects.databricks import Databricks
+from sqlglot.errors import SqlglotError
+
+from proa.errors import PipelineError, SourceLocation
+from proa.graph.functions import words
+
+FILE_FUNCTIONS = words("read_files cloud_files")
+_REFUSED_FUNCTIONS = {
+    "event_log": "read the event log with 'proa events'",
+    "cloud_files_state": "'proa tables' shows the files that a table has taken in",
+    "table_changes": "read the table itself as a stream",
+    "read_kafka": "land the messages as files and read those with read_files",
+    "read_kinesis": "land the messages as files and read those with read_files",
+    "read_pubsub": "land the messages as files and read those with read_files",
+    "read_pulsar": "land the messages as files and read those with read_files",
+    "identifier": "write the table's name",
+}
+_ENDS_A_TABLE = words(
+    """where group order having limit union intersect except minus join inner left right full cross
+    natural anti semi on using as lateral tablesample pivot unpivot window qualify cluster
+    distribute sort offset with version timestamp watermark select"""
+)
+_BEFORE_A_TABLE = frozenset({"from", "join", ",", "(", "lateral"})
+_OTHER_CLAUSES = words(
+    """where group order having on qualify lateral sort distribute cluster limit union except
+    intersect minus"""
+)
+_CLAUSES = {"select": "select", "from": "from", "join": "from"} | dict.fromkeys(
+    _OTHER_CLAUSES, "other"
+)
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Replace the text from `start` up to `end` (exclusive) by `text`."""
+
+    start: int
+    end: int
+    text: str
+
+
+class Mask:
+    """A query's tokens and its masked copy.
+
+    Raises PipelineError with condition PARSE_SYNTAX_ERROR when the text has no tokens.
+    """
+
+    def __init__(self, text: str, location: SourceLocation | None) -> None:
+        self.text = text
+        self.location = location
+        self.streams: dict[int, tuple[int, int]] = {}
+        """Position of what is streamed -> span of the whole `STREAM ...`."""
+        self.calls: dict[str, tuple[int, int]] = {}
+        """Stand-in -> span of the file function's call."""
+        self.options: dict[int, tuple[dict[str, str], int]] = {}
+        """End of a table's name -> its options and their end."""
+        self.fixes: list[Edit] = []
+        """What must change in the text itself, whatever it reads."""
+        self._copy = list(text)
+        try:
+            self.tokens: Sequence[Token] = Databricks().tokenize(text)
+        except SqlglotError as error:
+            reason = str(error).splitlines()[0]
+            raise self.error(f"cannot read the query: {reason}", 1) from error
+        if not self.tokens:
+            raise self.error("the query is empty; write a SELECT", 1)
+        self._clauses = [self._ends()]
+        index = 0
+        while index < len(self.tokens):
+            index = self._step(index)
+
+    @property
+    def masked(self) -> str:
+        """The copy."""
+        return "".join(self._copy)
+
+    def error(
+        self, message: str, line: int, condition: str = "PARSE_SYNTAX_ERROR"
+    ) -> PipelineError:
+        """An error at a line of the text."""
+        at = self.location
+        if at is not None:
+            at = SourceLocation(at.file, at.line + line - 1)
+        return PipelineError(message, condition=condition, location=at)
+
+    def word(self, index: int) -> str:
+        """The token's text in lower case; "" behind the last one."""
+        return self.tokens[index].text.lower() if index < len(self.tokens) else ""
+
+    def end_of_table(self, end: int) -> int:
+        """Where a table whose name ends at `end` may get its alias: behind its TABLESAMPLE."""
+        index = next(
+            (index for index, token in enumerate(self.tokens) if token.start >= end),
+            len(self.tokens),
+        )
+        while self.word(index) == ")" and self._copy[self.tokens[index].start] == " ":
+            end, index = self.tokens[index].end + 1, index + 1
+        if self.word(index) == "tablesample":
+            closing = self._closing(index + 1)
+            if self.word(closing + 1) == "repeatable":
+                closing = self._closing(closing + 2)
+            end = self.tokens[closing].end + 1
+        return end
+
+    def _ends(self) -> str:
+        """Spell `TABLE t` out and drop a last semicolon; the clause that the text begins with."""
+        first, last = self.tokens[0], self.tokens[-1]
+        if last.token_type == TokenType.SEMICOLON:
+            self._blank(last.start, last.end + 1)
+            self.fixes.append(Edit(last.start, last.end + 1, ""))
+        if first.text.lower() != "table":
+            return ""
+        self._overwrite(first.start, first.end + 1, "FROM ")
+        self.fixes.append(Edit(first.start, first.end + 1, "SELECT * FROM"))
+        return "from"
+
+    def _step(self, index: int) -> int:
+        """Look at one token; the index to go on from."""
+        token = self.tokens[index]
+        in_from = self._clauses[-1] == "from"
+        begins = in_from and index > 0 and self.word(index - 1) in _BEFORE_A_TABLE
+        if token.token_type == TokenType.L_PAREN:
+            self._clauses.append("from" if begins else "args")
+            return index + 1
+        if token.token_type == TokenType.R_PAREN:
+            self._clauses[1:] = self._clauses[1:-1]
+            return index + 1
+        if token.token_type == TokenType.IDENTIFIER:
+            return index + 1
+        if begins:
+            return self._table(index)
+        word, called = token.text.lower(), self.word(index + 1) == "("
+        if word == "with" and in_from and called:
+            return self._mask_options(index)
+        if word == "window" and called:
+            self._overwrite(token.start, token.end + 1, "windo_")
+        elif word == "watermark" and in_from:
+            self._refuse_watermark(index)
+        self._clauses[-1] = _CLAUSES.get(word, self._clauses[-1])
+        return index + 1
+
+    def _table(self, index: int) -> int:
+        """Look at the first word of a table in FROM."""
+        token, word = self.tokens[index], self.word(index)
+        called = self.word(index + 1) == "("
+        if word == "stream" and self._is_stream(index):
+            return self._mask_stream(index)
+        if word in FILE_FUNCTIONS and called:
+            return self._mask_call(index)
+        if word in _REFUSED_FUNCTIONS and called:
+            raise self.error(
+                f"{word}() cannot be read in a pipeline; {_REFUSED_FUNCTIONS[word]}",
+                token.line,
+                "UNSUPPORTED_TABLE_VALUED_FUNCTION",
+            )
+        self._clauses[-1] = _CLAUSES.get(word, self._clauses[-1])
+        return index + 1
+
+    def _is_stream(self, index: int) -> bool:
+        following = self.tokens[index + 1] if index + 1 < len(self.tokens) else None
+        if following is None:
+            return False
+        if following.token_type in (TokenType.L_PAREN, TokenType.IDENTIFIER):
+            return True
+        text = following.text.lower()
+        return (text[:1].isalpha() or text[:1] == "_") and text not in _ENDS_A_TABLE
+
+    def _mask_stream(self, index: int) -> int:
+        """Blank `STREAM` and the parentheses around its argument; the index to go on from."""
+        token = self.tokens[index]
+        self._blank(token.start, token.end + 1)
+        if self.word(index + 1) != "(":
+            end = self._name_end(index + 1)
+            self.streams[self.tokens[index + 1].start] = (token.start, end)
+            if self.word(index + 1) in FILE_FUNCTIONS:
+                return self._mask_call(index + 1)
+            return index + 1
+        opening = self.tokens[index + 1]
+        closing = self.tokens[self._closing(index + 1)]
+        self._blank(opening.start, opening.end + 1)
+        self._blank(closing.start, closing.end + 1)
+        inner = index + 2
+        self.streams[self.tokens[inner].start] = (token.start, closing.end + 1)
+        if self.word(inner) in FILE_FUNCTIONS:
+            self._mask_call(inner)
+        elif self.word(inner) in ("select", "with", "("):
+            raise self.error(
+                "STREAM(...) takes the name of a table, not a query; put STREAM around the table"
+                " inside the query",
+                token.line,
+            )
+        return self._closing(index + 1) + 1
+
+    def _name_end(self, index: int) -> int:
+        """Where a dotted name (or a call) that begins at token `index` ends."""
+        if self.word(index + 1) == "(":
+            return self.tokens[self._closing(index + 1)].end + 1
+        while self.word(index + 1) == ".":
+            index += 2
+        return self.tokens[min(index, len(self.tokens) - 1)].end + 1
+
+    def _mask_call(self, index: int) -> int:
+        token, closing = self.tokens[index], self._closing(index + 1)
+        end = self.tokens[closing].end + 1
+        name = f"__f{len(self.calls)}"
+        self.calls[name] = (token.start, end)
+        self._blank(token.start, end)
+        self._overwrite(token.start, token.start + len(name), name)
+        return closing + 1
+
+    def _mask_options(self, index: int) -> int:
+        """Blank `WITH (key = value, ...)` after a table's name."""
+        closing = self._closing(index + 1)
+        inner = self.tokens[index + 2 : closing]
+        options: dict[str, str] = {}
+        key: list[str] = []
+        value: str | None = None
+        for token in [*inner, None]:
+            if token is None or token.token_type == TokenType.COMMA:
+                if key:
+                    options["".join(key)] = value if value is not None else "true"
+                key, value = [], None
+            elif token.token_type == TokenType.EQ:
+                value = ""
+            elif value is None:
+                key.append(token.text)
+            else:
+                value += token.text
+        end = self.tokens[closing].end + 1
+        self.options[self.tokens[index - 1].end + 1] = (options, end)
+        self._blank(self.tokens[index].start, end)
+        return closing + 1
+
+    def _refuse_watermark(self, index: int) -> None:
+        following = [self.word(position) for position in range(index, index + 20)]
+        if ("delay", "of") not in itertools.pairwise(following):
+            return  # a name
+        raise self.error(
+            "WATERMARK keeps state between batches, which depends on how a region cuts its batches;"
+            " write the result as a materialized view",
+            self.tokens[index].line,
+            "UNSUPPORTED_STREAMING_OPERATOR",
+        )
+
+    def _closing(self, index: int) -> int:
+        """The index of the token that closes the parenthesis at `index`."""
+        depth = 0
+        for position in range(index, len(self.tokens)):
+            kind = self.tokens[position].token_type
+            depth += (kind == TokenType.L_PAREN) - (kind == TokenType.R_PAREN)
+            if depth == 0:
+                return position
+        raise self.error("a parenthesis is not closed", self.tokens[index].line)
+
+    def _blank(self, start: int, end: int) -> None:
+        for position in range(start, end):
+            if self._copy[position] != "\n":
+                self._copy[position] = " "
+
+    def _overwrite(self, start: int, end: int, text: str) -> None:
+        self._copy[start:end] = list(text.ljust(end - start)[: end - start])
