@@ -58,7 +58,7 @@ def region_settings(folder: Path, **server: object) -> RegionSettings:
 
 @contextmanager
 def serving(
-    folder: Path, workers: Workers | None, name: str = "us-east", **server: object
+    folder: Path, fake: Workers | None = None, name: str = "us-east", **server: object
 ) -> Iterator[Running]:
     """A server in a thread of this process."""
     made = Server(
@@ -66,7 +66,7 @@ def serving(
         region_settings(folder, **server),
         f"sqlite:///{folder / 'state.db'}",
         Listen(),
-        workers=workers,
+        workers=fake,
     )
     _, token = made.region.tokens.create("admin@proa")
     answers = threading.Event()
@@ -80,10 +80,15 @@ def serving(
     thread.start()
     try:
         assert answers.wait(20)
-        yield Running(address[0], token, made.region, workers)
+        yield Running(address[0], token, made.region, fake)
     finally:
         made.stop()
         thread.join(30)
+
+
+@pytest.fixture(scope="session")
+def serve() -> Callable[..., object]:
+    return serving
 
 
 @dataclass

@@ -25,6 +25,7 @@ from proa.region.routes import (
     pipelines,
     runs,
     secrets,
+    statements,
     workspace,
 )
 from proa.region.service import Region
@@ -58,7 +59,18 @@ def create_app(region: Region) -> FastAPI:
     )
     app.state.region = region
     app.state.metrics = metrics
-    for part in (health, identity, workspace, secrets, files, permissions, pipelines, jobs, runs):
+    for part in (
+        health,
+        identity,
+        workspace,
+        secrets,
+        files,
+        permissions,
+        pipelines,
+        jobs,
+        runs,
+        statements,
+    ):
         app.include_router(part.router)
     app.add_api_route(
         "/{path:path}",

@@ -165,6 +165,12 @@ class Pipelines:
         shown, more = page(found[offset : offset + size + 1], size)
         return shown, token(o=offset + size, f=text or "") if more else None
 
+    def every(self) -> list[Pipeline]:
+        """All pipelines, oldest first."""
+        with self._database.read() as connection:
+            rows = connection.execute(select(pipelines).order_by(pipelines.c.number))
+            return [of(row) for row in rows]
+
     def change(
         self,
         pipeline_id: str,

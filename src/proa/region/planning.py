@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,9 +16,11 @@ from proa.region.secrets import Secrets
 from proa.region.updates import Update
 from proa.region.workspace import Item, Kind, Workspace, canonical
 from proa.settings import RegionSettings
-from proa.storage import absolute, is_url
+from proa.storage import Store, absolute, is_url
 
 _SOURCES = (".py", ".sql")
+TABLES = "tables"
+"""The folder of a pipeline's storage that has a folder for each table."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class Planner:
     ) -> None:
         self._region = region
         self._settings = settings
+        self._options = dict(settings.options)
         self._workspace = workspace
         self._pipelines = pipelines
         self._secrets = secrets
@@ -63,7 +67,7 @@ class Planner:
             "update_id": found.update_id,
             "name": str(spec.get("name") or found.pipeline_id),
             "storage": self.storage(spec, found.pipeline_id),
-            "options": dict(self._settings.options),
+            "options": self._options,
             "engine": self._settings.engine.remote,
             "catalog": spec.get("catalog"),
             "schema": spec.get("schema") or spec.get("target"),
@@ -90,14 +94,34 @@ class Planner:
                 str(key): str(value) for key, value in (task.get("base_parameters") or {}).items()
             },
             "secrets": self._secrets.every(),
-            "options": dict(self._settings.options),
+            "options": self._options,
             "engine": self._settings.engine.remote,
             "tables": self.tables(),
         }
 
     def tables(self) -> list[dict[str, Any]]:
-        """Every table of every pipeline: `{"catalog", "schema", "name", "url"}`."""
-        return []
+        """Every table of every pipeline: `{"schema", "name", "url"}`, the schema None by default.
+
+        A table of several parts (`sales.orders`) is in the schema it names.
+        """
+        found = []
+        for pipeline in self._pipelines.every():
+            store = Store.open(self.storage(pipeline.spec, pipeline.pipeline_id), self._options)
+            target = pipeline.spec.get("schema") or pipeline.spec.get("target")
+            for folder in store.folders(TABLES):
+                *schema, name = urllib.parse.unquote(folder).split(".")
+                found.append(
+                    {
+                        "schema": schema[-1] if schema else target,
+                        "name": name,
+                        "url": store.url_of(f"{TABLES}/{folder}"),
+                    }
+                )
+        return found
+
+    def session(self) -> dict[str, Any]:
+        """What the warehouse is told: which engine."""
+        return {"options": self._options, "engine": self._settings.engine.remote}
 
     def storage(self, spec: Mapping[str, Any], pipeline_id: str) -> str:
         """The absolute path or URL of the pipeline's storage."""

@@ -10,8 +10,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -42,6 +44,7 @@ class _Process:
         )
         self._work: Work | None = None
         self._report: Callable[[Report], None] | None = None
+        self._scratch: str | None = None
         self._ended = False
         self._why: str | None = None
         self._writing = threading.Lock()
@@ -55,16 +58,25 @@ class _Process:
         return self._popen.pid
 
     @property
+    def counts(self) -> bool:
+        """Whether it takes one of the places; the one warehouse does not."""
+        return self._work is None or self._work.kind != "warehouse"
+
+    @property
     def alive(self) -> bool:
         return self._popen.poll() is None
 
     def begin(self, work: Work, report: Callable[[Report], None]) -> None:
         self._work, self._report = work, report
-        message = {"type": "run", "id": work.work_id, "kind": work.kind, "work": dict(work.payload)}
-        self._send(message)
+        self._scratch = tempfile.mkdtemp(prefix="proa-work-")
+        payload = {**work.payload, "scratch": self._scratch}
+        self._send({"type": "run", "kind": work.kind, "work": payload})
 
     def stop(self) -> None:
         self._send({"type": "stop"})
+
+    def send(self, **message: Any) -> None:
+        self._send(message)
 
     def kill(self, why: str = "it was ended by the region's server") -> None:
         self._why = self._why or why
@@ -110,6 +122,8 @@ class _Process:
         self._end({"outcome": "CRASHED", "condition": "WORKER_CRASHED", "error": self._death(code)})
         self._close_input()
         self._popen.stdout.close()
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
         self._pool.gone(self)
 
     def _read_output(self) -> None:
@@ -173,7 +187,8 @@ class Pool:
 
     def free(self) -> int:
         with self._lock:
-            return 0 if self._closed.is_set() else self._limit - len(self._busy)
+            busy = sum(process.counts for process in self._busy)
+            return 0 if self._closed.is_set() else self._limit - busy
 
     @property
     def pids(self) -> list[int]:

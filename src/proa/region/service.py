@@ -17,6 +17,7 @@ from proa.region.run_engine import RunEngine
 from proa.region.runs import Runs
 from proa.region.scheduler import Scheduler
 from proa.region.secrets import Secrets
+from proa.region.statements import Statements
 from proa.region.store import Database
 from proa.region.supervisor import Supervisor
 from proa.region.tokens import Tokens
@@ -48,6 +49,7 @@ class Region:
     runs: Runs
     supervisor: Supervisor
     run_engine: RunEngine
+    statements: Statements
     control: Control
     workers: Workers
 
@@ -76,7 +78,9 @@ class Region:
         run_engine = RunEngine(
             database, clock, runs, pipelines, updates, workers, planner.notebook, control.wake
         )
-        control.look_after([Scheduler(database, clock, ids, runs), supervisor, run_engine])
+        statements = Statements(clock, ids, workers, planner.session, planner.tables)
+        scheduler = Scheduler(database, clock, ids, runs)
+        control.look_after([scheduler, supervisor, run_engine, statements])
         return cls(
             name=name,
             settings=settings,
@@ -95,6 +99,7 @@ class Region:
             runs=runs,
             supervisor=supervisor,
             run_engine=run_engine,
+            statements=statements,
             control=control,
             workers=workers,
         )
@@ -119,5 +124,6 @@ class Region:
         self.control.stop()
         self.supervisor.hand_back(seconds)
         self.run_engine.stop()
+        self.statements.close()
         self.workers.close()
         self.database.close()

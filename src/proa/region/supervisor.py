@@ -152,7 +152,9 @@ class Supervisor:
             state = UpdateState(str(report.data["state"]))
             if state is not found.state and not found.stop_requested and not state.over:
                 with self._database.write() as connection:
-                    self._updates.enter(connection, pipeline.key, found, state)
+                    self._updates.enter(
+                        connection, pipeline.key, found, state, since=report.data.get("timestamp")
+                    )
         elif report.kind == "event":
             with self._database.write() as connection:
                 self._events.add(

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from proa.region import work_notebook
+from proa.region import work_notebook, work_update, work_warehouse
+from proa.region.inbox import Inbox
 
-Task = Callable[[Mapping[str, Any], Callable[..., None], threading.Event], Mapping[str, Any]]
+Task = Callable[[Mapping[str, Any], Callable[..., None], Inbox], Mapping[str, Any]]
 
-TASKS: Mapping[str, Task] = {"notebook": work_notebook.run}
+TASKS: Mapping[str, Task] = {
+    "notebook": work_notebook.run,
+    "update": work_update.run,
+    "warehouse": work_warehouse.run,
+}
 
 
 def warm() -> None:

@@ -16,10 +16,15 @@ class FakeWork:
         self.stopped = False
         self.killed = False
         self.over = False
+        self.heard: list[dict[str, Any]] = []
+        """The messages that it was sent."""
         self._report = report
 
     def stop(self) -> None:
         self.stopped = True
+
+    def send(self, **message: Any) -> None:
+        self.heard.append(message)
 
     def kill(self) -> None:
         if not self.over:

@@ -235,8 +235,12 @@ class Updates:
         *,
         error: str | None = None,
         failed_by: Mapping[str, Any] | None = None,
+        since: int | None = None,
     ) -> None:
-        """Write that the update is in `state` now, and the event that says so."""
+        """Write that the update is in `state`, and the event that says so.
+
+        `since` is when it got there, milliseconds since 1970; None: now.
+        """
         now = millis(self._clock.now())
         values: dict[str, Any] = {"state": state}
         if state is UpdateState.QUEUED:
@@ -250,7 +254,7 @@ class Updates:
             connection,
             pipeline,
             found.update_id,
-            progress(found.update_id, state, error, failed_by),
+            progress(found.update_id, state, error, failed_by, since),
         )
 
 
@@ -265,6 +269,7 @@ def progress(
     state: UpdateState,
     error: str | None = None,
     failed_by: Mapping[str, Any] | None = None,
+    since: int | None = None,
 ) -> Event:
     """The event that an update is in `state`."""
     message = f"Update {update_id[:6]} is {state}."
@@ -274,6 +279,7 @@ def progress(
         level="ERROR" if state is UpdateState.FAILED else "INFO",
         details={"update_progress": {"state": state}},
         error=failed_by,
+        timestamp=since,
     )
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ast
 import os
-import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from proa.engine import Engine
 from proa.errors import UserError
 from proa.region.catalog import register
+from proa.region.inbox import Inbox
 from proa.region.notebooks import Cell, cells
 from proa.settings import EngineSettings
 
@@ -25,15 +25,13 @@ class NotebookExit(BaseException):
         self.value = value
 
 
-def run(
-    work: Mapping[str, Any], _say: Callable[..., None], stop: threading.Event
-) -> dict[str, Any]:
+def run(work: Mapping[str, Any], _say: Callable[..., None], inbox: Inbox) -> dict[str, Any]:
     """Run the notebook `work` describes; its answer is what it exited with, if it did."""
     engine = Engine.start(EngineSettings(remote=work.get("engine")), work.get("options") or {})
-    session = _Session(work, engine, stop)
+    session = _Session(work, engine)
     try:
         for cell in cells(str(work["language"]), str(work["source"])):
-            if stop.is_set():
+            if inbox.stop.is_set():
                 return {"outcome": "CANCELED"}
             session.run(cell)
     except NotebookExit as left:
@@ -46,11 +44,10 @@ def run(
 class _Session:
     """What the cells share: the names, the engine, and `dbutils`."""
 
-    def __init__(self, work: Mapping[str, Any], engine: Engine, stop: threading.Event) -> None:
+    def __init__(self, work: Mapping[str, Any], engine: Engine) -> None:
         self._path = str(work["path"])
         self._work = work
         self._engine = engine
-        self._stop = stop
         self._registered = False
         self._names: dict[str, Any] = {
             "__name__": "__main__",

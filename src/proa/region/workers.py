@@ -13,7 +13,7 @@ class Work:
 
     work_id: str
     kind: str
-    """`update`, `notebook` or `statement`."""
+    """`update`, `notebook` or `warehouse`."""
     payload: Mapping[str, Any]
 
 
@@ -21,8 +21,9 @@ class Work:
 class Report:
     """What a worker says while it works.
 
-    Kinds: `state` {state}; `event` {event}; `output` {text}; and exactly one `end` {outcome,
-    error, retryable, ...}, the last. Outcomes: COMPLETED, FAILED, CANCELED, CRASHED.
+    Kinds: `state` {state}; `event` {event}; `output` {text}; `answer` {id, ...}; and exactly one
+    `end` {outcome, error, retryable, ...}, the last. Outcomes: COMPLETED, FAILED, CANCELED,
+    CRASHED.
     """
 
     work_id: str
@@ -38,6 +39,9 @@ class Handle(Protocol):
 
     def kill(self) -> None:
         """End it now."""
+
+    def send(self, **message: Any) -> None:
+        """Tell it something; for work that takes messages."""
 
 
 class Workers(Protocol):

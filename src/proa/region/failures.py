@@ -1,0 +1,58 @@
+"""How work that raised an error is reported: condition, sentence, and the user's lines first."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from typing import Any
+
+from proa.errors import PipelineError, ProaError, UserError
+
+
+def described(error: BaseException, own: str = "", folder: str = "") -> dict[str, Any]:
+    """The end of work that raised `error`.
+
+    `own` is the user's file, or `folder` the folder with all of them, which is cut from names.
+    """
+    frames = [frame for link in _chain(error) for frame in traceback.extract_tb(link.__traceback__)]
+    users = [frame for frame in frames if _is_users(frame.filename, own, folder)]
+    others = [frame for frame in frames if frame not in users]
+    where = ""
+    if users and not isinstance(error, PipelineError):
+        where = f"{_shown(users[-1].filename, folder)}:{users[-1].lineno}: "
+    text = _shown(str(error), folder) or type(error).__name__
+    if isinstance(error, SystemExit):
+        text = f"the code called exit({error.code!r})"
+    return {
+        "outcome": "FAILED",
+        "condition": error.condition if isinstance(error, ProaError) else type(error).__name__,
+        "error": where + text,
+        "retryable": not isinstance(error, UserError | SystemExit | SyntaxError),
+        "stack": [
+            {
+                "declaring_class": _shown(frame.filename, folder),
+                "method_name": frame.name,
+                "file_name": _shown(frame.filename, folder),
+                "line_number": frame.lineno,
+            }
+            for frame in (*reversed(users), *reversed(others))
+        ],
+    }
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error and what caused it, the outermost first."""
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+
+
+def _is_users(name: str, own: str, folder: str) -> bool:
+    return bool(own and name == own) or bool(folder and name.startswith(folder))
+
+
+def _shown(text: str, folder: str) -> str:
+    return text.replace(folder, "") if folder else text
