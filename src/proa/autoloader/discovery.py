@@ -62,7 +62,7 @@ class Place:
         return cls(absolute(base), f"^{glob_to_regex(glob)}(?:/.*)?$")
 
     def resolved(self, storage_options: Mapping[str, str]) -> Place:
-        """This place, or the folder and the name when the path names a single file."""
+        """The place, or the folder and the name when the path names a single file."""
         if self.pattern is not None or "/" not in self.base.split("://")[-1].strip("/"):
             return self
         folder, _, name = self.base.rpartition("/")
@@ -130,7 +130,7 @@ class Backlog:
         )
 
 
-def discover(
+def discover(  # noqa: PLR0913 - where, what, and as of when
     place: Place,
     options: Options,
     storage_options: Mapping[str, str],
@@ -235,8 +235,11 @@ def _micros(moment: datetime) -> int:
     return int(np.datetime64(moment.replace(tzinfo=None), "us").astype(np.int64))
 
 
+_WILD = {"*": "[^/]*", "?": "[^/]"}
+
+
 def glob_to_regex(glob: str) -> str:
-    """A Hadoop glob (`*`, `?`, `[a-b]`, `[^a]`, `{a,b}`, `\\x`) as an RE2 expression.
+    r"""A Hadoop glob (`*`, `?`, `[a-b]`, `[^a]`, `{a,b}`, `\x`) as an RE2 expression.
 
     `*` and `?` stay within a folder's name. PipelineError when brackets do not match.
     """
@@ -247,10 +250,8 @@ def glob_to_regex(glob: str) -> str:
         if character == "\\" and at + 1 < len(glob):
             at += 1
             out.append(re.escape(glob[at]))
-        elif character == "*":
-            out.append("[^/]*")
-        elif character == "?":
-            out.append("[^/]")
+        elif character in _WILD:
+            out.append(_WILD[character])
         elif character == "[":
             end = glob.find("]", at + 2)
             if end < 0:

@@ -70,16 +70,17 @@ def _parse(text: str) -> Hint:
         at += 1
     rest = re.sub(r"^\s*:?\s*", "", text[at:])
     rest = re.sub(r"(?is)\s+(not\s+null|comment\s+('[^']*'|\"[^\"]*\"))\s*$", "", rest)
+    refused = PipelineError(
+        f"{text.strip()!r} in schemaHints is not a field and its type;"
+        " write for example 'id bigint, address.zip string'",
+        condition="PARSE_SYNTAX_ERROR",
+    )
+    if not path or not rest:
+        raise refused
     try:
-        if not path or not rest:
-            raise PipelineError("empty")
         return Hint(tuple(path), parse_type(rest))
     except PipelineError as error:
-        raise PipelineError(
-            f"{text.strip()!r} in schemaHints is not a field and its type;"
-            " write for example 'id bigint, address.zip string'",
-            condition="PARSE_SYNTAX_ERROR",
-        ) from error
+        raise refused from error
 
 
 def _split(text: str) -> list[str]:

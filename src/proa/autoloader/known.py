@@ -131,10 +131,9 @@ class KnownFiles:
     def _put(self, segment: _Segment, name: str) -> None:
         body = segment.entries()
         head = _MAGIC + zlib.crc32(body).to_bytes(4, "big")
-        with step(Step.CHECKPOINT_COMPACT):
-            # Another runner may have compacted the same batches, from the same plans.
-            with contextlib.suppress(ConflictError):
-                self._state.create(f"{_FOLDER}/{name}", head + body)
+        # Another runner may have compacted the same batches, from the same plans.
+        with step(Step.CHECKPOINT_COMPACT), contextlib.suppress(ConflictError):
+            self._state.create(f"{_FOLDER}/{name}", head + body)
 
     def _load(self) -> None:
         ranges = []

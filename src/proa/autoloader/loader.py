@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
+import pyarrow as pa
 from pyspark.sql import types as t
 
 from proa.autoloader import hints
@@ -23,11 +24,19 @@ from proa.autoloader.discovery import (
 from proa.autoloader.inference import OUTPUT, InferTask
 from proa.autoloader.known import KnownFiles
 from proa.autoloader.options import Evolution, Options, parse
-from proa.autoloader.problems import ProblemKind, explain
+from proa.autoloader.problems import MAX_FIELD, Problem, ProblemKind, explain
+from proa.autoloader.readers.shapes import paths
 from proa.autoloader.readers.worker import METADATA, Assignment, ReadTask
 from proa.autoloader.schema import FileSchema, SchemaVersions
 from proa.autoloader.splits import split
-from proa.autoloader.types import arrow_schema, in_order, merge_structs, settled
+from proa.autoloader.types import (
+    arrow_schema,
+    in_order,
+    merge_structs,
+    settled,
+    spark_type,
+    widened,
+)
 from proa.clock import Clock
 from proa.errors import ConflictError, DataError, PipelineError
 from proa.graph.leaves import FilesLeaf
@@ -140,8 +149,9 @@ class AutoLoader:
         if current is None:
             raise problem.error() from error
         version, old = current
-        new = old.evolved(self._infer(engine, files), widen=mode is Evolution.WIDEN)
+        new = self._grown(engine, old, problem, files)
         if new == old:
+            # Perhaps another runner has stored what this one still lacks.
             latest = self._versions.latest() if self._versions is not None else None
             if latest is None or latest[0] == version:
                 raise problem.error() from error
@@ -150,6 +160,21 @@ class AutoLoader:
         stored = self._versions.put(version + 1, new) if self._versions is not None else new
         self._schema = (version + 1, stored)
         return True
+
+    def _grown(
+        self, engine: Engine, old: FileSchema, problem: Problem, files: Sequence[FileRef]
+    ) -> FileSchema:
+        if problem.kind is ProblemKind.WIDER:
+            wider = pa.type_for_alias(problem.detail.partition("(")[0])
+            found = t.StructType([t.StructField(problem.fields[0], spark_type(wider))])
+            return FileSchema(widened(old.data, found), old.partitions)
+        new = old.evolved(self._infer(engine, files))
+        # What a reader saw is a field, even where inference does not look.
+        for name in problem.fields:
+            if len(name) < MAX_FIELD and not _has(new.data, name):
+                hint = hints.Hint(tuple(name.split(".")), t.StringType())
+                new = FileSchema(hints.apply([hint], new.data), new.partitions)
+        return new
 
     def _remember_start(self, known: KnownFiles) -> None:
         """`includeExistingFiles` counts at the first start only."""
@@ -165,26 +190,32 @@ class AutoLoader:
             self._state.create(_START, body.encode())
 
     def _current(self) -> tuple[int, FileSchema] | None:
-        if self._schema is None and self._given is None and self._versions is not None:
+        if self._schema is None and self._versions is not None:
             self._schema = self._versions.latest()
         return self._schema
 
     def _resolve(self, engine: Engine, files: Sequence[FileRef]) -> FileSchema:
-        if self._given is not None:
-            return FileSchema(self._given, self._partitions(files))
-        if self.options.reader.format == "text":
-            return FileSchema(_TEXT, self._partitions(files))
         current = self._current()
         if current is not None:
-            return current[1]
+            return (
+                current[1]
+                if self._given is None
+                else FileSchema(self._given, current[1].partitions)
+            )
         sample = self._sample or tuple(files[: self.options.sample_files])
-        if not sample and not self.options.hints:
+        fixed = _TEXT if self.options.reader.format == "text" else self._given
+        if not sample and not self.options.hints and fixed is None:
             raise DataError(
                 f"the schema cannot be inferred: there is no file in {self.leaf.path!r};"
                 " put a file there, or give a schema",
                 condition="CF_EMPTY_DIR_FOR_SCHEMA_INFERENCE",
             )
-        found = self._infer(engine, sample)
+        if fixed is not None:
+            found = FileSchema(fixed, self._partitions(sample))
+        else:
+            found = self._infer(engine, sample)
+        if not sample:
+            return found
         if self._versions is not None:
             found = self._versions.put(0, found)
         self._schema = (0, found)
@@ -257,11 +288,15 @@ class AutoLoader:
             fields.append(t.StructField(f.name, type_))
         fields += [f for f in data.fields if f.name == rescued]
         if self.options.metadata:
-            from proa.autoloader.types import spark_type
-
             fields.append(t.StructField("_metadata", spark_type(METADATA)))
         _refuse_duplicates(fields)
         return t.StructType(fields)
+
+
+def _has(schema: t.StructType, path: str) -> bool:
+    """Whether the schema has the field, nested or with dots in its name."""
+    names = {name.lower() for name in paths(arrow_schema(schema))}
+    return path.lower() in names
 
 
 def _refuse_nested(fields: Sequence[t.StructField], kind: str) -> None:

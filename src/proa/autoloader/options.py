@@ -66,6 +66,8 @@ class ReaderOptions:
     comment: str = ""
     null_value: str = ""
     whole_text: bool = False
+    pinned: frozenset[str] = frozenset()
+    """Columns, in lower case, whose types hints pin: they are never widened."""
     date_format: str | None = None
     timestamp_format: str | None = None
 
@@ -197,19 +199,17 @@ class _Values:
 
     def optional(self, name: str, convert: Callable[[str], Any]) -> Any:
         value = self._values.get(name.lower())
-        if value is None:
-            return None
         try:
-            return convert(value)
+            return None if value is None else convert(value)
         except ValueError as error:
-            _refuse(name, value, str(error))
+            return _refuse(name, str(value), str(error))
 
     def choice(self, name: str, default: str, choices: type[StrEnum]) -> Any:
         value = self._values.get(name.lower(), default)
-        for choice in choices:
-            if choice.value.lower() == value.strip().lower():
-                return choice
-        _refuse(name, value, "one of " + ", ".join(choice.value for choice in choices))
+        found = {choice.value.lower(): choice for choice in choices}
+        if value.strip().lower() in found:
+            return found[value.strip().lower()]
+        return _refuse(name, value, "one of " + ", ".join(choice.value for choice in choices))
 
 
 def _reader_options(get: _Values, *, schema_given: bool) -> ReaderOptions:
@@ -246,6 +246,7 @@ def _reader_options(get: _Values, *, schema_given: bool) -> ReaderOptions:
         comment=_character(get, "comment", ""),
         null_value=get.text("nullValue", ""),
         whole_text=get.boolean("wholetext", False),
+        pinned=frozenset(hint.path[0].lower() for hint in parse_hints(get.text("schemaHints", ""))),
         date_format=get.text("dateFormat", "") or None,
         timestamp_format=get.text("timestampFormat", "") or None,
     )

@@ -16,7 +16,7 @@ from proa.errors import DataError, ProaError, UnavailableError
 
 _BEGIN, _END = "PROA-READ-PROBLEM:", ":PROA-END"
 _MARKED = re.compile(re.escape(_BEGIN) + r"(\{.*?\})" + re.escape(_END), re.DOTALL)
-_DETAIL, _FIELDS, _FIELD = 300, 10, 60
+_DETAIL, _FIELDS, MAX_FIELD = 300, 10, 60
 """Characters of a detail, number of fields and characters of a field's name that travel."""
 
 
@@ -55,8 +55,10 @@ class Problem:
 _MESSAGES = {
     ProblemKind.NEW_FIELDS: (
         "UNKNOWN_FIELD_EXCEPTION",
-        "the file {file!r} has fields that the schema lacks: {fields}; add them to the schema or"
-        " to schemaHints, take the file away, or choose another cloudFiles.schemaEvolutionMode",
+        (
+            "the file {file!r} has fields that the schema lacks: {fields}; add them to the schema or"
+            " to schemaHints, take the file away, or choose another cloudFiles.schemaEvolutionMode"
+        ),
     ),
     ProblemKind.WIDER: (
         "UNKNOWN_FIELD_EXCEPTION",
@@ -64,23 +66,31 @@ _MESSAGES = {
     ),
     ProblemKind.MISSING: (
         "CF_FILE_NOT_FOUND",
-        "the file {file!r} was discovered but is gone; put it back, or set ignoreMissingFiles to"
-        " true to go on without it",
+        (
+            "the file {file!r} was discovered but is gone; put it back, or set ignoreMissingFiles to"
+            " true to go on without it"
+        ),
     ),
     ProblemKind.CHANGED: (
         "CF_FILE_MODIFIED",
-        "the file {file!r} was changed after it was discovered ({detail}); publish files whole"
-        " under their final names, or set cloudFiles.allowOverwrites to true to read it as it is",
+        (
+            "the file {file!r} was changed after it was discovered ({detail}); publish files whole"
+            " under their final names, or set cloudFiles.allowOverwrites to true to read it as it is"
+        ),
     ),
     ProblemKind.CORRUPT: (
         "FAILED_READ_FILE",
-        "cannot read the file {file!r}: {detail}; mend or remove it, or set ignoreCorruptFiles to"
-        " true to go on without it",
+        (
+            "cannot read the file {file!r}: {detail}; mend or remove it, or set ignoreCorruptFiles to"
+            " true to go on without it"
+        ),
     ),
     ProblemKind.MALFORMED: (
         "MALFORMED_RECORD_IN_PARSING",
-        "the file {file!r} has a malformed record: {detail}; mend it, or set mode to PERMISSIVE"
-        " to keep it aside",
+        (
+            "the file {file!r} has a malformed record: {detail}; mend it, or set mode to PERMISSIVE"
+            " to keep it aside"
+        ),
     ),
 }
 
@@ -94,7 +104,7 @@ class ReadError(Exception):
             "kind": problem.kind,
             "file": problem.file[-300:],
             "detail": problem.detail[:_DETAIL],
-            "fields": [name[:_FIELD] for name in problem.fields[:_FIELDS]],
+            "fields": [name[:MAX_FIELD] for name in problem.fields[:_FIELDS]],
         }
         super().__init__(f"{_BEGIN}{json.dumps(packed)}{_END}")
 

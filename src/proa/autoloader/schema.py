@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pyspark.sql import types as t
 
-from proa.autoloader.types import merge_structs, widened
+from proa.autoloader.types import merge_structs
 from proa.errors import ConflictError, DataError
 from proa.steps import Step, step
 from proa.storage import Store
@@ -24,15 +24,12 @@ class FileSchema:
     partitions: t.StructType
     """The columns that folders' names give."""
 
-    def evolved(self, found: FileSchema, *, widen: bool) -> FileSchema:
-        """This schema with the new fields of `found` at the end, nested ones too.
+    def evolved(self, found: FileSchema) -> FileSchema:
+        """The schema with the new fields of `found` at the end, nested ones too.
 
-        Types of fields that are known stay, unless `widen` and Delta can widen them.
+        Types of fields that are known stay.
         """
-        data = _added(self.data, found.data)
-        if widen:
-            data = widened(data, found.data)
-        return FileSchema(data, _added(self.partitions, found.partitions))
+        return FileSchema(_added(self.data, found.data), _added(self.partitions, found.partitions))
 
 
 def _added(old: t.StructType, new: t.StructType) -> t.StructType:

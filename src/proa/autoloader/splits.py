@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections.abc import Iterator, Sequence
 
 from proa.autoloader.discovery import FileRef
@@ -43,7 +44,7 @@ def _parts(file: FileRef, options: ReaderOptions, parallelism: int) -> Iterator[
         yield Part(file.path, file.size, file.modified)
         return
     bounds = [file.size * i // pieces for i in range(pieces + 1)]
-    for start, end in zip(bounds, bounds[1:], strict=False):
+    for start, end in itertools.pairwise(bounds):
         last = end == file.size
         yield Part(file.path, file.size, file.modified, start, None if last else end)
 

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv as pacsv
 
-from proa.autoloader.options import Mode, ReaderOptions
+from proa.autoloader.options import Evolution, Mode, ReaderOptions
 from proa.autoloader.readers.casts import cast
 from proa.autoloader.readers.exact import Converter
 from proa.autoloader.readers.records import records
@@ -73,6 +73,7 @@ class CsvReader:
             texts = _one(rows.texts.column(columns[f.name]))
             arrays[f.name], bad = cast(texts, f.type, self.options)
             if bad is not None:
+                self._widen(f, texts.filter(bad), convert)
                 misfit = bad if misfit is None else pc.or_(misfit, bad)
                 parts.append((names[columns[f.name]], pc.if_else(bad, texts, _NO_TEXT)))
         used = set(columns.values())
@@ -81,6 +82,18 @@ class CsvReader:
         ]
         parts += _surplus(rows, len(names), count)
         yield from self._finish(arrays, parts, misfit, rows, convert)
+
+    def _widen(self, column: pa.Field, misfits: pa.Array, convert: Converter) -> None:
+        """Stop for a wider type, when the mode wants that and one of the values has it."""
+        if self.options.evolution is not Evolution.WIDEN:
+            return
+        if not pa.types.is_integer(column.type) or column.name.lower() in self.options.pinned:
+            return
+        wider = [pa.int64(), pa.float64()] if column.type.bit_width < 64 else []
+        for type_ in wider:
+            values, _ = cast(misfits, type_, self.options)
+            if values.null_count < len(values):
+                convert.widen(column.name, type_)
 
     def _places(self, names: list[str]) -> tuple[dict[str, int], list[str]]:
         """(which of the file's columns fills a column of the schema, new names)."""

@@ -163,7 +163,6 @@ class Converter:
     hidden: frozenset[str] = frozenset()
     """Columns that no file fills (the corrupt record's)."""
     unknown: dict[str, None] = field(default_factory=dict)
-    wider: dict[str, None] = field(default_factory=dict)
 
     def rows_of(self, line: bytes) -> list[dict[str, Any]]:
         """The rows of one line of JSON: none when it is blank, several for an array."""
@@ -175,10 +174,7 @@ class Converter:
             record = parse_record(text)
             if record is not None:
                 return self.row(record, text)
-            items = parse(text)
-            if not isinstance(items, list) or not all(isinstance(i, dict) for i in items):
-                raise ValueError("it is not a JSON object")
-            return [row for item in items for row in self.row(item, text)]
+            return [row for item in _objects(parse(text)) for row in self.row(item, text)]
         except UnicodeDecodeError:
             return self.corrupt(line.decode("utf-8", "backslashreplace"), "it is not UTF-8")
         except ValueError as error:
@@ -232,6 +228,10 @@ class Converter:
             return [{options.rescued_column: rescued({options.corrupt_column: text}, self.file)}]
         return [{}]
 
+    def widen(self, column: str, type_: pa.DataType) -> NoReturn:
+        """Tell the driver of a type that Delta can widen the column to."""
+        raise ReadError(Problem(ProblemKind.WIDER, self.path, str(type_), (column,)))
+
     def malformed(self, detail: str) -> NoReturn:
         """Fail, as the mode FAILFAST wants it."""
         raise ReadError(Problem(ProblemKind.MALFORMED, self.path, detail))
@@ -270,21 +270,22 @@ class Converter:
         """(what goes into the column, what is left over)."""
         if value is None:
             return None, ABSENT
-        kinds = pa.types
-        if kinds.is_struct(type_):
-            if not isinstance(value, dict):
-                return None, value
-            values, leftover = self._members(value, type_, where)
-            return values, leftover or ABSENT
-        if kinds.is_list(type_):
-            return self._list(value, type_, where)
-        if kinds.is_map(type_):
-            return self._map(value, type_, where)
+        if pa.types.is_nested(type_):
+            return self._nested(value, type_, where)
         try:
             return scalar(value, type_, self.options), ABSENT
         except (ValueError, OverflowError):
-            self._note_wider(value, type_, where)
             return None, value
+
+    def _nested(self, value: Any, type_: pa.DataType, where: tuple[str, ...]) -> tuple[Any, Any]:
+        if pa.types.is_list(type_):
+            return self._list(value, type_, where)
+        if pa.types.is_map(type_):
+            return self._map(value, type_, where)
+        if not isinstance(value, dict):
+            return None, value
+        values, leftover = self._members(value, type_, where)
+        return values, leftover or ABSENT
 
     def _list(self, value: Any, type_: pa.DataType, where: tuple[str, ...]) -> tuple[Any, Any]:
         if not isinstance(value, list):
@@ -311,11 +312,11 @@ class Converter:
         leftover.update(getattr(value, "again", {}))
         return entries, leftover or ABSENT
 
-    def _note_wider(self, value: Any, type_: pa.DataType, where: tuple[str, ...]) -> None:
-        small = pa.types.is_integer(type_) and type_ != pa.int64()
-        fraction = isinstance(value, Number) and math.isfinite(float(value))
-        if (small or type_ == pa.int64()) and fraction and (small or "." not in value):
-            self.wider[".".join(where)] = None
+
+def _objects(value: Any) -> list[Any]:
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise ValueError("it is not a JSON object")
+    return value
 
 
 def _as_json(name: str, type_: pa.DataType) -> Any:
@@ -364,23 +365,39 @@ def scalar(value: Any, type_: pa.DataType, options: ReaderOptions) -> Any:
     kinds = pa.types
     if kinds.is_string(type_):
         return value if isinstance(value, str) else dump(value)
-    if kinds.is_integer(type_):
-        return _integer(value, type_)
-    if kinds.is_floating(type_):
-        return _float(value)
     if kinds.is_boolean(type_):
         return _checked(value, bool, lambda found: found)
+    if isinstance(value, Number):
+        return _number(value, type_)
+    if kinds.is_floating(type_) and isinstance(value, str) and value in _NOT_FINITE:
+        return _NOT_FINITE[value]
+    return _checked(value, str, lambda text: _from_text(text, type_, options))
+
+
+def _number(value: Number, type_: pa.DataType) -> Any:
+    kinds = pa.types
+    if kinds.is_integer(type_):
+        return _integer(value, _RANGES[type_])
+    if kinds.is_floating(type_):
+        return float(value)
     if kinds.is_decimal(type_):
-        return _checked(value, str, lambda found: decimal(found, type_))
+        return decimal(value, type_)
     if kinds.is_timestamp(type_):
-        if isinstance(value, Number):
-            return _integer(value, pa.int64()) * 1_000_000
-        return _checked(value, str, lambda found: parse_timestamp(found, options.timestamp_format))
+        return _integer(value, 2**63 // 1_000_000) * 1_000_000
+    raise ValueError(value)
+
+
+def _from_text(text: str, type_: pa.DataType, options: ReaderOptions) -> Any:
+    kinds = pa.types
+    if kinds.is_timestamp(type_):
+        return parse_timestamp(text, options.timestamp_format)
     if kinds.is_date(type_):
-        if isinstance(value, Number):
-            raise ValueError(value)
-        return _checked(value, str, lambda found: parse_date(found, options.date_format))
-    return _checked(value, str, _binary)
+        return parse_date(text, options.date_format)
+    if kinds.is_decimal(type_):
+        return decimal(text, type_)
+    if kinds.is_binary(type_):
+        return _binary(text)
+    raise ValueError(text)
 
 
 def _checked(value: Any, kind: type, convert: Callable[[Any], Any]) -> Any:
@@ -389,21 +406,10 @@ def _checked(value: Any, kind: type, convert: Callable[[Any], Any]) -> Any:
     return convert(value)
 
 
-def _integer(value: Any, type_: pa.DataType) -> int:
-    if not isinstance(value, Number) or not re.fullmatch(r"-?[0-9]{1,30}", value):
-        raise ValueError(repr(value))
-    number = int(value)
-    if not -_RANGES[type_] <= number < _RANGES[type_]:
-        raise ValueError(repr(value))
-    return number
-
-
-def _float(value: Any) -> float:
-    if isinstance(value, str) and value in _NOT_FINITE:
-        return _NOT_FINITE[value]
-    if not isinstance(value, Number):
-        raise ValueError(repr(value))  # noqa: TRY004 - a mismatch of the data, not of the program
-    return float(value)
+def _integer(value: Number, bound: int) -> int:
+    if not re.fullmatch(r"-?[0-9]{1,30}", value) or not -bound <= int(value) < bound:
+        raise ValueError(value)
+    return int(value)
 
 
 def decimal(text: str, type_: pa.DataType) -> Decimal:

@@ -93,10 +93,14 @@ class JsonReader:
 
     def _block(self, block: bytes, convert: Converter) -> Iterator[pa.Table]:
         try:
-            yield self._fast(block, block.count(b"\n") + (not block.endswith(b"\n")), convert)
-            return
+            table = self._fast(block, block.count(b"\n") + (not block.endswith(b"\n")), convert)
         except (DirtyError, IntricateError) as found:
-            exact = isinstance(found, IntricateError)
+            yield from self._pieces(block, convert, exact=isinstance(found, IntricateError))
+        else:
+            yield table
+
+    def _pieces(self, block: bytes, convert: Converter, *, exact: bool) -> Iterator[pa.Table]:
+        """The block cut into pieces that can be read at once, and single records."""
         starts, ends = _lines(block)
         todo = [(0, len(starts))]
         dirty: list[dict[str, Any]] = []

@@ -11,12 +11,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyspark.sql import types as t
 
-from proa.autoloader.options import ReaderOptions
+from proa.autoloader.options import Evolution, ReaderOptions
 from proa.autoloader.readers import shapes
 from proa.autoloader.readers.exact import Converter
 from proa.autoloader.readers.rescued import rescued_column
 from proa.autoloader.readers.source import Source
-from proa.autoloader.types import spark_type
+from proa.autoloader.types import spark_type, widened
 
 _ROWS = 65_536
 
@@ -53,10 +53,19 @@ class ParquetReader:
         if new and self.options.evolution.stops:
             convert.unknown.update(dict.fromkeys(new))
             convert.stop()
+        if self.options.evolution is Evolution.WIDEN:
+            self._widen(found, convert)
         if self.options.rescued_column is not None:
             return None
         lowered = {f.name.lower() for f in self._data}
         return [name for name in found.names if name.lower() in lowered]
+
+    def _widen(self, found: pa.Schema, convert: Converter) -> None:
+        for f in self._data:
+            if f.name in found.names and f.name.lower() not in self.options.pinned:
+                old, new = spark_type(f.type), spark_type(found.field(f.name).type)
+                if widened(old, new) != old:
+                    convert.widen(f.name, found.field(f.name).type)
 
     def _table(self, batch: pa.RecordBatch, file: str) -> pa.Table:
         places = {name: i for i, name in reversed(list(enumerate(batch.schema.names)))}

@@ -13,7 +13,7 @@ from proa.autoloader.readers.texts import Lines
 
 
 class TextReader:
-    """Reads into the one string column of `schema`. Bytes that are no UTF-8 come as `\\xhh`."""
+    r"""Reads into the one string column of `schema`. Bytes that are no UTF-8 come as `\xhh`."""
 
     def __init__(self, schema: pa.Schema, options: ReaderOptions) -> None:
         self.schema = schema
