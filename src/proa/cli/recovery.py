@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
 from proa.cli.output import console, print_json, stderr
 from proa.cli.project import JsonOption, ProjectOption, load_regions
@@ -247,18 +246,16 @@ def _status_facts(one: RegionStatus) -> dict[str, Any]:
 
 
 def _print_status(found: list[RegionStatus]) -> None:
-    table = Table(box=None, pad_edge=False)
-    for name in ("region", "source"):
-        table.add_column(name)
-    for name in ("shipped", "landed", "processed", "backlog", "lag"):
-        table.add_column(name, justify="right")
-    table.add_column("latest event")
+    rows: list[tuple[str, ...]] = [_HEADINGS]
     for one in found:
-        latest = _iso(one.latest_event) or ""
-        for source in one.sources:
-            table.add_row(one.region, source.source, *_cells(source), latest)
-    if table.row_count:
-        console.print(table)
+        moment = one.latest_event.astimezone(UTC) if one.latest_event else None
+        latest = f"{moment:%Y-%m-%d %H:%M:%S}" if moment else "-"
+        rows += [(one.region, source.source, *_cells(source), latest) for source in one.sources]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows if len(rows) > 1 else ():
+        texts = [text.ljust(width) for text, width in zip(row[:2], widths[:2], strict=True)]
+        texts += [text.rjust(width) for text, width in zip(row[2:], widths[2:], strict=True)]
+        console.print("  ".join(texts).rstrip(), markup=False)
     for one in found:
         if one.error:
             stderr.print(f"{one.region}: {one.error}", markup=False)
@@ -268,11 +265,18 @@ def _print_status(found: list[RegionStatus]) -> None:
             )
 
 
+_HEADINGS = (
+    "region", "source", "shipped", "landed", "processed", "backlog", "bytes", "lag",
+    "latest event (UTC)",
+)  # fmt: skip
+
+
 def _cells(source: SourceStatus) -> tuple[str, ...]:
     numbers = (source.shipped, source.landed, source.processed)
     return (
         *("-" if number is None else str(number) for number in numbers),
-        f"{source.backlog_files} files, {source.backlog_bytes:,} bytes",
+        f"{source.backlog_files} files",
+        f"{source.backlog_bytes:,}",
         "-" if source.lag is None else f"{source.lag:,.0f} s",
     )
 

@@ -2,7 +2,6 @@
 
 from proa.recovery.caught_up import Answer, read_caught_up
 from proa.recovery.compare import Comparison, Rules, compare
-from proa.recovery.lineage import Contents, Lineage
 from proa.recovery.regions import RawFile, Region
 from proa.recovery.status import RegionStatus, SourceStatus, read_status
 from proa.recovery.verify import TableReport, Verdict, rules_of, verify
@@ -10,8 +9,6 @@ from proa.recovery.verify import TableReport, Verdict, rules_of, verify
 __all__ = [
     "Answer",
     "Comparison",
-    "Contents",
-    "Lineage",
     "RawFile",
     "Region",
     "RegionStatus",

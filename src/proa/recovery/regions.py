@@ -12,7 +12,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from proa.errors import UnavailableError
-from proa.recovery.lineage import Contents, Lineage
+from proa.runtime.lineage import Contents, Lineage
 from proa.settings import RegionSettings
 from proa.storage import Store, is_url
 
@@ -36,8 +36,9 @@ class Region:
 
     @cached_property
     def lineage(self) -> Lineage:
-        """Its tables. UnavailableError when its storage is not there."""
-        _must_be_there(self.name, "storage", self.settings.storage)
+        """Its tables; none before the first run. UnavailableError when the region is not there."""
+        if not _is_there(self.settings.landing_zone):
+            _must_be_there(self.name, "storage", self.settings.storage)
         return Lineage(self.settings.storage, self.settings.options)
 
     @cached_property
@@ -71,5 +72,9 @@ class Region:
 
 
 def _must_be_there(region: str, what: str, location: str) -> None:
-    if not is_url(location) and not Path(location).is_dir():
+    if not _is_there(location):
         raise UnavailableError(f"the {what} of region {region!r} is not there: {location!r}")
+
+
+def _is_there(location: str) -> bool:
+    return is_url(location) or Path(location).is_dir()

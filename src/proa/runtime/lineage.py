@@ -1,24 +1,45 @@
-"""Which raw files a table contains: exactly those, for every version.
+"""Which raw files a region's tables hold: exactly those, for every version.
 
-Every commit names its batch, and every batch's plan names what it read. Following the plans
-upstream ends at the raw files.
+A table's log says which batches of which flows it contains; each batch's plan says which raw files
+and which versions of other tables it read; those tables' logs say the rest. Neither an engine nor
+the pipeline is needed.
 """
 
 from __future__ import annotations
 
 import urllib.parse
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
 
+from proa.errors import DataError
 from proa.lake import GENERATION, Table
 from proa.runtime.checkpoint import Checkpoint, FilesInput, Plan
 from proa.runtime.layout import Layout, app_id
-from proa.storage import Store
+from proa.storage import Store, is_url
+
+_TABLES = "tables"
+_READERS = 8
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a version of a table was computed from."""
+
+    files: Mapping[str, int] = field(default_factory=dict)
+    """Raw files, absolute, with their sizes in bytes."""
+    tables: frozenset[str] = frozenset()
+    """The datasets that were read directly."""
+    known: bool = False
+    """False for a table that no flow has written: nothing can be said."""
 
 
 class Lineage:
-    """Answers from the region's storage alone; neither an engine nor the pipeline is needed.
+    """The tables of one region's storage and what they contain. Looking makes nothing.
 
-    Raises UnavailableError when the storage does not answer.
+    Remembers what it has read: make a new one to look again. Raises UnavailableError when the
+    storage does not answer, DataError when a plan is gone.
     """
 
     def __init__(
@@ -28,65 +49,116 @@ class Lineage:
         paths: Mapping[str, str] | None = None,
     ) -> None:
         """`paths` are the tables that the pipeline has put at places of their own."""
-        self._layout = Layout(storage)
+        self._layout = Layout(storage.rstrip("/"))
         self._options = dict(options or {})
         self._paths = dict(paths or {})
         self._tables: dict[str, Table] = {}
-        self._plans: dict[tuple[str, str, int], list[Plan]] = {}
-        self._found: dict[tuple[str, int], frozenset[str]] = {}
+        self._contents: dict[tuple[str, int], Contents] = {}
+        self._plans: dict[tuple[str, str, int, int], Plan] = {}
+        self._flows: dict[str, list[str]] = {}
+        self._names: frozenset[str] | None = None
+
+    def datasets(self) -> list[str]:
+        """The names of the tables that are there, sorted."""
+        return sorted(name for name in self._there() if self.table(name).exists)
 
     def files(self, dataset: str, version: int | None = None) -> frozenset[str]:
         """The absolute paths of the raw files whose rows went into a table at a version.
 
         Nothing for a table that is not there.
         """
-        table = self._table(dataset)
-        if table.refresh() is None:
-            return frozenset()
-        at = table.version if version is None else version
-        known = self._found.get((dataset, at))
-        if known is None:
-            known = self._found[dataset, at] = frozenset(self._collect(dataset, table, at))
-        return known
+        return frozenset(self.contents(dataset, version).files)
 
-    def datasets(self) -> list[str]:
-        """The names of the tables that are there, sorted."""
-        folders = Store.open(f"{self._layout.storage}/tables", self._options).folders()
-        return sorted({*map(urllib.parse.unquote, folders), *self._paths})
-
-    def _collect(self, dataset: str, table: Table, version: int) -> set[str]:
-        generation = table.transaction(GENERATION, version) or 0
-        flows = Store.open(self._layout.flows(dataset), self._options).folders()
-        found: set[str] = set()
-        for flow in map(urllib.parse.unquote, flows):
-            last = table.transaction(app_id(flow, generation), version)
-            if last is None:
-                continue
-            plans = self._batches(dataset, flow, generation, last)
-            upstream: set[tuple[str, int]] = set()
-            for plan in plans[-1:] if plans and plans[-1].replaces else plans:
-                for item in plan.inputs.values():
-                    if isinstance(item, FilesInput):
-                        found.update(file.path for file in item.files)
-                    elif item.version >= 0:
-                        upstream.add((item.dataset, item.version))
-            for name, at in upstream:
-                found |= self.files(name, at)
-        return found
-
-    def _batches(self, dataset: str, flow: str, generation: int, last: int) -> list[Plan]:
-        plans = self._plans.setdefault((dataset, flow, generation), [])
-        if len(plans) <= last:
-            url = self._layout.checkpoint(dataset, flow, generation)
-            checkpoint = Checkpoint(Store.open(url, self._options))
-            for batch in range(len(plans), last + 1):
-                plan = checkpoint.read(batch)
-                if plan is not None:
-                    plans.append(plan)
-        return plans[: last + 1]
-
-    def _table(self, dataset: str) -> Table:
+    def table(self, dataset: str) -> Table:
+        """The table of a dataset in `datasets`."""
         if dataset not in self._tables:
             url = self._paths.get(dataset, self._layout.table(dataset))
             self._tables[dataset] = Table.at(url, self._options)
         return self._tables[dataset]
+
+    def version(self, dataset: str) -> int:
+        """The newest version of a table; -1 when there is none."""
+        if dataset not in self._there():
+            return -1
+        table = self.table(dataset)
+        return table.version if table.exists else -1
+
+    def contents(self, dataset: str, version: int | None = None) -> Contents:
+        """What a version of a table was computed from; the newest when None."""
+        newest = self.version(dataset)
+        version = newest if version is None else version
+        if newest < 0 or version < 0:
+            return Contents()
+        key = (dataset, version)
+        if key not in self._contents:
+            # Marked before it is followed, so that a table that reads itself ends.
+            self._contents[key] = Contents()
+            self._contents[key] = self._follow(dataset, version)
+        return self._contents[key]
+
+    def leaves(self) -> list[str]:
+        """The tables that no other table is made from: what consumers read (gold)."""
+        names = self.datasets()
+        read = {one for name in names for one in self.contents(name).tables if one != name}
+        return [name for name in names if name not in read and self.contents(name).known]
+
+    def _there(self) -> frozenset[str]:
+        """The tables that have a folder. Others are never opened: on disk that would make one."""
+        if self._names is None:
+            storage = self._layout.storage
+            exists = is_url(storage) or Path(storage).is_dir()
+            found = Store.open(storage, self._options).folders(_TABLES) if exists else ()
+            self._names = frozenset((*map(urllib.parse.unquote, found), *self._paths))
+        return self._names
+
+    def _follow(self, dataset: str, version: int) -> Contents:
+        table = self.table(dataset)
+        generation = table.transaction(GENERATION, version) or 0
+        files: dict[str, int] = {}
+        tables: dict[str, int] = {}
+        known = False
+        for flow in self._flows_of(dataset):
+            last = table.transaction(app_id(flow, generation), version)
+            if last is None:
+                continue
+            known = True
+            for plan in self._counted(dataset, flow, generation, last):
+                for value in plan.inputs.values():
+                    if isinstance(value, FilesInput):
+                        files.update((file.path, file.size) for file in value.files)
+                    else:
+                        before = tables.get(value.dataset, -1)
+                        tables[value.dataset] = max(before, value.version)
+        for name, read in tables.items():
+            files.update(self.contents(name, read).files)
+        return Contents(files, frozenset(tables), known)
+
+    def _flows_of(self, dataset: str) -> list[str]:
+        if dataset not in self._flows:
+            prefix = self._layout.flows(dataset).removeprefix(f"{self._layout.storage}/")
+            folders = Store.open(self._layout.storage, self._options).folders(prefix)
+            self._flows[dataset] = [urllib.parse.unquote(folder) for folder in folders]
+        return self._flows[dataset]
+
+    def _counted(self, dataset: str, flow: str, generation: int, last: int) -> Iterable[Plan]:
+        """The plans whose inputs are in the table: all, or the last one when it replaced all rows."""
+        final = self._plan(dataset, flow, generation, last)
+        if final.replaces:
+            return [final]
+        with ThreadPoolExecutor(_READERS) as pool:
+            read = range(last + 1)
+            return list(pool.map(lambda n: self._plan(dataset, flow, generation, n), read))
+
+    def _plan(self, dataset: str, flow: str, generation: int, batch: int) -> Plan:
+        key = (dataset, flow, generation, batch)
+        if key not in self._plans:
+            url = self._layout.checkpoint(dataset, flow, generation)
+            plan = Checkpoint(Store.open(url, self._options)).read(batch)
+            if plan is None:
+                raise DataError(
+                    f"the plan of batch {batch} of flow {flow!r} is missing below {url!r};"
+                    " restore the checkpoint, or refresh the table fully",
+                    condition="CHECKPOINT_DAMAGED",
+                )
+            self._plans[key] = plan
+        return self._plans[key]
