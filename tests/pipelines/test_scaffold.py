@@ -31,13 +31,15 @@ def test_a_new_project_loads_for_two_regions(tmp_path):
     assert list((root / "data" / "source" / "orders").iterdir())
 
 
-def test_a_new_project_makes_a_sound_graph(tmp_path):
+def test_a_new_project_makes_a_sound_graph_that_depends_on_no_region(tmp_path):
     from proa import graph
+    from proa.graph.findings import findings
 
     create("shop", tmp_path)
     spec = load_spec(find(tmp_path / "shop"))
     built = graph.build(load(spec, tmp_path / "shop"), catalog=None, database=None)
     assert {node.target for node in built.flows} == {"orders_bronze", "orders_clean", "daily_sales"}
+    assert findings(built) == ()
 
 
 def test_an_existing_folder_is_never_written_to(tmp_path):

@@ -75,14 +75,8 @@ def table(  # noqa: PLR0913, PLR0917 - the names are Databricks'
         DatasetKind.TABLE,
         query_function,
         name,
-        comment=arguments.text("comment", comment),
-        spark_conf=arguments.mapping("spark_conf", spark_conf),
-        properties=arguments.mapping("table_properties", table_properties),
-        partition_cols=arguments.names("partition_cols", partition_cols),
-        path=arguments.text("path", path),
-        schema=arguments.schema(schema),
-        cluster_by=arguments.names("cluster_by", cluster_by),
         private=arguments.flag("temporary", temporary) or arguments.flag("private", private),
+        **_stored(comment, spark_conf, table_properties, partition_cols, path, schema, cluster_by),
     )
 
 
@@ -133,14 +127,8 @@ def materialized_view(  # noqa: PLR0913, PLR0917 - the names are Databricks'
         DatasetKind.MATERIALIZED_VIEW,
         query_function,
         name,
-        comment=arguments.text("comment", comment),
-        spark_conf=arguments.mapping("spark_conf", spark_conf),
-        properties=arguments.mapping("table_properties", table_properties),
-        partition_cols=arguments.names("partition_cols", partition_cols),
-        path=arguments.text("path", path),
-        schema=arguments.schema(schema),
-        cluster_by=arguments.names("cluster_by", cluster_by),
         private=arguments.flag("temporary", temporary) or arguments.flag("private", private),
+        **_stored(comment, spark_conf, table_properties, partition_cols, path, schema, cluster_by),
     )
 
 
@@ -195,14 +183,10 @@ def create_streaming_table(  # noqa: PLR0913, PLR0917 - the names are Databricks
             arguments.required_name("name", name),
             DatasetKind.STREAMING_TABLE,
             location,
-            comment=arguments.text("comment", comment),
-            spark_conf=arguments.mapping("spark_conf", spark_conf),
-            properties=arguments.mapping("table_properties", table_properties),
-            partition_cols=arguments.names("partition_cols", partition_cols),
-            path=arguments.text("path", path),
-            schema=arguments.schema(schema),
-            cluster_by=arguments.names("cluster_by", cluster_by),
             expectations=rules,
+            **_stored(
+                comment, spark_conf, table_properties, partition_cols, path, schema, cluster_by
+            ),
         )
     )
 
@@ -279,6 +263,27 @@ def expect_all_or_drop(expectations: dict[str, Any]) -> Callable[[Query], Decora
 def expect_all_or_fail(expectations: dict[str, Any]) -> Callable[[Query], Decorated]:
     """`expect_or_fail` for each name and condition."""
     return _expecting(check_all(expectations, Violation.FAIL, _here()))
+
+
+def _stored(  # noqa: PLR0913, PLR0917 - they are always given together
+    comment: Any,
+    spark_conf: Any,
+    table_properties: Any,
+    partition_cols: Any,
+    path: Any,
+    schema: Any,
+    cluster_by: Any,
+) -> dict[str, Any]:
+    """The fields of a Dataset that is stored, from what users pass."""
+    return {
+        "comment": arguments.text("comment", comment),
+        "spark_conf": arguments.mapping("spark_conf", spark_conf),
+        "properties": arguments.mapping("table_properties", table_properties),
+        "partition_cols": arguments.names("partition_cols", partition_cols),
+        "path": arguments.text("path", path),
+        "schema": arguments.schema(schema),
+        "cluster_by": arguments.names("cluster_by", cluster_by),
+    }
 
 
 def _declare(
