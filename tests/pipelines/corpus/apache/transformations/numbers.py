@@ -17,7 +17,7 @@ def even() -> DataFrame:
 
 @dp.table(cluster_by=["id"], spark_conf={"spark.sql.shuffle.partitions": "2"})
 def arriving() -> DataFrame:
-    return spark.readStream.format("rate").load()
+    return spark.readStream.schema("value BIGINT").json("data/numbers")
 
 
 dp.create_streaming_table("collected", schema="id BIGINT", partition_cols=[])
