@@ -48,6 +48,8 @@ class ServerSettings(_Model):
     """How many idle processes wait, everything imported."""
     worker_memory_mb: int = Field(default=4096, ge=256)
     """A worker that uses more is ended and its update fails."""
+    grace_seconds: float = Field(default=20.0, ge=0)
+    """How long running batches may take to end when the server is told to stop."""
 
 
 class RegionSettings(_Model):

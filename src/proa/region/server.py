@@ -24,9 +24,6 @@ from proa.region.store import Database, Exclusive
 from proa.region.workers import Workers
 from proa.settings import RegionSettings
 
-GRACE_S = 20.0
-"""How long running batches may take to end when the server is told to stop."""
-
 
 @dataclass(frozen=True)
 class Listen:
@@ -91,7 +88,7 @@ class Server:
         try:
             self._uvicorn.run()
         finally:
-            self.region.stop(GRACE_S)
+            self.region.stop()
             self._exclusive.release()
 
     def stop(self, *_signal: int | FrameType | None) -> None:

@@ -119,10 +119,10 @@ class Region:
         """Say that a client changed something."""
         self.control.wake()
 
-    def stop(self, seconds: float) -> None:
-        """Stop everything; what is unfinished after `seconds` is left for the next server."""
+    def stop(self) -> None:
+        """Stop everything; what is unfinished after the grace is left for the next server."""
         self.control.stop()
-        self.supervisor.hand_back(seconds)
+        self.supervisor.hand_back(self.settings.server.grace_seconds)
         self.run_engine.stop()
         self.statements.close()
         self.workers.close()
