@@ -163,3 +163,73 @@ def test_leaves_say_what_is_read_and_how(pipeline):
         ),
     )
     assert graph.stages == (("orders", "people", "files"), ("both",))
+
+
+FILES = (
+    [(1, ("x.json", "/l/x.json")), (2, ("y.json", "/l/y.json"))],
+    "id int, _metadata struct<file_name: string, file_path: string>",
+)
+
+METADATA_SQL = {
+    "SELECT *, _metadata.file_name FROM STREAM read_files('/l')": [(1, "x.json"), (2, "y.json")],
+    "SELECT f._metadata.file_name AS n, f.* FROM STREAM read_files('/l') f": [
+        ("x.json", 1),
+        ("y.json", 2),
+    ],
+    "SELECT id FROM STREAM read_files('/l') WHERE _metadata.file_name = 'y.json'": [(2,)],
+    "SELECT id, '_metadata' AS t FROM STREAM read_files('/l') WHERE _metadata IS NOT NULL": [
+        (1, "_metadata"),
+        (2, "_metadata"),
+    ],
+}
+
+
+def files(spark):
+    return spark.readStream.format("cloudFiles").option("cloudFiles.format", "json").load("/l")
+
+
+METADATA_FRAMES = {
+    "select": lambda s: files(s).select("*", "_metadata.file_name"),
+    "col": lambda s: files(s).select("*", F.col("_metadata.file_name").alias("n")),
+    "withColumn": lambda s: files(s).withColumn("n", F.col("_metadata.file_name")),
+    "expression": lambda s: files(s).selectExpr("*", "_metadata.file_name AS n"),
+    "used twice": lambda s: files(s)
+    .withColumn("n", F.col("_metadata.file_name"))
+    .filter(F.col("_metadata.file_path").isNotNull()),
+    "alias": lambda s: files(s).alias("f").select("f.id", "f._metadata.file_name"),
+    "df column": lambda s: (lambda f: f.select(f["id"], f["_metadata"]["file_name"]))(files(s)),
+    "{df}": lambda s: s.sql("SELECT *, _metadata.file_name FROM {f}", f=files(s)),
+}
+
+
+@pytest.mark.parametrize("text", METADATA_SQL)
+def test_metadata_is_hidden_from_star_in_sql(pipeline, compute, text):
+    pipeline.streaming_table("t", text)
+    (leaf,) = pipeline.build().flows[0].plan.leaves
+    assert leaf.options["proa.metadata"] == "true"
+    assert compute("t", {leaf.key: FILES}) == METADATA_SQL[text]
+
+
+@pytest.mark.parametrize("query", METADATA_FRAMES.values(), ids=METADATA_FRAMES.keys())
+def test_metadata_is_hidden_from_star_in_dataframes(pipeline, compute, query):
+    pipeline.streaming_table("t", query)
+    (leaf,) = pipeline.build().flows[0].plan.leaves
+    assert leaf.options["proa.metadata"] == "true"
+    assert compute("t", {leaf.key: FILES}) == [(1, "x.json"), (2, "y.json")]
+
+
+def test_the_whole_of_metadata_can_be_selected(pipeline, engine):
+    pipeline.streaming_table("t", lambda s: files(s).select("*", "_metadata"))
+    pipeline.streaming_table("u", "SELECT *, _metadata FROM STREAM read_files('/l')")
+    graph = pipeline.build()
+    for name in ("t", "u"):
+        plan = graph.datasets[name].flows[0].plan
+        bound = plan.bind({plan.leaves[0].key: local(engine, *FILES)})
+        assert engine.schema(bound).names == ["id", "_metadata"]
+
+
+def test_files_are_not_asked_for_metadata_that_nobody_wants(pipeline):
+    pipeline.streaming_table("t", lambda s: files(s).select("id", F.lit("_metadata")))
+    pipeline.streaming_table("u", "SELECT '_metadata' AS m, * FROM STREAM read_files('/l')")
+    for flow in pipeline.build().flows:
+        assert "proa.metadata" not in flow.plan.leaves[0].options

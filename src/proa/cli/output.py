@@ -20,6 +20,11 @@ def print_json(value: Any) -> None:
     sys.stdout.write("\n")
 
 
+def print_text(text: str) -> None:
+    """Text as it is, whatever brackets it holds."""
+    console.print(text, markup=False)
+
+
 def report_error(error: ProaError) -> None:
     """The error's sentence on standard error."""
     stderr.print("error:", style="bold red", end=" ")

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from pyspark.sql.connect import proto
 from sqlglot import exp
 
 from proa.errors import PipelineError, SourceLocation
-from proa.graph import relations, sqltext, stateful
+from proa.graph import metadata, relations, sqltext, stateful
 from proa.graph.leaves import DatasetLeaf, FilesLeaf, Leaf
 from proa.graph.relations import Relation
 from proa.graph.sqlmask import Edit
@@ -115,6 +115,7 @@ def read(
     reader = _Reader(resolver, location, text_location)
     relations.rewrite(template, reader.visit)
     stateful.check(template, leaf_streams, location)
+    reader.expose_metadata(template)
     return FlowPlan(tuple(reader.leaves.values()), template)
 
 
@@ -247,6 +248,24 @@ class _Reader:
             )
         return FilesLeaf("", paths[0], options, source.schema or None, streaming=True)
 
+    def expose_metadata(self, template: Relation) -> None:
+        """Let the files that are asked for `_metadata` yield it."""
+        hidden = {
+            leaf.key
+            for leaf in self.leaves.values()
+            if isinstance(leaf, FilesLeaf) and metadata.OPTION not in leaf.options
+        }
+
+        def is_files(relation: Relation) -> str | None:
+            key = placeholder_key(relation)
+            return key if key in hidden else None
+
+        exposed = metadata.expose(template, is_files)
+        for identity, leaf in self.leaves.items():
+            if isinstance(leaf, FilesLeaf) and leaf.key in exposed:
+                options = {**leaf.options, metadata.OPTION: "true"}
+                self.leaves[identity] = replace(leaf, options=options)
+
     # -- SQL ------------------------------------------------------------------------------------
 
     def _sql_with_relations(self, relation: Relation) -> None:
@@ -276,6 +295,8 @@ class _Reader:
             raise
         self._check_state(found, given)
         edits = list(found.fixes)
+        if found.files or given:
+            edits += metadata.edits(sql.query, found.tree)
         references: list[Relation] = []
         for read in found.reads:
             name = f"__proa_{len(references)}"

@@ -1,0 +1,155 @@
+"""`proa dry-run`: would the pipeline run, and would it compute the same rows in every region?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from proa.cli.output import console, print_json, print_text, report_error
+from proa.cli.project import JsonOption, ProjectOption, find_project
+from proa.cli.run import RegionOption
+from proa.errors import PipelineError, UserError
+
+if TYPE_CHECKING:
+    from proa.graph import Graph
+    from proa.graph.findings import Finding, Judgement
+    from proa.settings import ProjectSettings
+
+ANSWER_IS_NO = 1
+MISUSED = 2
+LANDING_ZONE = "landing_zone"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command("dry-run")(dry_run)
+
+
+def dry_run(
+    region: RegionOption = None, project: ProjectOption = None, as_json: JsonOption = False
+) -> None:
+    """Check the whole pipeline, and what in it depends on where it runs. Computes nothing.
+
+    Findings are judged by `dr_safety` and `accept` in proa.yml.
+
+    Exit codes: 0 it may run; 1 a finding forbids it; 2 the pipeline or a setting is wrong.
+
+    Example: proa dry-run --region east
+    """
+    from proa.graph.findings import findings, judge
+    from proa.runtime import Runner
+
+    folder = find_project(project)
+    try:
+        settings = _settings(folder)
+        with Runner.from_project(folder, region) as runner:
+            graph, configuration = runner.graph(), runner.pipeline.configuration
+    except UserError as error:
+        if not as_json:
+            raise
+        print_json(_failed(error))
+        report_error(error)
+        raise typer.Exit(MISUSED) from error
+    found = findings(graph, region_values=_region_values(settings, configuration))
+    dr_safety = "warn" if settings is None else settings.dr_safety
+    judged = judge(found, dr_safety, () if settings is None else settings.accept)
+    if as_json:
+        print_json(_as_object(graph, judged))
+    else:
+        _print(graph, judged)
+    if judged.errors:
+        raise typer.Exit(ANSWER_IS_NO)
+
+
+def _settings(folder: Path) -> ProjectSettings | None:
+    from proa import settings
+
+    path = folder / settings.FILE_NAME
+    return settings.load(path) if path.is_file() else None
+
+
+def _region_values(
+    settings: ProjectSettings | None, configuration: Mapping[str, str]
+) -> dict[str, str]:
+    """What the configuration says that another region's would not."""
+    keys = {LANDING_ZONE}
+    for region in settings.regions.values() if settings is not None else ():
+        keys |= set(region.configuration)
+    return {key: configuration[key] for key in sorted(keys) if configuration.get(key)}
+
+
+# -- printing ---------------------------------------------------------------------------------------
+
+
+def _print(graph: Graph, judged: Judgement) -> None:
+    for finding in judged.errors:
+        _print_finding(finding, "error", "bold red")
+    for finding in judged.warnings:
+        _print_finding(finding, "warning", "bold yellow")
+    for finding, reason in judged.accepted:
+        console.print("accepted", style="dim", end=" ")
+        print_text(f"{finding.code} in {finding.dataset} ({finding.location}): {reason}")
+    for entry in judged.unused:
+        console.print("unused", style="dim", end=" ")
+        print_text(f"accept: {entry.finding} accepts nothing; remove it from proa.yml")
+    tables = len(graph.tables)
+    views = len(graph.datasets) - tables
+    print_text(
+        f"{tables} tables, {views} views, {len(graph.flows)} flows in {len(graph.stages)} stages:"
+        f" {len(judged.errors)} errors, {len(judged.warnings)} warnings,"
+        f" {len(judged.accepted)} accepted"
+    )
+
+
+def _print_finding(finding: Finding, label: str, style: str) -> None:
+    where = finding.dataset if finding.column is None else f"{finding.dataset}.{finding.column}"
+    console.print(label, style=style, end=" ")
+    print_text(f"{finding.code} {where}: {finding.expression} ({finding.location})")
+    print_text(f"    {finding.why}")
+    print_text(f"    {finding.remedy}")
+
+
+def _as_object(graph: Graph, judged: Judgement) -> dict[str, Any]:
+    return {
+        "valid": True,
+        "may_run": not judged.errors,
+        "tables": list(graph.tables),
+        "stages": [list(stage) for stage in graph.stages],
+        "errors": [_finding(finding) for finding in judged.errors],
+        "warnings": [_finding(finding) for finding in judged.warnings],
+        "accepted": [
+            {**_finding(finding), "reason": reason} for finding, reason in judged.accepted
+        ],
+        "unused_acceptances": [entry.finding for entry in judged.unused],
+    }
+
+
+def _finding(finding: Finding) -> dict[str, Any]:
+    return {
+        "code": finding.code,
+        "severity": str(finding.severity),
+        "dataset": finding.dataset,
+        "column": finding.column,
+        "expression": finding.expression,
+        "file": finding.location.file,
+        "line": finding.location.line,
+        "why": finding.why,
+        "remedy": finding.remedy,
+    }
+
+
+def _failed(error: UserError) -> dict[str, Any]:
+    location = error.location if isinstance(error, PipelineError) else None
+    return {
+        "valid": False,
+        "may_run": False,
+        "error": {
+            "condition": error.condition,
+            "message": str(error.args[0]),
+            "file": None if location is None else location.file,
+            "line": None if location is None else location.line,
+        },
+    }

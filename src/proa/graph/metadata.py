@@ -1,0 +1,186 @@
+"""`_metadata`: a column of files that is there when it is asked for and not otherwise.
+
+Spark hides the column from `*`. An engine that reads plans of ours sees an ordinary column, so it
+is hidden by hand: a leaf that is asked for it yields it under another name, those who ask use that
+name, and above the last of them it is dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from pyspark.sql.connect import proto
+from sqlglot import Token, TokenType, exp
+from sqlglot.dialects.databricks import Databricks
+from sqlglot.errors import SqlglotError
+
+from proa.graph import relations
+from proa.graph.relations import Relation
+from proa.graph.sqlmask import Edit
+from proa.pipelines.identifiers import parts as name_parts
+
+COLUMN = "_metadata"
+HIDDEN = "__proa_metadata"
+OPTION = "proa.metadata"
+"""The leaf's option that makes the Auto Loader yield the column."""
+
+
+def edits(text: str, tree: exp.Expr | None = None) -> list[Edit]:
+    """What must change in SQL so that it asks for the hidden column.
+
+    `tree` is the text's syntax tree, from which it is seen whether the column is selected as such.
+    """
+    found = []
+    whole = _selected_whole(tree) if tree is not None else set()
+    for token in _tokens(text):
+        if token.text.lower() == COLUMN and token.token_type != TokenType.STRING:
+            name = HIDDEN + (f" AS {COLUMN}" if token.start in whole else "")
+            found.append(Edit(token.start, token.end + 1, name))
+    return found
+
+
+def expose(plan: Relation, is_files: Callable[[Relation], str | None]) -> set[str]:
+    """Let the leaves that are asked for `_metadata` yield it; their keys.
+
+    `is_files` gives the key of a leaf that reads files and does not yield the column yet.
+    """
+    exposed: set[str] = set()
+    _settle(plan, is_files, exposed, asked_above=False)
+    return exposed
+
+
+def _settle(
+    relation: Relation,
+    is_files: Callable[[Relation], str | None],
+    exposed: set[str],
+    *,
+    asked_above: bool,
+) -> None:
+    key = is_files(relation)
+    if key is not None:
+        if asked_above:
+            exposed.add(key)
+            _wrap(relation, _rename)
+        return
+    inputs = list(_inputs(relation))
+    asks = any(is_files(part) for child in inputs for part in relations.relations(child)) and _asks(
+        relation
+    )
+    for child in inputs:
+        _settle(child, is_files, exposed, asked_above=asked_above or asks)
+    if asks:
+        _ask_for_hidden(relation)
+        if not asked_above:
+            _wrap(relation, _drop)
+
+
+def _inputs(relation: Relation) -> Iterator[Relation]:
+    kind = relations.kind(relation)
+    if kind:
+        yield from (
+            part
+            for part in relations.parts(getattr(relation, kind))
+            if isinstance(part, proto.Relation)
+        )
+
+
+def _own(relation: Relation) -> Iterator[Any]:
+    if relations.kind(relation) == "with_relations":
+        root = relation.with_relations.root
+        if relations.kind(root) == "sql":
+            yield root.sql
+        return
+    kind = relations.kind(relation)
+    if kind:
+        yield from relations.own_parts(getattr(relation, kind))
+
+
+def _asks(relation: Relation) -> bool:
+    for part in _own(relation):
+        if isinstance(part, proto.Expression.UnresolvedAttribute):
+            if COLUMN in (name.lower() for name in name_parts(part.unparsed_identifier)[:2]):
+                return True
+        elif isinstance(part, proto.Expression.ExpressionString):
+            if edits(part.expression):
+                return True
+        elif isinstance(part, proto.SQL) and HIDDEN in part.query:
+            return True
+    return False
+
+
+def _ask_for_hidden(relation: Relation) -> None:
+    if relations.kind(relation) == "project":
+        for expression in relation.project.expressions:
+            _keep_name(expression)
+    for part in _own(relation):
+        if isinstance(part, proto.Expression.UnresolvedAttribute):
+            names = [
+                HIDDEN if name.lower() == COLUMN and position < 2 else name
+                for position, name in enumerate(name_parts(part.unparsed_identifier))
+            ]
+            if HIDDEN in names:
+                part.unparsed_identifier = ".".join(f"`{name}`" for name in names)
+                part.is_metadata_column = False
+        elif isinstance(part, proto.Expression.ExpressionString):
+            text = part.expression
+            for edit in reversed(edits(text)):
+                text = text[: edit.start] + edit.text + text[edit.end :]
+            part.expression = text
+
+
+def _keep_name(expression: Any) -> None:
+    """`_metadata` itself, selected, is called `_metadata` in the result."""
+    kind = expression.WhichOneof("expr_type")
+    if kind == "unresolved_attribute":
+        name = expression.unresolved_attribute.unparsed_identifier
+        whole = name_parts(name)[-1].lower() == COLUMN
+    else:
+        whole = kind == "expression_string" and (
+            expression.expression_string.expression.strip().lower() == COLUMN
+        )
+    if whole:
+        inner = proto.Expression()
+        inner.CopyFrom(expression)
+        expression.alias.expr.CopyFrom(inner)
+        expression.alias.name.append(COLUMN)
+
+
+def _wrap(relation: Relation, operator: Callable[[Relation, Relation], None]) -> None:
+    """Put an operator above the relation, which keeps its plan id: columns refer to it."""
+    inner = proto.Relation()
+    inner.CopyFrom(relation)
+    inner.common.plan_id = relations.fresh_plan_id()
+    outer = proto.Relation()
+    operator(outer, inner)
+    relations.replace(relation, outer)
+
+
+def _rename(outer: Relation, inner: Relation) -> None:
+    outer.with_columns_renamed.input.CopyFrom(inner)
+    rename = outer.with_columns_renamed.renames.add()
+    rename.col_name, rename.new_col_name = COLUMN, HIDDEN
+
+
+def _drop(outer: Relation, inner: Relation) -> None:
+    outer.drop.input.CopyFrom(inner)
+    outer.drop.column_names.append(HIDDEN)
+
+
+def _tokens(text: str) -> list[Token]:
+    try:
+        return list(Databricks().tokenize(text))
+    except SqlglotError:
+        return []  # the engine says what is wrong with it
+
+
+def _selected_whole(tree: exp.Expr) -> set[int]:
+    """Where `_metadata` itself is selected without another name."""
+    return {
+        item.this.meta["start"]
+        for select in tree.find_all(exp.Select)
+        for item in select.expressions
+        if isinstance(item, exp.Column)
+        and item.name.lower() == COLUMN
+        and "start" in item.this.meta
+    }

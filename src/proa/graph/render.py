@@ -1,0 +1,144 @@
+"""A graph as text, as a Mermaid diagram and as an object for programs."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from proa.graph.leaves import DatasetLeaf, FilesLeaf
+from proa.graph.nodes import DatasetNode, FlowNode, Graph
+from proa.pipelines.definitions import DatasetKind
+
+KINDS = {
+    DatasetKind.STREAMING_TABLE: "streaming table",
+    DatasetKind.MATERIALIZED_VIEW: "materialized view",
+    DatasetKind.TEMPORARY_VIEW: "view",
+}
+_SHAPES = {
+    DatasetKind.STREAMING_TABLE: ('[["', '"]]'),
+    DatasetKind.MATERIALIZED_VIEW: ('["', '"]'),
+    DatasetKind.TEMPORARY_VIEW: ('("', '")'),
+}
+
+
+def text(graph: Graph) -> str:
+    """One line per dataset, upstream ones first, and below it what its flows read."""
+    lines = []
+    for name, node in graph.datasets.items():
+        lines.append(f"{name}  ({KINDS[node.dataset.kind]})")
+        for flow in node.flows:
+            prefix = "" if flow.flow.implicit else f"{flow.flow.name}: "
+            once = " once" if flow.flow.once else ""
+            lines += [f"  <- {prefix}{source}{once}" for source in _sources(graph, flow)]
+    return "\n".join(lines)
+
+
+def mermaid(graph: Graph) -> str:
+    """A flowchart: streams are thick arrows, complete reads thin ones; files are round."""
+    ids = {name: f"d{number}" for number, name in enumerate(graph.datasets)}
+    lines = ["flowchart LR"]
+    files: dict[str, str] = {}
+    edges: dict[str, None] = {}
+    for name, node in graph.datasets.items():
+        opening, closing = _SHAPES[node.dataset.kind]
+        lines.append(f"  {ids[name]}{opening}{_escaped(name)}{closing}")
+        for flow in node.flows:
+            for leaf in _own_files(graph, flow):
+                source = files.setdefault(leaf.path, f"f{len(files)}")
+                edges[f"  {source} {_arrow(leaf.streaming)} {ids[name]}"] = None
+            for upstream in flow.reads:
+                arrow = _arrow(upstream in _streamed(graph, flow))
+                edges[f"  {ids[upstream]} {arrow} {ids[name]}"] = None
+    lines += [f'  {source}[("{_escaped(path)}")]' for path, source in files.items()]
+    return "\n".join([*lines, *edges])
+
+
+def as_object(graph: Graph) -> dict[str, Any]:
+    """The graph for programs."""
+    return {
+        "stages": [list(stage) for stage in graph.stages],
+        "datasets": [_dataset(graph, name, node) for name, node in graph.datasets.items()],
+    }
+
+
+def _dataset(graph: Graph, name: str, node: DatasetNode) -> dict[str, Any]:
+    return {
+        "name": name,
+        "kind": str(node.dataset.kind),
+        "location": str(node.dataset.location),
+        "private": node.dataset.private,
+        "comment": node.dataset.comment,
+        "expectations": [
+            {"name": rule.name, "violation": str(rule.violation)}
+            for rule in node.dataset.expectations
+        ],
+        "flows": [
+            {
+                "name": flow.flow.name,
+                "once": flow.flow.once,
+                "streaming": flow.plan.streaming,
+                "reads": [
+                    {"dataset": upstream, "streaming": upstream in _streamed(graph, flow)}
+                    for upstream in flow.reads
+                ],
+                "files": [
+                    {
+                        "path": leaf.path,
+                        "streaming": leaf.streaming,
+                        "format": leaf.options.get("cloudFiles.format"),
+                    }
+                    for leaf in _own_files(graph, flow)
+                ],
+            }
+            for flow in node.flows
+        ],
+    }
+
+
+def _sources(graph: Graph, flow: FlowNode) -> list[str]:
+    streamed = _streamed(graph, flow)
+    tables = [f"{name}{' (stream)' if name in streamed else ''}" for name in flow.reads]
+    files = [
+        f"files {leaf.path}{' (stream)' if leaf.streaming else ''}"
+        for leaf in _own_files(graph, flow)
+    ]
+    return files + tables
+
+
+def _streamed(graph: Graph, flow: FlowNode) -> set[str]:
+    """What the flow names and reads as a stream: a view is one when its query is."""
+    streamed = {
+        leaf.dataset
+        for leaf in flow.plan.leaves
+        if isinstance(leaf, DatasetLeaf) and leaf.streaming
+    }
+    for name in flow.reads:
+        node = graph.datasets[name]
+        if node.is_view and any(below.plan.streaming for below in node.flows):
+            streamed.add(name)
+    return streamed
+
+
+def _own_files(graph: Graph, flow: FlowNode) -> list[FilesLeaf]:
+    """The files that the flow reads itself, not those of the views it reads."""
+    through_views = {
+        leaf.path
+        for name in flow.reads
+        if graph.datasets[name].is_view
+        for below in graph.datasets[name].flows
+        for leaf in below.plan.leaves
+        if isinstance(leaf, FilesLeaf)
+    }
+    return [
+        leaf
+        for leaf in flow.plan.leaves
+        if isinstance(leaf, FilesLeaf) and leaf.path not in through_views
+    ]
+
+
+def _arrow(streaming: bool) -> str:  # noqa: FBT001 - one of two arrows
+    return "==>" if streaming else "-->"
+
+
+def _escaped(name: str) -> str:
+    return re.sub(r"[\"<>]", lambda found: f"#{ord(found.group())};", name)
