@@ -48,9 +48,14 @@ class Site:
     def night(self):
         """A night passes; every update that the job started in it completes."""
         self.live.clock.shift += timedelta(days=1)
-        turns = self.live.region.control.turns
-        self.live.region.wake()
-        until(lambda: self.live.region.control.turns > turns + 1)
+        control = self.live.region.control
+        turns = control.turns
+
+        def looked():
+            control.wake()
+            return control.turns > turns + 1  # the turn under way may have looked before
+
+        until(looked)
 
     def complete(self):
         until(lambda: self.state() == PipelineState.RUNNING)
