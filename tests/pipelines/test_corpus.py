@@ -140,3 +140,15 @@ def test_details_of_a_medallion_in_sql_are_kept():
     assert found["revenue_per_day"].partition_cols == ("day",)
     assert found["sales_bronze"].properties["delta.enableChangeDataFeed"] == "true"
     assert found["sales_bronze"].spark_conf == {}
+
+
+def test_the_project_that_apache_writes_is_loaded_as_it_is(tmp_path, monkeypatch):
+    from pyspark.pipelines.init_cli import init
+
+    monkeypatch.chdir(tmp_path)
+    init("theirs")
+    path = find(tmp_path / "theirs")
+    assert summary(load(load_spec(path), path.parent)) == {
+        "example_python_materialized_view": (M, 0, ["example_python_materialized_view"]),
+        "example_sql_materialized_view": (M, 0, ["example_sql_materialized_view"]),
+    }
