@@ -1,0 +1,100 @@
+"""`proa status`, `proa caught-up` and `proa verify`, as they are typed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from deltalake import write_deltalake
+from typer.testing import CliRunner, Result
+
+from proa.cli.main import app
+from proa.errors import SettingsError, UnavailableError
+
+SETTINGS = """
+regions:
+  east: {landing_zone: east/landing, storage: east/storage}
+  west: {landing_zone: west/landing, storage: west/storage}
+sources:
+  orders: {path: source}
+verify:
+  ignore: {"*": [at]}
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "proa.yml").write_text(SETTINGS)
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source/1.json").write_text("1")
+    proa(tmp_path, "ship", "--once")
+    for number, region in enumerate(("east", "west")):
+        rows = pa.table({"id": [1, 2], "x": [1.0, 2.0 + 1e-12 * number], "at": [number, number]})
+        write_deltalake(tmp_path / region / "storage/tables/sales", rows)
+    return tmp_path
+
+
+def proa(project: Path, *args: str) -> Result:
+    return CliRunner().invoke(app, [*args, "--project", str(project)])
+
+
+def test_status_has_a_line_for_each_region_and_source(project: Path):
+    result = proa(project, "status")
+    assert result.exit_code == 0
+    lines = [line.split() for line in result.output.splitlines()]
+    assert lines[0][:5] == ["region", "source", "shipped", "landed", "processed"]
+    assert [line[:6] for line in lines[1:]] == [
+        ["east", "orders", "1", "1", "0", "1"],
+        ["west", "orders", "1", "1", "0", "1"],
+    ]
+
+
+def test_status_tells_what_does_not_answer(project: Path):
+    (project / "west").rename(project / "lost")
+    result = proa(project, "status", "--json")
+    assert result.exit_code == 1
+    east, west = json.loads(result.stdout)["regions"]
+    assert (east["error"], east["sources"][0]["backlog_files"]) == (None, 1)
+    assert "region 'west' is not there" in west["error"]
+
+
+def test_caught_up_answers_by_exit_code_and_sentence(project: Path):
+    result = proa(project, "caught-up", "--region", "west", "--as-of", "2020-01-01")
+    assert result.exit_code == 0
+    assert result.output.startswith("west is caught up as of 2020-01-01T00:00:00+00:00")
+    result = proa(project, "caught-up", "--region", "west", "--json")
+    assert result.exit_code == 1
+    answer = json.loads(result.stdout)
+    assert (answer["caught_up"], answer["sources"][0]["needed_through"]) == (False, 1)
+
+
+def test_a_time_that_is_none_is_a_mistake(project: Path):
+    result = proa(project, "caught-up", "--region", "west", "--as-of", "noon")
+    assert isinstance(result.exception, SettingsError)
+
+
+def test_verify_shows_the_rows_that_differ(project: Path):
+    result = proa(project, "verify", "--key", "id")
+    assert result.exit_code == 1
+    assert "id=2: x is 2.0 in east and 2.000000000001 in west" in result.output
+    assert "east and west are not equal" in result.output
+
+
+def test_verify_takes_a_tolerance_and_ignored_columns(project: Path):
+    result = proa(project, "verify", "--tolerance", "1e-9", "--json")
+    assert result.exit_code == 0
+    found = json.loads(result.stdout)
+    (table,) = found["tables"]
+    assert (found["equal"], table["verdict"], table["tolerated"]) == (True, "equal", 1)
+    assert table["ignored"] == ["at"]
+    assert proa(project, "verify", "--ignore", "sales=x").exit_code == 0
+    assert proa(project, "verify", "--ignore", "other=x").exit_code == 1
+
+
+def test_verify_needs_two_regions(project: Path):
+    result = proa(project, "verify", "--region", "east")
+    assert isinstance(result.exception, SettingsError)
+    (project / "west").rename(project / "lost")
+    assert isinstance(proa(project, "verify").exception, UnavailableError)

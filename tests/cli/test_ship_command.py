@@ -1,0 +1,111 @@
+"""`proa ship`, as it is typed."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from proa.cli.main import app
+from proa.errors import SettingsError
+
+SETTINGS = """
+regions:
+  east: {landing_zone: east/landing, storage: east/storage}
+  west: {landing_zone: west/landing, storage: west/storage}
+sources:
+  orders: {path: source/orders}
+  returns: {path: source/returns}
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    (tmp_path / "proa.yml").write_text(SETTINGS)
+    for source in ("orders", "returns"):
+        (tmp_path / "source" / source).mkdir(parents=True)
+    (tmp_path / "source/orders/1.json").write_text("1")
+    return tmp_path
+
+
+def proa(project: Path, *args: str) -> Result:
+    return CliRunner().invoke(app, [*args, "--project", str(project)])
+
+
+def test_ship_once_delivers_and_says_so(project: Path):
+    result = proa(project, "ship", "--once")
+    assert result.exit_code == 0
+    assert "orders: 1 new files (1 bytes), shipped through 1" in result.output
+    assert "west: 1 files delivered, landed through 1" in result.output
+    assert (project / "west/landing/orders/1.json").read_text() == "1"
+
+
+def test_json_is_one_document(project: Path):
+    result = proa(project, "ship", "--once", "--json", "--source", "orders")
+    assert json.loads(result.stdout) == {
+        "sources": [
+            {
+                "source": "orders",
+                "shipped_through": 1,
+                "files": 1,
+                "bytes": 1,
+                "zones": [
+                    {"zone": zone, "landed_through": 1, "files": 1, "bytes": 1, "error": None}
+                    for zone in ("east", "west")
+                ],
+                "catching_up": [],
+                "refused": [],
+                "waiting": [],
+            }
+        ]
+    }
+
+
+def test_a_refused_file_is_an_answer_of_no(project: Path):
+    proa(project, "ship", "--once")
+    (project / "source/orders/1.json").write_text("changed")
+    result = proa(project, "ship", "--once")
+    assert result.exit_code == 1
+    assert "refused 1.json" in result.stderr
+
+
+def test_a_zone_that_is_down_is_worth_another_try(project: Path):
+    (project / "west").write_text("in the way")
+    result = proa(project, "ship", "--once")
+    assert result.exit_code == 3
+    assert "east: 1 files delivered" in result.output
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--source", "nosuch"], "no source 'nosuch'"),
+        ([], "the source 'returns' has no folder"),
+    ],
+)
+def test_mistakes_are_named(project: Path, args: list[str], message: str):
+    (project / "source/returns").rmdir()
+    result = proa(project, "ship", "--once", *args)
+    assert isinstance(result.exception, SettingsError)
+    assert message in str(result.exception)
+
+
+def test_a_watching_shipper_stops_cleanly_when_told_to(project: Path):
+    command = [sys.executable, "-m", "proa", "ship", "--interval", "0.2", "--json"]
+    with subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        first = json.loads(process.stdout.readline())
+        assert (first["source"], first["files"]) == ("orders", 1)
+        (project / "source/returns/2.json").write_text("2")
+        while True:
+            line = json.loads(process.stdout.readline())
+            if line["source"] == "returns":
+                break
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=20) == 0
+    assert (project / "east/landing/returns/2.json").exists()

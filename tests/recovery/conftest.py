@@ -1,0 +1,114 @@
+"""Two regions whose tables are written as the runtime writes them, without an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from deltalake import CommitProperties, Transaction, write_deltalake
+
+from proa.autoloader.discovery import FileRef
+from proa.landing import Shipper, ShipReport, open_source, open_zones
+from proa.recovery import Region
+from proa.runtime.checkpoint import Checkpoint, FilesInput, Plan, TableInput
+from proa.runtime.layout import Layout, app_id
+from proa.settings import (
+    EventTimeSettings,
+    ProjectSettings,
+    RegionSettings,
+    SourceSettings,
+)
+from proa.storage import Store
+from proa.testing import FakeClock
+
+SCHEMA = pa.schema([("id", pa.string()), ("at", pa.timestamp("us", "UTC"))])
+
+
+def event(number: int) -> datetime:
+    """When the event in file `number` happened."""
+    return datetime(2023, 2, 28, 12, number, tzinfo=UTC)
+
+
+@dataclass
+class Project:
+    """Source 'orders', regions 'east' and 'west', tables bronze -> gold."""
+
+    base: Path
+    clock: FakeClock
+    settings: ProjectSettings
+    batches: dict[tuple[str, str], int] = field(default_factory=dict)
+
+    def region(self, name: str) -> Region:
+        """A fresh look at a region."""
+        return Region(name, self.settings.region(name))
+
+    def arrive(self, *numbers: int) -> None:
+        source = Store.open(self.settings.sources["orders"].path)
+        for number in numbers:
+            source.put(f"{number}.json", f"{number}".encode())
+
+    def ship(self) -> ShipReport:
+        source = open_source("orders", self.settings.sources["orders"])
+        shipper = Shipper(source, open_zones(self.settings), self.clock)
+        try:
+            return shipper.ship()
+        finally:
+            shipper.close()
+
+    def process(self, region: str, *numbers: int, changed: dict[int, str] | None = None) -> None:
+        """One bronze batch of these files, then gold over everything."""
+        zone = self.settings.region(region).landing_zone
+        files = tuple(FileRef(f"{zone}/orders/{n}.json", len(str(n)), 0) for n in numbers)
+        rows = pa.Table.from_pylist(
+            [{"id": (changed or {}).get(n, str(n)), "at": event(n)} for n in numbers], SCHEMA
+        )
+        self.commit(region, "bronze", {"files:0": FilesInput(files)}, rows)
+        bronze = self.region(region).rows("bronze", self.batches[region, "bronze"] - 1).to_table()
+        inputs = {"table:0": TableInput("bronze", self.batches[region, "bronze"] - 1, 0)}
+        self.commit(region, "gold", inputs, bronze.sort_by("id"), replaces=True)
+
+    def commit(self, region: str, table: str, inputs, rows: pa.Table, *, replaces: bool = False):
+        layout = Layout(self.settings.region(region).storage)
+        batch = self.batches.get((region, table), 0)
+        self.batches[region, table] = batch + 1
+        checkpoint = Checkpoint(Store.open(layout.checkpoint(table, table, 0)))
+        checkpoint.put(Plan(batch, inputs, "d", replaces))
+        write_deltalake(
+            layout.table(table),
+            rows,
+            mode="overwrite" if replaces else "append",
+            commit_properties=CommitProperties(
+                app_transactions=[Transaction(app_id(table, 0), batch)]
+            ),
+        )
+
+
+@pytest.fixture
+def project(tmp_path: Path, clock: FakeClock) -> Project:
+    regions = {
+        name: RegionSettings(
+            landing_zone=str(tmp_path / name / "landing"), storage=str(tmp_path / name / "storage")
+        )
+        for name in ("east", "west")
+    }
+    settings = ProjectSettings(
+        regions=regions,
+        sources={"orders": SourceSettings(path=str(tmp_path / "source"))},
+        event_time=EventTimeSettings(table="gold", column="at"),
+    )
+    (tmp_path / "source").mkdir()
+    return Project(tmp_path, clock, settings)
+
+
+@pytest.fixture
+def lose(project: Project) -> Callable[[str], None]:
+    """Lose a region, or the source, with everything in it."""
+
+    def take(name: str) -> None:
+        (project.base / name).rename(project.base / f"{name}-lost")
+
+    return take
