@@ -58,6 +58,8 @@ class ReaderOptions:
     allow_overwrites: bool = False
     multi_line: bool = False
     encoding: str = "utf-8"
+    line_separator: str = "\n"
+    """What ends a line; "\\r\\n" needs no mention."""
     header: bool = True
     """CSV: whether the first line names the columns."""
     delimiter: str = ","
@@ -238,6 +240,7 @@ def _reader_options(get: _Values, *, schema_given: bool) -> ReaderOptions:
         allow_overwrites=get.boolean("allowOverwrites", False),
         multi_line=get.boolean("multiLine", False),
         encoding=_encoding(get),
+        line_separator=_line_separator(get),
         # Inference takes the first line for names, as Auto Loader does; a given schema does not.
         header=get.boolean("header", not schema_given),
         delimiter=_character(get, "sep", get.text("delimiter", ",")),
@@ -279,6 +282,15 @@ def _encoding(get: _Values) -> str:
         return codecs.lookup(name).name
     except LookupError:
         _refuse("encoding", name, "the name of a character encoding such as 'UTF-8'")
+
+
+def _line_separator(get: _Values) -> str:
+    value = get.text("lineSep", "\n").replace("\\r", "\r").replace("\\n", "\n")
+    if value == "\r\n":
+        return "\n"
+    if len(value.encode()) != 1:
+        _refuse("lineSep", value, "one ASCII character, or '\\r\\n'")
+    return value
 
 
 def _character(get: _Values, name: str, default: str) -> str:

@@ -55,5 +55,6 @@ def _can_split(file: FileRef, options: ReaderOptions) -> bool:
         and not options.multi_line
         and not options.whole_text
         and options.encoding == "utf-8"
+        and options.line_separator == "\n"
         and not file.path.lower().endswith(COMPRESSED)
     )

@@ -78,7 +78,7 @@ class JsonReader:
             yield from self._documents(source, convert)
             return
         for block in source.lines():
-            yield from self._block(block, convert)
+            yield from self._block(_without_blank_lines(block), convert)
 
     def _documents(self, source: Source, convert: Converter) -> Iterator[pa.Table]:
         """A file that is one JSON value: an object, or an array of objects."""
@@ -92,6 +92,8 @@ class JsonReader:
         yield self._table(convert.rows_of(data))
 
     def _block(self, block: bytes, convert: Converter) -> Iterator[pa.Table]:
+        if not block:
+            return
         try:
             table = self._fast(block, block.count(b"\n") + (not block.endswith(b"\n")), convert)
         except (DirtyError, IntricateError) as found:
@@ -124,15 +126,12 @@ class JsonReader:
                 at, after = low + found.row, low + found.row + 1
                 todo += [(after, high), (low, at)]
             for i in range(at, after):
-                dirty += self._line(block[starts[i] : ends[i]], convert)
+                dirty += convert.rows_of(block[starts[i] : ends[i]])
                 if len(dirty) >= _AT_ONCE:
                     yield self._table(dirty)
                     dirty = []
         if dirty:
             yield self._table(dirty)
-
-    def _line(self, line: bytes, convert: Converter) -> list[dict[str, Any]]:
-        return [row for part in line.split(b"\r") for row in convert.rows_of(part)]
 
     def _table(self, rows: list[dict[str, Any]]) -> pa.Table:
         return pa.Table.from_pylist(rows, schema=self.schema)
@@ -148,9 +147,11 @@ class JsonReader:
         columns: dict[str, Any] = {}
         extra: list[str] = []
         found = None
+        if not _one_object_a_line(block, count):
+            raise DirtyError
         if flat or not names:
             found = self._typed(block, flat, infer=self._notice and not names)
-            if len(found) != count or not _one_object_a_line(block, count):
+            if len(found) != count:
                 raise DirtyError
             columns.update((f.name, self._as(found[f.name], f)) for f in flat)
             extra = shapes.unknown(found.schema, flat) if self._notice and not names else []
@@ -275,6 +276,12 @@ def _refuse_trailing_commas(lines: Lines) -> None:
     """DuckDB takes a comma before a closing bracket; it is no JSON, and the exact way says so."""
     if pc.any(pc.match_substring_regex(lines.array, r",[ \t\r]*[}\]]")).as_py():
         raise DirtyError
+
+
+def _without_blank_lines(block: bytes) -> bytes:
+    if b"\n\n" not in block and b"\n\r\n" not in block and block[:1] not in b"\r\n":
+        return block
+    return b"\n".join(line for line in block.split(b"\n") if line.strip(b" \t\r"))
 
 
 def _one_object_a_line(block: bytes, count: int) -> bool:

@@ -159,9 +159,12 @@ class Source:
     def _text(self) -> Iterator[bytes]:
         """The unpacked file as UTF-8, in chunks."""
         chunks = _unpacked(self.part.path, self.raw())
-        if self._options.encoding == "utf-8":
+        if self._options.encoding != "utf-8":
+            chunks = _recoded(chunks, self._options.encoding)
+        separator = self._options.line_separator.encode()
+        if separator == b"\n":
             return chunks
-        return _recoded(chunks, self._options.encoding)
+        return (chunk.replace(separator, b"\n") for chunk in chunks)
 
     def _range(self) -> Iterator[bytes]:
         """The lines that begin in the range: a line belongs to the range of its first byte."""

@@ -1,0 +1,53 @@
+"""Reading bytes with one reader, without an engine."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from proa.autoloader.options import parse
+from proa.autoloader.readers.exact import Converter
+from proa.autoloader.readers.source import Part, Source
+from proa.autoloader.readers.worker import reader_of
+
+
+def read(
+    data: bytes,
+    schema: pa.Schema,
+    options: Mapping[str, str],
+    *,
+    name: str = "file",
+    bounds: tuple[int, ...] = (),
+) -> list[dict[str, Any]]:
+    """The rows of a file with these bytes, read in ranges cut at `bounds`."""
+    parsed = parse(options, schema_given=False).reader
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        path.write_bytes(data)
+        edges = [0, *bounds, None]
+        rows: list[dict[str, Any]] = []
+        reader = reader_of(schema, parsed)
+        for start, end in zip(edges, edges[1:], strict=False):
+            part = Part(str(path), len(data), 0, start or 0, end)
+            for table in reader.read(Source(part, parsed, {}), name):
+                table.validate(full=True)
+                rows += table.to_pylist()
+        return rows
+
+
+def one_by_one(
+    lines: list[bytes], schema: pa.Schema, options: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """The rows of lines of JSON as the exact converter makes them."""
+    convert = Converter(schema, parse(options, schema_given=False).reader, "file")
+    rows = [row for line in lines for row in convert.rows_of(line)]
+    return pa.Table.from_pylist(rows, schema=schema).to_pylist()
+
+
+def as_texts(rows: list[dict[str, Any]]) -> list[str]:
+    """Rows without an order, NaN equal to NaN."""
+    return sorted(repr(row) for row in rows)
