@@ -11,7 +11,21 @@ import sys
 
 import typer
 
-from proa.cli import events, infra, init, query, recovery, run, serve, ship, tables, token
+from proa.cli import (
+    demo,
+    dry_run,
+    events,
+    graph,
+    infra,
+    init,
+    query,
+    recovery,
+    run,
+    serve,
+    ship,
+    tables,
+    token,
+)
 from proa.cli.output import report_error
 from proa.errors import ProaError, UnavailableError, UserError
 
@@ -29,7 +43,21 @@ def root() -> None:
     """Declarative lakehouse pipelines that survive the loss of a region."""
 
 
-for group in (events, infra, init, query, recovery, run, serve, ship, tables, token):
+for group in (
+    demo,
+    dry_run,
+    events,
+    graph,
+    infra,
+    init,
+    query,
+    recovery,
+    run,
+    serve,
+    ship,
+    tables,
+    token,
+):
     group.register(app)
 
 ANSWER_IS_NO = 1

@@ -1,0 +1,5 @@
+"""`python -m proa`: the console command."""
+
+from proa.cli.main import main
+
+main()
