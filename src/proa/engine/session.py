@@ -147,7 +147,8 @@ class Engine:
         try:
             spark = SparkSession(address)
             spark.client.set_retry_policies([DefaultPolicy(max_retries=3, max_backoff=500)])
-            spark.conf.set("spark.sql.session.timeZone", "UTC")
+            # not conf.set(): a pipeline's code may be running, in which that is forbidden
+            spark.conf._set_all({"spark.sql.session.timeZone": "UTC"}, silent=False)  # noqa: SLF001
         except Exception as error:
             self._stop_server()
             where = self._remote or "embedded in this process"
