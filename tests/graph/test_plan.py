@@ -188,16 +188,22 @@ def files(spark):
     return spark.readStream.format("cloudFiles").option("cloudFiles.format", "json").load("/l")
 
 
+def by_dataframe(frame):
+    return frame.select(frame["id"], frame["_metadata"]["file_name"])
+
+
 METADATA_FRAMES = {
     "select": lambda s: files(s).select("*", "_metadata.file_name"),
     "col": lambda s: files(s).select("*", F.col("_metadata.file_name").alias("n")),
     "withColumn": lambda s: files(s).withColumn("n", F.col("_metadata.file_name")),
     "expression": lambda s: files(s).selectExpr("*", "_metadata.file_name AS n"),
-    "used twice": lambda s: files(s)
-    .withColumn("n", F.col("_metadata.file_name"))
-    .filter(F.col("_metadata.file_path").isNotNull()),
+    "used twice": lambda s: (
+        files(s)
+        .withColumn("n", F.col("_metadata.file_name"))
+        .filter(F.col("_metadata.file_path").isNotNull())
+    ),
     "alias": lambda s: files(s).alias("f").select("f.id", "f._metadata.file_name"),
-    "df column": lambda s: (lambda f: f.select(f["id"], f["_metadata"]["file_name"]))(files(s)),
+    "df column": lambda s: by_dataframe(files(s)),
     "{df}": lambda s: s.sql("SELECT *, _metadata.file_name FROM {f}", f=files(s)),
 }
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from proa.cli.output import console, print_json, print_text, report_error
+from proa.cli.planning import plan
 from proa.cli.project import JsonOption, ProjectOption, find_project
 from proa.cli.run import RegionOption
 from proa.errors import PipelineError, UserError
@@ -40,20 +41,18 @@ def dry_run(
     Example: proa dry-run --region east
     """
     from proa.graph.findings import findings, judge
-    from proa.runtime import Runner
 
     folder = find_project(project)
     try:
         settings = _settings(folder)
-        with Runner.from_project(folder, region) as runner:
-            graph, configuration = runner.graph(), runner.pipeline.configuration
+        pipeline, graph = plan(folder, region)
     except UserError as error:
         if not as_json:
             raise
         print_json(_failed(error))
         report_error(error)
         raise typer.Exit(MISUSED) from error
-    found = findings(graph, region_values=_region_values(settings, configuration))
+    found = findings(graph, region_values=_region_values(settings, pipeline.configuration))
     dr_safety = "warn" if settings is None else settings.dr_safety
     judged = judge(found, dr_safety, () if settings is None else settings.accept)
     if as_json:

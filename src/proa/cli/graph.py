@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from proa.cli.output import print_json, print_text
+from proa.cli.planning import plan
 from proa.cli.project import JsonOption, ProjectOption, find_project
 from proa.cli.run import RegionOption
 
@@ -31,10 +32,8 @@ def graph(
     Example: proa graph --mermaid
     """
     from proa.graph import render
-    from proa.runtime import Runner
 
-    with Runner.from_project(find_project(project), region) as runner:
-        found = runner.graph()
+    _, found = plan(find_project(project), region)
     if as_json:
         print_json(render.as_object(found))
     else:

@@ -4,7 +4,6 @@ engine, store or server is touched.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -16,6 +15,7 @@ from pyspark.sql.types import StructType
 
 from proa.errors import PipelineError, ProaError, SourceLocation
 from proa.graph import checks, relations, sqltext
+from proa.graph.code import line_in_source
 from proa.graph.leaves import DatasetLeaf, FilesLeaf
 from proa.graph.nodes import DatasetNode, FlowNode, Graph
 from proa.graph.plan import FlowPlan, read
@@ -233,14 +233,9 @@ class _Names:
         query = self.flow.query
         if isinstance(query, SqlQuery):
             return SourceLocation(query.location.file, query.location.line + (line or 1) - 1)
-        try:
-            lines, first = inspect.getsourcelines(query)
-        except (OSError, TypeError):
-            return self.flow.location
-        for number, text in enumerate(lines, first):
-            if name in text:
-                return SourceLocation(self.flow.location.file, number)
-        return self.flow.location
+        found = line_in_source(query, name)
+        at = self.flow.location
+        return at if found is None else SourceLocation(at.file, found)
 
 
 def schema_of_text(text: str) -> StructType:

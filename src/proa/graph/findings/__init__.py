@@ -6,14 +6,14 @@ which none of them matches computes the same rows in every region, as far as the
 
 from __future__ import annotations
 
-import inspect
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from proa.errors import SourceLocation
 from proa.graph import relations
+from proa.graph.code import Use, declared_with, line_in_source
 from proa.graph.findings import model as m
-from proa.graph.findings.code import Use, declared_with
 from proa.graph.findings.facts import Facts, types_of_schema
 from proa.graph.findings.from_plan import Reader
 from proa.graph.findings.from_sql import expression
@@ -100,7 +100,7 @@ class _Dataset:
         queries = [(flow, self.step(flow)) for flow in self.node.flows]
         for flow, query in queries:
             for hit in hits(query, self.context):
-                yield self.finding(hit, _located(hit.location, flow))
+                yield self.finding(hit, _located(hit, flow))
             yield from self.flow_findings(flow)
         stored = () if self.node.is_view else self.node.dataset.expectations
         for expectation in stored:  # a view's are part of its query
@@ -177,13 +177,23 @@ class _Dataset:
             facts.keys[dataset.name] = facts.keys_of(queries[0])
 
 
-def _located(location: SourceLocation | None, flow: FlowNode) -> SourceLocation:
+def _located(hit: Hit, flow: FlowNode) -> SourceLocation:
     """The place, with the user's file named as the flow names it."""
-    if location is None:
-        return flow.flow.location
-    if location.file.endswith(flow.flow.location.file):
-        return SourceLocation(flow.flow.location.file, location.line)
-    return location
+    at, location = flow.flow.location, hit.location
+    if location is not None:
+        return (
+            SourceLocation(at.file, location.line) if location.file.endswith(at.file) else location
+        )
+    if isinstance(flow.flow.query, SqlQuery):
+        return at
+    called = re.match(r"(?:a )?(\w+)", hit.expression)
+    wanted = [f"{quote}{hit.column}{quote}" for quote in "'\"" if hit.column]
+    wanted += [f"{called.group(1).lower()}("] if called else []
+    for text in wanted:
+        line = line_in_source(flow.flow.query, text)
+        if line is not None:
+            return SourceLocation(at.file, line)
+    return at
 
 
 def _text_location(flow: FlowNode, text: str, line: int) -> SourceLocation | None:
@@ -191,12 +201,5 @@ def _text_location(flow: FlowNode, text: str, line: int) -> SourceLocation | Non
     query = flow.flow.query
     if isinstance(query, SqlQuery):
         return SourceLocation(query.location.file, query.location.line + line - 1)
-    wanted = text.splitlines()[line - 1].strip() if text.strip() else ""
-    try:
-        lines, first = inspect.getsourcelines(inspect.unwrap(query))
-    except (OSError, TypeError):
-        return None
-    for number, written in enumerate(lines, first):
-        if wanted and wanted in written:
-            return SourceLocation(flow.flow.location.file, number)
-    return None
+    found = line_in_source(query, text.splitlines()[line - 1].strip())
+    return None if found is None else SourceLocation(flow.flow.location.file, found)

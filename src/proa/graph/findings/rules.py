@@ -8,8 +8,8 @@ from typing import Any
 
 from proa.errors import SourceLocation
 from proa.graph import functions as f
+from proa.graph.code import uses
 from proa.graph.findings import model as m
-from proa.graph.findings.code import uses
 from proa.graph.findings.facts import (
     ONE_ROW,
     Facts,

@@ -96,6 +96,16 @@ def declared_with(function: Callable[..., Any]) -> Iterator[tuple[Visible, int]]
                 yield visible, first + node.lineno - 1
 
 
+def line_in_source(function: Callable[..., Any], text: str) -> int | None:
+    """The first line of the function's source that holds the text; None when there is none."""
+    try:
+        lines, first = inspect.getsourcelines(inspect.unwrap(function))
+    except (OSError, TypeError):
+        return None
+    found = (number for number, line in enumerate(lines, first) if text and text in line)
+    return next(found, None)
+
+
 def _outside_functions(tree: ast.Module) -> Iterator[ast.AST]:
     """The nodes of the outermost function's own body."""
     pending: list[ast.AST] = []
