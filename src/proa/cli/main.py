@@ -8,6 +8,7 @@ up); 2 the command, a setting or the pipeline is wrong; 3 something did not answ
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 
 import typer
 
@@ -20,12 +21,12 @@ from proa.cli import (
     init,
     query,
     recovery,
-    run,
     serve,
     ship,
     tables,
     token,
 )
+from proa.cli import run as run_command
 from proa.cli.output import report_error
 from proa.errors import ProaError, UnavailableError, UserError
 
@@ -52,7 +53,7 @@ for group in (
     init,
     query,
     recovery,
-    run,
+    run_command,
     serve,
     ship,
     tables,
@@ -67,17 +68,31 @@ INTERRUPTED = 130
 
 
 def main() -> None:
-    """Run the command line; no traceback for a user's mistake."""
+    """The console command."""
+    sys.exit(run())
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line, the process's own when None; returns its exit code.
+
+    No traceback for a user's mistake: one sentence on standard error.
+    """
     try:
-        app()
+        app(arguments, prog_name="proa")
+    except SystemExit as ended:
+        # So end typer's own answers: help, a usage error, an exit code.
+        if isinstance(ended.code, int):
+            return ended.code
+        raise
     except UserError as error:
         report_error(error)
-        sys.exit(MISUSED)
+        return MISUSED
     except UnavailableError as error:
         report_error(error)
-        sys.exit(UNAVAILABLE)
+        return UNAVAILABLE
     except ProaError as error:
         report_error(error)
-        sys.exit(ANSWER_IS_NO)
+        return ANSWER_IS_NO
     except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
+        return INTERRUPTED
+    return 0
