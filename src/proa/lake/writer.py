@@ -8,6 +8,7 @@ back one row: what it wrote. Nothing it writes belongs to a table until the log 
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
@@ -140,11 +141,28 @@ def task(target: Target) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.Rec
     """The function that `mapInArrow` runs once per partition."""
 
     def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        with carried():
-            report = _Task(target).run(batches)
+        report, failure = _reported(target, batches)
+        # The engine's stream must be let go here, in the thread that read it. Whoever else drops
+        # the last reference, held by an error's traceback, may be the thread that feeds it.
+        del batches
+        if failure is not None:
+            raise _WriteError(failure)
         yield pa.RecordBatch.from_pydict({"report": [report]})
 
     return run
+
+
+class _WriteError(Exception):
+    """A write stage failed; the message is the whole story."""
+
+
+def _reported(target: Target, batches: Iterable[pa.RecordBatch]) -> tuple[str, str | None]:
+    """The report of a partition, or why there is none."""
+    try:
+        with carried():
+            return _Task(target).run(batches), None
+    except Exception:  # whatever it is, it goes on its way as text
+        return "", traceback.format_exc()
 
 
 def _gathered(reports: list[str], target: Target) -> WriteResult:

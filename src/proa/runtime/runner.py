@@ -27,7 +27,7 @@ from proa.runtime.events import EventLog, Listener, Origin
 from proa.runtime.flow import FlowRunner
 from proa.runtime.layout import Layout
 from proa.runtime.pipeline import Pipeline
-from proa.runtime.retry import NO_RETRIES, flow_retries, update_retries
+from proa.runtime.retry import NO_RETRIES, call, flow_retries, update_retries
 from proa.runtime.sources import FilesSource
 from proa.runtime.update import (
     FlowResult,
@@ -247,7 +247,7 @@ class _Update:
             error = found
         state = self._end_state(error)
         self._state(state, error)
-        self._events.flush()
+        self._flush()
         ended = self._clock.now()
         return UpdateResult(
             self.id, state, results, started, ended, self._clock.monotonic() - since, error
@@ -307,6 +307,17 @@ class _Update:
             )
             if self._clock.wait(pause, request.stop):
                 return
+
+    def _flush(self) -> None:
+        """Write the event log; it is worth as many tries as a flow."""
+        call(
+            self._events.flush,
+            flow_retries(self._runner.pipeline.configuration),
+            clock=self._clock,
+            ids=self._ids,
+            stop=threading.Event(),
+            failed=lambda *_: None,
+        )
 
     def _end_state(self, error: Exception | None) -> State:
         if error is not None:

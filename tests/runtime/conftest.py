@@ -1,0 +1,48 @@
+"""Engines that live as long as the test process, and projects on disk and on S3."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from projects import Project
+
+from proa.engine import Engine
+
+Location = tuple[str, dict[str, str]]
+
+
+@pytest.fixture(scope="session")
+def engines() -> Iterator[Callable[[dict[str, str]], Engine]]:
+    """One engine for each set of options: starting one takes a second."""
+    started: dict[str, Engine] = {}
+
+    def get(options: dict[str, str]) -> Engine:
+        return started.setdefault(str(options), Engine.start(options=options))
+
+    yield get
+    for engine in started.values():
+        engine.close()
+
+
+@pytest.fixture
+def make(tmp_path: Path, engines) -> Callable[..., Project]:
+    """Make a project, on disk unless a location is given."""
+
+    def project(location: Location | None = None, name: str = "p", **options) -> Project:
+        url, storage_options = location or (str(tmp_path / name), {})
+        folder = tmp_path / f"{name}-source"
+        folder.mkdir()
+        return Project(folder, url, engines(storage_options), storage_options, **options)
+
+    return project
+
+
+@pytest.fixture
+def project(make) -> Project:
+    return make()
+
+
+@pytest.fixture
+def placed(make, location: Location) -> Project:
+    """A project on disk, and again on S3."""
+    return make(location)
