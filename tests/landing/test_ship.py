@@ -356,6 +356,18 @@ def test_a_lost_journal_is_restored_from_the_furthest_zone(disk: World, take_awa
     assert disk.order() == disk.order("a") == disk.order("b") == [*before, "3.json"]
 
 
+def test_a_zone_that_was_emptied_is_filled_again(disk: World):
+    files = arrive(disk, "12")
+    shipper = disk.shipper()
+    shipper.ship()
+    for info in list(disk.zone("b").walk()):
+        disk.zone("b").delete(info.path)
+    files |= arrive(disk, "3")
+    shipper.ship()
+    assert disk.landed("b") == files
+    assert disk.order("b") == disk.order()
+
+
 def test_a_zone_with_another_order_is_told_apart(disk: World):
     arrive(disk, "1")
     disk.ship()

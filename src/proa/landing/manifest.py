@@ -100,6 +100,7 @@ class Manifest:
         self._segments: list[tuple[int, int]] | None = None
         self._tables: dict[tuple[int, int], pa.Table] = {}
         self._loose: list[Shipment] = []
+        self._newest_first = 0
 
     @property
     def head(self) -> int:
@@ -113,6 +114,10 @@ class Manifest:
         """The last shipment, when it is not in a segment yet."""
         return self._loose[-1] if self._loose else None
 
+    def is_there(self) -> bool:
+        """Whether the last shipment that was seen is still there."""
+        return self._newest_first > 0 and self._store.exists(self._path(self._newest_first))
+
     def refresh(self) -> list[Shipment]:
         """Look for shipments after `head` and return them.
 
@@ -123,7 +128,7 @@ class Manifest:
             self._segments = self._cover()
         found = []
         while (shipment := self.shipment(self.head + 1)) is not None:
-            self._loose.append(shipment)
+            self._seen(shipment)
             found.append(shipment)
         return found
 
@@ -154,7 +159,11 @@ class Manifest:
         """Add the shipment after `head`; ConflictError when another writer has added one there."""
         assert shipment.first == self.head + 1, (shipment.first, self.head)
         self._store.create(self._path(shipment.first), shipment.encode())
+        self._seen(shipment)
+
+    def _seen(self, shipment: Shipment) -> None:
         self._loose.append(shipment)
+        self._newest_first = shipment.first
 
     def table(self) -> pa.Table:
         """All files up to `head`, with the columns of `SCHEMA`."""

@@ -125,6 +125,7 @@ class Shipper:
         self._known: dict[str, int] | None = None
         self._refused: dict[str, tuple[int, Refusal]] = {}
         self._running: dict[str, Future[ZoneReport]] = {}
+        self._manifests: dict[str, Manifest] = {}
         self._workers = ThreadPoolExecutor(max(1, len(zones)), "proa-zone")
         self._readers = ThreadPoolExecutor(_THREADS, "proa-read")
         # One pool for each zone: a zone that hangs must not hold another one's threads.
@@ -364,9 +365,7 @@ class Shipper:
         error: ProaError | None = None
         try:
             store = zone.open()
-            manifest = Manifest(store, self.source.name)
-            manifest.refresh()
-            self._agree(zone, manifest)
+            manifest = self._manifest_of(zone, store)
             through = manifest.head
             while not self._stop.is_set():
                 todo = handover.next(zone.name, through)
@@ -382,7 +381,21 @@ class Shipper:
             error = failure
         finally:
             handover.leave(zone.name)
+            if error is not None:
+                self._manifests.pop(zone.name, None)
         return ZoneReport(zone.name, files, size, through, error)
+
+    def _manifest_of(self, zone: Zone, store: Store) -> Manifest:
+        """The zone's manifest up to date; what an earlier cycle learned holds while it is there."""
+        manifest = self._manifests.get(zone.name)
+        if manifest is None or not manifest.is_there():
+            manifest = Manifest(store, self.source.name)
+            manifest.refresh()
+            self._agree(zone, manifest)
+            self._manifests[zone.name] = manifest
+        else:
+            manifest.refresh()
+        return manifest
 
     def _look_up(self, first: int) -> Parcel:
         shipment = Manifest(self.source.journal, self.source.name).shipment(first)
