@@ -95,6 +95,28 @@ def test_mistakes_are_named(project: Path, args: list[str], message: str):
     assert message in str(result.exception)
 
 
+def test_a_killed_shipper_is_finished_by_running_it_again(project: Path):
+    files = {f"{number:04d}.json": f"{number}" * 1000 for number in range(400)}
+    for name, content in files.items():
+        (project / "source/orders" / name).write_text(content)
+    command = [sys.executable, "-m", "proa", "ship", "--interval", "0.1"]
+    with subprocess.Popen(command, cwd=project, stdout=subprocess.DEVNULL) as process:
+        while not list(project.glob("*/landing/orders/*")):
+            assert process.poll() is None
+        process.kill()
+    result = proa(project, "ship", "--once", "--source", "orders")
+    assert result.exit_code == 0
+    (project / "source/orders/1.json").unlink()
+    for zone in ("east", "west"):
+        landed = {
+            path.name: path.read_text()
+            for path in (project / zone / "landing/orders").iterdir()
+            if "#" not in path.name
+        }
+        assert landed.pop("1.json") == "1"
+        assert landed == files
+
+
 def test_a_watching_shipper_stops_cleanly_when_told_to(project: Path):
     command = [sys.executable, "-m", "proa", "ship", "--interval", "0.2", "--json"]
     with subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, text=True) as process:

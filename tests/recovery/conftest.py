@@ -37,7 +37,8 @@ def event(number: int) -> datetime:
 class Project:
     """Source 'orders', regions 'east' and 'west', tables bronze -> gold."""
 
-    base: Path
+    base: str
+    options: dict[str, str]
     clock: FakeClock
     settings: ProjectSettings
     batches: dict[tuple[str, str], int] = field(default_factory=dict)
@@ -47,7 +48,7 @@ class Project:
         return Region(name, self.settings.region(name))
 
     def arrive(self, *numbers: int) -> None:
-        source = Store.open(self.settings.sources["orders"].path)
+        source = Store.open(self.settings.sources["orders"].path, self.options)
         for number in numbers:
             source.put(f"{number}.json", f"{number}".encode())
 
@@ -75,33 +76,47 @@ class Project:
         layout = Layout(self.settings.region(region).storage)
         batch = self.batches.get((region, table), 0)
         self.batches[region, table] = batch + 1
-        checkpoint = Checkpoint(Store.open(layout.checkpoint(table, table, 0)))
+        checkpoint = Checkpoint(Store.open(layout.checkpoint(table, table, 0), self.options))
         checkpoint.put(Plan(batch, inputs, "d", replaces))
         write_deltalake(
             layout.table(table),
             rows,
             mode="overwrite" if replaces else "append",
+            storage_options=self.options,
             commit_properties=CommitProperties(
                 app_transactions=[Transaction(app_id(table, 0), batch)]
             ),
         )
 
 
-@pytest.fixture
-def project(tmp_path: Path, clock: FakeClock) -> Project:
+def _project(base: str, options: dict[str, str], clock: FakeClock) -> Project:
     regions = {
         name: RegionSettings(
-            landing_zone=str(tmp_path / name / "landing"), storage=str(tmp_path / name / "storage")
+            landing_zone=f"{base}/{name}/landing", storage=f"{base}/{name}/storage", options=options
         )
         for name in ("east", "west")
     }
     settings = ProjectSettings(
         regions=regions,
-        sources={"orders": SourceSettings(path=str(tmp_path / "source"))},
+        sources={"orders": SourceSettings(path=f"{base}/source", options=options)},
         event_time=EventTimeSettings(table="gold", column="at"),
     )
+    return Project(base, options, clock, settings)
+
+
+@pytest.fixture
+def anywhere(location: tuple[str, dict[str, str]], clock: FakeClock) -> Project:
+    """The project on disk and on S3."""
+    base, options = location
+    Store.open(f"{base}/source", options)
+    return _project(base, options, clock)
+
+
+@pytest.fixture
+def project(tmp_path: Path, clock: FakeClock) -> Project:
+    """The project on disk, where regions can be lost."""
     (tmp_path / "source").mkdir()
-    return Project(tmp_path, clock, settings)
+    return _project(str(tmp_path), {}, clock)
 
 
 @pytest.fixture
@@ -109,6 +124,7 @@ def lose(project: Project) -> Callable[[str], None]:
     """Lose a region, or the source, with everything in it."""
 
     def take(name: str) -> None:
-        (project.base / name).rename(project.base / f"{name}-lost")
+        place = Path(project.base, name)
+        place.rename(place.with_name(f"{name}-lost"))
 
     return take

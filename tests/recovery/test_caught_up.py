@@ -22,7 +22,7 @@ def ask(project: Project, region: str = "west", as_of: datetime | None = None) -
 
 def outage(project: Project) -> datetime:
     """Two files shipped before the outage, one after it; returns when it was."""
-    now = Store.open(project.settings.sources["orders"].path)
+    now = Store.open(project.settings.sources["orders"].path, project.options)
     project.arrive(1, 2)
     written = now.head("2.json").modified
     project.clock.advance((written - project.clock.now()).total_seconds() + 60)
@@ -34,7 +34,8 @@ def outage(project: Project) -> datetime:
     return moment
 
 
-def test_every_file_from_before_the_outage_must_be_processed(project: Project):
+def test_every_file_from_before_the_outage_must_be_processed(anywhere: Project):
+    project = anywhere
     moment = outage(project)
     project.process("west", 1)
     answer = ask(project, as_of=moment)

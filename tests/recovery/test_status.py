@@ -32,7 +32,8 @@ def numbers(status: RegionStatus) -> tuple[object, ...]:
     return found.shipped, found.landed, found.processed, found.backlog_files, found.backlog_bytes
 
 
-def test_shipped_landed_and_processed_are_told_for_each_region(project: Project):
+def test_shipped_landed_and_processed_are_told_for_each_region(anywhere: Project):
+    project = anywhere
     project.arrive(1, 2, 3)
     project.ship()
     project.process("east", 1, 2, 3)
@@ -94,7 +95,7 @@ def test_a_lost_region_does_not_hide_the_other(project: Project, lose):
     found = look(project)
     assert numbers(found["east"]) == (1, 1, 1, 0, 0)
     assert isinstance(found["west"].error, UnavailableError)
-    assert not (project.base / "west").exists()
+    assert not Path(project.base, "west").exists()
 
 
 def test_without_the_source_the_zones_tell_the_order(project: Project, lose):

@@ -42,7 +42,8 @@ def test_a_changed_value_is_named_with_its_table_key_and_column(project: Project
     assert "1 rows have other values" in gold.sentence
 
 
-def test_a_region_that_is_behind_is_compared_where_both_had_the_same_files(project: Project):
+def test_a_region_that_is_behind_is_compared_where_both_had_the_same_files(anywhere: Project):
+    project = anywhere
     for region in ("east", "west"):
         project.process(region, 1, 2)
     project.process("east", 3)
