@@ -3,12 +3,26 @@
 
 locals {
   notebooks_source = coalesce(var.notebooks_source, "${path.module}/notebooks")
+  subfolders       = setsubtract([for name in var.notebooks : dirname(name)], ["."])
+}
+
+# The folders come first. The provider makes a missing one by itself, but two notebooks that miss
+# the same one at the same time make one of them fail.
+resource "databricks_directory" "dlt_pipeline" {
+  path = var.notebooks_directory
+}
+
+resource "databricks_directory" "subfolders" {
+  for_each   = local.subfolders
+  path       = "${var.notebooks_directory}/${each.value}"
+  depends_on = [databricks_directory.dlt_pipeline]
 }
 
 resource "databricks_notebook" "dlt_pipeline" {
-  for_each = toset(var.notebooks)
-  source   = "${local.notebooks_source}/${each.value}"
-  path     = "${var.notebooks_directory}/${each.value}"
+  for_each   = toset(var.notebooks)
+  source     = "${local.notebooks_source}/${each.value}"
+  path       = "${var.notebooks_directory}/${each.value}"
+  depends_on = [databricks_directory.dlt_pipeline, databricks_directory.subfolders]
 }
 
 resource "databricks_job" "dlt_pipeline" {

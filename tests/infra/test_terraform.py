@@ -44,7 +44,7 @@ def test_what_is_shipped_and_what_is_written_is_formatted(tree, provider):
 
 def test_apply_makes_the_seed_and_plan_then_shows_no_change(regions, roots):
     for name, root in roots.items():
-        assert [action for action, _ in root.changes()] == ["create"] * 4
+        assert [action for action, _ in root.changes()] == ["create"] * 6
         root.apply()
         assert root.changes() == []
         live = regions[name]
@@ -101,7 +101,7 @@ def test_destroy_leaves_nothing(regions, roots):
     root.destroy()
     with pytest.raises(ApiError, match=pipeline_id):
         live.region.pipelines.get(pipeline_id)
-    assert [action for action, _ in root.changes()] == ["create"] * 4
+    assert [action for action, _ in root.changes()] == ["create"] * 6
 
 
 def test_consumers_are_sent_to_the_active_region_without_asking_any(tree, provider, regions):

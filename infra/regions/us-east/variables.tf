@@ -74,7 +74,7 @@ variable "notebooks_source" {
 }
 
 variable "notebooks_directory" {
-  description = "The workspace folder that the source files are put into."
+  description = "The workspace folder that the source files are put into: one of the pipeline's own, which goes with it."
   type        = string
 }
 

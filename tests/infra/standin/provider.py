@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
-from resources import Job, Notebook, Pipeline
+from resources import Directory, Job, Notebook, Pipeline
 from tf.iface import Provider
 from tf.runner import run_provider
 from tf.schema import Attribute, Schema
@@ -56,7 +56,7 @@ class Databricks(Provider):
         return []
 
     def get_resources(self):
-        return [Notebook, Pipeline, Job]
+        return [Directory, Notebook, Pipeline, Job]
 
     def new_resource(self, klass):
         return klass(self._workspace)

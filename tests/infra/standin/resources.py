@@ -76,6 +76,42 @@ class WorkspaceResource(Resource):
             return planned
 
 
+class Directory(WorkspaceResource):
+    @classmethod
+    def get_name(cls):
+        return "directory"
+
+    @classmethod
+    def get_schema(cls):
+        return Schema(
+            [
+                required("path", String(), requires_replace=True),
+                defaulted("delete_recursive", Bool(), False),
+                computed("id", String()),
+                computed("object_id", Number()),
+            ]
+        )
+
+    def do_create(self, state):
+        self.workspace.post("/api/2.0/workspace/mkdirs", {"path": state["path"]})
+        return self.do_read(state | {"id": state["path"]})
+
+    def do_read(self, state):
+        found = self.workspace.get("/api/2.0/workspace/get-status", path=state["id"])
+        if found["object_type"] != "DIRECTORY":
+            raise CallError(200, "MALFORMED", f"{state['id']} is no directory")
+        return state | {"path": found["path"], "object_id": found["object_id"]}
+
+    def do_update(self, current, planned):
+        return current | planned
+
+    def do_delete(self, current):
+        self.workspace.post(
+            "/api/2.0/workspace/delete",
+            {"path": current["id"], "recursive": current["delete_recursive"]},
+        )
+
+
 class Notebook(WorkspaceResource):
     @classmethod
     def get_name(cls):
