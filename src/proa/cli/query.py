@@ -40,6 +40,7 @@ def query(
     Example: proa query --region east "SELECT count(*) AS orders FROM orders_clean"
     """
     from proa.engine import Engine
+    from proa.pipelines.identifiers import Namespace
     from proa.runtime import from_project
     from proa.runtime.query import Queries
 
@@ -49,8 +50,7 @@ def query(
             pipeline.storage,
             engine,
             pipeline.options,
-            catalog=pipeline.spec.catalog,
-            database=pipeline.spec.database,
+            namespace=Namespace(pipeline.spec.catalog, pipeline.spec.database),
         ).arrow(sql, as_of_version=as_of_version)
     rows = [dict(zip(found.column_names, row, strict=True)) for row in _rows(found)]
     if as_json:

@@ -78,18 +78,21 @@ def run(
     from proa.runtime import Runner, UpdateRequest
 
     stop = threading.Event()
-    with _progress(quiet=as_json) as listener, _stopping(stop):
-        with Runner.from_project(find_project(project), region, listener=listener) as runner:
-            result = runner.update(
-                UpdateRequest(
-                    continuous=continuous,
-                    refresh=_names(refresh),
-                    full_refresh=_names(full_refresh),
-                    full_refresh_all=full_refresh_all,
-                    cause="USER_ACTION",
-                    stop=stop,
-                )
+    with (
+        _progress(quiet=as_json) as listener,
+        _stopping(stop),
+        Runner.from_project(find_project(project), region, listener=listener) as runner,
+    ):
+        result = runner.update(
+            UpdateRequest(
+                continuous=continuous,
+                refresh=_names(refresh),
+                full_refresh=_names(full_refresh),
+                full_refresh_all=full_refresh_all,
+                cause="USER_ACTION",
+                stop=stop,
             )
+        )
     if as_json:
         print_json(as_object(result))
     else:

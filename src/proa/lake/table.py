@@ -75,7 +75,7 @@ class Table:
         self.url = url
         self._clock = clock or SystemClock()
         self._options = dict(options)
-        self._store = Store.open(url, options)
+        self._place: Store | None = None
         self._lock = threading.RLock()
         self._delta: DeltaTable | None = None
         self._schema: Any = None
@@ -85,6 +85,13 @@ class Table:
     def at(cls, url: str, options: Mapping[str, str] | None = None) -> Table:
         """The table in the folder `url`; nothing is read yet."""
         return cls(absolute(url), options or {})
+
+    @property
+    def _store(self) -> Store:
+        """The table's folder; opened late, because opening one on disk makes it."""
+        if self._place is None:
+            self._place = Store.open(self.url, self._options)
+        return self._place
 
     def refresh(self) -> int | None:
         """Look at the newest version. Its number, or None while there is no table."""

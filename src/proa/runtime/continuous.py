@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from proa.errors import SettingsError
 from proa.runtime.context import Context
 from proa.runtime.flow import FlowRunner
 from proa.runtime.retry import Retries, worth_another_try
-from proa.runtime.update import FlowResult, FlowStatus, report, run_flow
+from proa.runtime.update import FlowResult, Flows, FlowStatus, report, run_flow
 
 INTERVAL = "pipelines.trigger.interval"
 STREAM_SECONDS = 5.0
@@ -32,22 +32,18 @@ class Continuous:
 
     def __init__(
         self,
-        runners: Sequence[FlowRunner],
-        results: Mapping[int, FlowResult],
+        flows: Flows,
         context: Context,
-        *,
-        flow_retries: Retries,
-        update_retries: Retries,
+        retries: Retries,
         configuration: Mapping[str, str],
-        stop: threading.Event,
     ) -> None:
-        self._runners = runners
-        self._results = results
+        """`retries` are of the whole update: when a flow has used up its own."""
+        self._flows = flows
         self._context = context
-        self._flow_retries = flow_retries
-        self._update_retries = update_retries
+        self._retries = retries
         self._configuration = configuration
-        self._stop = stop
+        self._runners = runners = flows.runners
+        self._stop = flows.patience.stop
         self._wakes = {id(runner): threading.Event() for runner in runners}
         self._over = threading.Event()
         self._running = len(runners)
@@ -70,15 +66,15 @@ class Continuous:
                 future.result()
 
     def _follow(self, runner: FlowRunner) -> None:
-        result = self._results[id(runner)]
+        result = self._flows.results[id(runner)]
         wake = self._wakes[id(runner)]
         interval = interval_of(runner, self._configuration)
-        pauses = self._update_retries.pauses(self._context.ids)
+        pauses = self._retries.pauses(self._context.ids)
         report(self._context, result, "follows its sources")
         while not self._stop.is_set():
             wake.clear()
             before = result.progress.batches
-            run_flow(runner, result, self._context, self._flow_retries, self._stop, quiet=True)
+            run_flow(runner, result, self._context, self._flows.patience, quiet=True)
             pause = interval
             if result.status is FlowStatus.FAILED:
                 again = self._pause_after(result, next(pauses, None))
@@ -86,7 +82,7 @@ class Continuous:
                     break
                 pause = again
             else:
-                pauses = self._update_retries.pauses(self._context.ids)
+                pauses = self._retries.pauses(self._context.ids)
                 if result.progress.batches > before:
                     report(self._context, result, "has new rows")
                     self._wake_readers(runner.node.target)

@@ -59,7 +59,7 @@ Listener = Callable[[Event], None]
 class EventLog:
     """Collects a runner's events and writes them to the table at `url`."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its parts
         self,
         url: str,
         options: Mapping[str, str],
@@ -92,7 +92,7 @@ class EventLog:
         """The origin of an event of one flow."""
         return replace(self.origin, flow_name=flow, dataset_name=dataset)
 
-    def add(
+    def add(  # noqa: PLR0913 - an event's columns
         self,
         event_type: str,
         message: str,

@@ -28,7 +28,7 @@ def flagged(frame: Any, expectations: Sequence[Expectation]) -> Any:
     from pyspark.sql.connect import functions as F  # noqa: N812 - as Spark's users know it
 
     columns = [
-        F.coalesce(_condition(expectation, F), F.lit(False)).alias(flag.column)  # noqa: FBT003
+        F.coalesce(_condition(expectation, F), F.lit(False)).alias(flag.column)
         for flag, expectation in zip(flags_of(expectations), expectations, strict=True)
     ]
     return frame.select("*", *columns)

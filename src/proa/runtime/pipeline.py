@@ -30,7 +30,7 @@ class Pipeline:
     """Absolute path or URL."""
     options: Mapping[str, str] = field(default_factory=dict)
     """Object-store settings."""
-    engine: EngineSettings = EngineSettings()
+    engine: EngineSettings = field(default_factory=EngineSettings)
     configuration: Mapping[str, str] = field(default_factory=dict)
     """The whole of it: the specification's, the region's, `landing_zone`."""
     region: str | None = None
@@ -72,7 +72,7 @@ def from_project(folder: Path, region: str | None = None) -> Pipeline:
     )
 
 
-def from_settings(
+def from_settings(  # noqa: PLR0913 - what Databricks' settings say, and where
     name: str,
     storage: str,
     files: Sequence[Path],
@@ -81,8 +81,8 @@ def from_settings(
     pipeline_id: str | None = None,
     catalog: str | None = None,
     database: str | None = None,
-    options: Mapping[str, str] | None = None,
-    engine: EngineSettings | None = None,
+    storage_options: Mapping[str, str] | None = None,
+    engine_settings: EngineSettings | None = None,
     region: str | None = None,
 ) -> Pipeline:
     """A pipeline set up the Databricks way: source files named one by one, no specification.
@@ -98,8 +98,8 @@ def from_settings(
         spec=spec,
         root=root,
         storage=absolute(storage, root),
-        options=dict(options or {}),
-        engine=engine or EngineSettings(),
+        options=dict(storage_options or {}),
+        engine=engine_settings or EngineSettings(),
         configuration=dict(configuration),
         region=region,
     )

@@ -27,15 +27,14 @@ class Queries:
         engine: Engine,
         options: Mapping[str, str] | None = None,
         *,
-        catalog: str | None = None,
-        database: str | None = None,
+        namespace: Namespace | None = None,
         paths: Mapping[str, str] | None = None,
     ) -> None:
         """`paths` are the tables that the pipeline has put at places of their own."""
         self._layout = Layout(storage)
         self._engine = engine
         self._options = dict(options or {})
-        self._namespace = Namespace(catalog, database)
+        self._namespace = namespace or Namespace()
         self._paths = dict(paths or {})
         self._session = DeclaringSession()
         self._tables: dict[str, Table] = {}

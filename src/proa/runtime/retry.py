@@ -54,32 +54,32 @@ def worth_another_try(error: BaseException) -> bool:
     return isinstance(error, (UnavailableError, ConflictError))
 
 
-def call(
-    work: Callable[[], _T],
-    retries: Retries,
-    *,
-    clock: Clock,
-    ids: Ids,
-    stop: threading.Event,
-    failed: Callable[[Exception, int, float], None],
-) -> _T:
-    """What `work` returns. An error worth it leads to another try until the retries are used up.
+@dataclass(frozen=True)
+class Patience:
+    """Tries things again, until they go well, are hopeless, or nobody wants them any more."""
 
-    `failed(error, tries so far, seconds until the next)` is called before each pause. A `stop`
-    during a pause raises the last error.
-    """
-    tries = 0
-    for pause in retries.pauses(ids):
-        tries += 1
-        try:
-            return work()
-        except Exception as error:
-            if not worth_another_try(error):
-                raise
-            failed(error, tries, pause)
-            if clock.wait(pause, stop):
-                raise
-    return work()
+    retries: Retries
+    clock: Clock
+    ids: Ids
+    stop: threading.Event
+    """Set: no more waiting."""
+
+    def call(self, work: Callable[[], _T], failed: Callable[[Exception, int, float], None]) -> _T:
+        """What `work` returns. An error worth it leads to another try while retries are left.
+
+        `failed(error, tries so far, seconds until the next)` is called before each pause. A stop
+        during a pause raises the last error.
+        """
+        for tries, pause in enumerate(self.retries.pauses(self.ids), 1):
+            try:
+                return work()
+            except Exception as error:
+                if not worth_another_try(error):
+                    raise
+                failed(error, tries, pause)
+                if self.clock.wait(pause, self.stop):
+                    raise
+        return work()
 
 
 def _number(configuration: Mapping[str, str], key: str, default: int | None) -> int | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from proa import graph as graphs
 from proa.clock import Clock, Ids, RandomIds, SystemClock
@@ -27,7 +27,7 @@ from proa.runtime.events import EventLog, Listener, Origin
 from proa.runtime.flow import FlowRunner
 from proa.runtime.layout import Layout
 from proa.runtime.pipeline import Pipeline
-from proa.runtime.retry import NO_RETRIES, call, flow_retries, update_retries
+from proa.runtime.retry import NO_RETRIES, Patience, flow_retries, update_retries
 from proa.runtime.sources import FilesSource
 from proa.runtime.update import (
     FlowResult,
@@ -39,7 +39,6 @@ from proa.runtime.update import (
     reset,
     retryable,
 )
-from proa.settings import EngineSettings
 from proa.storage import Store
 
 
@@ -92,29 +91,14 @@ class Runner:
         storage: str,
         files: Sequence[Path],
         configuration: Mapping[str, str],
-        *,
-        pipeline_id: str | None = None,
-        catalog: str | None = None,
-        database: str | None = None,
-        storage_options: Mapping[str, str] | None = None,
-        engine_settings: EngineSettings | None = None,
-        region: str | None = None,
         **options: Any,
     ) -> Runner:
-        """The runner of a pipeline that has no project folder; see `pipeline.from_settings`."""
-        found = pipelines.from_settings(
-            name,
-            storage,
-            files,
-            configuration,
-            pipeline_id=pipeline_id,
-            catalog=catalog,
-            database=database,
-            options=storage_options,
-            engine=engine_settings,
-            region=region,
-        )
-        return cls(found, **options)
+        """The runner of a pipeline that has no project folder; see `pipeline.from_settings`.
+
+        `options` are that function's and the constructor's.
+        """
+        own = {key: options.pop(key) for key in _OWN if key in options}
+        return cls(pipelines.from_settings(name, storage, files, configuration, **options), **own)
 
     @property
     def engine(self) -> Engine:
@@ -153,7 +137,7 @@ class Runner:
         if self._owns_engine:
             self._engine.close()
 
-    def __enter__(self) -> Runner:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -202,6 +186,9 @@ class Runner:
         source = FilesSource(leaf, state, self.pipeline.options, self._clock)
         source.look()
         return source.schema(self._engine, FilesInput(()))
+
+
+_OWN = ("engine", "clock", "ids", "listener")
 
 
 class _Update:
@@ -271,23 +258,14 @@ class _Update:
             runner.runners(),
             selection,
             self._context,
-            retries=flow_retries(runner.pipeline.configuration),
-            stop=request.stop,
+            self._patience(request.stop),
         )
 
     def _work(self, flows: Flows) -> None:
         request, configuration = self._request, self._runner.pipeline.configuration
         retries = update_retries(configuration, continuous=request.continuous)
         if request.continuous:
-            Continuous(
-                flows.runners,
-                flows.results,
-                self._context,
-                flow_retries=flow_retries(configuration),
-                update_retries=retries,
-                configuration=configuration,
-                stop=request.stop,
-            ).run()
+            Continuous(flows, self._context, retries, configuration).run()
             return
         if request.cause == "USER_ACTION":
             retries = NO_RETRIES
@@ -310,14 +288,11 @@ class _Update:
 
     def _flush(self) -> None:
         """Write the event log; it is worth as many tries as a flow."""
-        call(
-            self._events.flush,
-            flow_retries(self._runner.pipeline.configuration),
-            clock=self._clock,
-            ids=self._ids,
-            stop=threading.Event(),
-            failed=lambda *_: None,
-        )
+        self._patience(threading.Event()).call(self._events.flush, lambda *_: None)
+
+    def _patience(self, stop: threading.Event) -> Patience:
+        retries = flow_retries(self._runner.pipeline.configuration)
+        return Patience(retries, self._clock, self._ids, stop)
 
     def _end_state(self, error: Exception | None) -> State:
         if error is not None:

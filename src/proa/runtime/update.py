@@ -15,7 +15,7 @@ from proa.graph import Graph, Selection
 from proa.lake.table import GENERATION
 from proa.runtime.context import Context
 from proa.runtime.flow import FlowProgress, FlowRunner
-from proa.runtime.retry import Retries, call, worth_another_try
+from proa.runtime.retry import Patience, worth_another_try
 from proa.storage import NotFoundError
 
 
@@ -101,10 +101,7 @@ class Flows:
         runners: Mapping[str, Sequence[FlowRunner]],
         selection: Selection,
         context: Context,
-        *,
-        retries: Retries,
-        stop: threading.Event,
-        most: int = 16,
+        patience: Patience,
     ) -> None:
         self.results = {
             id(runner): FlowResult(runner.name, name)
@@ -114,9 +111,7 @@ class Flows:
         }
         self._runners = {name: runners[name] for name in graph.tables if name in selection.tables}
         self._context = context
-        self._retries = retries
-        self._stop = stop
-        self._most = most
+        self.patience = patience
 
     def run(self) -> None:
         """Run every flow that is not completed; a flow's failure skips what reads its table."""
@@ -126,7 +121,7 @@ class Flows:
         waiting = dict(self._runners)
         open_: dict[Future[None], str] = {}
         left = {name: len(runners) for name, runners in self._runners.items()}
-        with ThreadPoolExecutor(self._most, thread_name_prefix="proa-flow") as pool:
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="proa-flow") as pool:
             while waiting or open_:
                 for name in [n for n, rs in waiting.items() if self._ready(rs, left)]:
                     for runner in waiting.pop(name):
@@ -153,7 +148,7 @@ class Flows:
         result = self.results[id(runner)]
         if result.status is FlowStatus.COMPLETED:
             return
-        if self._stop.is_set():
+        if self.patience.stop.is_set():
             result.status = FlowStatus.STOPPED
             report(self._context, result, "is stopped")
             return
@@ -162,7 +157,7 @@ class Flows:
             result.status = FlowStatus.SKIPPED
             report(self._context, result, f"is skipped: {broken!r}, which it reads, failed", "WARN")
             return
-        run_flow(runner, result, self._context, self._retries, self._stop)
+        run_flow(runner, result, self._context, self.patience)
 
     def _broken_upstream(self, runner: FlowRunner) -> str | None:
         bad = {FlowStatus.FAILED, FlowStatus.SKIPPED}
@@ -176,8 +171,7 @@ def run_flow(
     runner: FlowRunner,
     result: FlowResult,
     context: Context,
-    retries: Retries,
-    stop: threading.Event,
+    patience: Patience,
     *,
     quiet: bool = False,
 ) -> None:
@@ -199,21 +193,14 @@ def run_flow(
     if not quiet:
         report(context, result, "is running")
     try:
-        call(
-            lambda: runner.run(result.progress, stop),
-            retries,
-            clock=context.clock,
-            ids=context.ids,
-            stop=stop,
-            failed=failed,
-        )
-    except Exception as error:  # whatever a flow dies of, the others go on
+        patience.call(lambda: runner.run(result.progress, patience.stop), failed)
+    except Exception as error:  # noqa: BLE001 - whatever a flow dies of, the others go on
         result.status, result.error = FlowStatus.FAILED, error
         report(context, result, f"failed: {error}", "ERROR", error)
         return
     if quiet:
         return
-    if stop.is_set():
+    if patience.stop.is_set():
         result.status = FlowStatus.STOPPED
         report(context, result, "is stopped")
         return
@@ -314,3 +301,5 @@ def first_error(failed: Sequence[FlowResult]) -> Exception | None:
 
 
 _TRIES = 20
+_AT_ONCE = 16
+"""Flows that run side by side."""
