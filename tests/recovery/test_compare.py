@@ -124,6 +124,7 @@ def test_a_given_key_is_used():
     assert found.only_left == ({"a": 2, "b": 6},)
     with pytest.raises(SettingsError, match="no column 'c'"):
         compare(left, right, Rules(key=("c",)))
+    assert compare(left, right, Rules(key=("c",), key_needed=False)).changed == 1
 
 
 def test_rows_without_a_key_are_listed_as_left_over():

@@ -101,5 +101,5 @@ def test_the_rules_of_a_table_add_up():
     settings = VerifySettings(
         tolerance=1e-9, keys={"t": ("a", "b")}, ignore={"*": ("at",), "t": ("x",)}
     )
-    assert rules_of(settings, "t") == Rules(("a", "b"), 1e-9, ("at", "x"))
-    assert rules_of(settings, "u") == Rules((), 1e-9, ("at",))
+    assert rules_of(settings, "t") == Rules(key=("a", "b"), tolerance=1e-9, ignore=("at", "x"))
+    assert rules_of(settings, "u") == Rules(tolerance=1e-9, ignore=("at",))

@@ -159,17 +159,20 @@ def verify(
 
     reports = []
     wanted = [name for given in tables or () for name in given.split(",") if name]
-    for report in compare_regions(left, right, rules, wanted):
-        reports.append(report)
-        if not as_json:
-            _print_report(report, left.name, right.name)
+    with stderr.status(f"comparing {left.name} and {right.name}"):
+        for report in compare_regions(left, right, rules, wanted):
+            reports.append(report)
+            if not as_json:
+                _print_report(report, left.name, right.name)
     equal = all(report.verdict is Verdict.EQUAL for report in reports)
     if as_json:
         facts = [_report_facts(report) for report in reports]
         print_json({"left": left.name, "right": right.name, "equal": equal, "tables": facts})
     elif equal:
+        behind = any(any(report.behind) for report in reports)
+        far = " as far as both have processed the same files" if behind else ""
         console.print(
-            f"{left.name} and {right.name} are equal: {len(reports)} tables", markup=False
+            f"{left.name} and {right.name} are equal{far}: {len(reports)} tables", markup=False
         )
     else:
         console.print(f"{left.name} and {right.name} are not equal", markup=False)
@@ -192,7 +195,8 @@ def _rules(
     rules = rules_of(settings.verify, table)
     return replace(
         rules,
-        key=keys.get(table) or keys.get("*") or rules.key,
+        key=keys.get(table) or rules.key or keys.get("*", ()),
+        key_needed=table in keys or bool(rules.key),
         ignore=(*rules.ignore, *ignored.get("*", ()), *ignored.get(table, ())),
         tolerance=rules.tolerance if tolerance is None else tolerance,
     )

@@ -77,6 +77,7 @@ def read_caught_up(settings: ProjectSettings, region: str, as_of: datetime, cloc
     for name in foreign_sources(here, set(settings.sources)):
         paths = held.get(name, frozenset())
         answers.append(_by_names(here, name, paths, as_of, latest))
+    answers += _by_event_table(here, settings, answers)
     caught_up = all(answer.caught_up for answer in answers)
     moment = as_of.isoformat()
     if caught_up:
@@ -88,6 +89,18 @@ def read_caught_up(settings: ProjectSettings, region: str, as_of: datetime, cloc
     if latest is not None:
         sentence += f"; the latest event in its tables is {latest.isoformat()}"
     return Answer(region, as_of, caught_up, sentence, latest, tuple(answers))
+
+
+def _by_event_table(
+    region: Region, settings: ProjectSettings, answers: list[SourceAnswer]
+) -> list[SourceAnswer]:
+    """A region that died in its first update may lack the very table that consumers look at."""
+    if settings.event_time is None or not any(answer.needed for answer in answers):
+        return []
+    table = settings.event_time.table
+    if table in region.lineage.datasets():
+        return []
+    return [SourceAnswer(table, False, None, None, f"the table {table!r} is not there yet")]
 
 
 def _by_manifest(

@@ -10,7 +10,7 @@ looked at; what is left over on both sides is paired by its key and compared col
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import duckdb
@@ -30,6 +30,8 @@ class Rules:
 
     key: tuple[str, ...] = ()
     """Columns that tell rows apart; guessed, for the report only, when empty."""
+    key_needed: bool = True
+    """False: the key is meant for those of many tables that have its columns."""
     tolerance: float = 0.0
     """Floats a and b are equal when |a - b| <= tolerance * max(1, |a|, |b|); NaN equals NaN."""
     ignore: tuple[str, ...] = ()
@@ -84,12 +86,14 @@ def compare(left: Any, right: Any, rules: Rules | None = None) -> Comparison:
     """
     rules = rules or Rules()
     shared, schema = _shared(left.schema, right.schema, rules)
-    for name in rules.key:
-        if name not in {one.name for one in shared[0]}:
-            raise SettingsError(
-                f"there is no column {name!r} to tell rows apart by; the tables share"
-                f" {', '.join(sorted(one.name for one in shared[0]))}"
-            )
+    missing = [name for name in rules.key if name not in {one.name for one in shared[0]}]
+    if missing and rules.key_needed:
+        raise SettingsError(
+            f"there is no column {missing[0]!r} to tell rows apart by; the tables share"
+            f" {', '.join(sorted(one.name for one in shared[0]))}"
+        )
+    if missing:
+        rules = replace(rules, key=())
     if not shared[0]:
         rows = (_count(left), _count(right))
         only = (max(0, rows[0] - rows[1]), max(0, rows[1] - rows[0]))

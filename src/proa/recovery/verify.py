@@ -50,7 +50,9 @@ class TableReport:
 def rules_of(settings: VerifySettings, table: str) -> Rules:
     """What proa.yml says counts as equal for `table`."""
     ignore = (*settings.ignore.get("*", ()), *settings.ignore.get(table, ()))
-    return Rules(tuple(settings.keys.get(table, ())), settings.tolerance, ignore)
+    return Rules(
+        key=tuple(settings.keys.get(table, ())), tolerance=settings.tolerance, ignore=ignore
+    )
 
 
 def verify(
