@@ -7,6 +7,7 @@ import io
 import json
 import urllib.error
 import urllib.request
+from typing import ClassVar
 
 import pytest
 from databricks.sdk.errors import (
@@ -14,7 +15,6 @@ from databricks.sdk.errors import (
     DatabricksError,
     InvalidParameterValue,
     NotFound,
-    NotImplemented,
     PermissionDenied,
     ResourceAlreadyExists,
     ResourceConflict,
@@ -84,7 +84,7 @@ class TestIdentity:
         assert (status, json.loads(body)["error_code"]) == (403, "PERMISSION_DENIED")
 
     def test_what_is_not_served_says_so(self, w):
-        with pytest.raises(NotImplemented):
+        with pytest.raises(DatabricksError, match="not part of what a Proa region serves"):
             list(w.clusters.list())
 
 
@@ -242,7 +242,7 @@ class TestFiles:
 
 
 class TestPipelines:
-    SPEC = {
+    SPEC: ClassVar = {
         "name": "seed",
         "storage": "s3://bucket/dlt/",
         "target": "shop",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import decimal
 
 import pyarrow as pa
@@ -23,7 +23,7 @@ def warehouse(serve, tmp_path_factory):
             "id": [1, 2, 3],
             "name": ["a", "b'", None],
             "price": [decimal.Decimal("1.50"), None, decimal.Decimal("-2.25")],
-            "at": pa.array([datetime.datetime(2023, 2, 28, 13, tzinfo=datetime.UTC)] * 3),
+            "at": pa.array([dt.datetime(2023, 2, 28, 13, tzinfo=dt.UTC)] * 3),
             "tags": [["x"], [], None],
         }
     )

@@ -142,6 +142,8 @@ async def _answer_http(request: Request, error: Exception) -> Response:
             status_code=405,
             headers=error.headers,
         )
+    if error.status_code == 404 and "\n" in request.url.path:
+        return _error(400, "INVALID_PARAMETER_VALUE", "a path cannot hold a line's end")
     if error.status_code == 404:
         return _error(501, "NOT_IMPLEMENTED", f"{request.url.path} is not served")
     return _error(error.status_code, "BAD_REQUEST", str(error.detail))

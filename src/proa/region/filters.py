@@ -61,11 +61,12 @@ def _condition(
     if field not in fields:
         raise _wrong(text, f"there is no field {tokens[0]!r}; use {', '.join(sorted(fields))}")
     if operator == "in":
-        if tokens[2] != "(" or ")" not in tokens:
+        opening = tokens[2]
+        if opening != "(" or ")" not in tokens:
             raise _wrong(text, "expected a list in parentheses after IN")
         end = tokens.index(")")
         values = tuple(_value(token, text) for token in tokens[3:end:2])
-        if not values or any(token != "," for token in tokens[4:end:2]):
+        if not values or any(part != "," for part in tokens[4:end:2]):
             raise _wrong(text, "expected values parted by commas after IN")
         return Condition(field, "in", values), tokens[end + 1 :]
     if operator not in _COMPARISONS and operator != "like":

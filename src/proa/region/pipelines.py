@@ -130,6 +130,12 @@ class Pipelines:
             raise MissingError(f"The specified pipeline {pipeline_id} was not found.")
         return of(row)
 
+    def every(self) -> list[Pipeline]:
+        """All pipelines, oldest first."""
+        with self._database.read() as connection:
+            rows = connection.execute(select(pipelines).order_by(pipelines.c.number))
+            return [of(row) for row in rows]
+
     def list(
         self,
         *,
@@ -164,12 +170,6 @@ class Pipelines:
                 found = [item for item in found if _reads(item, canonical(wanted))]
         shown, more = page(found[offset : offset + size + 1], size)
         return shown, token(o=offset + size, f=text or "") if more else None
-
-    def every(self) -> list[Pipeline]:
-        """All pipelines, oldest first."""
-        with self._database.read() as connection:
-            rows = connection.execute(select(pipelines).order_by(pipelines.c.number))
-            return [of(row) for row in rows]
 
     def change(
         self,

@@ -170,7 +170,7 @@ class Runs:
                 idempotency=key,
             )
 
-    def begin(  # noqa: PLR0913 - what a run is made of
+    def begin(  # noqa: PLR0913, PLR0917 - what a run is made of
         self,
         connection: Connection,
         job: Job,
@@ -338,7 +338,7 @@ class Runs:
         latest = latest_attempts(self.attempts([run_id])[run_id])
         unknown = set(tasks) - set(latest)
         if unknown:
-            raise InvalidParameterError(f"run {run_id} has no task {sorted(unknown)[0]!r}")
+            raise InvalidParameterError(f"run {run_id} has no task {min(unknown)!r}")
         again = set(tasks)
         bad = {key for key, attempt in latest.items() if attempt.result is not Result.SUCCESS}
         if failed:
@@ -379,7 +379,7 @@ class Runs:
             )
         return repair_id
 
-    def new_attempt(
+    def new_attempt(  # noqa: PLR0913 - what an attempt is made of
         self,
         connection: Connection,
         run: Run,

@@ -54,7 +54,7 @@ class Region:
     workers: Workers
 
     @classmethod
-    def open(  # noqa: PLR0913 - its parts
+    def open(  # noqa: PLR0913, PLR0917 - its parts
         cls,
         name: str,
         settings: RegionSettings,

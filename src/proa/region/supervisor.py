@@ -39,7 +39,7 @@ _log = structlog.get_logger("proa.region")
 class Supervisor:
     """Keeps the updates of a region as they should be."""
 
-    def __init__(  # noqa: PLR0913 - its parts
+    def __init__(  # noqa: PLR0913, PLR0917 - its parts
         self,
         database: Database,
         clock: Clock,

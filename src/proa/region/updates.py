@@ -226,7 +226,7 @@ class Updates:
             return PipelineState.STARTING
         return PipelineState.FAILED if pipeline.retry_at is None else PipelineState.RECOVERING
 
-    def enter(
+    def enter(  # noqa: PLR0913 - what a change of state is made of
         self,
         connection: Connection,
         pipeline: tuple[str, str],

@@ -42,11 +42,7 @@ def run(work: Mapping[str, Any], say: Callable[..., None], inbox: Inbox) -> dict
         stop=inbox.stop,
     )
     try:
-        if asked.get("reset_checkpoint_selection"):
-            raise UserError(
-                "a flow's checkpoint is not reset alone: that would repeat its rows;"
-                " use full_refresh_selection with the table's name"
-            )
+        _refuse_resets(asked)
         with Runner(_pipeline(work, folder), listener=hear) as runner:
             result = runner.update(request)
     except BaseException as error:  # noqa: BLE001 - SystemExit of user code included
@@ -54,6 +50,14 @@ def run(work: Mapping[str, Any], say: Callable[..., None], inbox: Inbox) -> dict
     if result.error is not None:
         return described(result.error, folder=str(folder))
     return {"outcome": str(result.state)}
+
+
+def _refuse_resets(asked: Mapping[str, Any]) -> None:
+    if asked.get("reset_checkpoint_selection"):
+        raise UserError(
+            "a flow's checkpoint is not reset alone: that would repeat its rows;"
+            " use full_refresh_selection with the table's name"
+        )
 
 
 def _pipeline(work: Mapping[str, Any], folder: Path) -> Pipeline:

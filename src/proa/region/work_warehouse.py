@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import datetime
+import datetime as dt
 import decimal
 import json
 import threading
@@ -37,6 +37,7 @@ _NAMES = {
     "timestamp_ntz": ("TIMESTAMP", "TIMESTAMP_NTZ"),
     "void": ("NULL", "VOID"),
 }
+_FLOATS = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 _NESTED = ("decimal", "array", "struct", "map", "char", "interval")
 
 
@@ -130,13 +131,10 @@ def _scalar(value: Any) -> str:
         return "true" if value else "false"
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
-    if isinstance(value, datetime.datetime):
+    if isinstance(value, dt.datetime):
         text = value.replace(tzinfo=None).isoformat(timespec="milliseconds")
         return text + "Z" if value.tzinfo else text
     if isinstance(value, decimal.Decimal):
         return f"{value:f}"
-    if isinstance(value, float):
-        if value != value:  # noqa: PLR0124 - this is what NaN is
-            return "NaN"
-        return {"inf": "Infinity", "-inf": "-Infinity"}.get(str(value), str(value))
-    return str(value)
+    text = str(value)
+    return _FLOATS.get(text, text) if isinstance(value, float) else text

@@ -88,7 +88,7 @@ def get_job(job_id: Annotated[Int64, Query()], region: RegionOf) -> dict[str, An
 
 
 @every_version(router.get, "/jobs/list")
-def list_jobs(  # noqa: PLR0913 - the API's own parameters
+def list_jobs(  # noqa: PLR0913, PLR0917 - the API's own parameters
     request: Request,
     region: RegionOf,
     name: str | None = None,

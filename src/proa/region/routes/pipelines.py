@@ -132,10 +132,11 @@ def edit_pipeline(pipeline_id: str, body: Edit, region: RegionOf, user: UserOf) 
 
 
 @router.delete("/{pipeline_id}")
-def delete_pipeline(
-    pipeline_id: str, region: RegionOf, *, cascade: bool = True, force: bool = False
-) -> Empty:
-    """Remove a pipeline at once; its worker is stopped, its tables stay in their storage."""
+def delete_pipeline(pipeline_id: str, region: RegionOf) -> Empty:
+    """Remove a pipeline at once; its worker is stopped, its tables stay in their storage.
+
+    `cascade` and `force` are taken and change nothing.
+    """
     region.pipelines.delete(pipeline_id)
     region.wake()
     return Empty()
@@ -195,7 +196,7 @@ def reset_pipeline(pipeline_id: str, region: RegionOf) -> Empty:
 
 
 @router.get("/{pipeline_id}/events")
-def list_events(
+def list_events(  # noqa: PLR0913, PLR0917 - the API's own parameters
     pipeline_id: str,
     region: RegionOf,
     filter: str | None = None,  # noqa: A002 - the API's own word
