@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from projects import Project
+from small_projects import Project
 
 from proa.engine import Engine
 

@@ -3,7 +3,7 @@
 import contextlib
 
 import pytest
-from projects import Project, ok
+from small_projects import Project, ok
 
 from proa.runtime import UpdateRequest
 from proa.steps import Step, probing

@@ -236,6 +236,29 @@ class FlowRunner:
         for source in self._sources.values():
             source.settled(plan.batch)
 
+    def set_up(self) -> None:
+        """Make the table when its columns are declared and it is not there yet."""
+        declared = self.declared
+        if declared is None or self._table.exists:
+            return
+        self._table.create(
+            declared,
+            partition_by=self._partitions(declared),
+            comment=self.dataset.comment,
+            properties=self.dataset.properties,
+            metadata={"update": self._context.update_id},
+        )
+
+    @property
+    def declared(self) -> Any:
+        """The columns that the user has declared, as a StructType; None for the query's own."""
+        schema = self.dataset.schema
+        if schema is None:
+            return None
+        return storable(
+            parse_schema(schema) if isinstance(schema, str) else schema, self.node.target
+        )
+
     def _bound(self, plan: Plan) -> dict[str, Input]:
         """The plan's inputs for the leaves that the query has now."""
         inputs: dict[str, Input] = {}
@@ -267,7 +290,8 @@ class FlowRunner:
                 flags=expectations.flags_of(rules),
             )
             try:
-                result = write(engine, expectations.flagged(frame, rules), target)
+                with engine.translating():
+                    result = write(engine, expectations.flagged(frame, rules), target)
             except UserError:
                 expectations.check(engine, engine.dataframe(query), rules, self.node.target)
                 raise
@@ -275,9 +299,8 @@ class FlowRunner:
 
     def _shape(self, query: Any) -> Any:
         """The columns that the table has after the batch."""
-        declared = self.dataset.schema
-        if declared is not None:
-            given = parse_schema(declared) if isinstance(declared, str) else declared
+        given = self.declared
+        if given is not None:
             if len(merged(given, query, self.node.target).fields) > len(given.fields):
                 known = {f.name.lower() for f in given.fields}
                 extra = [f.name for f in query.fields if f.name.lower() not in known]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -253,6 +254,8 @@ class _Update:
             self._state(State.RESETTING)
             for name in sorted(selection.full_refresh):
                 reset(self._context, name, self.id)
+        self._state(State.SETTING_UP_TABLES)
+        self._define(graph, selection)
         return Flows(
             graph,
             runner.runners(),
@@ -260,6 +263,41 @@ class _Update:
             self._context,
             self._patience(request.stop),
         )
+
+    def _define(self, graph: Graph, selection: Selection) -> None:
+        """Make the tables whose columns are declared; tell the event log of all."""
+        for name, runners in self._runner.runners().items():
+            if name not in selection.tables:
+                continue
+            dataset = graph.datasets[name].dataset
+            self._events.add(
+                "dataset_definition",
+                f"{name!r} is a {dataset.kind.lower().replace('_', ' ')}.",
+                details={
+                    "dataset_type": dataset.kind,
+                    "num_flows": len(runners),
+                    "expectations": [rule.name for rule in dataset.expectations],
+                    "input_datasets": sorted({up for r in runners for up in r.node.upstream}),
+                },
+                origin=replace(self._events.origin, dataset_name=name),
+            )
+            for runner in runners:
+                runner.set_up()
+                self._events.add(
+                    "flow_definition",
+                    f"Flow {runner.name!r} feeds {name!r}.",
+                    details={
+                        "flow_name": runner.name,
+                        "output_dataset": name,
+                        "input_datasets": list(runner.node.upstream),
+                        "flow_type": "ONCE"
+                        if runner.node.flow.once
+                        else "COMPLETE"
+                        if runner.is_view
+                        else "APPEND",
+                    },
+                    origin=self._events.origin_of(runner.name, name),
+                )
 
     def _work(self, flows: Flows) -> None:
         request, configuration = self._request, self._runner.pipeline.configuration
