@@ -35,7 +35,7 @@ def shouting():
 """
 SILVER = """
 CREATE OR REFRESH STREAMING TABLE loud AS SELECT * FROM STREAM(shouting);
-CREATE MATERIALIZED VIEW counts AS SELECT who, count(*) AS n FROM loud GROUP BY who;
+CREATE MATERIALIZED VIEW counts AS SELECT WHO, count(*) AS n FROM loud GROUP BY WHO;
 """
 
 
@@ -137,6 +137,29 @@ def test_a_mistake_is_exit_code_2_and_json_says_where(project, proa):
     assert json.loads(output)["error"]["condition"] == "TABLE_OR_VIEW_NOT_FOUND"
     assert json.loads(output)["error"]["file"] == "pipeline/gold.sql"
     assert json.loads(output)["error"]["line"] == 2
+
+
+def test_a_column_that_does_not_exist_is_a_mistake(project, proa):
+    (project / "pipeline" / "gold.sql").write_text(
+        "CREATE MATERIALIZED VIEW gold AS SELECT whom FROM counts;\n"
+    )
+    with pytest.raises(PipelineError, match="whom"):
+        proa("dry-run")
+
+
+def test_columns_are_listed_and_what_is_not_there_yet_is_unchecked(project, proa):
+    (project / "pipeline" / "later.sql").write_text(
+        "CREATE STREAMING TABLE later AS SELECT * FROM STREAM"
+        " read_files('${landing_zone}/later', format => 'json');\n"
+    )
+    code, output = proa("dry-run", "--json")
+    found = json.loads(output)
+    assert code == 0
+    assert found["columns"]["counts"] == [
+        {"name": "WHO", "type": "string"},
+        {"name": "n", "type": "bigint"},
+    ]
+    assert "/landing/later" in found["unchecked"]["later"]
 
 
 def test_the_graph_as_text(project, proa):

@@ -16,6 +16,7 @@ from proa.errors import PipelineError, UserError
 
 if TYPE_CHECKING:
     from proa.graph import Graph
+    from proa.graph.analysis import Analysis
     from proa.graph.findings import Finding, Judgement
     from proa.settings import ProjectSettings
 
@@ -34,6 +35,9 @@ def dry_run(
 ) -> None:
     """Check the whole pipeline, and what in it depends on where it runs. Computes nothing.
 
+    Names, kinds, cycles and every query's columns are checked; columns that depend on files which
+    are not there yet are reported as unchecked.
+
     Findings are judged by `dr_safety` and `accept` in proa.yml.
 
     Exit codes: 0 it may run; 1 a finding forbids it; 2 the pipeline or a setting is wrong.
@@ -45,20 +49,23 @@ def dry_run(
     folder = find_project(project)
     try:
         settings = _settings(folder)
-        pipeline, graph = plan(folder, region)
+        planned = plan(folder, region, columns=True)
     except UserError as error:
         if not as_json:
             raise
         print_json(_failed(error))
         report_error(error)
         raise typer.Exit(MISUSED) from error
-    found = findings(graph, region_values=_region_values(settings, pipeline.configuration))
+    analysis = planned.analysis
+    assert analysis is not None
+    values = _region_values(settings, planned.pipeline.configuration)
+    found = findings(planned.graph, region_values=values, schemas=analysis.schemas)
     dr_safety = "warn" if settings is None else settings.dr_safety
     judged = judge(found, dr_safety, () if settings is None else settings.accept)
     if as_json:
-        print_json(_as_object(graph, judged))
+        print_json(_as_object(planned.graph, judged, analysis))
     else:
-        _print(graph, judged)
+        _print(planned.graph, judged, analysis)
     if judged.errors:
         raise typer.Exit(ANSWER_IS_NO)
 
@@ -83,7 +90,7 @@ def _region_values(
 # -- printing ---------------------------------------------------------------------------------------
 
 
-def _print(graph: Graph, judged: Judgement) -> None:
+def _print(graph: Graph, judged: Judgement, analysis: Analysis) -> None:
     for finding in judged.errors:
         _print_finding(finding, "error", "bold red")
     for finding in judged.warnings:
@@ -94,6 +101,9 @@ def _print(graph: Graph, judged: Judgement) -> None:
     for entry in judged.unused:
         console.print("unused", style="dim", end=" ")
         print_text(f"accept: {entry.finding} accepts nothing; remove it from proa.yml")
+    for name, reason in analysis.unknown.items():
+        console.print("unchecked", style="dim", end=" ")
+        print_text(f"the columns of {name}: {reason}")
     tables = len(graph.tables)
     views = len(graph.datasets) - tables
     print_text(
@@ -111,12 +121,19 @@ def _print_finding(finding: Finding, label: str, style: str) -> None:
     print_text(f"    {finding.remedy}")
 
 
-def _as_object(graph: Graph, judged: Judgement) -> dict[str, Any]:
+def _as_object(graph: Graph, judged: Judgement, analysis: Analysis) -> dict[str, Any]:
     return {
         "valid": True,
         "may_run": not judged.errors,
         "tables": list(graph.tables),
         "stages": [list(stage) for stage in graph.stages],
+        "columns": {
+            name: [
+                {"name": column.name, "type": column.dataType.simpleString()} for column in schema
+            ]
+            for name, schema in analysis.schemas.items()
+        },
+        "unchecked": dict(analysis.unknown),
         "errors": [_finding(finding) for finding in judged.errors],
         "warnings": [_finding(finding) for finding in judged.warnings],
         "accepted": [

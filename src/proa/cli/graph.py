@@ -33,7 +33,7 @@ def graph(
     """
     from proa.graph import render
 
-    _, found = plan(find_project(project), region)
+    found = plan(find_project(project), region).graph
     if as_json:
         print_json(render.as_object(found))
     else:

@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from proa.graph import FilesLeaf, Graph
+    from proa.graph.analysis import Analysis
     from proa.pipelines.definitions import Flow
     from proa.runtime.pipeline import Pipeline
 
 
-def plan(folder: Path, region: str | None) -> tuple[Pipeline, Graph]:
+@dataclass(frozen=True)
+class Planned:
+    """A pipeline that could run."""
+
+    pipeline: Pipeline
+    graph: Graph
+    analysis: Analysis | None
+    """The columns of its datasets, when they were asked for."""
+
+
+def plan(folder: Path, region: str | None, *, columns: bool = False) -> Planned:
     """The project's pipeline in a region, and its checked graph.
 
-    An engine is started only when a query function asks for columns; then the files that are there
-    are looked at, where they have no schema. Raises PipelineError for the first mistake.
+    With `columns`, every query is analysed by the engine; without, an engine is started only when a
+    query function asks for columns. Files without a schema are looked at, where there are some.
+    Raises PipelineError for the first mistake.
     """
     from proa import graph
     from proa.autoloader.loader import AutoLoader
     from proa.clock import SystemClock
     from proa.engine import Engine
+    from proa.graph.analysis import analyse
     from proa.pipelines import load
     from proa.runtime.pipeline import from_project
 
@@ -35,10 +49,11 @@ def plan(folder: Path, region: str | None) -> tuple[Pipeline, Graph]:
             loader.discover(None)
             return loader.schema(engine, ())
 
-        return pipeline, graph.build(
+        built = graph.build(
             declarations,
             catalog=pipeline.spec.catalog,
             database=pipeline.spec.database,
             analyze=engine.schema,
             infer=infer,
         )
+        return Planned(pipeline, built, analyse(built, engine.schema, infer) if columns else None)

@@ -162,7 +162,7 @@ class _Builder:
 
     def plan_schema(self, plan: FlowPlan, flow: Flow) -> StructType:
         assert self.analyze is not None
-        bound = {leaf.key: _empty(self.leaf_schema(leaf, flow)) for leaf in plan.leaves}
+        bound = {leaf.key: empty(self.leaf_schema(leaf, flow)) for leaf in plan.leaves}
         return self.analyze(plan.bind(bound))
 
     def leaf_schema(self, leaf: DatasetLeaf | FilesLeaf, flow: Flow) -> StructType:
@@ -247,7 +247,8 @@ def schema_of_text(text: str) -> StructType:
     return parse_schema(text)
 
 
-def _empty(schema: StructType) -> Relation:
+def empty(schema: StructType) -> Relation:
+    """A relation of these columns without rows."""
     relation = proto.Relation()
     relation.local_relation.schema = schema.json()
     return relation

@@ -114,6 +114,7 @@ def read(
     template.CopyFrom(relation)
     reader = _Reader(resolver, location, text_location)
     relations.rewrite(template, reader.visit)
+    reader.check_expressions(template)
     stateful.check(template, leaf_streams, location)
     reader.expose_metadata(template)
     return FlowPlan(tuple(reader.leaves.values()), template)
@@ -211,7 +212,7 @@ class _Reader:
 
     def _data_source(self, relation: Relation) -> bool:
         source = relation.read.data_source
-        name = source.format.lower()
+        name = source.format.lower() or "parquet"  # Spark's default
         if name == "cloudfiles":
             leaf = self._auto_loader(source, dict(source.options), relation.read.is_streaming)
         elif not relation.read.is_streaming:
@@ -247,6 +248,26 @@ class _Reader:
                 "INVALID_SOURCE_PATH",
             )
         return FilesLeaf("", paths[0], options, source.schema or None, streaming=True)
+
+    def check_expressions(self, template: Relation) -> None:
+        """SQL in `expr`, `selectExpr` and `filter` must be SQL, and must read no tables."""
+        for part in relations.walk(template):
+            if not isinstance(part, proto.Expression):
+                continue
+            if part.WhichOneof("expr_type") == "expression_string":
+                text, at = part.expression_string.expression, relations.location(part)
+                try:
+                    tree = sqltext.expression(text)
+                except PipelineError as error:
+                    error.location = at or self.location
+                    raise
+                if tree.find(exp.Table) is not None:
+                    raise PipelineError(
+                        f"the expression {text!r} reads a table, which cannot be followed; join the"
+                        " table, or write the query with spark.sql()",
+                        condition="UNSUPPORTED_SUBQUERY_EXPRESSION",
+                        location=at or self.location,
+                    )
 
     def expose_metadata(self, template: Relation) -> None:
         """Let the files that are asked for `_metadata` yield it."""

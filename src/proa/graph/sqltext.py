@@ -106,6 +106,11 @@ def read(text: str, location: SourceLocation | None = None) -> SqlReads:
     return reader.read()
 
 
+def expression(text: str, location: SourceLocation | None = None) -> exp.Expr:
+    """The syntax tree of an expression ("a + 1 AS b"). Raises PipelineError like `read`."""
+    return _Reader(f"SELECT {text}", location).tree()
+
+
 def in_text(files: tuple[FilesRead, ...]) -> list[FilesRead]:
     """The files in the order of their stand-ins `__f0`, `__f1` ..."""
     return sorted(files, key=lambda read: read.start)
@@ -122,7 +127,7 @@ class _Reader:
         self.mask = Mask(text, location)
         self.error = self.mask.error
 
-    def read(self) -> SqlReads:
+    def tree(self) -> exp.Expr:
         masked = self.mask.masked
         try:
             trees = [tree for tree in sqlglot.parse(masked, dialect=DIALECT) if tree is not None]
@@ -130,7 +135,10 @@ class _Reader:
             raise self._syntax_error(error) from error
         if len(trees) != 1 or not isinstance(trees[0], exp.Query | exp.Values | exp.Table):
             raise self.error(f"the text is not one query: {_shortened(self.text)!r}", 1)
-        tree = trees[0]
+        return trees[0]
+
+    def read(self) -> SqlReads:
+        tree = self.tree()
         tables, files = [], []
         for table in tree.find_all(exp.Table):
             if table.name in self.mask.calls:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from proa.errors import SourceLocation
 from proa.graph import relations
@@ -29,17 +30,22 @@ __all__ = ["RULES", "Finding", "Judgement", "Rule", "Severity", "findings", "jud
 
 
 def findings(
-    graph: Graph, *, region_values: Mapping[str, str] | None = None
+    graph: Graph,
+    *,
+    region_values: Mapping[str, str] | None = None,
+    schemas: Mapping[str, Any] | None = None,
 ) -> tuple[Finding, ...]:
     """All findings of a pipeline, upstream datasets first.
 
     `region_values` are the values of configuration keys that each region sets for itself (the
-    landing zone's path, a region's name), by key.
+    landing zone's path, a region's name), by key. `schemas` are the datasets' columns
+    (`StructType`), where they are known; the rest is read off the queries as far as it goes.
     """
     context = Context(Facts(), region_values or {})
+    known = schemas or {}
     found: dict[Finding, None] = {}
     for name, node in graph.datasets.items():
-        for finding in _Dataset(graph, node, context).findings():
+        for finding in _Dataset(graph, node, context, known.get(name)).findings():
             if node.is_view and not _is_read(graph, name):
                 continue
             found[finding] = None
@@ -91,10 +97,11 @@ def _is_read(graph: Graph, view: str) -> bool:
 class _Dataset:
     """Finds what one dataset's queries and expectations depend on."""
 
-    def __init__(self, graph: Graph, node: DatasetNode, context: Context) -> None:
+    def __init__(self, graph: Graph, node: DatasetNode, context: Context, schema: Any) -> None:
         self.graph = graph
         self.node = node
         self.context = context
+        self.schema = schema or node.dataset.schema
 
     def findings(self) -> Iterator[Finding]:
         queries = [(flow, self.step(flow)) for flow in self.node.flows]
@@ -172,7 +179,7 @@ class _Dataset:
         """Keep what the queries say about the dataset's columns for those downstream."""
         facts, dataset = self.context.facts, self.node.dataset
         known = facts.types_of(Step(Op.JOIN, tuple(queries)))
-        facts.types[dataset.name] = {**known, **types_of_schema(dataset.schema)}
+        facts.types[dataset.name] = {**known, **types_of_schema(self.schema)}
         if dataset.kind is not DatasetKind.STREAMING_TABLE and len(queries) == 1:
             facts.keys[dataset.name] = facts.keys_of(queries[0])
 

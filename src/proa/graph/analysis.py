@@ -1,0 +1,127 @@
+"""What the datasets' columns are, as far as an engine can say without data.
+
+Every query is analysed over empty inputs, upstream ones first. That finds what the graph alone
+cannot: columns that do not exist, functions that the engine does not know, expectations that are no
+conditions of their dataset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pyspark.sql.connect import proto
+from pyspark.sql.types import StructType
+
+from proa.errors import PipelineError, SourceLocation, UserError
+from proa.graph.build import Analyze, Infer, empty, schema_of_text
+from proa.graph.leaves import DatasetLeaf, FilesLeaf, Leaf
+from proa.graph.nodes import DatasetNode, FlowNode, Graph
+from proa.graph.relations import Relation
+from proa.pipelines.ddl import parse_schema
+from proa.pipelines.definitions import Expectation
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What was learnt."""
+
+    schemas: Mapping[str, StructType]
+    """By dataset; views too."""
+    unknown: Mapping[str, str] = field(default_factory=dict)
+    """Datasets whose columns cannot be known yet, with the reason; nothing of them was checked."""
+
+
+def analyse(graph: Graph, analyze: Analyze, infer: Infer) -> Analysis:
+    """Analyse all queries and expectations.
+
+    `infer` raises UserError for files whose columns cannot be told (there are none yet). Raises
+    PipelineError, at the query's place and with the engine's words, for the first mistake.
+    """
+    analyst = _Analyst(graph, analyze, infer)
+    for name, node in graph.datasets.items():
+        analyst.dataset(name, node)
+    return Analysis(analyst.schemas, analyst.unknown)
+
+
+class _UnknownError(Exception):
+    """The argument says why the columns are not known."""
+
+
+class _Analyst:
+    def __init__(self, graph: Graph, analyze: Analyze, infer: Infer) -> None:
+        self.graph = graph
+        self.analyze = analyze
+        self.infer = infer
+        self.schemas: dict[str, StructType] = {}
+        self.unknown: dict[str, str] = {}
+
+    def dataset(self, name: str, node: DatasetNode) -> None:
+        found = None
+        for flow in node.flows:
+            try:
+                plan = self.bound(flow)
+            except _UnknownError as reason:
+                self.unknown[name] = str(reason)
+                continue
+            schema = self.schema(plan, f"the query of {flow.flow.name!r}", flow.flow.location)
+            for rule in node.dataset.expectations:
+                self.expectation(name, rule, plan, flow)
+            found = found or schema
+        declared = _declared(node.dataset.schema)
+        known = declared or found
+        if known is not None:
+            self.schemas[name] = known
+            self.unknown.pop(name, None)
+
+    def bound(self, flow: FlowNode) -> Relation:
+        return flow.plan.bind({leaf.key: empty(self.leaf(leaf, flow)) for leaf in flow.plan.leaves})
+
+    def leaf(self, leaf: Leaf, flow: FlowNode) -> StructType:
+        if isinstance(leaf, DatasetLeaf):
+            if leaf.dataset in self.schemas:
+                return self.schemas[leaf.dataset]
+            raise _UnknownError(self.unknown.get(leaf.dataset, "it is not known"))
+        return self.files(leaf, flow)
+
+    def files(self, leaf: FilesLeaf, flow: FlowNode) -> StructType:
+        try:
+            return self.infer(flow.flow, leaf)
+        except PipelineError:
+            raise
+        except UserError as error:
+            if leaf.schema is not None:
+                return schema_of_text(leaf.schema)
+            raise _UnknownError(f"the files in {leaf.path!r}: {error.args[0]}") from error
+
+    def schema(self, plan: Relation, what: str, location: SourceLocation) -> StructType:
+        try:
+            return self.analyze(plan)
+        except UserError as error:
+            raise PipelineError(
+                f"{what} is wrong: {error.args[0]}",
+                condition=error.condition,
+                location=location,
+            ) from error
+
+    def expectation(self, name: str, rule: Expectation, plan: Relation, flow: FlowNode) -> None:
+        filtered = proto.Relation()
+        filtered.filter.input.CopyFrom(plan)
+        filtered.filter.condition.CopyFrom(_condition(rule.condition))
+        at = rule.location or flow.flow.location
+        self.schema(filtered, f"the expectation {rule.name!r} of {name!r}", at)
+
+
+def _condition(condition: Any) -> Any:
+    if not isinstance(condition, str):
+        return condition.to_plan(None)
+    expression = proto.Expression()
+    expression.expression_string.expression = condition
+    return expression
+
+
+def _declared(schema: Any) -> StructType | None:
+    if schema is None:
+        return None
+    return parse_schema(schema) if isinstance(schema, str) else schema
