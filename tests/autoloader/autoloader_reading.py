@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,7 +32,7 @@ def read(
         edges = [0, *bounds, None]
         rows: list[dict[str, Any]] = []
         reader = reader_of(schema, parsed)
-        for start, end in zip(edges, edges[1:], strict=False):
+        for start, end in itertools.pairwise(edges):
             part = Part(str(path), len(data), 0, start or 0, end)
             for table in reader.read(Source(part, parsed, {}), name):
                 table.validate(full=True)

@@ -7,10 +7,9 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from autoloader_reading import as_texts, one_by_one, read
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-
-from autoloader_reading import as_texts, one_by_one, read
 
 RESCUED = pa.field("_rescued_data", pa.string())
 STRINGS = pa.schema([("a", pa.string()), ("b", pa.string()), ("n", pa.string()), RESCUED])
@@ -88,6 +87,7 @@ def json_lines(draw: Any) -> bytes:
 @given(lines=st.lists(json_lines(), min_size=1, max_size=30))
 @example(lines=[b'{"a":1}{"a":2}', b'{"a":', b"3}"] + [b'{"a":1}'] * 10)
 @example(lines=[b'{"n":{"x":1,"z":2}}'] * 10 + [b'{"b":1}'] * 10)
+@example(lines=[b"", b"", b"", b'{"a":{"A":false}}', b'{"A":null}'])
 def test_a_block_is_read_as_its_lines_are_one_by_one(schema: pa.Schema, lines: list[bytes]) -> None:
     expected = one_by_one(lines, schema, RESCUE)
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -124,7 +125,10 @@ class AutoLoader:
         task = ReadTask(
             Assignment.of(partitions),
             self._storage,
-            self.options.reader,
+            replace(
+                self.options.reader,
+                partitions=frozenset(f.name.lower() for f in resolved.partitions.fields),
+            ),
             self.base,
             arrow_schema(data).serialize().to_pybytes(),
             arrow_schema(output).serialize().to_pybytes(),

@@ -70,6 +70,8 @@ class ReaderOptions:
     whole_text: bool = False
     pinned: frozenset[str] = frozenset()
     """Columns, in lower case, whose types hints pin: they are never widened."""
+    partitions: frozenset[str] = frozenset()
+    """Columns, in lower case, that folders' names fill: fields of the same name are not new."""
     date_format: str | None = None
     timestamp_format: str | None = None
 

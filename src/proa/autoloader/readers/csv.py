@@ -21,7 +21,7 @@ from proa.autoloader.readers.casts import cast
 from proa.autoloader.readers.exact import Converter
 from proa.autoloader.readers.records import records
 from proa.autoloader.readers.rescued import rescued_column
-from proa.autoloader.readers.source import Part, Source
+from proa.autoloader.readers.source import Part, Source, is_utf8
 
 
 @dataclass
@@ -54,6 +54,7 @@ class CsvReader:
 
     def _typed(self, names: list[str], rows: Rows, convert: Converter) -> Iterator[pa.Table]:
         columns, unknown = self._places(names)
+        unknown = [name for name in unknown if not convert.is_folder(name)]
         if unknown and self.options.evolution.stops:
             convert.unknown.update(dict.fromkeys(unknown))
             convert.stop()
@@ -78,7 +79,9 @@ class CsvReader:
                 parts.append((names[columns[f.name]], pc.if_else(bad, texts, _NO_TEXT)))
         used = set(columns.values())
         parts += [
-            (name, _one(rows.texts.column(i))) for i, name in enumerate(names) if i not in used
+            (name, _unlike(_one(rows.texts.column(i)), convert.folder(name)))
+            for i, name in enumerate(names)
+            if i not in used
         ]
         parts += _surplus(rows, len(names), count)
         yield from self._finish(arrays, parts, misfit, rows, convert)
@@ -155,6 +158,11 @@ _HEADER = 1 << 20
 _FEW = 64
 """Lines; fewer are taken apart one at a time."""
 _NO_TEXT = pa.scalar(None, pa.string())
+
+
+def _unlike(texts: pa.Array, folder: str | None) -> pa.Array:
+    """The texts that are not what the folder's name says already."""
+    return texts if folder is None else pc.if_else(pc.equal(texts, folder), _NO_TEXT, texts)
 
 
 def _surplus(rows: Rows, width: int, count: int) -> list[tuple[str, Any]]:
@@ -263,14 +271,11 @@ def _both(first: Rows, second: Rows) -> Rows:
 
 def _by_arrow(data: bytes, width: int, options: ReaderOptions) -> Rows | None:
     """The records by Arrow's parser; None when Spark would take them apart differently."""
-    if not data.strip():
+    escape = _escape(data, options) if is_utf8(data) else None
+    if escape is None:
+        return None
+    if not data.strip(b"\r\n"):
         return Rows(_table([], width), {}, {}, [])
-    escape: Any = False
-    quote, sign = options.quote.encode(), options.escape.encode()
-    if quote and sign and sign != quote and sign + quote in data:
-        if data.count(sign) != data.count(sign + quote):
-            return None
-        escape = options.escape
     odd: list[str] = []
 
     def skip(row: Any) -> str:
@@ -288,7 +293,7 @@ def _by_arrow(data: bytes, width: int, options: ReaderOptions) -> Rows | None:
                 delimiter=options.delimiter,
                 quote_char=options.quote or False,
                 double_quote=True,
-                escape_char=escape,
+                escape_char=escape or False,
                 newlines_in_values=options.multi_line,
                 invalid_row_handler=skip,
             ),
@@ -303,10 +308,23 @@ def _by_arrow(data: bytes, width: int, options: ReaderOptions) -> Rows | None:
         return None
     if not options.multi_line and len(table) + len(odd) != _filled_lines(data):
         return None
-    if width == 1 and b"\n\n" in data:
-        return None
     found = Rows(table, {}, {}, [])
     return _both(found, _one_by_one("\n".join(odd).encode(), width, options)) if odd else found
+
+
+def _escape(data: bytes, options: ReaderOptions) -> str | None:
+    """The escape character to tell Arrow, "" for none; None when Arrow cannot read the block.
+
+    Arrow takes an escape outside of quotes for one too, and closes an open quote at the end of
+    the block.
+    """
+    quote, sign = options.quote.encode(), options.escape.encode()
+    escaped = data.count(sign + quote) if quote and sign and sign != quote else 0
+    if escaped and data.count(sign) != escaped:
+        return None
+    if quote and (data.count(quote) - escaped) % 2:
+        return None
+    return options.escape if escaped else ""
 
 
 def _filled_lines(data: bytes) -> int:

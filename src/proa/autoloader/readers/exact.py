@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 import pyarrow as pa
 
+from proa.autoloader.discovery import partition_values
 from proa.autoloader.options import Mode, ReaderOptions
 from proa.autoloader.problems import Problem, ProblemKind, ReadError
 from proa.autoloader.readers.times import parse_date, parse_timestamp
@@ -187,6 +188,20 @@ class Converter:
             self.stop()
         return self._finish(record, values, leftover, text)
 
+    def is_folder(self, name: str) -> bool:
+        """Whether a folder's name fills the column."""
+        return name.lower() in self.options.partitions
+
+    def folder(self, name: str) -> str | None:
+        """What the folder's name says of the column."""
+        if not self.is_folder(name):
+            return None
+        values = {key.lower(): text for key, text in partition_values(self.file, "").items()}
+        return values.get(name.lower())
+
+    def _as_folder(self, name: str, value: Any) -> bool:
+        return isinstance(value, str) and value == self.folder(name)
+
     def value(self, value: Any, column: pa.Field) -> tuple[Any, Any]:
         """(what goes into the column, what is left over or `ABSENT`)."""
         return self._convert(value, column.type, (column.name,))
@@ -248,9 +263,9 @@ class Converter:
             column = name if name in known else folded.get(name.lower())
             fits = column == name or (column is not None and not self.options.case_sensitive)
             if column is None or not fits or (column != name and column in record):
-                if column is None:
+                if column is None and not (self.is_folder(name) and not where):
                     self.unknown[".".join((*where, name))] = None
-                if value is not None:
+                if value is not None and (where or not self._as_folder(name, value)):
                     leftover[name] = value
                 continue
             if column in values:

@@ -13,8 +13,8 @@ from pyspark.sql import types as t
 
 from proa.autoloader.options import ReaderOptions
 from proa.autoloader.readers.exact import Number, parse
-from proa.autoloader.readers.json import DirtyError, array_lines, check_text
-from proa.autoloader.readers.source import Source
+from proa.autoloader.readers.json import array_lines
+from proa.autoloader.readers.source import Source, is_utf8
 from proa.autoloader.readers.texts import Lines
 from proa.autoloader.types import merge, merge_structs
 
@@ -50,9 +50,7 @@ def _json_or_none(data: bytes) -> Any:
 
 
 def _block(connection: Any, block: bytes, *, types: bool, pinned: frozenset[str]) -> t.StructType:
-    try:
-        check_text(block)
-    except DirtyError:
+    if not is_utf8(block):
         block = block.decode("utf-8", "replace").encode()
     connection.register("lines", pa.table({"line": Lines(block).array}))
     try:

@@ -20,14 +20,8 @@ from pyarrow import json as pj
 from proa.autoloader.options import ReaderOptions
 from proa.autoloader.readers import shapes
 from proa.autoloader.readers.exact import ABSENT, Converter, dump, parse
-from proa.autoloader.readers.source import Source
-from proa.autoloader.readers.texts import (
-    Lines,
-    TextColumns,
-    UnreadableError,
-    member,
-    rescue,
-)
+from proa.autoloader.readers.source import Source, is_utf8
+from proa.autoloader.readers.texts import Lines, TextColumns, UnreadableError
 
 _FEW = 8
 """Records; fewer are read one by one."""
@@ -138,7 +132,8 @@ class JsonReader:
 
     def _fast(self, block: bytes, count: int, convert: Converter) -> pa.Table:
         """The whole block at once, which has `count` lines; DirtyError when it will not do."""
-        check_text(block)
+        if not is_utf8(block):
+            raise DirtyError
         names = self._text.names
         typed = [f for f in self._data if f.name not in names]
         # Beside text columns, what is unknown is looked for by DuckDB, and in nested columns apart.
@@ -173,10 +168,11 @@ class JsonReader:
         if not apart:
             return []
         pieces: list[Any] = []
+        texts = self._text.members(lines, [f.name for f in apart])
         for i, f in enumerate(apart):
             pieces += [
                 ("," if i else "{") + json.dumps(f.name, ensure_ascii=False) + ":",
-                pc.fill_null(member(lines, f.name), "null"),
+                pc.fill_null(texts[f.name], "null"),
             ]
         reduced = pc.binary_join_element_wise(*pieces, "}\n", "")
         block = b"".join(value.as_buffer().to_pybytes() for value in reduced)
@@ -222,7 +218,7 @@ class JsonReader:
     ) -> pa.Array | None:
         """Act on fields that the schema lacks: stop, rescue them, or let the exact way do it."""
         known = {name.lower() for name in shapes.paths(self._data)}
-        new = [name for name in extra if name.lower() not in known]
+        new = [n for n in extra if n.lower() not in known and not convert.is_folder(n)]
         if new and self.options.evolution.stops:
             convert.unknown.update(dict.fromkeys(new))
             convert.stop()
@@ -235,7 +231,7 @@ class JsonReader:
         top = set(found.schema.names) if found is not None else set()
         if any("." in name and name not in top for name in extra):
             raise IntricateError
-        return rescue(lines, extra, convert.file)
+        return self._text.rescue(lines, extra, convert)
 
     def _assemble(self, columns: dict[str, Any], rescued: pa.Array | None, count: int) -> pa.Table:
         arrays = []
@@ -262,14 +258,6 @@ class JsonReader:
                 raise DirtyError
             values.append(value)
         return pa.array(values, column.type)
-
-
-def check_text(block: bytes) -> None:
-    size = pa.py_buffer(np.array([0, len(block)], np.int64))
-    try:
-        pa.LargeStringArray.from_buffers(1, size, pa.py_buffer(block)).validate(full=True)
-    except pa.ArrowInvalid:
-        raise DirtyError from None
 
 
 def _refuse_trailing_commas(lines: Lines) -> None:

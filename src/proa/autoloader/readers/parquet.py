@@ -49,7 +49,7 @@ class ParquetReader:
         """The columns to read, None for all. Stops at new fields when the mode says so."""
         extra = shapes.unknown(found, self._data)
         known = {name.lower() for name in shapes.paths(self._data)}
-        new = [name for name in extra if name.lower() not in known]
+        new = [n for n in extra if n.lower() not in known and not convert.is_folder(n)]
         if new and self.options.evolution.stops:
             convert.unknown.update(dict.fromkeys(new))
             convert.stop()

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from proa.autoloader.readers.exact import parse_record
+from proa.autoloader.readers.exact import Converter, parse_record
 from proa.autoloader.readers.rescued import rescued_column
 
 
@@ -62,7 +62,7 @@ class TextColumns:
     def read(self, lines: Lines) -> dict[str, pa.Array]:
         """The columns of the lines; UnreadableError when a line is not one object."""
         strings = sorted(self._strings)
-        columns = {name: member(lines, name) for name in self._raw}
+        columns = self.members(lines, self._raw)
         if not strings:
             return columns
         shape = json.dumps(dict.fromkeys(strings, "VARCHAR"))
@@ -73,8 +73,38 @@ class TextColumns:
             lines,
         )
         for i, name in enumerate(strings):
-            columns[name] = _as_written(lines, name, _one(table.column(i)))
+            columns[name] = _as_written(lines, name, _one(table.column(i)).cast(pa.string()))
         return columns
+
+    def members(self, lines: Lines, names: Iterable[str]) -> dict[str, pa.Array]:
+        """The members `names` of each line as they are written; null where there is none."""
+        names = sorted(names)
+        if not names:
+            return {}
+        pointers = [_quoted("/" + n.replace("~", "~0").replace("/", "~1")) for n in names]
+        picked = ", ".join(f"v[{i}]" for i in range(1, len(names) + 1))
+        table = self._run(
+            f"SELECT {picked} FROM"  # noqa: S608 - every name in it is quoted
+            f" (SELECT json_exists(line, [{', '.join(pointers)}]) AS v FROM lines)",
+            lines,
+        )
+        return {name: _member(lines, name, _one(table.column(i))) for i, name in enumerate(names)}
+
+    def rescue(self, lines: Lines, extra: Iterable[str], convert: Converter) -> pa.Array:
+        """The rescued data column: the members `extra` of each line; null where there is none."""
+        parts = []
+        for name, found in self.members(lines, extra).items():
+            texts = found
+            nested = pc.match_substring_regex(texts, r"^[{\[]")
+            if pc.any(nested).as_py():
+                texts = _rewritten(texts, nested, lambda text: json.dumps(text, ensure_ascii=False))
+            texts = pc.if_else(pc.equal(texts, "null"), _NO_TEXT, texts)
+            folder = convert.folder(name)
+            if folder is not None:
+                same = pa.array([folder, json.dumps(folder, ensure_ascii=False)])
+                texts = pc.if_else(pc.is_in(texts, same), _NO_TEXT, texts)
+            parts.append((name, texts))
+        return rescued_column(parts, len(lines), convert.file)
 
     def unknown(self, lines: Lines, known: Iterable[str]) -> list[str]:
         """The names in the lines' objects that are not in `known`, sorted.
@@ -101,19 +131,7 @@ class TextColumns:
             self._connection.unregister("lines")
 
 
-def rescue(lines: Lines, extra: Iterable[str], file: str) -> pa.Array:
-    """The rescued data column: the members `extra` of each line; null where there is none."""
-    parts = []
-    for name in sorted(extra):
-        texts = member(lines, name)
-        nested = pc.match_substring_regex(texts, r"^[{\[]")
-        if pc.any(nested).as_py():
-            texts = _rewritten(texts, nested, lambda text: json.dumps(text, ensure_ascii=False))
-        texts = pc.if_else(pc.equal(texts, "null"), pa.scalar(None, pa.string()), texts)
-        parts.append((name, texts))
-    return rescued_column(parts, len(lines), file)
-
-
+_NO_TEXT = pa.scalar(None, pa.string())
 _STRING = r'"(?:[^"\\]|\\.)*"'
 _SIMPLE = rf"{_STRING}|-?[0-9][0-9.eE+-]*|true|false|null"
 
@@ -126,23 +144,19 @@ def _nested(depth: int) -> str:
 _VALUE = rf"[ \t]*:[ \t]*(?P<v>{_SIMPLE}|{_nested(3)})[ \t\r]*[,}}]"
 
 
-def member(lines: Lines, name: str) -> pa.Array:
-    """The member `name` of each line, as it is written; null where there is none."""
+def _member(lines: Lines, name: str, present: pa.Array) -> pa.Array:
+    """The member of the lines that have it, as it is written."""
     quoted = json.dumps(name, ensure_ascii=False)
     if "\\" in quoted:
-        return pa.array([_exactly(line, name) for line in lines.array.to_pylist()], pa.string())
-    found = pc.extract_regex(lines.array, pattern=re.escape(quoted) + _VALUE)
-    texts = found.field("v") if len(found) else pa.array([], pa.string())
-    texts = pc.if_else(found.is_valid(), texts, pa.scalar(None, pa.string()))
-    # Found once where the name stands once in the line: then there is nothing else it could be.
-    matches = len(texts) - texts.null_count
-    if matches == len(lines) == lines.block.count(quoted.encode()):
-        return texts
-    counts = pc.count_substring(lines.array, quoted)
-    escaped = pc.and_(pc.match_substring(lines.array, "\\u"), pc.equal(counts, 0))
-    doubtful = pc.or_(
-        pc.or_(pc.greater(counts, 1), pc.and_(pc.equal(counts, 1), texts.is_null())), escaped
-    )
+        texts, doubtful = pa.nulls(len(lines), pa.string()), present
+    else:
+        found = pc.extract_regex(lines.array, pattern=re.escape(quoted) + _VALUE)
+        texts = pc.if_else(pc.and_(present, found.is_valid()), found.field("v"), _NO_TEXT)
+        # Where the name stands once in the line, there is nothing else that it could be.
+        if len(texts) - texts.null_count == len(lines) == lines.block.count(quoted.encode()):
+            return texts
+        once = pc.equal(pc.count_substring(lines.array, quoted), 1)
+        doubtful = pc.and_(present, pc.invert(pc.and_(once, texts.is_valid())))
     places = pc.indices_nonzero(doubtful).to_pylist()
     if not places:
         return texts
@@ -166,7 +180,7 @@ def _as_written(lines: Lines, name: str, column: pa.Array) -> pa.Array:
     suspect = pc.fill_null(pc.match_substring_regex(column, _REWRITTEN), fill_value=False)
     if not pc.any(suspect).as_py():
         return column
-    texts = member(lines, name)
+    texts = _member(lines, name, column.is_valid())
     is_string = pc.starts_with(texts, '"')
     replaced = pc.and_(suspect, pc.fill_null(pc.invert(is_string), fill_value=False))
     return pc.if_else(replaced, texts, column)
@@ -182,8 +196,7 @@ def _rewritten(texts: pa.Array, mask: pa.Array, change: Any) -> pa.Array:
 
 def _one(column: pa.ChunkedArray) -> pa.Array:
     found = column.combine_chunks()
-    array = pa.concat_arrays(found.chunks) if isinstance(found, pa.ChunkedArray) else found
-    return array.cast(pa.string())
+    return pa.concat_arrays(found.chunks) if isinstance(found, pa.ChunkedArray) else found
 
 
 def _quoted(text: str) -> str:
