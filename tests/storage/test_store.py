@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import resource
+import socket
 import threading
 import time
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from proa.errors import ConflictError, DataError, SettingsError, UnavailableError
+from proa.errors import ConflictError, DataError, SettingsError, UnavailableError, UnknownOutcome
 from proa.storage import NotFoundError, Store, absolute, is_url
 
 NAMES = [
@@ -222,6 +223,25 @@ def test_a_dead_endpoint_is_unavailable_soon():
     with pytest.raises(UnavailableError, match="cannot read 's3://gone/x'"):
         Store.open("s3://gone", options).get("x")
     assert time.monotonic() - started < 10
+
+
+def test_an_endpoint_that_never_answers_is_unavailable_in_the_time_allowed():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        options = {
+            "aws_endpoint_url": f"http://127.0.0.1:{silent.getsockname()[1]}",
+            "aws_access_key_id": "x",
+            "aws_secret_access_key": "x",
+            "aws_region": "us-east-1",
+            "allow_http": "true",
+            "timeout": "200ms",
+        }
+        store = Store.open("s3://silent", options)
+        started = time.monotonic()
+        with pytest.raises(UnavailableError, match="cannot read 's3://silent/x'"):
+            store.get("x")
+        with pytest.raises(UnknownOutcome, match="cannot write 's3://silent/x'"):
+            store.create("x", b"1")
+        assert time.monotonic() - started < 20
 
 
 def test_a_missing_bucket_is_not_taken_for_an_empty_one(s3_location: tuple[str, dict[str, str]]):

@@ -28,7 +28,8 @@ class Parcel:
 class Handover:
     """Parcels on their way from one orderer to several zones, at most about `limit` bytes."""
 
-    def __init__(self, zones: set[str], head: int, limit: int) -> None:
+    def __init__(self, zones: set[str], head: int, limit: int, *, others: bool = False) -> None:
+        """`others`: zones that are not here are alive too, catching up in the background."""
         self._changed = threading.Condition()
         self._cursors = dict.fromkeys(zones, 0)
         self._head = head
@@ -36,6 +37,7 @@ class Handover:
         self._parcels: dict[int, Parcel] = {}
         self._held = 0
         self._closed = False
+        self._others = others
 
     def offer(self, parcel: Parcel) -> bool:
         """Hand over the parcel after the last one; waits for room. False: no zone is left."""
@@ -47,7 +49,7 @@ class Handover:
             self._changed.wait_for(self._may_go_on)
             while self._held > self._limit and self._parcels:
                 self._drop(next(iter(self._parcels)))
-            return bool(self._cursors)
+            return self._others or bool(self._cursors)
 
     def advance(self, head: int) -> None:
         """Another shipper decided the order up to `head`: zones look those shipments up."""

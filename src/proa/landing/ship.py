@@ -144,7 +144,7 @@ class Shipper:
             self._forget()
             raise
         idle = set(self.zones) - set(self._running)
-        handover = Handover(idle, self._journal.head, 8 * _PARCEL_BYTES)
+        handover = Handover(idle, self._journal.head, 8 * _PARCEL_BYTES, others=bool(self._running))
         for name in sorted(idle):
             self._running[name] = self._workers.submit(self._serve, self.zones[name], handover)
         orders = _Orders()
