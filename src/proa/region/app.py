@@ -57,6 +57,8 @@ def create_app(region: Region) -> FastAPI:
         redirect_slashes=False,
         responses={"4XX": dict(_ERROR)},
     )
+    metrics.watch("proa_updates", "Updates by state", region.updates.count)
+    metrics.watch("proa_runs", "Runs of jobs by life cycle state", region.runs.count)
     app.state.region = region
     app.state.metrics = metrics
     for part in (
@@ -142,7 +144,7 @@ async def _answer_http(request: Request, error: Exception) -> Response:
             status_code=405,
             headers=error.headers,
         )
-    if error.status_code == 404 and "\n" in request.url.path:
+    if error.status_code == 404 and "\n" in request.scope["path"]:
         return _error(400, "INVALID_PARAMETER_VALUE", "a path cannot hold a line's end")
     if error.status_code == 404:
         return _error(501, "NOT_IMPLEMENTED", f"{request.url.path} is not served")

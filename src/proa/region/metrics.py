@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from collections.abc import Callable, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 _BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 
@@ -13,6 +15,7 @@ class Metrics:
     def __init__(self, region: str) -> None:
         self.registry = CollectorRegistry()
         self._region = region
+        self._watched: list[tuple[Gauge, Callable[[], Mapping[str, int]]]] = []
         self._requests = Counter(
             "proa_requests",
             "Requests answered",
@@ -32,6 +35,15 @@ class Metrics:
         self._requests.labels(self._region, method, route, str(status)).inc()
         self._seconds.labels(self._region, route).observe(seconds)
 
+    def watch(self, name: str, what: str, count: Callable[[], Mapping[str, int]]) -> None:
+        """Show a number for each state, counted whenever somebody looks."""
+        gauge = Gauge(name, what, ("region", "state"), registry=self.registry)
+        self._watched.append((gauge, count))
+
     def exposition(self) -> bytes:
         """The text that Prometheus reads."""
+        for gauge, count in self._watched:
+            gauge.clear()
+            for state, number in count().items():
+                gauge.labels(self._region, state).set(number)
         return generate_latest(self.registry)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from proa.settings import RegionSettings
 from proa.storage import Store, absolute, is_url
 
 _SOURCES = (".py", ".sql")
+_SECRET = re.compile(r"\{\{secrets/([\w@.\-]+)/([\w@.\-]+)\}\}")
 TABLES = "tables"
 """The folder of a pipeline's storage that has a folder for each table."""
 
@@ -134,12 +136,19 @@ class Planner:
         raise InvalidParameterError(f"the storage {text!r} is neither a URL nor an absolute path")
 
     def configuration(self, spec: Mapping[str, Any]) -> dict[str, str]:
-        """The pipeline's configuration with what the region adds."""
+        """The pipeline's configuration with what the region adds, secrets filled in.
+
+        The region's landing zone is there unless the pipeline names one itself.
+        """
+        own = spec.get("configuration") or {}
         return {
             "landing_zone": self._settings.landing_zone,
-            **{str(key): str(value) for key, value in (spec.get("configuration") or {}).items()},
+            **{str(key): self._revealed(str(value)) for key, value in own.items()},
             **self._settings.configuration,
         }
+
+    def _revealed(self, text: str) -> str:
+        return _SECRET.sub(lambda m: self._secrets.get(m[1], m[2]).decode(), text)
 
     def libraries(self, spec: Mapping[str, Any]) -> list[Source]:
         """The source files of a pipeline, in order, each once."""

@@ -285,6 +285,16 @@ class Runs:
         shown, more = page(found, size)
         return shown, token(before=shown[-1].run_id) if more else None
 
+    def count(self) -> dict[str, int]:
+        """How many runs of jobs there are in each life cycle state."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                select(runs.c.life_cycle, func.count())
+                .where(runs.c.parent_id.is_(None))
+                .group_by(runs.c.life_cycle)
+            )
+            return {state: number for state, number in rows}  # noqa: C416 - rows are not pairs
+
     def cancel(self, run_id: int) -> None:
         """Ask the run, or one attempt, to stop. No error when it is over."""
         self.get(run_id)

@@ -13,6 +13,7 @@ from proa.region.jobs import Jobs
 from proa.region.permissions import Permissions
 from proa.region.pipelines import Pipelines
 from proa.region.planning import Planner
+from proa.region.retention import Retention
 from proa.region.run_engine import RunEngine
 from proa.region.runs import Runs
 from proa.region.scheduler import Scheduler
@@ -80,7 +81,8 @@ class Region:
         )
         statements = Statements(clock, ids, workers, planner.session, planner.tables)
         scheduler = Scheduler(database, clock, ids, runs)
-        control.look_after([scheduler, supervisor, run_engine, statements])
+        retention = Retention(clock, events, updates, runs)
+        control.look_after([scheduler, supervisor, run_engine, statements, retention])
         return cls(
             name=name,
             settings=settings,

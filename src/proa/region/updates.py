@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from proa.clock import Clock, Ids
 from proa.errors import ConflictError
@@ -196,6 +196,19 @@ class Updates:
             found = [of(row) for row in rows]
         shown, more = page(found, size)
         return shown, token(before=shown[-1].number) if more else None
+
+    def count(self) -> dict[str, int]:
+        """How many updates there are in each state."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                select(updates.c.state, func.count()).group_by(updates.c.state)
+            )
+            return {state: number for state, number in rows}  # noqa: C416 - rows are not pairs
+
+    def forget(self, before: int) -> None:
+        """Remove the updates that ended before, milliseconds since 1970."""
+        with self._database.write() as connection:
+            connection.execute(delete(updates).where(updates.c.ended_at < before))
 
     def request_stop(self, pipeline_id: str) -> None:
         """Ask the active update, if there is one, to stop at the end of its batch."""

@@ -1,0 +1,38 @@
+"""How long a region remembers what happened: as long as Databricks."""
+
+from __future__ import annotations
+
+from proa.clock import Clock
+from proa.region.events import Events
+from proa.region.runs import Runs
+from proa.region.times import millis
+from proa.region.updates import Updates
+
+KEPT_DAYS = 60
+_DAY_MS = 24 * 60 * 60 * 1000
+
+
+class Retention:
+    """The part of the control loop that forgets, once a day."""
+
+    def __init__(self, clock: Clock, events: Events, updates: Updates, runs: Runs) -> None:
+        self._clock = clock
+        self._events = events
+        self._updates = updates
+        self._runs = runs
+        self._next = 0
+
+    def turn(self) -> None:
+        """Forget what is older than `KEPT_DAYS` days. What a pipeline stored keeps its own log."""
+        now = millis(self._clock.now())
+        if now < self._next:
+            return
+        self._next = now + _DAY_MS
+        before = now - KEPT_DAYS * _DAY_MS
+        self._events.forget(before)
+        self._updates.forget(before)
+        self._runs.forget(before)
+
+    def next_due(self) -> int | None:
+        """When the next look is due."""
+        return self._next

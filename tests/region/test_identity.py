@@ -1,0 +1,78 @@
+"""Who a region is stays; what a token opens ends when it should."""
+
+from __future__ import annotations
+
+import pytest
+
+from proa.clock import RandomIds
+from proa.errors import ConflictError, SettingsError
+from proa.region.errors import MissingError
+from proa.region.identity import Identity
+from proa.region.store import Database, Exclusive
+from proa.region.store.tables import metadata
+from proa.region.tokens import Tokens
+
+
+@pytest.fixture
+def database(tmp_path):
+    return Database.open(f"sqlite:///{tmp_path / 'state.db'}")
+
+
+def test_a_region_is_the_same_after_a_restart_and_differs_from_others(database, tmp_path):
+    first = Identity.load(database, "us-east", "/data")
+    assert Identity.load(database, "us-east", "/moved") == first
+    other = Identity.load(Database.open(f"sqlite:///{tmp_path / 'x.db'}"), "us-west", "/data")
+    assert other.workspace_id != first.workspace_id
+    assert first.workspace_id.isdigit()
+
+
+def test_a_state_belongs_to_one_region_and_one_workspace_id(database):
+    Identity.load(database, "us-east", "/data", 42)
+    with pytest.raises(SettingsError, match="belongs to region 'us-east'"):
+        Identity.load(database, "us-west", "/data")
+    with pytest.raises(SettingsError, match="cannot become 43"):
+        Identity.load(database, "us-east", "/data", 43)
+
+
+def test_a_token_opens_until_it_is_revoked_or_over(database, clock):
+    tokens = Tokens(database, clock, RandomIds())
+    token, text = tokens.create("ada", "for tests", lifetime_s=60)
+    assert tokens.user_of(text) == "ada"
+    assert tokens.user_of(text + "0") is None
+    assert tokens.user_of(text[:-1]) is None
+    clock.advance(61)
+    assert tokens.user_of(text) is None
+    token, text = tokens.create()
+    tokens.revoke(token.token_id)
+    assert tokens.user_of(text) is None
+    with pytest.raises(MissingError):
+        tokens.revoke("nothing")
+
+
+def test_a_token_is_kept_as_a_hash_only(database, clock, tmp_path):
+    _, text = Tokens(database, clock, RandomIds()).create()
+    kept = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert text.encode() not in kept
+    assert text[16:].encode() not in kept
+
+
+def test_one_server_owns_a_state(database):
+    owner = Exclusive.take(database)
+    with pytest.raises(ConflictError):
+        Exclusive.take(database)
+    owner.release()
+    Exclusive.take(database).release()
+
+
+@pytest.mark.parametrize("url", ["nonsense", "mysql://x/y", "sqlite://", "sqlite:///:memory:"])
+def test_a_state_that_cannot_be_is_refused(url):
+    with pytest.raises(SettingsError):
+        Database.open(url)
+
+
+def test_the_migrations_make_the_tables_that_the_code_means(database):
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    with database.read() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
