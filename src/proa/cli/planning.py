@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ def plan(folder: Path, region: str | None, *, columns: bool = False) -> Planned:
     from proa.autoloader.loader import AutoLoader
     from proa.clock import SystemClock
     from proa.engine import Engine
+    from proa.errors import DataError
     from proa.graph.analysis import analyse
     from proa.pipelines import load
     from proa.runtime.pipeline import from_project
@@ -42,11 +44,14 @@ def plan(folder: Path, region: str | None, *, columns: bool = False) -> Planned:
     declarations = load(pipeline.spec, pipeline.root, pipeline.configuration)
     with Engine.start(pipeline.engine, pipeline.options) as engine:
 
-        def infer(_flow: Flow, leaf: FilesLeaf) -> Any:
+        def infer(_flow: Flow, leaf: FilesLeaf, *, certain: bool = False) -> Any:
             loader = AutoLoader(
                 leaf, state=None, storage_options=pipeline.options, clock=SystemClock()
             )
-            loader.discover(None)
+            found = loader.discover(None)
+            if certain and not found.files and leaf.schema is None:
+                # Hints pin types; they do not say which other columns there will be.
+                raise DataError(f"there is no file in {leaf.path!r} yet")
             return loader.schema(engine, ())
 
         built = graph.build(
@@ -56,4 +61,6 @@ def plan(folder: Path, region: str | None, *, columns: bool = False) -> Planned:
             analyze=engine.schema,
             infer=infer,
         )
-        return Planned(pipeline, built, analyse(built, engine.schema, infer) if columns else None)
+        look = partial(infer, certain=True)
+        analysis = analyse(built, engine.schema, look) if columns else None
+        return Planned(pipeline, built, analysis)
