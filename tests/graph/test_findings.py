@@ -18,7 +18,7 @@ REGION = {"landing_zone": "/landing/us-east", "region": "us-east"}
 def found(pipeline, engine):
     """The findings of one query over the corpus's tables."""
     pipeline.streaming_table(
-        "events", "SELECT * FROM STREAM read_files('/in', format => 'json')", schema=SCHEMA
+        "events", f"SELECT * FROM STREAM read_files('/in', schema => '{SCHEMA}')", schema=SCHEMA
     )
     pipeline.materialized_view("people", "SELECT who, max(id) AS name FROM events GROUP BY who")
 

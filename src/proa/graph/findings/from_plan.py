@@ -108,6 +108,7 @@ class Reader:
                 path=paths[0],
                 schema=source.schema or _hints(source.options),
                 streaming=node.is_streaming,
+                infers_types=not source.schema and _infers(source.options),
             )
         return self._table(name_parts(node.named_table.unparsed_identifier), node.is_streaming)
 
@@ -141,8 +142,15 @@ class Reader:
             if read is None:
                 parts = tuple(part.name for part in table.parts)
                 return replace(self._table(parts, streaming), location=locate(table))
-            schema = read.schema or _hints(read.options)
-            return Step(Op.SOURCE, format="cloudfiles", schema=schema, streaming=streaming)
+            return Step(
+                Op.SOURCE,
+                format="cloudfiles",
+                path=read.path,
+                schema=read.schema or _hints(read.options),
+                streaming=streaming,
+                infers_types=not read.schema and _infers(read.options),
+                location=locate(table),
+            )
 
         return from_sql.query(found.tree, locate, source, given)
 
@@ -254,6 +262,12 @@ def _hints(options: Any) -> str:
     lowered = {key.lower(): value for key, value in options.items()}
     hints: str = lowered.get("cloudfiles.schemahints", "")
     return hints
+
+
+def _infers(options: Any) -> bool:
+    lowered = {key.lower(): value.lower() for key, value in options.items()}
+    typed = lowered.get("cloudfiles.format") in {"parquet", "text", "binaryfile"}
+    return lowered.get("cloudfiles.infercolumntypes") == "true" and not typed
 
 
 def _name(expression: Message) -> str | None:

@@ -123,6 +123,12 @@ UNTRACKED_FILES = Rule(
     "the files are not tracked: each region sees what its own path holds at that moment",
     "ship them as a source and read them with cloudFiles or read_files",
 )
+INFERRED_TYPES = Rule(
+    "INFERRED_TYPES",
+    Severity.WARN,
+    "the columns get their types from the files that happen to be there at the first start",
+    "pin the types with schemaHints or a schema",
+)
 STREAM_STATIC_JOIN = Rule(
     "STREAM_STATIC_JOIN",
     Severity.WARN,
@@ -150,6 +156,7 @@ RULES: tuple[Rule, ...] = (
     FLOAT_SUM,
     EXTERNAL_LOOKUP,
     UNTRACKED_FILES,
+    INFERRED_TYPES,
     STREAM_STATIC_JOIN,
     ONCE_FLOW,
 )

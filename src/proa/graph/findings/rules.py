@@ -78,6 +78,10 @@ def _step(step: Step, context: Context) -> Iterator[Hit]:
         what = f"{step.format} {step.path}".strip()
         rule = m.UNTRACKED_FILES if step.format in _FILES else m.EXTERNAL_LOOKUP
         yield Hit(rule, None, what, step.location)
+    elif (
+        step.infers_types and step.streaming and not step.schema
+    ):  # hints are taken to pin them all
+        yield Hit(m.INFERRED_TYPES, None, f"files {step.path}", step.location)
 
 
 def _limit(step: Step, facts: Facts) -> Iterator[Hit]:

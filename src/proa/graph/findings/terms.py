@@ -106,6 +106,8 @@ class Step:
     path: str = ""
     schema: str = ""
     """DDL or JSON that a source's user gave, hints included."""
+    infers_types: bool = False
+    """Files whose columns' types are taken from the files themselves."""
     names: tuple[tuple[str, str], ...] = ()
     """A rename's (old, new) columns."""
     count: int | None = None
