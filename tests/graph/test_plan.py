@@ -7,7 +7,8 @@ from pyspark.sql import functions as F
 
 from proa.engine import Engine
 from proa.engine.relations import relation_of
-from proa.graph import DatasetLeaf, FilesLeaf
+from proa.errors import PipelineError
+from proa.graph import DatasetLeaf, FilesLeaf, relations
 
 
 def local(engine: Engine, rows: list[tuple[Any, ...]], schema: str) -> Any:
@@ -239,3 +240,113 @@ def test_files_are_not_asked_for_metadata_that_nobody_wants(pipeline):
     pipeline.streaming_table("u", "SELECT '_metadata' AS m, * FROM STREAM read_files('/l')")
     for flow in pipeline.build().flows:
         assert "proa.metadata" not in flow.plan.leaves[0].options
+
+
+SQL_SHAPES = {
+    "SELECT o.id FROM orders TABLESAMPLE (100 PERCENT) o": [(1,), (2,), (3,)],
+    "SELECT orders.id FROM orders TABLESAMPLE (100 PERCENT)": [(1,), (2,), (3,)],
+    "TABLE orders;": [(1, "a", 10), (2, "b", 20), (3, "a", 30)],
+    "SELECT orders.id, x FROM orders LATERAL VIEW explode(array(7)) v AS x": [
+        (1, 7),
+        (2, 7),
+        (3, 7),
+    ],
+    "SELECT LIVE.orders.id FROM LIVE.orders WHERE live.orders.amount > 10": [(2,), (3,)],
+    "SELECT who FROM orders UNION SELECT who FROM people": [("a",), ("b",)],
+    "SELECT p.name FROM people p WHERE EXISTS (SELECT 1 FROM orders WHERE orders.who = p.who"
+    " AND orders.amount > 20)": [("Ann",)],
+    "WITH orders AS (SELECT 5 AS id) SELECT id FROM orders": [(5,)],
+    "WITH big AS (SELECT * FROM orders WHERE amount > 10), orders AS (SELECT 1 AS one)"
+    " SELECT big.id FROM big JOIN orders ON TRUE": [(2,), (3,)],
+    "SELECT (SELECT max(amount) FROM orders) - amount AS below FROM orders": [(0,), (10,), (20,)],
+    "SELECT a.id, b.id AS other FROM orders a JOIN orders b ON a.id < b.id AND a.who = b.who": [
+        (1, 3)
+    ],
+    "SELECT id FROM (SELECT * FROM (orders)) x WHERE id NOT IN (SELECT 1)": [(2,), (3,)],
+    "SELECT `orders`.`id` FROM `orders` -- FROM people": [(1,), (2,), (3,)],
+    "SELECT id FROM orders WHERE who = ' STREAM(people) '": [],
+}
+
+
+@pytest.mark.parametrize("text", SQL_SHAPES)
+def test_sql_of_every_shape_is_computed(pipeline, compute, text):
+    orders_and_people(pipeline)
+    pipeline.materialized_view("t", text)
+    graph = pipeline.build()
+    data = {"table:orders:0": ORDERS, "table:people:0": PEOPLE}
+    keys = {leaf.key for leaf in graph.datasets["t"].flows[0].plan.leaves}
+    assert compute("t", {key: data[key] for key in keys}) == SQL_SHAPES[text]
+
+
+def test_views_of_views_in_sql_and_dataframes_are_inlined_together(pipeline, compute):
+    orders_and_people(pipeline)
+    pipeline.view("a", "SELECT *, amount * 2 AS twice FROM STREAM orders")
+    pipeline.view("b", lambda s: s.readStream.table("a").filter("twice > 20"))
+    pipeline.view("c", "SELECT b.id, p.name FROM STREAM b JOIN people p USING (who)")
+
+    def query(spark):
+        left, right = spark.readStream.table("c"), spark.readStream.table("b")
+        return left.select("id").union(right.select(right["id"]))
+
+    pipeline.streaming_table("t", query)
+    data = {"stream:orders:0": ORDERS, "table:people:0": PEOPLE}
+    assert compute("t", data) == [(2,), (2,), (3,), (3,)]
+
+
+def test_a_plan_can_be_bound_again_and_again(pipeline, engine):
+    orders_and_people(pipeline)
+    pipeline.materialized_view("t", "SELECT count(*) AS n FROM orders")
+    plan = pipeline.build().datasets["t"].flows[0].plan
+    before = plan.template.SerializeToString(deterministic=True)
+    for count in (0, 1, 3):
+        rows = local(engine, ORDERS[0][:count], ORDERS[1])
+        table = engine.arrow(engine.dataframe(plan.bind({"table:orders:0": rows})))
+        assert table.to_pylist() == [{"n": count}]
+    assert plan.template.SerializeToString(deterministic=True) == before
+    with pytest.raises(KeyError):
+        plan.bind({})
+
+
+def test_plan_ids_are_unique_in_a_bound_plan(pipeline, engine):
+    orders_and_people(pipeline)
+    pipeline.view("v", "SELECT * FROM orders")
+    pipeline.materialized_view(
+        "t", lambda s: s.table("v").union(s.table("v")).union(s.table("orders"))
+    )
+    plan = pipeline.build().datasets["t"].flows[0].plan
+    bound = plan.bind({"table:orders:0": local(engine, *ORDERS)})
+    ids = [node.common.plan_id for node in relations.relations(bound)]
+    assert len(ids) == len(set(ids))
+
+
+@pytest.mark.parametrize(
+    ("query", "condition"),
+    [
+        (lambda s: s.table("orders").filter("id >"), "PARSE_SYNTAX_ERROR"),
+        (lambda s: s.table("orders").selectExpr("(SELECT 1 FROM people) x"), "UNSUPPORTED_SUB"),
+        (lambda s: s.sql("SELECT FROM WHERE"), "PARSE_SYNTAX_ERROR"),
+    ],
+)
+def test_sql_inside_of_dataframes_is_checked_at_its_line(pipeline, query, condition):
+    orders_and_people(pipeline)
+    pipeline.materialized_view("t", query)
+    with pytest.raises(PipelineError) as caught:
+        pipeline.build()
+    assert caught.value.condition.startswith(condition)
+    assert caught.value.location.file == __file__
+
+
+def test_leaf_keys_do_not_depend_on_where_a_region_keeps_its_files(pipeline):
+    def two(zone):
+        return lambda s: files_of(s, f"{zone}/a/orders/*.json").unionByName(
+            files_of(s, f"{zone}/b/orders/")
+        )
+
+    def files_of(spark, path):
+        return spark.readStream.format("cloudFiles").load(path)
+
+    pipeline.streaming_table("t", two("/east"))
+    pipeline.streaming_table("u", two("s3://west/zone"))
+    keys = [[leaf.key for leaf in flow.plan.leaves] for flow in pipeline.build().flows]
+    assert keys[0] == ["files:orders:0", "files:orders:1"]
+    assert keys[1] == ["files:orders:0", "files:orders:1"]
