@@ -45,7 +45,6 @@ class Continuous:
         self._runners = runners = flows.runners
         self._stop = flows.patience.stop
         self._wakes = {id(runner): threading.Event() for runner in runners}
-        self._over = threading.Event()
         self._running = len(runners)
         self._lock = threading.Lock()
 
@@ -54,9 +53,7 @@ class Continuous:
         with ThreadPoolExecutor(len(self._runners), thread_name_prefix="proa-flow") as pool:
             futures = [pool.submit(self._follow, runner) for runner in self._runners]
             try:
-                while not self._over.is_set():
-                    if self._context.clock.wait(FLUSH_SECONDS, self._stop):
-                        break
+                while not self._context.clock.wait(FLUSH_SECONDS, self._stop):
                     self._context.events.flush()
             finally:
                 self._stop.set()
@@ -95,7 +92,7 @@ class Continuous:
         with self._lock:
             self._running -= 1
             if not self._running:
-                self._over.set()
+                self._stop.set()
 
     def _pause_after(self, result: FlowResult, pause: float | None) -> float | None:
         error = result.error
