@@ -159,11 +159,13 @@ def verify(
 
     reports = []
     wanted = [name for given in tables or () for name in given.split(",") if name]
-    with stderr.status(f"comparing {left.name} and {right.name}"):
+    with stderr.status(f"comparing {left.name} and {right.name}") as spinner:
         for report in compare_regions(left, right, rules, wanted):
             reports.append(report)
             if not as_json:
+                spinner.stop()
                 _print_report(report, left.name, right.name)
+                spinner.start()
     equal = all(report.verdict is Verdict.EQUAL for report in reports)
     if as_json:
         facts = [_report_facts(report) for report in reports]

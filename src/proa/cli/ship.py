@@ -63,9 +63,10 @@ def ship(
             )
     if not wanted:
         raise SettingsError("proa.yml names no sources; add one under 'sources'")
-    stop, clock = threading.Event(), SystemClock()
+    stop, clock, code = threading.Event(), SystemClock(), 0
+    reports: list[ShipReport] = []
     with ExitStack() as stack:
-        show = stack.enter_context(_progress(quiet=as_json))
+        show = stack.enter_context(_progress(quiet=as_json or not once))
         shippers = [
             Shipper(
                 open_source(name, settings.sources[name]),
@@ -80,19 +81,20 @@ def ship(
             stack.callback(shipper.close)
         stack.callback(stop.set)
         if once:
-            reports = [shipper.ship() for shipper in shippers]
-            _print(reports, as_json=as_json)
-            code = max(_exit_code(report) for report in reports)
+            reports += [shipper.ship() for shipper in shippers]
         else:
             stack.enter_context(_stopping(stop))
-            code = _watch(shippers, interval, stop, as_json=as_json)
+            _watch(shippers, interval, stop, as_json=as_json)
+    if once:
+        _print(reports, as_json=as_json)
+        code = max(_exit_code(report) for report in reports)
     if code:
         raise typer.Exit(code)
 
 
 def _watch(
     shippers: list[Shipper], interval: float, stop: threading.Event, *, as_json: bool
-) -> int:
+) -> None:
     """Ship until `stop` is set; one line for every change."""
     from proa.clock import SystemClock
 
@@ -115,7 +117,6 @@ def _watch(
                 _print([report], as_json=as_json, lines=True)
             last[shipper.source.name] = state
         clock.wait(interval, stop)
-    return 0
 
 
 def _state(report: ShipReport) -> tuple[Any, ...]:
