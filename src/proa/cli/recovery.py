@@ -170,16 +170,19 @@ def verify(
     if as_json:
         facts = [_report_facts(report) for report in reports]
         print_json({"left": left.name, "right": right.name, "equal": equal, "tables": facts})
-    elif equal:
-        behind = any(any(report.behind) for report in reports)
-        far = " as far as both have processed the same files" if behind else ""
-        console.print(
-            f"{left.name} and {right.name} are equal{far}: {len(reports)} tables", markup=False
-        )
     else:
-        console.print(f"{left.name} and {right.name} are not equal", markup=False)
+        both = f"{left.name} and {right.name}"
+        console.print(_sum(both, reports, equal=equal), markup=False)
     if not equal:
         raise typer.Exit(ANSWER_IS_NO)
+
+
+def _sum(both: str, reports: list[TableReport], *, equal: bool) -> str:
+    if not equal:
+        return f"{both} are not equal"
+    behind = any(any(report.behind) for report in reports)
+    far = " as far as both have processed the same files" if behind else ""
+    return f"{both} are equal{far}: {len(reports)} tables"
 
 
 def _rules(
