@@ -8,7 +8,7 @@ ROWS_PER_FILE = 40_000
 DDL = (
     "id bigint, event_timestamp timestamp,"
     " customer struct<name: string, address: struct<city: string, zip: bigint>>,"
-    " amount decimal(12,2), items array<struct<sku: string, quantity: bigint>>,"
+    " amount double, items array<struct<sku: string, quantity: bigint>>,"
     " paid boolean, tags array<string>"
 )
 

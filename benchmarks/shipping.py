@@ -13,7 +13,7 @@ GOAL = 0.8
 
 
 def measure(folder: Path, *, megabytes: int, runs: int) -> list[Result]:
-    source = folder / "orders"
+    source = folder / f"orders-{megabytes}"
     files = orders(source, megabytes=megabytes)
     size = sum(path.stat().st_size for path in files)
 

@@ -10,56 +10,55 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
 
 from proa.errors import SettingsError
 
-FIRST_DAY = date(2013, 1, 1)
-DAYS = 365
 DIMENSIONS = ("airlines", "airports", "planes", "weather")
 SCHEMA_CHANGE = date(2013, 7, 1)
 """From here on events carry `diverted`."""
 
-_LATE_EVERY, _LATE_DAYS = 997, 3
-_CUT_EVERY, _WRONG_TYPE_EVERY, _NO_CARRIER_EVERY = 7919, 4999, 6007
+_ALWAYS = {"late_every": 997, "late_days": 3, "schema_change": SCHEMA_CHANGE}
+_DAMAGE = {"cut_every": 7919, "wrong_type_every": 4999, "no_carrier_every": 6007}
+_NO_DAMAGE = dict.fromkeys(_DAMAGE, 1 << 40)
 
-_EVENTS = f"""
+_EVENTS = """
     WITH numbered AS (
       SELECT *, row_number() OVER (ORDER BY year, month, day, carrier, flight, origin) AS n,
              make_date(year, month, day) AS flown
       FROM flights
     ), events AS (
       SELECT n, flown,
-        CASE WHEN n % {_LATE_EVERY} = 0
-             THEN least(flown + {_LATE_DAYS}, DATE '2013-12-31') ELSE flown END AS delivered,
+        CASE WHEN n % $late_every = 0
+             THEN least(flown + $late_days, DATE '2013-12-31') ELSE flown END AS delivered,
         strftime(flown, '%Y-%m-%d') || '-' || carrier || '-' || flight || '-' || origin AS id,
         strftime(time_hour AT TIME ZONE 'UTC', '%Y-%m-%dT%H:%M:%SZ') AS occurred,
-        {{departure: sched_dep_time, arrival: sched_arr_time}} AS scheduled,
-        {{departure: dep_time, arrival: arr_time, dep_delay: dep_delay, arr_delay: arr_delay,
-          air_time: air_time}} AS actual,
-        CASE WHEN n % {_NO_CARRIER_EVERY} = 0 THEN NULL ELSE carrier END AS carrier,
-        CASE WHEN n % {_WRONG_TYPE_EVERY} = 0 THEN to_json('unknown') ELSE to_json(distance) END
+        {departure: sched_dep_time, arrival: sched_arr_time} AS scheduled,
+        {departure: dep_time, arrival: arr_time, dep_delay: dep_delay, arr_delay: arr_delay,
+          air_time: air_time} AS actual,
+        CASE WHEN n % $no_carrier_every = 0 THEN NULL ELSE carrier END AS carrier,
+        CASE WHEN n % $wrong_type_every = 0 THEN to_json('unknown') ELSE to_json(distance) END
           AS distance,
         dep_time IS NOT NULL AND arr_time IS NULL AS diverted,
         flight, tailnum, origin, dest
       FROM numbered
     ), lines AS (
       SELECT n, delivered,
-        CASE WHEN flown < DATE '{SCHEMA_CHANGE}' THEN
-          to_json({{event_id: id, event_timestamp: occurred, carrier: carrier, flight: flight,
+        CASE WHEN flown < $schema_change THEN
+          to_json({event_id: id, event_timestamp: occurred, carrier: carrier, flight: flight,
                     tailnum: tailnum, origin: origin, dest: dest, distance: distance,
-                    scheduled: scheduled, actual: actual}})
+                    scheduled: scheduled, actual: actual})
         ELSE
-          to_json({{event_id: id, event_timestamp: occurred, carrier: carrier, flight: flight,
+          to_json({event_id: id, event_timestamp: occurred, carrier: carrier, flight: flight,
                     tailnum: tailnum, origin: origin, dest: dest, distance: distance,
-                    scheduled: scheduled, actual: actual, diverted: diverted}})
+                    scheduled: scheduled, actual: actual, diverted: diverted})
         END::VARCHAR AS line
       FROM events
     )
     SELECT delivered AS day,
-           string_agg(CASE WHEN n % {_CUT_EVERY} = 0 THEN left(line, length(line) // 2)
+           string_agg(CASE WHEN n % $cut_every = 0 THEN left(line, length(line) // 2)
                            ELSE line END, chr(10) ORDER BY n) || chr(10) AS content
     FROM lines GROUP BY delivered ORDER BY delivered
 """
@@ -80,8 +79,11 @@ def dimension_files() -> Iterator[SourceFile]:
         yield SourceFile(f"{name}/{name}.csv", (_package() / f"{name}.csv").read_bytes())
 
 
-def flight_files() -> list[SourceFile]:
-    """One file a day, in the order of the days: every flight of the year exactly once."""
+def flight_files(*, damaged: bool = True) -> list[SourceFile]:
+    """One file a day, in the order of the days: every flight of the year exactly once.
+
+    `damaged` cuts some lines short, and gives others a distance in words or no carrier.
+    """
     import duckdb
     from pyarrow import csv
 
@@ -90,13 +92,9 @@ def flight_files() -> list[SourceFile]:
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.register("flights", flights)
-        rows = connection.execute(_EVENTS).fetchall()
+        values = {**_ALWAYS, **(_DAMAGE if damaged else _NO_DAMAGE)}
+        rows = connection.execute(_EVENTS, values).fetchall()
     return [SourceFile(f"flights/{day}.json", content.encode()) for day, content in rows]
-
-
-def day_of(index: int) -> date:
-    """The day of the file with this index, counted from 0."""
-    return FIRST_DAY + timedelta(days=index)
 
 
 def publish(source: Path, files: Iterator[SourceFile] | list[SourceFile]) -> None:

@@ -1,0 +1,103 @@
+"""`python -m benchmarks`: measure, print ratios, say which goals are met.
+
+python -m benchmarks                    everything that needs Python only
+python -m benchmarks pipeline shipping  these parts
+python -m benchmarks spark --peer spark the peer too (needs Java 17; installs pyspark)
+python -m benchmarks --json             one JSON document
+python -m benchmarks --quick            small data, for a first look
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.measure import Result
+
+Part = Callable[[Path, bool], list[Result]]
+
+
+def _pipeline(folder: Path, quick: bool) -> list[Result]:  # noqa: FBT001
+    from benchmarks import pipeline
+
+    return pipeline.measure(folder, megabytes=40 if quick else 500, runs=2 if quick else 5)
+
+
+def _flights(folder: Path, quick: bool) -> list[Result]:  # noqa: FBT001
+    from benchmarks import pipeline
+
+    return pipeline.measure_flights(folder, runs=1 if quick else 5)
+
+
+def _shipping(folder: Path, quick: bool) -> list[Result]:  # noqa: FBT001
+    from benchmarks import shipping
+
+    return shipping.measure(folder, megabytes=40 if quick else 500, runs=3 if quick else 5)
+
+
+def _discovery(folder: Path, quick: bool) -> list[Result]:  # noqa: FBT001
+    from benchmarks import discovery
+
+    sizes = (10_000,) if quick else (100_000, 1_000_000)
+    return [result for size in sizes for result in discovery.measure(folder, files=size, runs=3)]
+
+
+def _spark(folder: Path, quick: bool) -> list[Result]:  # noqa: FBT001
+    from benchmarks import spark
+
+    return spark.measure(folder, megabytes=40 if quick else 500, runs=1 if quick else 3)
+
+
+PARTS: dict[str, Part] = {
+    "pipeline": _pipeline,
+    "flights": _flights,
+    "shipping": _shipping,
+    "discovery": _discovery,
+}
+PEERS: dict[str, Part] = {"spark": _spark}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--peer", action="append", default=[], choices=PEERS)
+    parser.add_argument("--folder", type=Path, default=Path("build/benchmarks"))
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    unknown = set(options.parts) - set(PARTS)
+    if unknown:
+        parser.error(f"there is no part {min(unknown)!r}; there are {', '.join(PARTS)}")
+    chosen = {name: PARTS[name] for name in options.parts or ([] if options.peer else PARTS)}
+    chosen |= {name: PEERS[name] for name in options.peer}
+    folder = options.folder.absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    results: list[Result] = []
+    for part in chosen.values():
+        for result in part(folder, options.quick):
+            results.append(result)
+            if not options.json:
+                print(_line(result), flush=True)
+    if options.json:
+        json.dump([result.as_json() for result in results], sys.stdout, indent=2)
+        print()
+    return 0
+
+
+def _line(result: Result) -> str:
+    mark = "met   " if result.met else "MISSED"
+    detail = ", ".join(f"{key} {_figure(value)}" for key, value in result.detail.items())
+    return f"{mark} {result.name}: {_figure(result.figure)} {result.unit} ({result.goal}) {detail}"
+
+
+def _figure(value: object) -> str:
+    return f"{value:,.3g}" if isinstance(value, float) else f"{value:,}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

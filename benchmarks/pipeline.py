@@ -1,0 +1,161 @@
+"""(a) Bronze, silver and gold; (b) one more small file, and nothing new: against the bare engine."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from benchmarks.data import orders, write_orders
+from benchmarks.measure import Result, alternate, seconds
+from benchmarks.projects import AUTO_LOADER, Bare, write_project
+
+RATIO_GOAL, SMALL_GOAL_MS, IDLE_GOAL_MS = 1.3, 150, 50
+
+
+def measure(folder: Path, *, megabytes: int, runs: int) -> list[Result]:
+    """Both in this process, on one engine, storage emptied before each run."""
+    from proa.engine import Engine
+    from proa.runtime import Runner, State, from_project
+    from proa.settings import EngineSettings
+
+    landing = folder / f"orders-{megabytes}"
+    files = orders(landing, megabytes=megabytes)
+    size = sum(path.stat().st_size for path in files)
+    engine = Engine.start(EngineSettings(), {})
+    project = folder / "project"
+    bare = Bare(engine.spark, folder / "bare")
+
+    def clear(_run: int) -> None:
+        write_project(project, landing, AUTO_LOADER)
+        bare.reset()
+
+    def ours(_run: int) -> None:
+        result = Runner(from_project(project), engine=engine).update()
+        assert result.state is State.COMPLETED, result.error
+
+    ours_s, bare_s, ratio = alternate(ours, lambda _run: bare.run(files), runs=runs, prepare=clear)
+    found = [
+        Result(
+            f"bronze, silver and gold of {size / 1e6:,.0f} MB of JSON, time against the bare engine",
+            ratio,
+            "x",
+            f"at most {RATIO_GOAL}",
+            ratio <= RATIO_GOAL,
+            {"ours_s": ours_s, "peer_s": bare_s, "files": len(files)},
+        )
+    ]
+    clear(0)
+    runner = Runner(from_project(project), engine=engine)
+    runner.update()
+    bare.run(files)
+    found += _small(runner, bare, landing, runs=max(5, runs))
+    engine.close()
+    return found
+
+
+def _small(runner: object, bare: Bare, landing: Path, *, runs: int) -> list[Result]:
+    """One more file of a hundred rows at a time, then nothing."""
+    import duckdb
+
+    added: list[Path] = []
+
+    def arrive(run: int) -> None:
+        path = landing / f"small-{run:05}.json"
+        write_orders(duckdb, path, 10**9 + run * 100, 100)
+        added.append(path)
+
+    def ours(_run: int) -> None:
+        runner.update()  # type: ignore[attr-defined]
+
+    try:
+        ours_s, bare_s, _ = alternate(
+            ours, lambda _run: bare.run(added[-1:]), runs=runs, prepare=arrive
+        )
+        over = (ours_s - bare_s) * 1000
+        idle = sorted(seconds(lambda: ours(0)) for _ in range(runs))[runs // 2] * 1000
+    finally:
+        for path in added:
+            path.unlink()
+    return [
+        Result(
+            "one more file of 100 rows, warm: time over the bare engine's",
+            over,
+            "ms",
+            f"at most {SMALL_GOAL_MS}",
+            over <= SMALL_GOAL_MS,
+            {"ours_s": ours_s, "peer_s": bare_s},
+        ),
+        Result(
+            "an update with nothing to do, warm",
+            idle,
+            "ms",
+            f"under {IDLE_GOAL_MS}",
+            idle < IDLE_GOAL_MS,
+        ),
+    ]
+
+
+def measure_flights(folder: Path, *, runs: int) -> list[Result]:
+    """The example's eleven tables over the whole year, against reading and writing the same files."""
+    from proa.demo import flights
+    from proa.demo.story import project as example
+    from proa.engine import Engine
+    from proa.runtime import Runner, State, from_project
+    from proa.settings import EngineSettings
+
+    landing = folder / "flights-landing"
+    if not landing.exists():
+        flights.publish(landing, flights.dimension_files())
+        flights.publish(landing, flights.flight_files(damaged=False))
+    target = folder / "flights"
+    engine = Engine.start(EngineSettings(), {})
+    spark = engine.spark
+
+    def clear(_run: int) -> None:
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(example(), target)
+        (target / "proa.yml").unlink()
+        spec = target / "spark-pipeline.yml"
+        spec.write_text(spec.read_text().replace("data/landing", str(landing)))
+        shutil.rmtree(folder / "bare-flights", ignore_errors=True)
+
+    def ours(_run: int) -> None:
+        result = Runner(from_project(target), engine=engine).update()
+        assert result.state is State.COMPLETED, result.error
+
+    def bare(_run: int) -> None:
+        out = folder / "bare-flights"
+        names = sorted(str(path) for path in (landing / "flights").glob("*.json"))
+        spark.read.json(names).write.parquet(f"{out}/bronze")
+        clean = spark.read.parquet(f"{out}/bronze").filter("carrier is not null")
+        clean.write.parquet(f"{out}/clean")
+        enriched = spark.read.parquet(f"{out}/clean")
+        for name, key, ours_key in (
+            ("airlines", "carrier", "carrier"),
+            ("planes", "tailnum", "tailnum"),
+            ("airports", "faa", "dest"),
+        ):
+            side = spark.read.option("header", "true").csv(f"{landing}/{name}/{name}.csv")
+            side.write.parquet(f"{out}/{name}")
+            right = spark.read.parquet(f"{out}/{name}").selectExpr(
+                f"{key} AS join_{name}",
+                *([f"name AS {name}_name"] if name != "planes" else ["model"]),
+            )
+            enriched = enriched.join(right, enriched[ours_key] == right[f"join_{name}"], "left")
+        enriched.write.parquet(f"{out}/enriched")
+        gold = spark.read.parquet(f"{out}/enriched")
+        for number, keys in enumerate((["origin"], ["carrier"], ["origin", "dest"], ["dest"])):
+            gold.groupBy(*keys).count().write.parquet(f"{out}/gold-{number}")
+
+    ours_s, bare_s, ratio = alternate(ours, bare, runs=runs, prepare=clear)
+    engine.close()
+    return [
+        Result(
+            "the flights of a year in eleven tables, time against the bare engine",
+            ratio,
+            "x",
+            f"at most {RATIO_GOAL}",
+            ratio <= RATIO_GOAL,
+            {"ours_s": ours_s, "peer_s": bare_s},
+        )
+    ]

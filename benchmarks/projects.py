@@ -1,0 +1,119 @@
+"""The pipelines that are measured, and the same work done by the bare engine."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.data import DDL
+
+_SPEC = """\
+name: orders
+storage: {storage}
+configuration:
+  landing_zone: {landing}
+libraries:
+  - glob:
+      include: transformations/**
+"""
+
+AUTO_LOADER = f"""\
+from pyspark import pipelines as dp
+
+@dp.table
+def bronze():
+    return (
+        spark.readStream.format("cloudFiles")
+        .option("cloudFiles.format", "json")
+        .option("cloudFiles.maxFilesPerTrigger", "100000")
+        .option("cloudFiles.rescuedDataColumn", "_rescued_data")
+        .schema("{DDL}")
+        .load(spark.conf.get("landing_zone"))
+    )
+"""
+
+APACHE = f"""\
+from pyspark import pipelines as dp
+
+@dp.table
+def bronze():
+    return spark.readStream.format("json").schema("{DDL}").load("{{landing}}")
+"""
+
+SILVER_AND_GOLD = """
+from pyspark.sql import functions as F
+
+@dp.table
+def silver():
+    return (
+        spark.readStream.table("bronze")
+        .filter("amount > 5")
+        .select("id", "event_timestamp", F.col("customer.name").alias("customer"), "amount", "paid")
+    )
+
+@dp.materialized_view
+def gold():
+    return (
+        spark.read.table("silver")
+        .groupBy("customer")
+        .agg(F.count("*").alias("orders"), F.max("event_timestamp").alias("latest"))
+    )
+"""
+
+
+def write_project(folder: Path, landing: Path, bronze: str) -> Path:
+    """A project folder; its storage is `folder/storage`."""
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "transformations").mkdir(parents=True)
+    storage = f"file://{folder / 'storage'}"
+    (folder / "spark-pipeline.yml").write_text(_SPEC.format(storage=storage, landing=landing))
+    code = bronze.replace("{landing}", str(landing)) + SILVER_AND_GOLD
+    (folder / "transformations" / "orders.py").write_text(code)
+    return folder
+
+
+class Bare:
+    """The same three tables, by the engine alone: it reads and writes, and that is all."""
+
+    def __init__(self, spark: Any, folder: Path) -> None:
+        self._spark = spark
+        self._folder = folder
+        self._number = 0
+
+    def reset(self) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.mkdir(parents=True)
+        self._number = 0
+
+    def run(self, files: Sequence[Path]) -> None:
+        """Bronze and silver from these files, gold from all of silver."""
+        from pyspark.sql import functions
+
+        spark, number = self._spark, self._number
+        bronze = f"{self._folder}/bronze/{number}"
+        spark.read.schema(DDL).json([str(path) for path in files]).write.parquet(bronze)
+        (
+            spark.read.parquet(bronze)
+            .filter("amount > 5")
+            .select(
+                "id",
+                "event_timestamp",
+                functions.col("customer.name").alias("customer"),
+                "amount",
+                "paid",
+            )
+            .write.parquet(f"{self._folder}/silver/{number}")
+        )
+        self._number += 1
+        silver = [f"{self._folder}/silver/{n}" for n in range(self._number)]
+        (
+            spark.read.parquet(*silver)
+            .groupBy("customer")
+            .agg(
+                functions.count("*").alias("orders"),
+                functions.max("event_timestamp").alias("latest"),
+            )
+            .write.parquet(f"{self._folder}/gold/{number}")
+        )
