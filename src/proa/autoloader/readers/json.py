@@ -72,7 +72,7 @@ class JsonReader:
             yield from self._documents(source, convert)
             return
         for block in source.lines():
-            yield from self._block(_without_blank_lines(block), convert)
+            yield from self._block(block, convert)
 
     def _documents(self, source: Source, convert: Converter) -> Iterator[pa.Table]:
         """A file that is one JSON value: an object, or an array of objects."""
@@ -86,10 +86,15 @@ class JsonReader:
         yield self._table(convert.rows_of(data))
 
     def _block(self, block: bytes, convert: Converter) -> Iterator[pa.Table]:
+        count = _count_lines(block)
+        plain = _quickly_one_object_a_line(block, count)
+        if not plain and (b"\n\n" in block or b"\n\r\n" in block or block[:1] in b"\r\n"):
+            block = b"\n".join(line for line in block.split(b"\n") if line.strip(b" \t\r"))
+            count = _count_lines(block)
         if not block:
             return
         try:
-            table = self._fast(block, block.count(b"\n") + (not block.endswith(b"\n")), convert)
+            table = self._fast(block, count, convert, plain=plain)
         except (DirtyError, IntricateError) as found:
             yield from self._pieces(block, convert, exact=isinstance(found, IntricateError))
         else:
@@ -130,8 +135,13 @@ class JsonReader:
     def _table(self, rows: list[dict[str, Any]]) -> pa.Table:
         return pa.Table.from_pylist(rows, schema=self.schema)
 
-    def _fast(self, block: bytes, count: int, convert: Converter) -> pa.Table:
-        """The whole block at once, which has `count` lines; DirtyError when it will not do."""
+    def _fast(
+        self, block: bytes, count: int, convert: Converter, *, plain: bool = False
+    ) -> pa.Table:
+        """The whole block at once, which has `count` lines; DirtyError when it will not do.
+
+        `plain`: it is known that each line is one object, if it is JSON at all.
+        """
         if not is_utf8(block):
             raise DirtyError
         names = self._text.names
@@ -142,7 +152,7 @@ class JsonReader:
         columns: dict[str, Any] = {}
         extra: list[str] = []
         found = None
-        if not _one_object_a_line(block, count):
+        if not plain and not _one_object_a_line(block, count):
             raise DirtyError
         if flat or not names:
             found = self._typed(block, flat, infer=self._notice and not names)
@@ -266,10 +276,8 @@ def _refuse_trailing_commas(lines: Lines) -> None:
         raise DirtyError
 
 
-def _without_blank_lines(block: bytes) -> bytes:
-    if b"\n\n" not in block and b"\n\r\n" not in block and block[:1] not in b"\r\n":
-        return block
-    return b"\n".join(line for line in block.split(b"\n") if line.strip(b" \t\r"))
+def _count_lines(block: bytes) -> int:
+    return block.count(b"\n") + (not block.endswith(b"\n"))
 
 
 def _one_object_a_line(block: bytes, count: int) -> bool:
@@ -278,12 +286,16 @@ def _one_object_a_line(block: bytes, count: int) -> bool:
     The parser takes objects wherever they end. But a line that begins with a brace and ends with
     one cannot be a piece of an object: what comes after its last brace would be a comma.
     """
-    if block[:1] == b"{" and block.rstrip(b"\r\n")[-1:] == b"}":
-        breaks = count - 1
-        if breaks in {block.count(b"}\n{"), block.count(b"}\r\n{")}:
-            return True
+    if _quickly_one_object_a_line(block, count):
+        return True
     whole = pc.match_substring_regex(Lines(block).array, r"^[ \t]*\{(?s:.*)\}[ \t\r]*\n?$")
     return len(whole) == count and bool(pc.all(whole).as_py())
+
+
+def _quickly_one_object_a_line(block: bytes, count: int) -> bool:
+    if block[:1] != b"{" or block[-4:].rstrip(b"\r\n")[-1:] != b"}":
+        return False
+    return block.count(b"}\n{") == count - 1 or block.count(b"}\r\n{") == count - 1
 
 
 def _lines(block: bytes) -> tuple[list[int], list[int]]:
