@@ -158,7 +158,7 @@ class Mask:
         called = self.word(index + 1) == "("
         if word == "stream" and self._is_stream(index):
             return self._mask_stream(index)
-        if word in FILE_FUNCTIONS and called:
+        if self._reads_files(index):
             return self._mask_call(index)
         if word in _REFUSED_FUNCTIONS and called:
             raise self.error(
@@ -185,7 +185,7 @@ class Mask:
         if self.word(index + 1) != "(":
             end = self._name_end(index + 1)
             self.streams[self.tokens[index + 1].start] = (token.start, end)
-            if self.word(index + 1) in FILE_FUNCTIONS:
+            if self._reads_files(index + 1):
                 return self._mask_call(index + 1)
             return index + 1
         opening = self.tokens[index + 1]
@@ -194,7 +194,7 @@ class Mask:
         self._blank(closing.start, closing.end + 1)
         inner = index + 2
         self.streams[self.tokens[inner].start] = (token.start, closing.end + 1)
-        if self.word(inner) in FILE_FUNCTIONS:
+        if self._reads_files(inner):
             self._mask_call(inner)
         elif self.word(inner) in ("select", "with", "("):
             raise self.error(
@@ -203,6 +203,9 @@ class Mask:
                 token.line,
             )
         return self._closing(index + 1) + 1
+
+    def _reads_files(self, index: int) -> bool:
+        return self.word(index) in FILE_FUNCTIONS and self.word(index + 1) == "("
 
     def _name_end(self, index: int) -> int:
         """Where a dotted name (or a call) that begins at token `index` ends."""
@@ -257,13 +260,16 @@ class Mask:
 
     def _closing(self, index: int) -> int:
         """The index of the token that closes the parenthesis at `index`."""
+        line = self.tokens[min(index, len(self.tokens) - 1)].line
+        if self.word(index) != "(":
+            raise self.error(f"'(' is missing behind {self.word(index - 1)!r}", line)
         depth = 0
         for position in range(index, len(self.tokens)):
             kind = self.tokens[position].token_type
             depth += (kind == TokenType.L_PAREN) - (kind == TokenType.R_PAREN)
             if depth == 0:
                 return position
-        raise self.error("a parenthesis is not closed", self.tokens[index].line)
+        raise self.error("a parenthesis is not closed", line)
 
     def _blank(self, start: int, end: int) -> None:
         for position in range(start, end):

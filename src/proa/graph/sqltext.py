@@ -131,7 +131,7 @@ class _Reader:
         masked = self.mask.masked
         try:
             trees = [tree for tree in sqlglot.parse(masked, dialect=DIALECT) if tree is not None]
-        except SqlglotError as error:
+        except (SqlglotError, IndexError) as error:  # sqlglot raises that for "map (" at the end
             raise self._syntax_error(error) from error
         if len(trees) != 1 or not isinstance(trees[0], exp.Query | exp.Values | exp.Table):
             raise self.error(f"the text is not one query: {_shortened(self.text)!r}", 1)
@@ -150,7 +150,7 @@ class _Reader:
         fixes = (*self.mask.fixes, *_qualifiers(tree, tables))
         return SqlReads(self.text, tuple(tables), tuple(files), tree, fixes)
 
-    def _syntax_error(self, error: SqlglotError) -> PipelineError:
+    def _syntax_error(self, error: Exception) -> PipelineError:
         details = getattr(error, "errors", None) or [{}]
         line, near = details[0].get("line") or 1, details[0].get("highlight") or ""
         what = f"near {near!r}" if near else f"in {_shortened(self.text)!r}"
