@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _BLOCK = re.compile(
-    r"(?:`(?P<name>[\w./-]+\.\w+)`:\n\n)?^```(?P<language>\w+)\n(?P<body>.*?)^```$",
+    r"(?:`(?P<name>[\w./=-]+\.\w+)`:\n\n)?^```(?P<language>\w+)\n(?P<body>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
 _FILE = re.compile(r"^(?:#|--) (\S+\.(?:py|sql|yml))\n")
