@@ -122,6 +122,8 @@ class FlowRunner:
         self._catch_up(number)
         pending = self._checkpoint.read(number)
         if pending is not None:
+            # What it reads is in our list of what is new, if we have made one.
+            self._looked = False
             self._remember(pending)
             return pending, True
         if not self._looked:

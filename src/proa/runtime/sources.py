@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from proa.autoloader.known import KnownFiles
+from proa.autoloader.discovery import FileRef
+from proa.autoloader.known import KnownFiles, file_key
 from proa.autoloader.loader import AutoLoader
 from proa.clock import Clock
 from proa.engine import Engine, Relation
@@ -199,7 +200,17 @@ class FilesSource:
 
     def next(self, before: Input | None) -> tuple[Input | None, bool]:  # noqa: ARG002
         taken = self._backlog.take() if self.streaming else self._backlog.take_all()
-        return FilesInput(taken), bool(taken)
+        while taken and not (new := self._unknown(taken)):
+            taken = self._backlog.take()
+        return (FilesInput(new), True) if taken else (FilesInput(()), False)
+
+    def _unknown(self, files: Sequence[FileRef]) -> tuple[FileRef, ...]:
+        """Those that no batch has, even if another runner has taken some since we looked."""
+        if self._known is None:
+            return tuple(files)
+        versions = self._loader.options.reader.allow_overwrites
+        known = self._known.contains([file_key(file, versions=versions) for file in files])
+        return tuple(file for file, is_known in zip(files, known, strict=True) if not is_known)
 
     def nothing(self) -> Input | None:
         return FilesInput(()) if self.streaming else FilesInput(self._backlog.take_all())
