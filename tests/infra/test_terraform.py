@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 
 import pytest
 from terraform import Terraform
+from two_regions import SHIPPED
 
 from proa.region.errors import ApiError
 
-SHIPPED = Path(__file__).parents[2] / "infra"
 PIPELINE = "module.dlt_pipeline.databricks_pipeline.dlt_pipeline"
 JOB = "module.dlt_pipeline.databricks_job.dlt_pipeline"
 NOTEBOOKS = [
