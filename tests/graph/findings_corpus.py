@@ -29,6 +29,7 @@ SQL: list[tuple[str, str]] = [
     ("SELECT timestamp'now' AS at, id FROM events", "CLOCK"),
     ("SELECT id, unix_timestamp(ts) AS at FROM events", ""),
     ("SELECT id, to_date(ts), date_trunc('hour', ts), year(ts) FROM events", ""),
+    ("SELECT e.user, e.version, e.`current_date`, rand, uuid FROM events e", ""),
     ("SELECT 'now' AS word, 'current_timestamp()' AS text FROM events", ""),
     ("SELECT id AS now, ts AS current_date FROM events -- now()", ""),
     # chance
@@ -69,6 +70,10 @@ SQL: list[tuple[str, str]] = [
     ("SELECT who, array_contains(collect_set(id), 3) AS c FROM events GROUP BY who", ""),
     ("SELECT who, first(who) AS w, max(ts), min(id), count(*) FROM events GROUP BY who", ""),
     ("SELECT who, max_by(n, ts) AS newest, count(DISTINCT id) FROM events GROUP BY who", ""),
+    ("SELECT who, explode(collect_set(id)) AS id FROM events GROUP BY who", ""),
+    ("SELECT who, posexplode(collect_set(id)) FROM events GROUP BY who",
+     "ORDER_DEPENDENT_AGGREGATE"),
+    ("SELECT who, max(struct(ts, id)).id, percentile(n, 0.5) FROM events GROUP BY who", ""),
     ("SELECT first, last FROM (SELECT who AS first, n AS last FROM events)", ""),
     # limits
     ("SELECT * FROM events LIMIT 10", "LIMIT_WITHOUT_TOTAL_ORDER"),

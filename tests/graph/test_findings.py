@@ -1,6 +1,7 @@
 """Each rule finds what depends on the environment, and leaves everything else alone."""
 
 import time
+from pathlib import Path
 
 import pytest
 from findings_corpus import DATAFRAMES, SCHEMA, SQL
@@ -165,3 +166,10 @@ def test_findings_are_accepted_by_code_or_for_one_dataset(found):
     ]
     assert codes(judged.errors) == {"RANDOM"}
     assert [entry.finding for entry in judged.unused] == ["RANDOM:elsewhere", "FLOAT_SUM"]
+
+
+def test_the_reference_lists_every_rule_in_its_own_words():
+    page = (Path(__file__).parents[2] / "docs/reference/findings.md").read_text()
+    for rule in RULES:
+        remedy = rule.remedy.replace("|", "\\|")
+        assert f"| `{rule.code}` | {rule.severity} | {rule.why} | {remedy} |" in page

@@ -61,7 +61,7 @@ MAKES_A_LIST = words("collect_list collect_set array_agg")
 
 FORGETS_ORDER = words(
     """sort_array array_sort size array_size cardinality array_contains array_max array_min
-    arrays_overlap"""
+    arrays_overlap explode explode_outer inline inline_outer"""
 )
 """Functions of an array whose value does not depend on the order of its elements."""
 
