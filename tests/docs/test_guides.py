@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -47,8 +48,11 @@ def play(command: Command, variables: dict[str, str], capfd) -> tuple[int, str]:
         return 0, "".join(Path(name).read_text(encoding="utf-8") for name in arguments)
     if program in ELSEWHERE:
         return 0, ""
-    assert program == "proa", f"a guide may use cd, cat and proa, not {program!r}"
     capfd.readouterr()
+    if program == "python":
+        runpy.run_path(arguments[0])
+        return 0, capfd.readouterr().out
+    assert program == "proa", f"a guide may use cd, cat, python and proa, not {program!r}"
     code = run(arguments)
     printed = capfd.readouterr()
     return code, printed.out + printed.err
