@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -56,6 +57,25 @@ def region_settings(folder: Path, **server: object) -> RegionSettings:
     )
 
 
+def state_url(folder: Path) -> str:
+    """The state of the region in `folder`: the same for every server that starts there.
+
+    A SQLite file, or a new database of the PostgreSQL server that PROA_TEST_POSTGRESQL names.
+    """
+    server = os.environ.get("PROA_TEST_POSTGRESQL")
+    if server is None:
+        return f"sqlite:///{folder / 'state.db'}"
+    kept = folder / "state.url"
+    if not kept.exists():
+        import psycopg
+
+        name = f"proa_{RandomIds().new().replace('-', '')}"
+        with psycopg.connect(server, autocommit=True) as connection:
+            connection.execute(f"create database {name}")
+        kept.write_text(f"{server.rsplit('/', 1)[0]}/{name}")
+    return kept.read_text()
+
+
 @contextmanager
 def serving(
     folder: Path, fake: Workers | None = None, name: str = "us-east", **server: object
@@ -64,7 +84,7 @@ def serving(
     made = Server(
         name,
         region_settings(folder, **server),
-        f"sqlite:///{folder / 'state.db'}",
+        state_url(folder),
         Listen(),
         workers=fake,
     )
@@ -99,6 +119,8 @@ class Still:
     workers: FakeWorkers
     clock: FakeClock
     folder: Path
+    regions: list[Region]
+    """All that were opened, this one the last."""
 
     def turn(self, times: int = 1) -> None:
         for _ in range(times):
@@ -110,26 +132,34 @@ class Still:
 
     def restarted(self) -> Still:
         """The next server on the same state, after this one was killed."""
-        return still_region(self.folder, self.clock)
+        return still_region(self.folder, self.clock, self.regions)
+
+    def close(self) -> None:
+        for region in self.regions:
+            region.database.close()
 
 
-def still_region(folder: Path, clock: FakeClock) -> Still:
+def still_region(folder: Path, clock: FakeClock, regions: list[Region] | None = None) -> Still:
     workers = FakeWorkers()
     region = Region.open(
         "us-east",
         region_settings(folder),
-        Database.open(f"sqlite:///{folder / 'state.db'}"),
+        Database.open(state_url(folder)),
         workers,
         clock,
         RandomIds(),
     )
     region.recover()
-    return Still(region, workers, clock, folder)
+    opened = [] if regions is None else regions
+    opened.append(region)
+    return Still(region, workers, clock, folder, opened)
 
 
 @pytest.fixture
-def still(tmp_path: Path, clock: FakeClock) -> Still:
-    return still_region(tmp_path, clock)
+def still(tmp_path: Path, clock: FakeClock) -> Iterator[Still]:
+    found = still_region(tmp_path, clock)
+    yield found
+    found.close()
 
 
 @pytest.fixture(scope="module")

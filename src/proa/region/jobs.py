@@ -37,6 +37,7 @@ _OPERATORS = (
 )
 _ONE_TASK = "main"
 _MAX_TASKS = 1000
+_MAX_KEY = 100
 _MAX_PAGE = 100
 DEFAULT_PAGE = 20
 
@@ -234,6 +235,8 @@ def check(settings: Mapping[str, Any]) -> None:
     keys = [str(task.get("task_key") or "") for task in tasks]
     if "" in keys or len(set(keys)) != len(keys):
         raise InvalidParameterError("every task of a job needs a task_key of its own")
+    if any(len(key) > _MAX_KEY for key in keys):
+        raise InvalidParameterError(f"a task_key has {_MAX_KEY} characters at most")
     for task in tasks:
         _check_task(task, set(keys))
     _check_acyclic(tasks)

@@ -90,6 +90,7 @@ class Server:
         finally:
             self.region.stop()
             self._exclusive.release()
+            self._database.close()
 
     def stop(self, *_signal: int | FrameType | None) -> None:
         """Ask the server to end; returns at once."""

@@ -128,4 +128,3 @@ class Region:
         self.run_engine.stop()
         self.statements.close()
         self.workers.close()
-        self.database.close()

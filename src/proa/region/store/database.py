@@ -13,9 +13,9 @@ from typing import Any
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, IntegrityError, OperationalError
+from sqlalchemy.exc import ArgumentError, DataError, IntegrityError, OperationalError
 
-from proa.errors import ConflictError, SettingsError, UnavailableError
+from proa.errors import ConflictError, SettingsError, UnavailableError, UserError
 
 _CONNECTIONS = 48
 _BUSY_MS = 15_000
@@ -66,7 +66,10 @@ class Database:
     def read(self) -> Iterator[Connection]:
         """A connection that sees one committed state."""
         with self._engine.connect() as connection:
-            yield connection
+            try:
+                yield connection
+            except DataError as error:
+                raise _unstorable(error) from error
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
@@ -81,6 +84,8 @@ class Database:
                     yield connection
             except IntegrityError as error:
                 raise ConflictError(f"somebody else was first: {error.orig}") from error
+            except DataError as error:
+                raise _unstorable(error) from error
             except OperationalError as error:
                 raise UnavailableError(
                     f"the region's state cannot be written: {error.orig}"
@@ -173,6 +178,10 @@ def _sqlite(database: str | None) -> Engine:
     event.listen(engine, "connect", connected)
     event.listen(engine, "begin", begun)
     return engine
+
+
+def _unstorable(error: DataError) -> UserError:
+    return UserError(f"a value cannot be stored: {str(error.orig).splitlines()[0]}")
 
 
 def _masked(url: str) -> str:

@@ -187,7 +187,7 @@ runs = Table(
     Column("trigger", String(24), nullable=False),
     Column("creator", String(255), nullable=False),
     Column("life_cycle", String(24), nullable=False, index=True),
-    Column("result", String(24)),
+    Column("result", String(48)),
     Column("code", String(48)),
     Column("message", Text, nullable=False),
     Column("created_at", BigInteger, nullable=False),

@@ -131,7 +131,7 @@ def _runs() -> None:
         sa.Column("trigger", sa.String(length=24), nullable=False),
         sa.Column("creator", sa.String(length=255), nullable=False),
         sa.Column("life_cycle", sa.String(length=24), nullable=False),
-        sa.Column("result", sa.String(length=24), nullable=True),
+        sa.Column("result", sa.String(length=48), nullable=True),
         sa.Column("code", sa.String(length=48), nullable=True),
         sa.Column("message", sa.Text(), nullable=False),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
