@@ -77,6 +77,7 @@ def json_lines(draw: Any) -> bytes:
         5: b'{"a":1,}',
         6: text + b" " + text,
         7: b'{"a":\r1}',
+        9: b"null",
         8: b'{"a":1.50,"b":1e3,"n":{"x":-0,"y":1.10}}',
     }
     return odd.get(kind, text)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import pyarrow as pa
 from pyspark.sql import types as t
 
 from proa.autoloader.options import ReaderOptions
-from proa.autoloader.problems import ProblemKind, ReadError
+from proa.autoloader.problems import ReadError
 from proa.autoloader.readers.source import Source
 from proa.autoloader.readers.worker import Assignment
 from proa.autoloader.types import merge_structs
@@ -42,28 +43,25 @@ class InferTask:
 
     def _partition(self, partition: int) -> t.StructType:
         merged = t.StructType()
+        infer = self._inference()
         for part in self.assignment.parts(partition):
             source = Source(part, self.options, self.storage)
             try:
-                merged = merge_structs(merged, self._part(source))
+                merged = merge_structs(merged, infer(source))
             except ReadError as error:
-                kind = error.problem.kind
-                if kind is ProblemKind.MISSING and self.options.ignore_missing:
-                    continue
-                if kind is ProblemKind.CORRUPT and self.options.ignore_corrupt:
-                    continue
-                raise
+                if not self.options.ignores(error.problem.kind):
+                    raise
         return merged
 
-    def _part(self, source: Source) -> t.StructType:
+    def _inference(self) -> Callable[[Source], t.StructType]:
         if self.options.format == "parquet":
             from proa.autoloader.readers.parquet import infer_parquet
 
-            return infer_parquet(source)
+            return infer_parquet
         if self.options.format == "csv":
             from proa.autoloader.readers.infer_csv import infer_csv
 
-            return infer_csv(source, self.options, types=self.types)
-        from proa.autoloader.readers.infer_json import infer_json
+            return partial(infer_csv, options=self.options, types=self.types)
+        from proa.autoloader.readers.infer_json import JsonInference
 
-        return infer_json(source, self.options, types=self.types, pinned=self.pinned)
+        return JsonInference(self.options, types=self.types, pinned=self.pinned).infer

@@ -248,7 +248,11 @@ class AutoLoader:
         if options.reader.format == "json":
             merged = in_order(merged)
         reserved = {options.reader.rescued_column, "_metadata"}
-        fields = [f for f in settled(merged).fields if f.name not in reserved]
+        fields = [
+            t.StructField(f.name, settled(f.dataType))
+            for f in merged.fields
+            if f.name not in reserved
+        ]
         partition_columns = self._partitions(files)
         inside = {f.name.lower() for f in partition_columns.fields}
         data = t.StructType([f for f in fields if f.name.lower() not in inside])

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any, NoReturn
 
 from proa.autoloader.hints import Hint, parse_hints
+from proa.autoloader.problems import ProblemKind
 from proa.errors import PipelineError
 from proa.pipelines.nearest import suggestion
 
@@ -74,6 +75,12 @@ class ReaderOptions:
     """Columns, in lower case, that folders' names fill: fields of the same name are not new."""
     date_format: str | None = None
     timestamp_format: str | None = None
+
+    def ignores(self, kind: ProblemKind) -> bool:
+        """Whether a file with such a problem is left out."""
+        if kind is ProblemKind.MISSING:
+            return self.ignore_missing
+        return kind is ProblemKind.CORRUPT and self.ignore_corrupt
 
 
 @dataclass(frozen=True)

@@ -178,8 +178,8 @@ def in_order(type_: Any) -> Any:
 
 
 def settled(type_: Any) -> Any:
-    """The type with a string wherever only nulls were seen."""
-    if isinstance(type_, t.NullType):
+    """The type with a string wherever only nulls or empty objects were seen."""
+    if isinstance(type_, t.NullType) or type_ == t.StructType():
         return t.StringType()
     if isinstance(type_, t.StructType):
         return t.StructType([t.StructField(f.name, settled(f.dataType)) for f in type_.fields])

@@ -13,24 +13,78 @@ from pyspark.sql import types as t
 
 from proa.autoloader.options import ReaderOptions
 from proa.autoloader.readers.exact import Number, parse
-from proa.autoloader.readers.json import array_lines
+from proa.autoloader.readers.json import array_lines, one_object_a_line
 from proa.autoloader.readers.source import Source, is_utf8
 from proa.autoloader.readers.texts import Lines
 from proa.autoloader.types import merge, merge_structs
 
 
-def infer_json(
-    source: Source, options: ReaderOptions, *, types: bool, pinned: frozenset[str]
-) -> t.StructType:
-    """The struct of all records. Records that are malformed say nothing.
+class JsonInference:
+    """Finds the fields of files of JSON, one after the other.
 
-    Without `types` every field is a string.
+    Without `types` every field is a string; the types of `pinned` names (lower case) are not
+    looked at. Records that are malformed say nothing.
     """
-    merged = t.StructType()
-    with duckdb.connect(config={"threads": 1}) as connection:
-        for block in _blocks(source, options):
-            merged = merge_structs(merged, _block(connection, block, types=types, pinned=pinned))
-    return merged
+
+    def __init__(self, options: ReaderOptions, *, types: bool, pinned: frozenset[str]) -> None:
+        self._options = options
+        self._types = types
+        self._pinned = pinned
+        self._connection = duckdb.connect(config={"threads": 1})
+
+    def infer(self, source: Source) -> t.StructType:
+        """The struct of all records of one part of a file."""
+        merged = t.StructType()
+        for block in _blocks(source, self._options):
+            merged = merge_structs(merged, self._block(block))
+        return merged
+
+    def _block(self, block: bytes) -> t.StructType:
+        if not is_utf8(block):
+            block = block.decode("utf-8", "replace").encode()
+        self._connection.register("lines", pa.table({"line": Lines(block).array}))
+        try:
+            try:
+                return self._lines(block, "lines")
+            except duckdb.InvalidInputException:
+                return self._lines(None, _OBJECTS)
+        finally:
+            self._connection.unregister("lines")
+
+    def _lines(self, block: bytes | None, lines: str) -> t.StructType:
+        query = f"SELECT DISTINCT unnest(json_keys(line)) FROM {lines}"  # noqa: S608 - ours
+        rows = self._connection.sql(query)
+        names = sorted(name for (name,) in rows.fetchall())
+        wanted = [name for name in names if name.lower() not in self._pinned]
+        if not self._types:
+            wanted = []
+        if len(wanted) < len(names):
+            others = [t.StructField(n, t.StringType()) for n in names if n not in wanted]
+            found = self._members(lines, wanted) if wanted else t.StructType()
+            return t.StructType([*found.fields, *others])
+        # Arrow's parser dies of a line that is no object.
+        plain = block is not None and one_object_a_line(block, len(Lines(block)))
+        types = _by_arrow(block) if block is not None and plain else None
+        return types or self._members(lines, wanted)
+
+    def _members(self, lines: str, names: list[str]) -> t.StructType:
+        """The types of some members of the lines' objects."""
+        pointers = ["/" + name.replace("~", "~0").replace("/", "~1") for name in names]
+        query = f"""
+            SELECT DISTINCT n, mixed, CASE WHEN mixed THEN v ELSE s END AS found
+            FROM (SELECT n, v::VARCHAR AS v, json_structure(v)::VARCHAR AS s,
+                         s LIKE '%["JSON"]%' AS mixed
+                  FROM (SELECT unnest(range({len(names)})) AS n,
+                               unnest(json_extract(line, $pointers)) AS v FROM {lines})
+                  WHERE v IS NOT NULL)
+            ORDER BY ALL
+        """  # noqa: S608 - numbers and our own names
+        rows = self._connection.execute(query, {"pointers": pointers}).fetchall()
+        types: dict[str, t.DataType] = {}
+        for number, mixed, text in rows:
+            type_ = value_type(parse(text)) if mixed else _from_structure(json.loads(text))
+            types[names[number]] = merge(types.get(names[number], t.NullType()), type_)
+        return t.StructType([t.StructField(name, types[name]) for name in names if name in types])
 
 
 def _blocks(source: Source, options: ReaderOptions) -> Iterator[bytes]:
@@ -49,18 +103,10 @@ def _json_or_none(data: bytes) -> Any:
         return None
 
 
-def _block(connection: Any, block: bytes, *, types: bool, pinned: frozenset[str]) -> t.StructType:
-    if not is_utf8(block):
-        block = block.decode("utf-8", "replace").encode()
-    connection.register("lines", pa.table({"line": Lines(block).array}))
-    try:
-        names = _names(connection)
-        wanted = {name for name in names if name.lower() not in pinned}
-        if not types or not wanted:
-            return t.StructType([t.StructField(name, t.StringType()) for name in sorted(names)])
-        return _by_arrow(block) or _structures(connection)
-    finally:
-        connection.unregister("lines")
+_OBJECTS = (
+    "(SELECT line FROM (SELECT CASE WHEN json_valid(line) THEN line END AS line FROM lines)"
+    " WHERE json_type(line) = 'OBJECT')"
+)
 
 
 def _by_arrow(block: bytes) -> t.StructType | None:
@@ -90,37 +136,6 @@ def _from_arrow(type_: pa.DataType) -> t.DataType:
     return t.BooleanType() if kinds.is_boolean(type_) else t.StringType()
 
 
-_OBJECTS = "(SELECT line FROM lines WHERE json_valid(line) AND json_type(line) = 'OBJECT')"
-
-
-def _names(connection: Any) -> set[str]:
-    query = "SELECT DISTINCT unnest(json_keys(line)) FROM {}"
-    try:
-        rows = connection.sql(query.format("lines")).fetchall()
-    except duckdb.InvalidInputException:
-        rows = connection.sql(query.format(_OBJECTS)).fetchall()
-    return {name for (name,) in rows}
-
-
-def _structures(connection: Any) -> t.StructType:
-    query = "SELECT json_structure(line)::VARCHAR AS s, any_value(line) FROM {} GROUP BY s"
-    try:
-        rows = connection.sql(query.format("lines")).fetchall()
-    except duckdb.InvalidInputException:
-        rows = connection.sql(query.format(_OBJECTS)).fetchall()
-    merged = t.StructType()
-    for structure, line in sorted(rows):
-        found = json.loads(structure)
-        if not isinstance(found, dict):
-            continue
-        # A mixed array or an empty object has no structure in DuckDB's words: look at the value.
-        mixed = '"JSON"' in structure
-        type_ = value_type(parse(line)) if mixed else _from_structure(found)
-        if isinstance(type_, t.StructType):
-            merged = merge_structs(merged, type_)
-    return merged
-
-
 _NAMED: dict[str, t.DataType] = {
     "VARCHAR": t.StringType(),
     "BOOLEAN": t.BooleanType(),
@@ -129,7 +144,7 @@ _NAMED: dict[str, t.DataType] = {
     "HUGEINT": t.DecimalType(38, 0),
     "DOUBLE": t.DoubleType(),
     "NULL": t.NullType(),
-    "JSON": t.StringType(),
+    "JSON": t.StructType(),  # an empty object; elements of several types are looked at
 }
 
 

@@ -152,7 +152,8 @@ class JsonReader:
         columns: dict[str, Any] = {}
         extra: list[str] = []
         found = None
-        if not plain and not _one_object_a_line(block, count):
+        # Arrow's parser dies of a line that is no object: this comes first.
+        if not plain and not one_object_a_line(block, count):
             raise DirtyError
         if flat or not names:
             found = self._typed(block, flat, infer=self._notice and not names)
@@ -280,7 +281,7 @@ def _count_lines(block: bytes) -> int:
     return block.count(b"\n") + (not block.endswith(b"\n"))
 
 
-def _one_object_a_line(block: bytes, count: int) -> bool:
+def one_object_a_line(block: bytes, count: int) -> bool:
     """Whether each of the block's lines is one object, given that it has `count` of them.
 
     The parser takes objects wherever they end. But a line that begins with a brace and ends with

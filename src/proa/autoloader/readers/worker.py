@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from proa.autoloader.discovery import partition_values, relative
 from proa.autoloader.options import ReaderOptions
-from proa.autoloader.problems import ProblemKind, ReadError
+from proa.autoloader.problems import ReadError
 from proa.autoloader.readers.exact import Number, rescued, scalar
 from proa.autoloader.readers.source import Part, Source
 
@@ -96,13 +96,8 @@ class ReadTask:
                 for table in reader.read(source, file):
                     yield from self._finish(table, output, constants, file)
             except ReadError as error:
-                if not self._ignored(error.problem.kind):
+                if not self.options.ignores(error.problem.kind):
                     raise
-
-    def _ignored(self, kind: ProblemKind) -> bool:
-        if kind is ProblemKind.MISSING:
-            return self.options.ignore_missing
-        return kind is ProblemKind.CORRUPT and self.options.ignore_corrupt
 
     def _constants(self, part: Part, output: pa.Schema, data: pa.Schema) -> dict[str, Any]:
         """Columns that have one value for all rows of a part: partitions and metadata."""

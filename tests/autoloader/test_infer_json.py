@@ -1,0 +1,91 @@
+"""What is inferred from JSON: every field of every record, at the type that takes all its values."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proa.autoloader.options import parse
+from proa.autoloader.readers.infer_json import JsonInference
+from proa.autoloader.readers.source import Part, Source
+from proa.autoloader.types import in_order, settled
+
+OPTIONS = parse({"format": "json"}, schema_given=False).reader
+
+
+def infer(
+    path: Any, content: str, *, types: bool = True, pinned: frozenset[str] = frozenset()
+) -> str:
+    data = content.encode("utf-8", "surrogateescape")
+    path.write_bytes(data)
+    inference = JsonInference(OPTIONS, types=types, pinned=pinned)
+    found = inference.infer(Source(Part(str(path), len(data), 0), OPTIONS, {}))
+    return ",".join(
+        f"{f.name}:{settled(f.dataType).simpleString()}" for f in in_order(found).fields
+    )
+
+
+@pytest.mark.parametrize(
+    ("lines", "found"),
+    [
+        (['{"a": 1}', '{"a": 2.5}'], "a:double"),
+        (['{"a": 1}', '{"a": "x"}'], "a:string"),
+        (['{"a": 9223372036854775807}'], "a:bigint"),
+        (['{"a": 9223372036854775808}'], "a:double"),
+        (['{"a": true}', '{"a": null}'], "a:boolean"),
+        (['{"a": null}'], "a:string"),
+        (['{"a": "2020-01-01T00:00:00Z"}'], "a:string"),
+        (['{"a": {}}'], "a:string"),
+        (['{"a": {}}', '{"a": {"x": 1}}'], "a:struct<x:bigint>"),
+        (['{"a": []}', '{"a": [1, 2.5]}'], "a:array<double>"),
+        (['{"a": [1, "x"]}'], "a:array<string>"),
+        (['{"a": [{"x": 1}, {"y": "z"}]}'], "a:array<struct<x:bigint,y:string>>"),
+        (['{"a": {"x": 1}}', '{"a": 5}'], "a:string"),
+        (['{"b": 1}', '{"a": 1}', "{broken", "[1]", '"text"', "\udcff"], "a:bigint,b:bigint"),
+        (["null"], ""),
+        (['{"a": 1}', "null", '{"a": null}'], "a:bigint"),
+        ([], ""),
+    ],
+)
+def test_the_type_takes_every_value(tmp_path, lines, found):
+    assert infer(tmp_path / "f", "\n".join(lines)) == found
+
+
+def test_pinned_names_and_names_without_types_are_found_too(tmp_path):
+    content = '{"a": 1, "B": {"x": 1}, "c": true}\n'
+    assert infer(tmp_path / "f", content, pinned=frozenset({"b"})) == "B:string,a:bigint,c:boolean"
+    assert infer(tmp_path / "f", content, types=False) == "B:string,a:string,c:string"
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.floats(-9, 9) | st.sampled_from(["", "x"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["x", "y"]), inner, max_size=2)
+    ),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    records=st.lists(
+        st.dictionaries(st.sampled_from(["a", "b", "c"]), values, max_size=3),
+        min_size=1,
+        max_size=6,
+    ),
+    data=st.data(),
+)
+def test_the_order_of_records_does_not_matter(tmp_path_factory, records, data):
+    path = tmp_path_factory.getbasetemp() / "order"
+    shuffled = data.draw(st.permutations(records))
+
+    first, second = (
+        infer(path, "\n".join(map(json.dumps, some)) + "\n") for some in (records, shuffled)
+    )
+
+    assert first == second
