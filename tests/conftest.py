@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -67,6 +68,20 @@ def location(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
         return str(tmp_path / "base"), {}
     found: Location = request.getfixturevalue("s3_location")
     return found
+
+
+@pytest.fixture(scope="session")
+def remote_address() -> Iterator[str]:
+    """The address of a Sail server that runs in a process of its own."""
+    with subprocess.Popen(
+        [sys.executable, str(Path(__file__).parent / "spark_server.py")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        yield f"sc://127.0.0.1:{process.stdout.readline().strip()}"
+        process.communicate("", timeout=20)
 
 
 @pytest.fixture

@@ -3,10 +3,13 @@ import threading
 import pytest
 from small_projects import Project, ok
 
+from proa.engine import Engine
 from proa.errors import DataError, UserError
 from proa.runtime import FlowStatus, State, UpdateRequest
 from proa.runtime.eventrows import read
+from proa.settings import EngineSettings
 from proa.steps import Step, probing
+from proa.storage import Store
 from proa.testing import Fail, FaultProbe
 
 BRONZE = """
@@ -533,3 +536,25 @@ def other():
     land(project, "c", 3)
     ok(project.run())
     assert project.rows("silver", "id") == sorted([1, -1, 2, 3, -2, -3], key=str)
+
+
+def test_a_table_file_that_is_gone_is_noticed(placed: Project) -> None:
+    placed.write(BRONZE + GOLD)
+    land(placed, "a", 1)
+    ok(placed.run(refresh=["bronze"]))
+    (url,) = placed.table("bronze").file_uris()
+    folder, name = url.rsplit("/", 1)
+    Store.open(folder, placed.options).delete(name)
+    with pytest.raises(DataError, match=r"belongs to a table and is gone"):
+        raise placed.run().error
+
+
+def test_a_server_elsewhere_computes_the_same(project: Project, remote_address: str) -> None:
+    project.write(BRONZE.replace("@dp.table", '@dp.table\n@dp.expect_or_drop("x", "v > 1")') + GOLD)
+    land(project, "a", 1, 2, 3)
+    with Engine.start(EngineSettings(remote=remote_address)) as engine:
+        project.engine = engine
+        ok(project.run())
+        project.land("b.json", [{"id": 4, "v": 4, "new": "field"}])
+        ok(project.run())
+    assert (project.rows("bronze", "id"), project.rows("gold", "total")) == ([2, 3, 4], [9])

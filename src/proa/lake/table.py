@@ -11,6 +11,7 @@ import threading
 import urllib.parse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
@@ -31,6 +32,7 @@ GENERATION = "proa:generation"
 """The `txn` application that counts a table's full refreshes."""
 
 _CACHED_COMMITS = 2000
+_LOOKED_AT_ONE_BY_ONE = 16
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,27 @@ class Table:
         with self._lock:
             paths = self._as_of(version).get_add_actions(flatten=False).column("path").to_pylist()
             return tuple(sorted(f"{self.url}/{urllib.parse.unquote(path)}" for path in paths))
+
+    def check(self, files: Sequence[str]) -> None:
+        """DataError when one of these files of the table is gone.
+
+        Asked before an engine reads them: engines take a file that is not there for an empty one.
+        """
+        if not is_url(self.url):
+            missing = next((file for file in files if not Path(file).exists()), None)
+        elif len(files) <= _LOOKED_AT_ONE_BY_ONE:
+            missing = next(
+                (f for f in files if not self._store.exists(f.removeprefix(f"{self.url}/"))), None
+            )
+        else:
+            there = {f"{self.url}/{found.path}" for found in self._store.walk()}
+            missing = next((file for file in files if file not in there), None)
+        if missing is not None:
+            raise DataError(
+                f"the file {missing!r} belongs to a table and is gone: something else than Proa has"
+                " removed it; restore it, or refresh the table fully",
+                condition="FAILED_READ_FILE.FILE_NOT_EXIST",
+            )
 
     def count(self, version: int | None = None) -> int:
         """The number of rows, from the files' statistics."""

@@ -85,6 +85,7 @@ class Queries:
         if not 0 <= at <= newest:
             raise UserError(f"{name!r} has the versions 0 to {newest}, and no version {at}")
         files, schema = table.files(at), table.schema_at(at)
+        table.check(files)
         return self._engine.parquet(files, schema) if files else self._engine.empty(schema)
 
 

@@ -156,6 +156,7 @@ class TableSource:
             files = self._table.added_between(
                 found.after, found.version, skip_changes=self._skip_changes
             )
+        self._table.check(files)
         return engine.parquet(files, schema) if files else engine.empty(schema)
 
     def evolve(self, engine: Engine, error: BaseException, found: Input) -> bool:  # noqa: ARG002
