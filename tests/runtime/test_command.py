@@ -1,0 +1,187 @@
+"""The commands, as people and programs type them."""
+
+import json
+from pathlib import Path
+
+import pytest
+from small_projects import Project, ok
+from typer.testing import CliRunner
+
+from proa.cli.main import app
+from proa.errors import UserError
+from proa.runtime.query import Queries
+
+APACHE = {
+    "spark-pipeline.yml": """
+name: apache
+storage: "file://{folder}/pipeline-storage"
+catalog: spark_catalog
+database: default
+libraries:
+  - glob:
+      include: transformations/**
+""",
+    "transformations/example_python_materialized_view.py": """
+from pyspark import pipelines as dp
+from pyspark.sql import DataFrame, SparkSession
+
+spark = SparkSession.active()
+
+@dp.materialized_view
+def example_python_materialized_view() -> DataFrame:
+    return spark.range(10)
+""",
+    "transformations/example_sql_materialized_view.sql": """
+CREATE MATERIALIZED VIEW example_sql_materialized_view AS
+SELECT id FROM example_python_materialized_view WHERE id % 2 = 0
+""",
+}
+PIPELINE = """
+@dp.table
+@dp.expect("small", "id < 2")
+def bronze():
+    return (
+        spark.readStream.format("cloudFiles").option("cloudFiles.format", "json")
+        .option("cloudFiles.schemaHints", "id long, at timestamp, price decimal(9,2)")
+        .load(spark.conf.get("landing_zone")).drop("_rescued_data")
+    )
+"""
+
+
+@pytest.fixture
+def shop(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A project of two regions; the command line is in its folder."""
+    project.write(PIPELINE)
+    (project.folder / "spark-pipeline.yml").write_text(
+        "name: shop\nstorage: data\nconfiguration: {landing_zone: landing}\n"
+        "libraries: [{glob: {include: pipeline.py}}]\n"
+    )
+    (project.folder / "proa.yml").write_text(
+        "regions:\n"
+        "  east: {landing_zone: east/landing, storage: east/storage}\n"
+        "  west: {landing_zone: west/landing, storage: west/storage}\n"
+        "event_time: {table: bronze, column: at}\n"
+    )
+    project.base = str(project.folder / "east")
+    project.land("a.json", [{"id": 1, "at": "2026-01-05T09:00:00Z", "price": 1.5}, {"id": 2}])
+    monkeypatch.chdir(project.folder)
+    return project
+
+
+def proa(*arguments: str) -> tuple[int, str]:
+    result = CliRunner().invoke(app, list(arguments))
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.stdout
+
+
+def test_a_project_that_apache_made_runs_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in APACHE.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text.replace("{folder}", str(tmp_path)))
+    monkeypatch.chdir(tmp_path)
+    assert proa("run", "--json")[0] == 0
+    _code, out = proa("query", "--json", "SELECT * FROM default.example_sql_materialized_view")
+    assert sorted(row["id"] for row in json.loads(out)) == [0, 2, 4, 6, 8]
+    assert (tmp_path / "pipeline-storage" / "tables").is_dir()
+
+
+def test_a_run_says_what_it_did(shop: Project) -> None:
+    code, out = proa("run", "--region", "east", "--json")
+    said = json.loads(out)
+    assert (code, said["state"], said["rows"]) == (0, "COMPLETED", 2)
+    assert said["flows"][0]["expectations"] == [
+        {"name": "small", "violation": "warn", "passed": 1, "failed": 1}
+    ]
+    code, out = proa("run", "--region", "east")
+    assert (code, out.strip().splitlines()[-1][:30]) == (0, "COMPLETED: 0 rows from 0 new f")
+
+
+def test_a_region_that_is_not_there_is_the_users_mistake(shop: Project) -> None:
+    with pytest.raises(UserError, match="no region 'north'"):
+        proa("run", "--region", "north")
+
+
+def test_a_failed_flow_is_exit_code_1_and_a_wrong_pipeline_2(shop: Project) -> None:
+    shop.write(PIPELINE.replace('expect("small"', 'expect_or_fail("small"'))
+    assert proa("run", "--region", "east")[0] == 1
+    shop.write(PIPELINE.replace("def bronze():", "def bronze(:"))
+    assert proa("run", "--region", "east")[0] == 2
+
+
+def test_tables_are_listed_with_what_they_hold(shop: Project) -> None:
+    proa("run", "--region", "east")
+    _code, out = proa("tables", "--region", "east", "--json")
+    assert json.loads(out) == [
+        {
+            "name": "bronze",
+            "kind": "STREAMING_TABLE",
+            "rows": 2,
+            "version": 1,
+            "latest_event_time": "2026-01-05T09:00:00Z",
+            "files": 1,
+        }
+    ]
+    assert "streaming table" in proa("tables", "--region", "west")[1]
+
+
+def test_rows_are_read_as_json_objects_with_all_their_digits(shop: Project) -> None:
+    proa("run", "--region", "east")
+    _code, out = proa("query", "--region", "east", "--json", "SELECT * FROM bronze ORDER BY id")
+    assert json.loads(out, parse_float=str) == [
+        {"at": "2026-01-05T09:00:00Z", "id": 1, "price": "1.50"},
+        {"at": None, "id": 2, "price": None},
+    ]
+    assert "2026-01-05T09:00:00Z" in proa("query", "--region", "east", "SELECT * FROM bronze")[1]
+
+
+def test_an_older_version_can_be_read(shop: Project) -> None:
+    proa("run", "--region", "east")
+    shop.land("b.json", [{"id": 3}])
+    proa("run", "--region", "east")
+    count = "SELECT count(*) AS n FROM bronze"
+    assert json.loads(proa("query", "--region", "east", "--json", count)[1]) == [{"n": 3}]
+    old = proa("query", "--region", "east", "--json", "--as-of-version", "1", count)[1]
+    assert json.loads(old) == [{"n": 2}]
+    with pytest.raises(UserError, match="has the versions 0 to 2, and no version 9"):
+        proa("query", "--region", "east", "--as-of-version", "9", count)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "DROP TABLE bronze",
+        "INSERT INTO bronze VALUES (1)",
+        "CREATE TABLE x AS SELECT 1",
+        "DELETE FROM bronze",
+        "SET a = b",
+        "SELECT 1; DROP TABLE bronze",
+        "WITH x AS (SELECT 1) INSERT INTO bronze SELECT * FROM x",
+    ],
+)
+def test_a_query_cannot_write(project: Project, sql: str) -> None:
+    project.write(PIPELINE)
+    project.land("a.json", [{"id": 1}])
+    ok(project.run())
+    with pytest.raises(UserError):
+        Queries(project.storage, project.engine).arrow(sql)
+    assert project.rows("bronze", "id") == [1]
+
+
+def test_an_unknown_table_is_named_with_the_nearest_one(project: Project) -> None:
+    project.write(PIPELINE)
+    project.land("a.json", [{"id": 1}])
+    ok(project.run())
+    with pytest.raises(UserError, match=r"no table 'bronce'.*bronze"):
+        Queries(project.storage, project.engine).arrow("SELECT * FROM bronce")
+
+
+def test_events_are_shown_and_filtered(shop: Project) -> None:
+    proa("run", "--region", "east")
+    out = proa("events", "--region", "east", "--json", "--type", "flow_progress")[1]
+    assert {event["event_type"] for event in json.loads(out)} == {"flow_progress"}
+    assert "is COMPLETED" in proa("events", "--region", "east", "--last", "1")[1]
+    assert proa("events", "--region", "west")[1] == "no events\n"
