@@ -76,7 +76,9 @@ def _print_report(report: DemoReport, folder: Path | None) -> None:
     table.add_row("from outage to caught up", f"{report.outage_to_caught_up_s:.1f} s")
     table.add_row("lost", f"{report.lost:,}")
     table.add_row("duplicated", f"{report.duplicated:,}")
-    table.add_row("both regions equal", f"{'yes' if report.equal else 'NO'}: {len(report.tables)} tables")
+    table.add_row(
+        "both regions equal", f"{'yes' if report.equal else 'NO'}: {len(report.tables)} tables"
+    )
     console.print(table)
     if not report.equal:
         for sentence in report.tables.values():

@@ -8,7 +8,7 @@ days late, some lines damaged, and a field that appears in July.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from importlib.util import find_spec
@@ -97,7 +97,7 @@ def flight_files(*, damaged: bool = True) -> list[SourceFile]:
     return [SourceFile(f"flights/{day}.json", content.encode()) for day, content in rows]
 
 
-def publish(source: Path, files: Iterator[SourceFile] | list[SourceFile]) -> None:
+def publish(source: Path, files: Iterable[SourceFile]) -> None:
     """Write files as a source system would: whole, under a hidden name first."""
     for file in files:
         path = source / file.path

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Self
 
 from proa.clock import Clock
 from proa.demo import flights
@@ -50,7 +51,7 @@ class Demo:
         self._timeline = Timeline()
         self._runners: dict[str, Runner] = {}
 
-    def __enter__(self) -> Demo:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
