@@ -1,3 +1,8 @@
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,6 +15,7 @@ from proa.engine.relations import relation_of
 from proa.errors import DataError, UnavailableError, UserError
 from proa.settings import EngineSettings
 
+SERVER = str(Path(__file__).parents[1] / "spark_server.py")
 SCHEMA = StructType([StructField("a", LongType()), StructField("b", StringType())])
 
 
@@ -95,3 +101,31 @@ def test_a_relation_survives_the_way_through_a_dataframe(engine: Engine) -> None
 
 def one(engine: Engine):
     return engine.spark.range(1).selectExpr("id as a", "'x' as b")
+
+
+def test_a_server_that_was_started_anew_is_found_again() -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    with Engine.start(EngineSettings(remote=f"sc://127.0.0.1:{port}")) as engine:
+        with server_at(port):
+            assert engine.arrow(one(engine)).num_rows == 1
+        with pytest.raises(UnavailableError):
+            engine.arrow(one(engine))
+        with server_at(port):
+            assert engine.arrow(one(engine)).num_rows == 1
+
+
+@contextmanager
+def server_at(port: int) -> Iterator[None]:
+    with subprocess.Popen(
+        [sys.executable, SERVER, str(port)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()
+            yield
+        finally:
+            process.kill()

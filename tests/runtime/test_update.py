@@ -403,6 +403,21 @@ def test_partitions_comments_and_properties_reach_the_table(placed: Project) -> 
     assert found["id"].to_pylist() == [2, 2]
 
 
+def test_new_comments_and_properties_reach_the_table(project: Project) -> None:
+    project.write(BRONZE.replace("@dp.table", '@dp.table(table_properties={"a": "1"})'))
+    land(project, "a", 1)
+    ok(project.run())
+    project.write(
+        BRONZE.replace("@dp.table", '@dp.table(comment="now", table_properties={"b": "2"})')
+    )
+    ok(project.run())
+    version = project.table("bronze").version()
+    ok(project.run())
+    metadata = project.table("bronze").metadata()
+    assert (metadata.description, metadata.configuration) == ("now", {"a": "1", "b": "2"})
+    assert project.table("bronze").version() == version
+
+
 def test_new_partitions_need_a_full_refresh(project: Project) -> None:
     project.write(BRONZE)
     land(project, "a", 1)

@@ -53,7 +53,9 @@ _USERS = frozenset(
         "UnsupportedOperationException",
     }
 )
-_IMPOSSIBLE = re.compile(r"watermark|session_window|not (?:yet )?(?:implemented|supported)", re.IGNORECASE)
+_IMPOSSIBLE = re.compile(
+    r"watermark|session_window|not (?:yet )?(?:implemented|supported)", re.IGNORECASE
+)
 
 
 class _CarriedError(Exception):

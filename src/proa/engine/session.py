@@ -121,7 +121,16 @@ class Engine:
         except ProaError:
             raise
         except Exception as error:  # the client raises gRPC's, pyspark's and its own kinds
-            raise translate(error) from error
+            found = translate(error)
+            if isinstance(found, UnavailableError):
+                self._forget()
+            raise found from error
+
+    def _forget(self) -> None:
+        """A server elsewhere may have been started anew: the next use makes a new session."""
+        with self._lock:
+            if self._remote is not None:
+                self._spark = None
 
     def close(self) -> None:
         """End the session, and the server when it is ours. The engine may be used again."""

@@ -288,42 +288,62 @@ class Table:
         """
         with self._lock:
             parts = list(self.partition_by if partition_by is None else partition_by)
-            if schema == self.schema and parts == list(self.partition_by):
-                return
             if parts != list(self.partition_by) and not self.is_empty:
                 raise DataError(
                     f"the table {self.url!r} is partitioned by {list(self.partition_by)} and the"
                     f" pipeline now says {parts}; refresh the table fully",
                     condition="CANNOT_UPDATE_PARTITION_COLUMNS",
                 )
-            self._allow_types(schema)
-            meta = self._there().metadata()
-            action = {
-                "metaData": {
-                    "id": str(meta.id),
-                    "name": meta.name,
-                    "description": meta.description,
-                    "format": {"provider": "parquet", "options": {}},
-                    "schemaString": schema.json(),
-                    "partitionColumns": parts,
-                    "createdTime": meta.created_time,
-                    "configuration": dict(meta.configuration),
-                }
-            }
-            note = {
-                "timestamp": int(self._clock.now().timestamp() * 1000),
-                "operation": "CHANGE COLUMNS",
-                "operationParameters": {},
-            }
-            try:
-                with step(Step.TABLE_EVOLVE):
-                    log.put(self._store, self.version + 1, [{"commitInfo": note}, action])
-            except UnknownOutcome:
-                self.refresh()
-                if schema != self.schema:
-                    raise
-            finally:
-                self.refresh()
+            if schema != self.schema:
+                self._allow_types(schema)
+            self._describe(schemaString=schema.json(), partitionColumns=parts)
+
+    def describe(self, comment: str | None, properties: Mapping[str, str]) -> None:
+        """Give the table this comment and, besides those it has, these properties.
+
+        `ConflictError` when another commit was first.
+        """
+        with self._lock:
+            self._describe(
+                description=self.comment if comment is None else comment,
+                configuration={**self.properties, **properties},
+            )
+
+    def _describe(self, **changes: Any) -> None:
+        """Change the table's metadata; nothing happens when it says so already."""
+        before = self._metadata()
+        wanted = {**before, **changes}
+        if wanted == before:
+            return
+        note = {
+            "timestamp": int(self._clock.now().timestamp() * 1000),
+            "operation": "CHANGE TABLE",
+            "operationParameters": {},
+        }
+        try:
+            with step(Step.TABLE_EVOLVE):
+                actions = [{"commitInfo": note}, {"metaData": wanted}]
+                log.put(self._store, self.version + 1, actions)
+        except UnknownOutcome:
+            self.refresh()
+            if self._metadata() != wanted:
+                raise
+        finally:
+            self.refresh()
+
+    def _metadata(self) -> dict[str, Any]:
+        """The `metaData` action as it stands."""
+        meta = self._there().metadata()
+        return {
+            "id": str(meta.id),
+            "name": meta.name,
+            "description": meta.description,
+            "format": {"provider": "parquet", "options": {}},
+            "schemaString": self.schema.json(),
+            "partitionColumns": list(meta.partition_columns),
+            "createdTime": meta.created_time,
+            "configuration": dict(meta.configuration),
+        }
 
     def reset(self, metadata: Mapping[str, Any]) -> int:
         """Take all rows out and begin the next generation. The new generation's number.

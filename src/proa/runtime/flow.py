@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -239,9 +240,17 @@ class FlowRunner:
             source.settled(plan.batch)
 
     def set_up(self) -> None:
-        """Make the table when its columns are declared and it is not there yet."""
+        """Make the table when its columns are declared and it is not there yet.
+
+        A table that is there gets the comment and the properties that are declared now.
+        """
         declared = self.declared
-        if declared is None or self._table.exists:
+        if self._table.exists:
+            # Of two runners that say the same at once, one is enough.
+            with suppress(ConflictError):
+                self._table.describe(self.dataset.comment, self.dataset.properties)
+            return
+        if declared is None:
             return
         self._table.create(
             declared,
