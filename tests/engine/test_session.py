@@ -72,7 +72,9 @@ def test_a_users_python_error_is_the_users_error_and_keeps_its_traceback(engine:
         raise ValueError("who wrote this")
         yield from batches
 
-    with pytest.raises(UserError, match=r"ValueError: who wrote this\n(.|\n)*test_session.py"):
+    with pytest.raises(
+        UserError, match=r"ValueError: who wrote this \(.*test_session.py:\d+\)\n  File"
+    ):
         engine.arrow(one(engine).mapInArrow(fail, "a long"))
 
 

@@ -124,6 +124,22 @@ def test_a_broken_fail_rule_stores_nothing_and_says_which_rows(project: Project)
     assert not project.exists("bronze")
 
 
+def test_an_error_in_the_users_python_says_where_it_is(project: Project) -> None:
+    project.write(
+        """
+        @F.udf("string")
+        def bad(value):
+            return 1 // (value - value)
+
+        @dp.materialized_view
+        def gold():
+            return spark.range(3).select(bad("id"))
+        """
+    )
+    with pytest.raises(UserError, match=r"ZeroDivisionError: .* \(.*pipeline\.py:6\)"):
+        raise project.run().error
+
+
 def test_a_wrong_rule_is_named(project: Project) -> None:
     project.write(BRONZE.replace("@dp.table", '@dp.table\n@dp.expect("odd", "nothing > 0")'))
     land(project, "a", 1)

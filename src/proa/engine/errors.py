@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from proa.errors import (
     ConflictError,
@@ -58,6 +59,12 @@ _IMPOSSIBLE = re.compile(
 )
 
 
+PYTHON_FAILED = "PYTHON_FAILED"
+"""The condition of a UserError that stands for an exception in the user's own Python code."""
+_OWN = re.escape(str(Path(__file__).parent.parent))
+_OTHERS = re.compile(rf'"(?:spark\.py|<[^"]*>|[^"]*/site-packages/[^"]*|{_OWN}/[^"]*)"')
+
+
 class _CarriedError(Exception):
     """A ProaError on its way out of an engine's worker."""
 
@@ -88,10 +95,7 @@ def translate(error: BaseException) -> ProaError:
     names = {cls.__name__ for cls in type(error).__mro__}
     message = text.strip() or type(error).__name__
     if "PythonException" in names:
-        return UserError(
-            f"Python code of the pipeline failed in the engine: {_last_line(message)}\n{message}",
-            condition="PYTHON_FAILED",
-        )
+        return UserError(_python_failed(message), condition=PYTHON_FAILED)
     if names & _USERS:
         condition = getattr(error, "getCondition", lambda: None)() or "ENGINE_REFUSED"
         remedy = (
@@ -104,6 +108,18 @@ def translate(error: BaseException) -> ProaError:
     return UnavailableError(f"the engine failed: {message}", condition="ENGINE_FAILED")
 
 
-def _last_line(message: str) -> str:
+def _python_failed(message: str) -> str:
+    """What went wrong, where in the user's code, and the way there without other people's code."""
     lines = [line.strip() for line in message.splitlines() if line.strip()]
-    return lines[-1] if lines else message
+    frames = [
+        (line, code)
+        for line, code in zip(lines, [*lines[1:], ""], strict=True)
+        if line.startswith('File "') and not _OTHERS.search(line)
+    ]
+    what = lines[-1] if lines else message
+    said = f"Python code of the pipeline failed in the engine: {what}"
+    found = re.match(r'File "(.*)", line (\d+)', frames[-1][0]) if frames else None
+    if found is not None:
+        said += f" ({found.group(1)}:{found.group(2)})"
+    way = "".join(f"\n  {line}\n    {code}" for line, code in frames)
+    return said + way

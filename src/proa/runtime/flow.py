@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from proa.engine import PYTHON_FAILED
 from proa.errors import ConflictError, DataError, UserError
 from proa.graph import FilesLeaf, FlowNode
 from proa.lake import Change, Outcome, Table, Target, WriteResult, discard, write
@@ -72,6 +73,8 @@ class FlowRunner:
         self._sources: dict[str, Source] = {}
         self._last: Plan | None = None
         self._looked = False
+        self._frame: Any = None
+        """The query of the batch that was computed last."""
 
     @property
     def name(self) -> str:
@@ -224,6 +227,7 @@ class FlowRunner:
                 break
             except Exception as error:
                 if not self._evolved(error, inputs):
+                    self._explain(error)
                     raise
         broken = done.result.broken
         if broken is not None:
@@ -292,6 +296,7 @@ class FlowRunner:
             schema = self._shape(storable(engine.schema(query), self.node.target))
             relations = {k: s.relation(engine, inputs[k]) for k, s in self._sources.items()}
             frame = engine.dataframe(self.node.plan.bind(relations))
+            self._frame = frame
             target = Target(
                 url=self._table.url,
                 options=context.options,
@@ -307,6 +312,18 @@ class FlowRunner:
                 expectations.check(engine, engine.dataframe(query), rules, self.node.target)
                 raise
         return _Computed(schema, target, result)
+
+    def _explain(self, error: Exception) -> None:
+        """Raise what failed in the user's Python code with the way there.
+
+        On its way through the write stage an error loses its traceback; so the query is run again
+        without that stage, up to where it fails.
+        """
+        if getattr(error, "condition", None) != PYTHON_FAILED or self._frame is None:
+            return
+        with self._context.engine.translating():
+            for _ in self._frame.toLocalIterator():
+                pass
 
     def _shape(self, query: Any) -> Any:
         """The columns that the table has after the batch."""
