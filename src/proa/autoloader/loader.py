@@ -139,11 +139,11 @@ class AutoLoader:
         """Look at why the engine could not compute a batch of these files.
 
         True: the files have new fields, the schema has them now too; plan and compute the batch
-        again. False: the error has nothing to do with reading files. Otherwise raises what the
+        again. False: the error has nothing to do with reading these files. Otherwise raises what the
         reader met: DataError, naming the file, or UnavailableError.
         """
         problem = explain(error)
-        if problem is None:
+        if problem is None or not any(file.path.endswith(problem.file) for file in files):
             return False
         grows = problem.kind in {ProblemKind.NEW_FIELDS, ProblemKind.WIDER}
         mode = self.options.reader.evolution

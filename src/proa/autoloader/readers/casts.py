@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from proa.autoloader.options import ReaderOptions
-from proa.autoloader.readers.exact import decimal
+from proa.autoloader.readers.scalars import decimal
 from proa.autoloader.readers.times import parse_date, parse_timestamp, to_strptime
 
 

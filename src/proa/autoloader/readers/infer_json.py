@@ -12,10 +12,10 @@ from pyarrow import json as pj
 from pyspark.sql import types as t
 
 from proa.autoloader.options import ReaderOptions
-from proa.autoloader.readers.exact import Number, parse
 from proa.autoloader.readers.json import array_lines, one_object_a_line
 from proa.autoloader.readers.source import Source, is_utf8
 from proa.autoloader.readers.texts import Lines
+from proa.autoloader.readers.values import Number, parse
 from proa.autoloader.types import merge, merge_structs
 
 

@@ -19,14 +19,16 @@ from pyarrow import json as pj
 
 from proa.autoloader.options import ReaderOptions
 from proa.autoloader.readers import shapes
-from proa.autoloader.readers.exact import ABSENT, Converter, dump, parse
+from proa.autoloader.readers.exact import ABSENT, Converter
 from proa.autoloader.readers.source import Source, is_utf8
 from proa.autoloader.readers.texts import Lines, TextColumns, UnreadableError
+from proa.autoloader.readers.values import dump, parse
 
 _FEW = 8
 """Records; fewer are read one by one."""
 _CHANGED = re.compile(r"Column\(/([^)]*)\) changed from string to \w+ in row")
 _ROW = re.compile(r"in row (\d+)$")
+_VALUE = re.compile(r"(?:couldn't parse:|\): )([^\s\"\\]+)")
 _AT_ONCE = 4096
 """Records that are read one by one before they become a table."""
 _PATIENCE = 8
@@ -101,36 +103,50 @@ class JsonReader:
             yield table
 
     def _pieces(self, block: bytes, convert: Converter, *, exact: bool) -> Iterator[pa.Table]:
-        """The block cut into pieces that can be read at once, and single records."""
+        """The block in pieces that can be read at once, and what lies between, exactly.
+
+        A piece shrinks when it fails and grows when it does not; the more records are dirty, the
+        more are read exactly before the next try. So the work is linear, however dirty the block.
+        """
         starts, ends = _lines(block)
-        todo = [(0, len(starts))]
-        dirty: list[dict[str, Any]] = []
-        while todo:
-            low, high = todo.pop()
-            if high - low <= 0:
-                continue
-            try:
-                if high - low > _FEW and not exact:
-                    piece = block[starts[low] : ends[high - 1]]
-                    yield self._fast(piece, high - low, convert)
+        count = len(starts)
+        at, window, stride = 0, count, 1
+        while at < count:
+            size = min(window, count - at)
+            dirty: int | None = 0
+            if not exact and size > _FEW:
+                try:
+                    yield self._fast(block[starts[at] : ends[at + size - 1]], size, convert)
+                except IntricateError:
+                    exact = True
+                except DirtyError as found:
+                    dirty = found.row
+                else:
+                    stride = stride // 2 if size > 4 * stride else stride
+                    at, window, stride = at + size, size * 4, max(1, stride)
                     continue
-                at, after = low, high
-            except IntricateError:
-                at, after = low, high
-            except DirtyError as found:
-                if found.row is None or found.row >= high - low:
-                    middle = (low + high) // 2
-                    todo += [(middle, high), (low, middle)]
-                    continue
-                at, after = low + found.row, low + found.row + 1
-                todo += [(after, high), (low, at)]
-            for i in range(at, after):
-                dirty += convert.rows_of(block[starts[i] : ends[i]])
-                if len(dirty) >= _AT_ONCE:
-                    yield self._table(dirty)
-                    dirty = []
-        if dirty:
-            yield self._table(dirty)
+            if dirty is None or dirty >= size:
+                window = size // 2
+            elif dirty > 0:
+                window = dirty
+            else:
+                size = count - at if exact else max(stride, min(size, _FEW))
+                end = min(at + size, count)
+                yield from self._exactly(block, starts[at:end], ends[at:end], convert)
+                stride = min(stride * 2, _AT_ONCE)
+                at, window = end, 4 * max(stride, _FEW)
+
+    def _exactly(
+        self, block: bytes, starts: list[int], ends: list[int], convert: Converter
+    ) -> Iterator[pa.Table]:
+        rows: list[dict[str, Any]] = []
+        for start, end in zip(starts, ends, strict=True):
+            rows += convert.rows_of(block[start:end])
+            if len(rows) >= _AT_ONCE:
+                yield self._table(rows)
+                rows = []
+        if rows:
+            yield self._table(rows)
 
     def _table(self, rows: list[dict[str, Any]]) -> pa.Table:
         return pa.Table.from_pylist(rows, schema=self.schema)
@@ -154,7 +170,7 @@ class JsonReader:
         found = None
         # Arrow's parser dies of a line that is no object: this comes first.
         if not plain and not one_object_a_line(block, count):
-            raise DirtyError
+            raise DirtyError(_first_odd_line(block))
         if flat or not names:
             found = self._typed(block, flat, infer=self._notice and not names)
             if len(found) != count:
@@ -222,7 +238,7 @@ class JsonReader:
             if self._strikes[name] >= _PATIENCE and self._data.field(name).type == pa.string():
                 self._text.add_string(name)
         row = _ROW.search(message)
-        raise DirtyError(int(row.group(1)) if row else None)
+        raise DirtyError(int(row.group(1)) if row else _suspect(message, block))
 
     def _noticed(
         self, extra: list[str], lines: Lines, found: pa.Table | None, convert: Converter
@@ -289,8 +305,23 @@ def one_object_a_line(block: bytes, count: int) -> bool:
     """
     if _quickly_one_object_a_line(block, count):
         return True
-    whole = pc.match_substring_regex(Lines(block).array, r"^[ \t]*\{(?s:.*)\}[ \t\r]*\n?$")
+    whole = pc.match_substring_regex(Lines(block).array, _OBJECT)
     return len(whole) == count and bool(pc.all(whole).as_py())
+
+
+def _suspect(message: str, block: bytes) -> int | None:
+    """The first line with the value that the parser complains of; reading it exactly is no harm."""
+    value = _VALUE.search(message)
+    at = block.find(value.group(1).encode()) if value else -1
+    return None if at < 0 else block.count(b"\n", 0, at)
+
+
+_OBJECT = r"^[ \t]*\{(?s:.*)\}[ \t\r]*\n?$"
+
+
+def _first_odd_line(block: bytes) -> int | None:
+    found = pc.index(pc.match_substring_regex(Lines(block).array, _OBJECT), value=False).as_py()
+    return None if found < 0 else int(found)
 
 
 def _quickly_one_object_a_line(block: bytes, count: int) -> bool:

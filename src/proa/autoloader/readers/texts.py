@@ -17,8 +17,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from proa.autoloader.readers.exact import Converter, parse_record
+from proa.autoloader.readers.exact import Converter
 from proa.autoloader.readers.rescued import rescued_column
+from proa.autoloader.readers.values import parse_record
 
 
 class UnreadableError(Exception):

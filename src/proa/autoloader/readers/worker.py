@@ -13,8 +13,10 @@ import pyarrow as pa
 from proa.autoloader.discovery import partition_values, relative
 from proa.autoloader.options import ReaderOptions
 from proa.autoloader.problems import ReadError
-from proa.autoloader.readers.exact import Number, rescued, scalar
+from proa.autoloader.readers.exact import rescued
+from proa.autoloader.readers.scalars import scalar
 from proa.autoloader.readers.source import Part, Source
+from proa.autoloader.readers.values import Number
 
 _ROWS = 65_536
 """Rows of a batch that is handed to the engine."""
@@ -164,7 +166,7 @@ def _partition_value(text: str | None, type_: pa.DataType, options: ReaderOption
     if pa.types.is_boolean(type_):
         return {"true": True, "false": False}[text.lower()]
     plain = pa.types.is_integer(type_) or pa.types.is_floating(type_)
-    return scalar(Number(text) if plain else text, type_, options)
+    return scalar(type_, options)(Number(text) if plain else text)
 
 
 def _add_rescued(table: pa.Table, name: str, misfits: dict[str, Any], file: str) -> pa.Table:
