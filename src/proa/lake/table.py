@@ -401,6 +401,18 @@ class Table:
                 f"{_TRIES} other commits to {self.url!r} were first; try again later"
             )
 
+    def compact(self) -> None:
+        """Put the rows of many small files into few; no row changes.
+
+        `ConflictError` when another commit was first; then nothing happened.
+        """
+        with self._lock, self._wrapped("compact"):
+            self._there().optimize.compact(
+                commit_properties=CommitProperties(max_commit_retries=0),
+                post_commithook_properties=_HOOKS,
+            )
+            self.refresh()
+
     def _look(self, change: Change) -> Committed | None:
         """Whether the batch is in the table, and whose attempt it was."""
         if self.generation != change.generation:

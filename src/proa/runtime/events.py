@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from proa.clock import Clock, Ids
+from proa.errors import ConflictError
 from proa.lake import Change, Table, write_rows
 from proa.steps import Step, step
 
@@ -52,6 +54,10 @@ class Event:
     """`{"fatal": bool, "exceptions": [{"class_name", "message"}]}`."""
     maturity_level: str = "STABLE"
 
+
+_TIDY_EVERY = 64
+"""Flushes of one runner."""
+_SMALL_FILES = 128
 
 Listener = Callable[[Event], None]
 
@@ -139,9 +145,17 @@ class EventLog:
                 if self._outgoing:
                     self._write(self._outgoing)
                     self._flushes += 1
+                    self._tidy()
                 self._outgoing = None
                 if not self._pending:
                     return
+
+    def _tidy(self) -> None:
+        """Now and then, make one file of many small ones."""
+        if self._flushes % _TIDY_EVERY == 1 and self._table.size()[0] > _SMALL_FILES:
+            # Whoever writes now goes first; there will be another time.
+            with suppress(ConflictError):
+                self._table.compact()
 
     def _write(self, events: Sequence[Event]) -> None:
         from proa.runtime.eventrows import SCHEMA, rows

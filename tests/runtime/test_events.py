@@ -1,0 +1,94 @@
+import pytest
+
+from proa.errors import UnavailableError
+from proa.lake import Table
+from proa.runtime.eventrows import read
+from proa.runtime.events import EventLog, Origin
+from proa.steps import Step, probing
+from proa.testing import Fail, FaultProbe, FixedIds, LoseAnswer
+
+
+def log(location, clock, ids=None, **options) -> EventLog:
+    url, storage = location
+    origin = Origin("id", "name")
+    return EventLog(
+        f"{url}/events", storage, origin=origin, clock=clock, ids=ids or FixedIds(), **options
+    )
+
+
+def messages(location) -> list[str]:
+    url, options = location
+    return [event["message"] for event in read(f"{url}/events", options)]
+
+
+def test_events_come_back_in_order_with_all_they_said(location, clock) -> None:
+    events = log(location, clock)
+    events.begin("u")
+    error = UnavailableError("away")
+    error.__cause__ = OSError("cable")
+    events.add("flow_progress", "one", level="WARN", details={"status": "FAILED"}, error=error)
+    events.add("flow_progress", "two", origin=events.origin_of("f", "d"))
+    events.flush()
+    url, options = location
+    first, second = read(f"{url}/events", options)
+    assert first["details"] == {"flow_progress": {"status": "FAILED"}}
+    assert [e["class_name"] for e in first["error"]["exceptions"]] == [
+        "UnavailableError",
+        "OSError",
+    ]
+    assert (first["level"], first["maturity_level"], first["timestamp"]) == (
+        "WARN",
+        "STABLE",
+        "2026-01-01T00:00:00.000Z",
+    )
+    assert second["origin"] == {
+        "pipeline_id": "id",
+        "pipeline_name": "name",
+        "update_id": "u",
+        "flow_name": "f",
+        "dataset_name": "d",
+    }
+
+
+def test_no_log_is_no_events(location) -> None:
+    assert messages(location) == []
+
+
+def test_a_flush_that_failed_goes_with_the_next(location, clock) -> None:
+    events = log(location, clock)
+    events.add("x", "one")
+    with probing(FaultProbe(Fail(Step.EVENTS_FLUSH))), pytest.raises(UnavailableError):
+        events.flush()
+    assert events.pending == 1
+    events.add("x", "two")
+    events.flush()
+    assert (messages(location), events.pending) == (["one", "two"], 0)
+
+
+@pytest.mark.parametrize("step", [Step.EVENTS_FLUSH, Step.COMMIT])
+def test_a_flush_whose_answer_was_lost_doubles_nothing(location, clock, step: Step) -> None:
+    events = log(location, clock)
+    events.add("x", "one")
+    with probing(FaultProbe(LoseAnswer(step))):
+        try:
+            events.flush()
+        except UnavailableError:
+            events.add("x", "two")
+    events.add("x", "three")
+    events.flush()
+    found = messages(location)
+    assert found in (["one", "two", "three"], ["one", "three"])
+
+
+def test_many_small_files_become_one_and_no_event_is_lost(tmp_path, clock) -> None:
+    location = (str(tmp_path), {})
+    ids = FixedIds()
+    for number in range(130):
+        events = log(location, clock, ids)
+        clock.advance(1)
+        events.add("x", str(number))
+        events.flush()
+    table = Table.at(f"{tmp_path}/events")
+    table.refresh()
+    assert table.size()[0] < 10
+    assert messages(location) == [str(number) for number in range(130)]
