@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -117,3 +118,35 @@ class Bare:
             )
             .write.parquet(f"{self._folder}/gold/{number}")
         )
+
+
+def bare_flights(spark: Any, project: Path, landing: Path, out: Path) -> None:
+    """The flights example's tables, by the engine alone: its own SQL over files with known schemas."""
+    from proa.pipelines import load, load_spec
+    from proa.pipelines.definitions import SqlQuery
+
+    def keep(name: str, frame: Any) -> None:
+        frame.write.parquet(f"{out}/{name}")
+        spark.read.parquet(f"{out}/{name}").createOrReplaceTempView(name)
+
+    declarations = load(load_spec(project / "spark-pipeline.yml"), project)
+    names = sorted(str(path) for path in (landing / "flights").glob("*.json"))
+    keep("flights_bronze", spark.read.schema(_FLIGHT).json(names))
+    for name in ("airlines", "airports", "planes", "weather"):
+        keep(f"{name}_bronze", _typed(spark, landing / name / f"{name}.csv"))
+    for flow in declarations.flows:
+        if isinstance(flow.query, SqlQuery):
+            keep(flow.target, spark.sql(re.sub(r"STREAM\((\w+)\)", r"\1", flow.query.text)))
+
+
+_FLIGHT = """
+    event_id string, event_timestamp timestamp, carrier string, flight int, tailnum string,
+    origin string, dest string, distance int, scheduled struct<departure: int, arrival: int>,
+    actual struct<departure: int, arrival: int, dep_delay: int, arr_delay: int, air_time: int>,
+    diverted boolean
+"""
+
+
+def _typed(spark: Any, path: Path) -> Any:
+    read = spark.read.option("header", "true").option("inferSchema", "true")
+    return read.option("nullValue", "NA").csv(str(path))
