@@ -30,18 +30,20 @@ class EngineSettings(_Model):
     """Where queries are computed."""
 
     remote: str | None = None
-    """A Spark Connect address (`sc://host:15002`); None starts the embedded engine."""
+    """A Spark Connect address (`sc://host:15002`); without it the embedded engine is started."""
 
 
 class ServerSettings(_Model):
     """The region's server, `proa serve`."""
 
     host: str = "127.0.0.1"
+    """The address to listen on."""
     port: int = Field(default=8100, ge=0, lt=65536)
+    """0 takes a free one."""
     state: str | None = None
-    """Path of a SQLite file or a `postgresql://` URL; None: `.proa/<region>.db` in the project."""
+    """Path of a SQLite file or a `postgresql://` URL; without it `.proa/<region>.db` in the project."""
     workspace_id: int | None = Field(default=None, gt=0)
-    """What clients take the region for; None: a number made from the region and its storage."""
+    """What clients take the region for; without it a number made from the region and its storage."""
     workers: int = Field(default=4, ge=1)
     """How many updates, notebooks and statements run at once, each in a process of its own."""
     warm_workers: int = Field(default=1, ge=0)
@@ -71,10 +73,11 @@ class SourceSettings(_Model):
     """A folder whose new files are shipped to every landing zone, as `<landing zone>/<source>/`."""
 
     path: str
+    """Path or URL of the folder."""
     options: Mapping[str, str] = Field(default_factory=dict)
     """Object-store settings for `path` and `journal`."""
     journal: str | None = None
-    """Where the order of shipments is written down; None: in the source itself, under `_proa/`."""
+    """Where the order of shipments is written down; without it in the source itself, under `_proa/`."""
     settle: float = Field(default=0.0, ge=0)
     """Seconds for which a file must not have changed before it is shipped."""
     event_time: str | None = None
@@ -85,7 +88,9 @@ class EventTimeSettings(_Model):
     """The table and column that carry the time at which events happened."""
 
     table: str
+    """A table of the pipeline that every event reaches."""
     column: str
+    """Its newest value says how far a region is."""
 
 
 class VerifySettings(_Model):
@@ -105,6 +110,7 @@ class AcceptedFinding(_Model):
     finding: str
     """The finding's code, or `code:dataset` to accept it for one dataset only."""
     reason: str = Field(min_length=1)
+    """Why it may stay; `proa dry-run` prints it."""
 
 
 class ProjectSettings(_Model):
@@ -115,6 +121,7 @@ class ProjectSettings(_Model):
     event_time: EventTimeSettings | None = None
     verify: VerifySettings = VerifySettings()
     dr_safety: Literal["error", "warn", "off"] = "error"
+    """Whether findings fail `proa dry-run` (`error`), are printed (`warn`) or not looked for (`off`)."""
     accept: tuple[AcceptedFinding, ...] = ()
 
     def region(self, name: str) -> RegionSettings:

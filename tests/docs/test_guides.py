@@ -62,4 +62,3 @@ def replaced(word: str, variables: dict[str, str]) -> str:
     for name, value in variables.items():
         word = word.replace(f"${name}", value)
     return word
-
