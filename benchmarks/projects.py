@@ -132,8 +132,9 @@ def bare_flights(spark: Any, project: Path, landing: Path, out: Path) -> None:
     declarations = load(load_spec(project / "spark-pipeline.yml"), project)
     names = sorted(str(path) for path in (landing / "flights").glob("*.json"))
     keep("flights_bronze", spark.read.schema(_FLIGHT).json(names))
-    for name in ("airlines", "airports", "planes", "weather"):
-        keep(f"{name}_bronze", _typed(spark, landing / name / f"{name}.csv"))
+    for name, columns in _DIMENSIONS.items():
+        text = spark.read.option("header", "true").csv(str(landing / name / f"{name}.csv"))
+        keep(f"{name}_bronze", text.selectExpr(*columns))
     for flow in declarations.flows:
         if isinstance(flow.query, SqlQuery):
             keep(flow.target, spark.sql(re.sub(r"STREAM\((\w+)\)", r"\1", flow.query.text)))
@@ -147,6 +148,15 @@ _FLIGHT = """
 """
 
 
-def _typed(spark: Any, path: Path) -> Any:
-    read = spark.read.option("header", "true").option("inferSchema", "true")
-    return read.option("nullValue", "NA").csv(str(path))
+_DIMENSIONS = {
+    "airlines": ("carrier", "name"),
+    "airports": ("faa", "name"),
+    "planes": ("tailnum", "manufacturer", "try_cast(seats AS int) AS seats"),
+    "weather": (
+        "origin",
+        "cast(time_hour AS timestamp) AS time_hour",
+        "try_cast(temp AS decimal(6,2)) AS temp",
+        "try_cast(wind_speed AS decimal(9,5)) AS wind_speed",
+        "try_cast(precip AS decimal(6,3)) AS precip",
+    ),
+}
