@@ -12,6 +12,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, get_args
 
@@ -31,6 +32,7 @@ REGION = SOURCE / "region"
 """The server's errors are Databricks' own; its page of the API has them."""
 
 
+@cache
 def pages() -> dict[str, str]:
     """Every generated page, by its name."""
     return {
@@ -216,11 +218,7 @@ def _default(field: Any) -> str:
 
 
 def _configuration() -> Iterator[tuple[str, tuple[str, str]]]:
-    there = {
-        value
-        for value in _strings(SOURCE.rglob("*.py"))
-        if re.fullmatch(r"pipelines\.\S+\w", value)
-    }
+    there = {value for value in _strings() if re.fullmatch(r"pipelines\.\S+\w", value)}
     there -= {value for value in there if value.endswith("_id")}  # columns of the server's state
     _same(there | {"landing_zone"}, words.CONFIGURATION, "key of a pipeline")
     yield from words.CONFIGURATION.items()
@@ -347,8 +345,7 @@ def errors() -> str:
 
 def conditions() -> set[str]:
     """The conditions of all errors that Proa raises outside of the server."""
-    files = [path for path in sorted(SOURCE.rglob("*.py")) if REGION not in path.parents]
-    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in files]
+    trees = [tree for path, tree in _trees().items() if REGION not in path.parents]
     takers = {
         node.name: [argument.arg for argument in node.args.args if argument.arg != "self"].index(
             "condition"
@@ -404,7 +401,7 @@ def _named(node: ast.Assign) -> str:
 def _occurs(name: str, raised: Iterable[str]) -> bool:
     if name in raised or any(one.startswith(f"{name}.") for one in raised):
         return True
-    return name in _strings(SOURCE.rglob("*.py"))
+    return name in _strings()
 
 
 # -- steps ------------------------------------------------------------------------------------------
@@ -451,13 +448,22 @@ def _doc(thing: Any) -> str:
     return " ".join((inspect.getdoc(thing) or "").split())
 
 
-def _strings(files: Iterable[Path]) -> set[str]:
-    return {
+@cache
+def _trees() -> dict[Path, ast.Module]:
+    """All of the code."""
+    files = sorted(SOURCE.rglob("*.py"))
+    return {path: ast.parse(path.read_text(encoding="utf-8")) for path in files}
+
+
+@cache
+def _strings() -> frozenset[str]:
+    """Every string that stands in the code."""
+    return frozenset(
         node.value
-        for path in files
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for tree in _trees().values()
+        for node in ast.walk(tree)
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    }
+    )
 
 
 def _same(there: Iterable[str], said: Iterable[str], what: str) -> None:
