@@ -45,6 +45,12 @@ def _discovery(folder: Path, quick: bool) -> list[Result]:  # noqa: FBT001
     return [result for size in sizes for result in discovery.measure(folder, files=size, runs=3)]
 
 
+def _region(folder: Path, quick: bool) -> list[Result]:  # noqa: FBT001
+    from benchmarks import region
+
+    return region.measure(folder, clients=1000, seconds=10 if quick else 30, runs=2 if quick else 5)
+
+
 def _spark(folder: Path, quick: bool) -> list[Result]:  # noqa: FBT001
     from benchmarks import spark
 
@@ -56,6 +62,7 @@ PARTS: dict[str, Part] = {
     "flights": _flights,
     "shipping": _shipping,
     "discovery": _discovery,
+    "region": _region,
 }
 PEERS: dict[str, Part] = {"spark": _spark}
 

@@ -78,14 +78,19 @@ def state_url(folder: Path) -> str:
 
 @contextmanager
 def serving(
-    folder: Path, fake: Workers | None = None, name: str = "us-east", **server: object
+    folder: Path,
+    fake: Workers | None = None,
+    name: str = "us-east",
+    *,
+    listen: Listen | None = None,
+    **server: object,
 ) -> Iterator[Running]:
     """A server in a thread of this process."""
     made = Server(
         name,
         region_settings(folder, **server),
         state_url(folder),
-        Listen(),
+        listen or Listen(),
         workers=fake,
     )
     _, token = made.region.tokens.create("admin@proa")
@@ -109,6 +114,16 @@ def serving(
 @pytest.fixture(scope="session")
 def serve() -> Callable[..., object]:
     return serving
+
+
+@pytest.fixture(scope="session")
+def settings_of() -> Callable[..., RegionSettings]:
+    return region_settings
+
+
+@pytest.fixture
+def fake_workers() -> FakeWorkers:
+    return FakeWorkers(obedient=True)
 
 
 @dataclass

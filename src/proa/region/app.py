@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 import proa
 from proa.errors import ConflictError, ProaError, UserError
+from proa.region.answers import Answers
 from proa.region.errors import ApiError, NotSupportedError
 from proa.region.gate import Gate
 from proa.region.metrics import Metrics
@@ -92,6 +93,7 @@ def create_app(region: Region) -> FastAPI:
         workspace_id=region.identity.workspace_id,
         clock=region.clock,
         metrics=metrics,
+        answers=Answers(lambda: region.database.writes),
     )
     return app
 

@@ -11,6 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from proa.clock import Clock
+from proa.region.answers import Answers
 from proa.region.errors import ApiError, PermissionDeniedError, TooLargeError, UnauthenticatedError
 from proa.region.files import MAX_BYTES
 from proa.region.metrics import Metrics
@@ -27,7 +28,7 @@ _MOST_REMEMBERED = 10_000
 class Gate:
     """ASGI middleware around the whole application."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its parts
         self,
         app: ASGIApp,
         *,
@@ -35,12 +36,14 @@ class Gate:
         workspace_id: str,
         clock: Clock,
         metrics: Metrics,
+        answers: Answers,
     ) -> None:
         self._app = app
         self._user_of = user_of
         self._workspace_id = workspace_id
         self._clock = clock
         self._metrics = metrics
+        self._answers = answers
         self._known: dict[bytes, tuple[float, str]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -64,7 +67,18 @@ class Gate:
             except ApiError as error:
                 await _refuse(error, answer)
                 return
-            await self._app(scope, _limited(receive), answer)
+            key = self._answers.key(scope, headers.get("host", ""))
+            if key is None:
+                await self._app(scope, _limited(receive), answer)
+            elif not await self._answers.give(key, scope, answer):
+                kept = self._answers.begin()
+
+                async def remembering(message: Message) -> None:
+                    kept.add(dict(message))
+                    await answer(message)
+
+                await self._app(scope, _limited(receive), remembering)
+                self._answers.keep(key, scope, kept)
         finally:
             route = getattr(scope.get("route"), "path", "none")
             self._metrics.answered(scope["method"], route, status, self._clock.monotonic() - began)

@@ -75,6 +75,8 @@ class Server:
                 access_log=False,
                 server_header=False,
                 timeout_graceful_shutdown=5,
+                # Longer than clients pause between two looks: they keep their connections.
+                timeout_keep_alive=75,
                 backlog=2048,
             )
         )

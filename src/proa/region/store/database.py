@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +31,9 @@ class Database:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._counting = threading.Lock()
+        self.writes = 0
+        """Counts the transactions that may have changed something, after each of them."""
 
     @classmethod
     def open(cls, url: str) -> Database:
@@ -90,6 +94,9 @@ class Database:
                 raise UnavailableError(
                     f"the region's state cannot be written: {error.orig}"
                 ) from error
+            finally:
+                with self._counting:
+                    self.writes += 1
 
     def close(self) -> None:
         self._engine.dispose()
