@@ -156,7 +156,7 @@ def test_folding_what_is_known_loses_nothing(project: Project, fault: Fault) -> 
             )
         """
     )
-    lines = [f"line {number:03}" for number in range(70)]
+    lines = [f"line {number:03}" for number in range(35)]
     for line in lines:
         project.landing.put(f"{line}.txt", line.encode())
     crash(project, fault)

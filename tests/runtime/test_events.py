@@ -8,12 +8,10 @@ from proa.steps import Step, probing
 from proa.testing import Fail, FaultProbe, FixedIds, LoseAnswer
 
 
-def log(location, clock, ids=None, **options) -> EventLog:
+def log(location, clock) -> EventLog:
     url, storage = location
     origin = Origin("id", "name")
-    return EventLog(
-        f"{url}/events", storage, origin=origin, clock=clock, ids=ids or FixedIds(), **options
-    )
+    return EventLog(f"{url}/events", storage, origin=origin, clock=clock, ids=FixedIds())
 
 
 def messages(location) -> list[str]:
@@ -82,13 +80,12 @@ def test_a_flush_whose_answer_was_lost_doubles_nothing(location, clock, step: St
 
 def test_many_small_files_become_one_and_no_event_is_lost(tmp_path, clock) -> None:
     location = (str(tmp_path), {})
-    ids = FixedIds()
-    for number in range(130):
-        events = log(location, clock, ids)
+    events = log(location, clock)
+    for number in range(66):
         clock.advance(1)
         events.add("x", str(number))
         events.flush()
     table = Table.at(f"{tmp_path}/events")
     table.refresh()
     assert table.size()[0] < 10
-    assert messages(location) == [str(number) for number in range(130)]
+    assert messages(location) == [str(number) for number in range(66)]

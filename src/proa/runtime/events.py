@@ -57,7 +57,7 @@ class Event:
 
 _TIDY_EVERY = 64
 """Flushes of one runner."""
-_SMALL_FILES = 128
+_SMALL_FILES = 64
 
 Listener = Callable[[Event], None]
 

@@ -17,7 +17,7 @@ from proa.lake import Table
 from proa.runtime.checkpoint import FilesInput, Input, Plan, TableInput
 from proa.storage import Store
 
-_COMPACT_EVERY = 64
+_COMPACT_EVERY = 32
 """Batches whose files are looked up in their plans before they are folded into a segment."""
 
 
