@@ -76,6 +76,7 @@ def test_an_unknown_option_suggests_the_nearest_name_unless_told_to_ignore_it():
         ("encoding", "klingon", "UTF-8"),
         ("lineSep", "ab", "one ASCII character"),
         ("singleVariantColumn", "v", "not supported"),
+        ("allowComments", "true", "set it to 'false'"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_would_be_right(option, value, wanted):

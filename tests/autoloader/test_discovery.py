@@ -190,6 +190,14 @@ def test_partition_columns_can_be_named_or_switched_off(source):
         assert row.get("year") is None
 
 
+def test_recursive_look_up_makes_no_columns(source):
+    source.write("day=1/1.json", '{"x": 1}\n')
+
+    (row,) = source.read({"recursiveFileLookup": "true"})
+
+    assert list(row) == ["x", "_rescued_data"]
+
+
 def test_metadata_is_a_column_when_it_is_asked_for(source):
     source.write("1.json", '{"a": 1}\n')
     (row,) = source.read({"proa.metadata": "true"})
@@ -218,6 +226,7 @@ def test_files_on_s3_are_read_by_the_workers(engine, s3_location, clock):
     )
     known = KnownFiles(store.child("state"))
 
+    assert loader.base == f"{store.url}/in"
     files = loader.discover(known).take()
     rows = engine.rows(loader.relation(engine, files))
     loader.record(known, 0, files)

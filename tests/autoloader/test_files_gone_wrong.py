@@ -139,6 +139,8 @@ def test_what_has_nothing_to_do_with_files_is_not_explained(source):
     loader = source.loader()
 
     assert not loader.evolve(source.engine, RuntimeError("out of memory"), ())
+    elsewhere = ReadError(Problem(ProblemKind.MISSING, "/another/leafs/file.json"))
+    assert not loader.evolve(source.engine, elsewhere, loader.discover(None).take())
     assert isinstance(Problem(ProblemKind.UNAVAILABLE, "f", "down").error(), UnavailableError)
 
 

@@ -71,7 +71,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     records=st.lists(
         st.dictionaries(st.sampled_from(["a", "b", "c"]), values, max_size=3),

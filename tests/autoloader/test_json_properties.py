@@ -84,7 +84,7 @@ def json_lines(draw: Any) -> bytes:
 
 
 @pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(lines=st.lists(json_lines(), min_size=1, max_size=30))
 @example(lines=[b'{"a":1}{"a":2}', b'{"a":', b"3}"] + [b'{"a":1}'] * 10)
 @example(lines=[b'{"n":{"x":1,"z":2}}'] * 10 + [b'{"b":1}'] * 10)
@@ -97,7 +97,7 @@ def test_a_block_is_read_as_its_lines_are_one_by_one(schema: pa.Schema, lines: l
     assert as_texts(actual) == as_texts(expected)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(records=st.lists(objects, min_size=9, max_size=30), separators=spaces)
 def test_every_value_is_in_its_column_or_rescued(
     records: list[dict[str, Any]], separators: tuple[str, str]
@@ -137,7 +137,7 @@ def test_ranges_of_a_file_read_every_line_once(lines: list[bytes], data: st.Data
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(data=st.binary(max_size=200))
 @pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
 def test_any_bytes_become_rows(schema: pa.Schema, data: bytes) -> None:

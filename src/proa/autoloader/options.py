@@ -346,14 +346,46 @@ def _refuse_unsupported(values: Mapping[str, str]) -> None:
             " recovery read the same files again; set it to OFF",
             condition="CF_UNSUPPORTED_OPTION",
         )
-    for name in ("singleVariantColumn", "badRecordsPath"):
-        if values.get(name.lower()):
+    for name, only in _ONLY.items():
+        value = values.get(name.lower())
+        if value and value.strip().lower() not in {text.lower() for text in only}:
             raise PipelineError(
-                f"the option {name!r} is not supported; what cannot be read is kept in the"
-                f" column {RESCUED_COLUMN!r}",
+                f"the option {name!r} with the value {value!r} is not supported"
+                + (f"; leave it out or set it to {only[0]!r}" if only else "; leave it out")
+                + f". What cannot be read is kept in the column {RESCUED_COLUMN!r}",
                 condition="CF_UNSUPPORTED_OPTION",
             )
 
+
+_ONLY: dict[str, tuple[str, ...]] = {
+    "allowBackslashEscapingAnyCharacter": ("false",),
+    "allowComments": ("false",),
+    "allowNonNumericNumbers": ("true",),
+    "allowNumericLeadingZeros": ("false",),
+    "allowSingleQuotes": ("false",),
+    "allowUnquotedControlChars": ("false",),
+    "allowUnquotedFieldNames": ("false",),
+    "badRecordsPath": (),
+    "charToEscapeQuoteEscaping": (),
+    "dropFieldIfAllNull": ("false",),
+    "emptyValue": (),
+    "ignoreLeadingWhiteSpace": ("false",),
+    "ignoreTrailingWhiteSpace": ("false",),
+    "inferTimestamp": ("false",),
+    "locale": ("en-US",),
+    "nanValue": ("NaN",),
+    "negativeInf": ("-Inf",),
+    "positiveInf": ("Inf",),
+    "prefersDecimal": ("false",),
+    "primitivesAsString": ("false",),
+    "samplingRatio": ("1.0", "1"),
+    "singleVariantColumn": (),
+    "skipRows": ("0",),
+    "timeZone": ("UTC", "Etc/UTC"),
+    "timestampNTZFormat": (),
+    "unescapedQuoteHandling": ("STOP_AT_DELIMITER",),
+}
+"""Options of Spark's that are taken only with the values that describe what happens anyway."""
 
 _PASSED_ON = ("fs.", "spark.", "pathrewrites", "cloudfiles.resourcetag", "resourcetag")
 

@@ -9,8 +9,9 @@ import os
 import zlib
 from array import array
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +84,7 @@ class Source:
     def raw(self, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         """The file's own bytes in the range, in chunks."""
         if is_url(self.part.path):
-            folder, _, name = self.part.path.rpartition("/")
-            store = Store.open(folder, self._storage)
+            store, name = _object(self.part.path, self._storage)
             read = 0
             for piece in store.chunks(name, start=start, end=end):
                 read += len(piece)
@@ -120,10 +120,9 @@ class Source:
         """The file as something that can be sought in, for a while."""
         with self.guarded(), ExitStack() as opened:
             if is_url(self.part.path):
-                folder, _, name = self.part.path.rpartition("/")
-                store = Store.open(folder, self._storage)
+                store, name = _object(self.part.path, self._storage)
                 self._check(store.head(name).size)
-                yield opened.enter_context(closing(store.open_reader(name)))
+                yield opened.enter_context(_Seekable(store.open_reader(name)))
                 return
             file = opened.enter_context(Path(self.part.path).open("rb"))
             self._check(os.fstat(file.fileno()).st_size)
@@ -189,6 +188,19 @@ class Source:
                     return
             yield data
             at += len(data)
+
+
+def _object(url: str, storage: Mapping[str, str]) -> tuple[Store, str]:
+    """The bucket of a URL, and the object's name in it."""
+    scheme, _, rest = url.partition("://")
+    bucket, _, name = rest.partition("/")
+    return _bucket(f"{scheme}://{bucket}", tuple(sorted(storage.items()))), name
+
+
+@lru_cache(maxsize=8)
+def _bucket(url: str, storage: tuple[tuple[str, str], ...]) -> Store:
+    # One client for all files of a bucket: its connections are used again.
+    return Store.open(url, dict(storage))
 
 
 def _whole_lines(chunks: Iterator[bytes], source: Source) -> Iterator[bytes]:
@@ -287,6 +299,31 @@ def _arrow_unpacked(chunks: Iterator[bytes], codec: str) -> Iterator[bytes]:
     with pa.input_stream(_Chunks(chunks), compression=codec) as stream:
         while data := stream.read(BLOCK):
             yield data
+
+
+class _Seekable(io.RawIOBase):
+    """An object of a store as a file of Python's."""
+
+    def __init__(self, reader: Any) -> None:
+        super().__init__()
+        self._reader = reader
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return int(self._reader.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self._reader.tell())
+
+    def readinto(self, buffer: Any) -> int:
+        data = bytes(self._reader.read(len(buffer)))
+        buffer[: len(data)] = data
+        return len(data)
 
 
 class _Chunks(io.RawIOBase):
