@@ -309,6 +309,7 @@ class _File:
                 self._target.schema,
                 compression="zstd",
                 compression_level=1,
+                dictionary_pagesize_limit=256 << 10,
                 store_schema=False,
             )
         table = pa.Table.from_batches(self._batches)
