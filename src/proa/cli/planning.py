@@ -51,7 +51,7 @@ def plan(folder: Path, region: str | None, *, columns: bool = False) -> Planned:
             found = loader.discover(None)
             if certain and not found.files and leaf.schema is None:
                 # Hints pin types; they do not say which other columns there will be.
-                raise DataError(f"there is no file in {leaf.path!r} yet")
+                raise DataError("there are none yet")
             return loader.schema(engine, ())
 
         built = graph.build(
