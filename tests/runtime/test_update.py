@@ -1,3 +1,5 @@
+import math
+import contextlib
 import threading
 
 import pytest
@@ -10,7 +12,7 @@ from proa.runtime.eventrows import read
 from proa.settings import EngineSettings
 from proa.steps import Step, probing
 from proa.storage import Store
-from proa.testing import Fail, FaultProbe
+from proa.testing import Fail, FaultProbe, Killed, every_fault
 
 BRONZE = """
 @dp.table
@@ -343,7 +345,7 @@ def test_a_flow_is_tried_three_times_and_an_update_six(project: Project) -> None
         assert project.run().state is State.FAILED
     assert probe.reached[Step.COMPUTE_WRITE] == 18
     updates = [wait for wait in project.clock.waits if wait > 4]
-    assert [int(wait / 5) for wait in updates] == [1, 2, 4, 8, 16]
+    assert [int(math.log2(wait / 5)) for wait in updates] == [0, 1, 2, 3, 4]
 
 
 def test_somebody_who_looks_on_is_not_kept_waiting(project: Project) -> None:
@@ -457,6 +459,52 @@ def test_a_type_that_changes_is_refused_until_a_full_refresh(project: Project) -
         raise project.run().error
     ok(project.run(full_refresh=["bronze"]))
     assert project.rows("bronze", "v") == ["1", "2"]
+
+
+WIDE = """
+@dp.table(table_properties={"delta.enableTypeWidening": "true"})
+def numbers():
+    return spark.readStream.table("bronze").selectExpr("id", "cast(v as int) as v")
+
+@dp.table
+def after():
+    return spark.readStream.table("numbers").selectExpr("id", "cast(v as bigint) as v")
+"""
+
+
+@pytest.mark.parametrize(
+    "fault", [None, *every_fault([Step.TABLE_EVOLVE, Step.COMPUTE_WRITE], at=2)], ids=str
+)
+def test_a_column_may_take_a_wider_type(project: Project, fault) -> None:
+    project.write(BRONZE + WIDE)
+    land(project, "a", 1)
+    ok(project.run())
+    project.write(BRONZE + WIDE.replace("as int)", "as bigint)"))
+    project.land("b.json", [{"id": 2, "v": 1 << 40}])
+    if fault is not None:
+        with contextlib.suppress(Killed), probing(FaultProbe(fault)):
+            project.run()
+    ok(project.run())
+    expected = [(1, 1), (2, 1 << 40)]
+    assert project.rows("numbers", "id", "v") == expected
+    assert project.rows("after", "id", "v") == expected
+
+
+def test_files_with_wider_numbers_widen_the_column(project: Project) -> None:
+    mode = '.option("cloudFiles.schemaEvolutionMode", "addNewColumnsWithTypeWidening")'
+    project.write(
+        BRONZE.replace('.option("cloudFiles.schemaHints", "id long, v long")', mode)
+        .replace("mode", "mode")
+        .replace(
+            ".load(",
+            '.option("cloudFiles.inferColumnTypes", "true").option("cloudFiles.schemaHints", "id int").load(',
+        )
+    )
+    land(project, "a", 1)
+    ok(project.run())
+    project.land("b.json", [{"id": 2, "v": 2}])
+    ok(project.run())
+    assert project.rows("bronze", "id", "v") == [(1, 1), (2, 2)]
 
 
 def test_query_functions_may_ask_for_columns(project: Project) -> None:

@@ -155,7 +155,8 @@ class Engine:
 
         try:
             spark = SparkSession(address)
-            spark.client.set_retry_policies([DefaultPolicy(max_retries=3, max_backoff=500)])
+            # gRPC itself waits a second before it looks again at an address that was dead
+            spark.client.set_retry_policies([DefaultPolicy(max_retries=7, max_backoff=500)])
             # not conf.set(): a pipeline's code may be running, in which that is forbidden
             spark.conf._set_all({"spark.sql.session.timeZone": "UTC"}, silent=False)  # noqa: SLF001
         except Exception as error:
