@@ -1,5 +1,5 @@
-import math
 import contextlib
+import math
 import threading
 
 import pytest
@@ -488,23 +488,6 @@ def test_a_column_may_take_a_wider_type(project: Project, fault) -> None:
     expected = [(1, 1), (2, 1 << 40)]
     assert project.rows("numbers", "id", "v") == expected
     assert project.rows("after", "id", "v") == expected
-
-
-def test_files_with_wider_numbers_widen_the_column(project: Project) -> None:
-    mode = '.option("cloudFiles.schemaEvolutionMode", "addNewColumnsWithTypeWidening")'
-    project.write(
-        BRONZE.replace('.option("cloudFiles.schemaHints", "id long, v long")', mode)
-        .replace("mode", "mode")
-        .replace(
-            ".load(",
-            '.option("cloudFiles.inferColumnTypes", "true").option("cloudFiles.schemaHints", "id int").load(',
-        )
-    )
-    land(project, "a", 1)
-    ok(project.run())
-    project.land("b.json", [{"id": 2, "v": 2}])
-    ok(project.run())
-    assert project.rows("bronze", "id", "v") == [(1, 1), (2, 2)]
 
 
 def test_query_functions_may_ask_for_columns(project: Project) -> None:

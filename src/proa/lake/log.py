@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from proa.lake.writer import DataFile
 from proa.storage import Store
 
 FOLDER = "_delta_log"
@@ -58,6 +59,20 @@ def read(store: Store, version: int) -> Commit:
         elif "commitInfo" in action:
             info = action["commitInfo"]
     return Commit(version, tuple(adds), removes, transactions, info)
+
+
+def added(file: DataFile) -> dict[str, Any]:
+    """The action that adds a file whose rows were in the table before."""
+    return {
+        "add": {
+            "path": urllib.parse.quote(file.path, safe="/=!$&()+,;@~.-_"),
+            "partitionValues": dict(file.partition),
+            "size": file.size,
+            "modificationTime": file.modified,
+            "dataChange": False,
+            "stats": file.stats,
+        }
+    }
 
 
 def put(store: Store, version: int, actions: Iterable[Mapping[str, Any]]) -> None:

@@ -16,6 +16,8 @@ from proa.errors import DataError
 
 _WHOLE = {T.ByteType: 3, T.ShortType: 5, T.IntegerType: 10, T.LongType: 20}
 """Whole numbers, narrow to wide, and the decimal digits that each needs."""
+WIDENING = "delta.enableTypeWidening"
+"""The table property that lets columns take wider types."""
 _UNSTORABLE = (T.DayTimeIntervalType, T.YearMonthIntervalType, T.CalendarIntervalType)
 
 
@@ -51,13 +53,33 @@ def storable(schema: T.StructType, dataset: str) -> T.StructType:
     return T.StructType([_storable_field(field, dataset, field.name) for field in schema.fields])
 
 
-def merged(table: T.StructType, query: T.StructType, dataset: str) -> T.StructType:
+def merged(
+    table: T.StructType, query: T.StructType, dataset: str, *, widen: bool = False
+) -> T.StructType:
     """The table's schema after rows of the query's schema were appended.
 
     New columns, nested ones included, come last and are NULL in older rows. A column that the query
-    lacks stays. A type may differ only where every value of the query's type is one of the table's.
+    lacks stays. A type may differ only where every value of the query's type is one of the table's;
+    with `widen` also the other way round: then the table takes the query's type.
     """
-    return _merged_struct(table, query, dataset, "")
+    return _Merge(dataset, widen=widen).structs(table, query, "")
+
+
+def keeps_types(table: Any, wanted: Any) -> bool:
+    """Whether `wanted` only adds columns, so that files of the table's can be read as it."""
+    if isinstance(table, T.StructType) and isinstance(wanted, T.StructType):
+        new = {field.name.lower(): field.dataType for field in wanted.fields}
+        return all(
+            f.name.lower() in new and keeps_types(f.dataType, new[f.name.lower()])
+            for f in table.fields
+        )
+    if isinstance(table, T.ArrayType) and isinstance(wanted, T.ArrayType):
+        return keeps_types(table.elementType, wanted.elementType)
+    if isinstance(table, T.MapType) and isinstance(wanted, T.MapType):
+        return keeps_types(table.keyType, wanted.keyType) and keeps_types(
+            table.valueType, wanted.valueType
+        )
+    return bool(table == wanted)
 
 
 def _storable_field(field: Any, dataset: str, path: str) -> Any:
@@ -86,39 +108,46 @@ def _storable(kind: Any, dataset: str, path: str) -> Any:
     return kind
 
 
-def _merged_struct(table: Any, query: Any, dataset: str, path: str) -> Any:
-    new = {field.name.lower(): field for field in query.fields}
-    fields = []
-    for field in table.fields:
-        other = new.pop(field.name.lower(), None)
-        kind = field.dataType
-        if other is not None:
-            kind = _merged_type(kind, other.dataType, dataset, f"{path}{field.name}")
-        fields.append(T.StructField(field.name, kind, field.nullable, field.metadata))
-    fields.extend(T.StructField(f.name, f.dataType, True, f.metadata) for f in new.values())
-    return T.StructType(fields)
+class _Merge:
+    def __init__(self, dataset: str, *, widen: bool) -> None:
+        self._dataset = dataset
+        self._widen = widen
 
+    def structs(self, table: Any, query: Any, path: str) -> Any:
+        new = {field.name.lower(): field for field in query.fields}
+        fields = []
+        for field in table.fields:
+            other = new.pop(field.name.lower(), None)
+            kind = field.dataType
+            if other is not None:
+                kind = self.types(kind, other.dataType, f"{path}{field.name}")
+            fields.append(T.StructField(field.name, kind, field.nullable, field.metadata))
+        fields.extend(T.StructField(f.name, f.dataType, True, f.metadata) for f in new.values())
+        return T.StructType(fields)
 
-def _merged_type(table: Any, query: Any, dataset: str, path: str) -> Any:
-    if isinstance(table, T.StructType) and isinstance(query, T.StructType):
-        return _merged_struct(table, query, dataset, f"{path}.")
-    if isinstance(table, T.ArrayType) and isinstance(query, T.ArrayType):
-        inner = _merged_type(table.elementType, query.elementType, dataset, f"{path}.element")
-        return T.ArrayType(inner, table.containsNull)
-    if isinstance(table, T.MapType) and isinstance(query, T.MapType):
-        return T.MapType(
-            _merged_type(table.keyType, query.keyType, dataset, f"{path}.key"),
-            _merged_type(table.valueType, query.valueType, dataset, f"{path}.value"),
-            table.valueContainsNull,
+    def types(self, table: Any, query: Any, path: str) -> Any:
+        if isinstance(table, T.StructType) and isinstance(query, T.StructType):
+            return self.structs(table, query, f"{path}.")
+        if isinstance(table, T.ArrayType) and isinstance(query, T.ArrayType):
+            inner = self.types(table.elementType, query.elementType, f"{path}.element")
+            return T.ArrayType(inner, table.containsNull)
+        if isinstance(table, T.MapType) and isinstance(query, T.MapType):
+            return T.MapType(
+                self.types(table.keyType, query.keyType, f"{path}.key"),
+                self.types(table.valueType, query.valueType, f"{path}.value"),
+                table.valueContainsNull,
+            )
+        if table == query or fits(query, table):
+            return table
+        if self._widen and fits(table, query):
+            return query
+        remedy = f", set the table property {WIDENING!r} to true" if fits(table, query) else ""
+        raise DataError(
+            f"the column {path!r} of {self._dataset!r} is {table.simpleString()!r} in the table and"
+            f" {query.simpleString()!r} in the query; cast it in the query{remedy}, or refresh the"
+            f" table fully (--full-refresh {self._dataset})",
+            condition="DELTA_FAILED_TO_MERGE_FIELDS",
         )
-    if table == query or fits(query, table):
-        return table
-    raise DataError(
-        f"the column {path!r} of {dataset!r} is {table.simpleString()!r} in the table and"
-        f" {query.simpleString()!r} in the query; cast it in the query, or refresh the table fully"
-        f" (--full-refresh {dataset})",
-        condition="DELTA_FAILED_TO_MERGE_FIELDS",
-    )
 
 
 def fits(narrow: Any, wide: Any) -> bool:

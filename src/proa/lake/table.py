@@ -298,6 +298,24 @@ class Table:
                 self._allow_types(schema)
             self._describe(schemaString=schema.json(), partitionColumns=parts)
 
+    def rewrite(self, version: int, files: Sequence[DataFile], schema: Any) -> None:
+        """Put `files`, the rows of `version` as `schema`, in the place of that version's files.
+
+        Streams see no new rows. `ConflictError` when another commit was first.
+        """
+        with self._lock:
+            if version != self.version:
+                raise ConflictError(f"the table {self.url!r} has a newer version than {version}")
+            now = int(self._clock.now().timestamp() * 1000)
+            self._allow_types(schema)
+            old = self._there().get_add_actions(flatten=False).column("path").to_pylist()
+            actions: list[dict[str, Any]] = [
+                {"remove": {"path": path, "deletionTimestamp": now, "dataChange": False}}
+                for path in old
+            ]
+            actions += [log.added(file) for file in files]
+            self._describe(actions, schemaString=schema.json())
+
     def describe(self, comment: str | None, properties: Mapping[str, str]) -> None:
         """Give the table this comment and, besides those it has, these properties.
 
@@ -309,8 +327,8 @@ class Table:
                 configuration={**self.properties, **properties},
             )
 
-    def _describe(self, **changes: Any) -> None:
-        """Change the table's metadata; nothing happens when it says so already."""
+    def _describe(self, actions: Sequence[Mapping[str, Any]] = (), **changes: Any) -> None:
+        """Change the table's metadata, and more; nothing happens when it says so already."""
         before = self._metadata()
         wanted = {**before, **changes}
         if wanted == before:
@@ -322,8 +340,8 @@ class Table:
         }
         try:
             with step(Step.TABLE_EVOLVE):
-                actions = [{"commitInfo": note}, {"metaData": wanted}]
-                log.put(self._store, self.version + 1, actions)
+                whole = [{"commitInfo": note}, {"metaData": wanted}, *actions]
+                log.put(self._store, self.version + 1, whole)
         except UnknownOutcome:
             self.refresh()
             if self._metadata() != wanted:

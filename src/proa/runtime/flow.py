@@ -17,7 +17,7 @@ from proa.engine import PYTHON_FAILED
 from proa.errors import ConflictError, DataError, UserError
 from proa.graph import FilesLeaf, FlowNode
 from proa.lake import Change, Outcome, Table, Target, WriteResult, discard, write
-from proa.lake.schema import merged, storable, to_arrow
+from proa.lake.schema import WIDENING, keeps_types, merged, storable, to_arrow
 from proa.pipelines.ddl import parse_schema
 from proa.pipelines.definitions import Dataset, DatasetKind
 from proa.runtime import expectations
@@ -340,7 +340,14 @@ class FlowRunner:
             query = given
         if self.is_view or not self._table.exists or self._table.is_empty:
             return query
-        return merged(self._table.schema, query, self.node.target)
+        return merged(self._table.schema, query, self.node.target, widen=self._widens)
+
+    @property
+    def _widens(self) -> bool:
+        """Whether the table's columns may take wider types."""
+        allowed = str(self.dataset.properties.get(WIDENING, "false")).lower() == "true"
+        files = [s for s in self._sources.values() if isinstance(s, FilesSource)]
+        return allowed or any(source.widens for source in files)
 
     def _partitions(self, schema: Any) -> tuple[str, ...]:
         names = {f.name.lower(): f.name for f in schema.fields}
@@ -404,13 +411,36 @@ class FlowRunner:
         for _ in range(_TRIES):
             wanted = done.schema
             if not table.is_empty:
-                wanted = merged(table.schema, done.schema, self.node.target)
+                wanted = merged(table.schema, done.schema, self.node.target, widen=self._widens)
             try:
-                table.evolve(wanted, parts)
+                if not table.is_empty and not keeps_types(table.schema, wanted):
+                    self._widen(wanted, parts)
+                else:
+                    table.evolve(wanted, parts)
             except ConflictError:
                 continue
             return
         raise ConflictError(f"the columns of {table.url!r} are changed by others all the time")
+
+    def _widen(self, schema: Any, partition_by: tuple[str, ...]) -> None:
+        """Write the table's rows once more, in wider types, and put them in the old ones' place."""
+        context, table = self._context, self._table
+        version, files = table.version, table.files()
+        table.check(files)
+        target = Target(
+            url=table.url,
+            options=context.options,
+            schema=to_arrow(schema),
+            attempt=context.ids.new(),
+            partition_by=partition_by,
+        )
+        frame = context.engine.dataframe(context.engine.parquet(files, schema))
+        result = write(context.engine, frame, target)
+        try:
+            table.rewrite(version, result.files, schema)
+        except ConflictError:
+            discard(target, result)
+            raise
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from proa.autoloader.discovery import FileRef
 from proa.autoloader.known import KnownFiles, file_key
 from proa.autoloader.loader import AutoLoader
+from proa.autoloader.options import Evolution
 from proa.clock import Clock
 from proa.engine import Engine, Relation
 from proa.errors import DataError
@@ -182,6 +183,11 @@ class FilesSource:
     @property
     def streaming(self) -> bool:
         return self.leaf.streaming
+
+    @property
+    def widens(self) -> bool:
+        """Whether columns of the files may take wider types as they come."""
+        return self._loader.options.reader.evolution is Evolution.WIDEN
 
     @property
     def known_through(self) -> int:
