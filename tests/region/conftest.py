@@ -126,6 +126,13 @@ def fake_workers() -> FakeWorkers:
     return FakeWorkers(obedient=True)
 
 
+class SteadyIds(RandomIds):
+    """New ids for ever, across restarts, and pauses that do not vary."""
+
+    def jitter(self) -> float:
+        return 0.5
+
+
 @dataclass
 class Still:
     """A region without server, threads or time of its own: the test gives the turns."""
@@ -162,7 +169,7 @@ def still_region(folder: Path, clock: FakeClock, regions: list[Region] | None = 
         Database.open(state_url(folder)),
         workers,
         clock,
-        RandomIds(),
+        SteadyIds(),
     )
     region.recover()
     opened = [] if regions is None else regions

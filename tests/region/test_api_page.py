@@ -14,6 +14,6 @@ def test_the_page_and_the_server_agree(still):
     described = create_app(still.region).openapi()["paths"]
     expected = {f"{verb.upper()} {path}" for path, verbs in described.items() for verb in verbs}
     written = re.findall(
-        r"^\| `((?:GET|PUT|POST|PATCH|DELETE|HEAD) [^`]+)`", PAGE.read_text(), re.M
+        r"^\| `((?:GET|PUT|POST|PATCH|DELETE|HEAD) [^`]+)`", PAGE.read_text(), re.MULTILINE
     )
     assert sorted(expected) == sorted(written)

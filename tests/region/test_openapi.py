@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis.errors import Unsatisfiable
 from schemathesis import GenerationMode
 
-EXAMPLES = 4
+EXAMPLES = {GenerationMode.POSITIVE: 4, GenerationMode.NEGATIVE: 2}
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def test_no_request_makes_the_server_stumble(operations, server, mode):
 
         @seed(0)
         @settings(
-            max_examples=EXAMPLES,
+            max_examples=EXAMPLES[mode],
             deadline=None,
             database=None,
             suppress_health_check=list(HealthCheck),

@@ -9,6 +9,7 @@ import queue
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import structlog
 from sqlalchemy import Connection, select, update
 
 from proa.clock import Clock
@@ -26,6 +27,8 @@ from proa.region.store.tables import jobs, runs
 from proa.region.times import millis
 from proa.region.updates import UpdateCause, Updates, UpdateState
 from proa.region.workers import Handle, Report, Work, Workers
+
+_log = structlog.get_logger("proa.region")
 
 _PIPELINE_OPTIONS = ("full_refresh", "full_refresh_selection", "refresh_selection")
 _MAX_OUTPUT = 5 * 1024 * 1024
@@ -348,6 +351,7 @@ class RunEngine:
             result, message = Result.SUCCESS, ""
         with self._database.write() as connection:
             self._end(connection, run, result, message)
+        _log.info("run ended", run=run.run_id, job=run.name, result=str(result))
         self._wake()
 
     def _end(  # noqa: PLR0913 - what an end is made of

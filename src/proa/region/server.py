@@ -24,6 +24,8 @@ from proa.region.store import Database, Exclusive
 from proa.region.workers import Workers
 from proa.settings import RegionSettings
 
+_log = structlog.get_logger("proa.region")
+
 
 @dataclass(frozen=True)
 class Listen:
@@ -86,13 +88,20 @@ class Server:
         self._workers.open()
         self.region.start()
         scheme = "https" if self._listen.tls_cert else "http"
-        self._uvicorn.on_start = lambda port: started(f"{scheme}://{self._listen.host}:{port}")
+
+        def answers(port: int) -> None:
+            address = f"{scheme}://{self._listen.host}:{port}"
+            _log.info("the region answers", region=self.region.name, address=address)
+            started(address)
+
+        self._uvicorn.on_start = answers
         try:
             self._uvicorn.run()
         finally:
             self.region.stop()
             self._exclusive.release()
             self._database.close()
+            _log.info("the region has stopped", region=self.region.name)
 
     def stop(self, *_signal: int | FrameType | None) -> None:
         """Ask the server to end; returns at once."""

@@ -171,6 +171,7 @@ class Supervisor:
 
     def _ended(self, pipeline: Pipeline, found: Update, data: Mapping[str, Any]) -> None:
         outcome = data["outcome"]
+        _log.info("update ended", update=found.update_id, pipeline=pipeline.name, how=outcome)
         with self._database.write() as connection:
             if outcome in {"FAILED", "CRASHED"}:
                 if found.stop_requested and outcome == "CRASHED":
@@ -272,6 +273,7 @@ class Supervisor:
             return
         with self._database.write() as connection:
             self._updates.enter(connection, pipeline.key, found, UpdateState.INITIALIZING)
+        _log.info("update begins", update=found.update_id, pipeline=pipeline.name)
         work = Work(found.update_id, "update", payload)
         self._handles[found.update_id] = self._workers.start(work, self._report)
 
