@@ -12,7 +12,7 @@ from databricks.sdk.service.sql import StatementParameterListItem, StatementStat
 from deltalake import write_deltalake
 
 from proa.region.errors import InvalidParameterError
-from proa.region.sql import bound, reading
+from proa.region.sql import bound, in_one_catalog, reading
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +147,12 @@ def test_what_looks_like_a_marker_and_is_none_stays():
     )
     with pytest.raises(InvalidParameterError, match="marker :b"):
         bound("select :b", [])
+
+
+def test_a_catalog_in_front_is_the_regions_one():
+    text = "select main.shop.t.x, a.b.c, 'main.x.y' from `main`.shop.t join hive_metastore.s.u"
+    expected = "select shop.t.x, a.b.c, 'main.x.y' from shop.t join s.u"
+    assert in_one_catalog(text, {"main"}) == expected
 
 
 def test_asking_later_for_the_answer(query, warehouse):

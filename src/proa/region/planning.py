@@ -102,7 +102,7 @@ class Planner:
         }
 
     def tables(self) -> list[dict[str, Any]]:
-        """Every table of every pipeline: `{"schema", "name", "url"}`, the schema None by default.
+        """Every table of every pipeline: `{"catalog", "schema", "name", "url"}`, schema None by default.
 
         A table of several parts (`sales.orders`) is in the schema it names.
         """
@@ -114,6 +114,7 @@ class Planner:
                 *schema, name = urllib.parse.unquote(folder).split(".")
                 found.append(
                     {
+                        "catalog": pipeline.spec.get("catalog"),
                         "schema": schema[-1] if schema else target,
                         "name": name,
                         "url": store.url_of(f"{TABLES}/{folder}"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import sqlglot
@@ -15,6 +15,8 @@ from proa.region.errors import InvalidParameterError
 _READS = (exp.Select, exp.SetOperation, exp.Subquery, exp.Describe, exp.Show, exp.Values)
 _READ_COMMANDS = ("SHOW", "EXPLAIN", "DESCRIBE", "DESC")
 _WRITES = (exp.DML, exp.DDL, exp.Merge, exp.Drop, exp.Alter, exp.Command, exp.Set, exp.Use)
+_CATALOGS = ("hive_metastore", "spark_catalog")
+_NAMES = (TokenType.VAR, TokenType.IDENTIFIER)
 _FILE_FORMATS = {"delta", "parquet", "csv", "json", "text", "avro", "orc", "binaryfile", "iceberg"}
 _FILE_FUNCTIONS = {"read_files", "cloud_files", "read_parquet", "read_csv", "read_json"}
 _TYPE = re.compile(
@@ -82,6 +84,21 @@ def bound(statement: str, parameters: Sequence[Mapping[str, Any]]) -> str:
         used.add(name.text)
         pieces += [statement[at : token.start], values[name.text]]
         at = name.end + 1
+    return "".join([*pieces, statement[at:]])
+
+
+def in_one_catalog(statement: str, catalogs: Collection[str]) -> str:
+    """The statement with `catalog.schema.table` as `schema.table`: the engine has one catalog."""
+    known = {name.lower() for name in (*catalogs, *_CATALOGS)}
+    tokens = sqlglot.tokenize(statement, dialect="databricks")
+    pieces, at = [], 0
+    for index in range(len(tokens) - 4):
+        dots = tokens[index + 1].text == tokens[index + 3].text == "."
+        inside = index and tokens[index - 1].text == "."
+        named = tokens[index].text.lower() in known
+        if dots and named and not inside and tokens[index].token_type in _NAMES:
+            pieces.append(statement[at : tokens[index].start])
+            at = tokens[index + 1].end + 1
     return "".join([*pieces, statement[at:]])
 
 

@@ -10,6 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from proa.clock import Clock, Ids
+from proa.errors import ProaError
 from proa.region import sql
 from proa.region.errors import InvalidParameterError, MissingError
 from proa.region.workers import Handle, Report, Work, Workers
@@ -96,11 +97,15 @@ class Statements:
             self._known[statement.statement_id] = statement
             self._last_used = now
         try:
-            ready = sql.reading(sql.bound(text, parameters))
+            tables = self._tables()
+            catalogs = {str(table["catalog"]) for table in tables if table.get("catalog")}
+            ready = sql.in_one_catalog(sql.reading(sql.bound(text, parameters)), catalogs)
         except InvalidParameterError as error:
             self._fail(statement, "BAD_REQUEST", str(error))
             return statement
-        tables = self._tables()
+        except ProaError as error:  # the storage of a pipeline does not answer
+            self._fail(statement, "INTERNAL_ERROR", str(error))
+            return statement
         with self._lock:
             if self._handle is None:
                 work = Work(_WORK_ID, "warehouse", self._session())
