@@ -22,7 +22,6 @@ ELSEWHERE = {"pip", "make"}
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.stem)
 def test_guide_does_what_it_says(guide, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
     variables: dict[str, str] = {}
     for step in read(guide):
         if isinstance(step, File):

@@ -76,6 +76,15 @@ def test_every_example_of_proa_yml_is_valid(document, tmp_path):
             settings.load(path, dict.fromkeys(re.findall(r"\$\{(\w+)\}", body), "x"))
 
 
+def test_every_guide_and_decision_can_be_found_from_its_index():
+    for index, folder in (("README.md", "guide"), ("docs/decisions/README.md", "decisions")):
+        text = (ROOT / index).read_text(encoding="utf-8")
+        pages = (ROOT / "docs" / folder).glob("*.md")
+        assert [
+            page.name for page in pages if page.name != "README.md" and page.name not in text
+        ] == []
+
+
 def test_every_make_target_that_a_document_names_exists():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^(\w+):", makefile, re.MULTILINE))

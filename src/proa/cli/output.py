@@ -10,7 +10,10 @@ from rich.console import Console
 
 from proa.errors import ProaError
 
-console = Console(highlight=False, soft_wrap=True)
+_UNCUT = 100_000
+"""Characters; a pipe or a file has no edge at which a table must be cut."""
+
+console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _UNCUT)
 stderr = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
