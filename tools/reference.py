@@ -327,7 +327,7 @@ def errors() -> str:
             " pipeline's source begin with their condition and end with file and line. The condition"
             " is the machine's name; where Apache Spark or Databricks has one, it is theirs. In Python it"
             " is the error's `condition`. What makes two regions differ is no error but a"
-            " [finding](findings.md); the server of a region answers with Databricks' error codes."
+            " [finding](findings.md); the server of a region answers with Databricks' [error codes](api.md)."
         ),
         (
             "| kind | what to do | exit code |\n|---|---|---|\n"
