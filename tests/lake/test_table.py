@@ -73,9 +73,8 @@ def test_two_flows_into_one_table_both_win(made: Table) -> None:
 
 @pytest.mark.parametrize("fault", [LoseAnswer(Step.COMMIT), Kill(Step.COMMIT, When.AFTER)], ids=str)
 def test_a_commit_whose_answer_was_lost_has_happened_once(made: Table, fault) -> None:
-    with probing(FaultProbe(fault)):
-        with contextlib.suppress(Killed):
-            assert made.commit(append(0, "x")).by_us
+    with probing(FaultProbe(fault)), contextlib.suppress(Killed):
+        assert made.commit(append(0, "x")).by_us
     assert same(made).commit(append(0, "x")).by_us
     assert names(made) == ["x"]
 
