@@ -69,8 +69,9 @@ class Committed:
 class Table:
     """A Delta table at a path or URL, which may not exist yet.
 
-    Holds the last version it looked at; `refresh` looks again. Safe to share between threads.
-    Raises `UnavailableError` where the store does not answer.
+    Holds the last version it looked at; `refresh` looks again. Safe to share between threads:
+    whoever touches delta-rs holds the lock, because delta-rs waits for its own lock without
+    letting other Python threads run. Raises `UnavailableError` where the store does not answer.
     """
 
     def __init__(self, url: str, options: Mapping[str, str], clock: Clock | None = None) -> None:
@@ -109,12 +110,14 @@ class Table:
 
     @property
     def exists(self) -> bool:
-        return self._delta is not None or self.refresh() is not None
+        with self._lock:
+            return self._delta is not None or self.refresh() is not None
 
     @property
     def version(self) -> int:
         """The version that was looked at last; -1 while there is no table."""
-        return -1 if self._delta is None else self._delta.version()
+        with self._lock:
+            return -1 if self._delta is None else self._delta.version()
 
     @property
     def schema(self) -> Any:
@@ -126,16 +129,19 @@ class Table:
 
     @property
     def partition_by(self) -> tuple[str, ...]:
-        return tuple(self._there().metadata().partition_columns)
+        with self._lock:
+            return tuple(self._there().metadata().partition_columns)
 
     @property
     def comment(self) -> str | None:
-        comment: str | None = self._there().metadata().description
-        return comment
+        with self._lock:
+            comment: str | None = self._there().metadata().description
+            return comment
 
     @property
     def properties(self) -> Mapping[str, str]:
-        return dict(self._there().metadata().configuration)
+        with self._lock:
+            return dict(self._there().metadata().configuration)
 
     @property
     def generation(self) -> int:
@@ -144,13 +150,14 @@ class Table:
 
     @property
     def is_empty(self) -> bool:
-        return not self._there().get_add_actions(flatten=False).num_rows
+        with self._lock:
+            return not self._there().get_add_actions(flatten=False).num_rows
 
     def transaction(self, app_id: str, version: int | None = None) -> int | None:
         """The last `txn` version of an application, as of a version of the table."""
-        if self._delta is None:
-            return None
         with self._lock:
+            if self._delta is None:
+                return None
             found: int | None = self._as_of(version).transaction_version(app_id)
             return found
 
