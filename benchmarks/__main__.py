@@ -99,7 +99,8 @@ def main() -> int:
 def _line(result: Result) -> str:
     mark = "met   " if result.met else "MISSED"
     detail = ", ".join(f"{key} {_figure(value)}" for key, value in result.detail.items())
-    return f"{mark} {result.name}: {_figure(result.figure)} {result.unit} ({result.goal}) {detail}"
+    line = f"{mark} {result.name}: {_figure(result.figure)} {result.unit} ({result.goal}) {detail}"
+    return f"{line}\n       why: {result.why}" if result.why else line
 
 
 def _figure(value: object) -> str:
