@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from proa.cli.exit_codes import ANSWER_IS_NO
 from proa.cli.output import console, print_json
 from proa.cli.project import JsonOption
 from proa.errors import SettingsError
 
 if TYPE_CHECKING:
     from proa.demo import DemoReport
-
-ANSWER_IS_NO = 1
 
 
 def register(app: typer.Typer) -> None:

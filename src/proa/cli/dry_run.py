@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from proa.cli.exit_codes import ANSWER_IS_NO, MISUSED
 from proa.cli.output import console, print_json, print_text, report_error
 from proa.cli.planning import plan
 from proa.cli.project import JsonOption, ProjectOption, find_project
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from proa.graph.findings import Finding, Judgement
     from proa.settings import ProjectSettings
 
-ANSWER_IS_NO = 1
-MISUSED = 2
 LANDING_ZONE = "landing_zone"
 
 

@@ -27,6 +27,7 @@ from proa.cli import (
     token,
 )
 from proa.cli import run as run_command
+from proa.cli.exit_codes import ANSWER_IS_NO, INTERRUPTED, MISUSED, UNAVAILABLE
 from proa.cli.output import report_error
 from proa.errors import ProaError, UnavailableError, UserError
 
@@ -60,11 +61,6 @@ for group in (
     token,
 ):
     group.register(app)
-
-ANSWER_IS_NO = 1
-MISUSED = 2
-UNAVAILABLE = 3
-INTERRUPTED = 130
 
 
 def main() -> None:

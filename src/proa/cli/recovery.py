@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from proa.cli.exit_codes import ANSWER_IS_NO
 from proa.cli.output import console, print_json, stderr
 from proa.cli.project import JsonOption, ProjectOption, load_regions
 from proa.errors import SettingsError
@@ -14,8 +15,6 @@ from proa.errors import SettingsError
 if TYPE_CHECKING:
     from proa.recovery import Comparison, RegionStatus, Rules, SourceStatus, TableReport
     from proa.settings import ProjectSettings
-
-ANSWER_IS_NO = 1
 
 
 def register(app: typer.Typer) -> None:

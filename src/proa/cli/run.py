@@ -16,6 +16,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from proa.cli.exit_codes import ANSWER_IS_NO, MISUSED, UNAVAILABLE
 from proa.cli.output import console, print_json, report_error, stderr
 from proa.cli.project import JsonOption, ProjectOption, find_project
 from proa.errors import ProaError, UnavailableError, UserError
@@ -23,9 +24,6 @@ from proa.errors import ProaError, UnavailableError, UserError
 if TYPE_CHECKING:
     from proa.runtime import Event, UpdateResult
 
-ANSWER_IS_NO = 1
-MISUSED = 2
-UNAVAILABLE = 3
 
 RegionOption = Annotated[
     str | None,

@@ -12,15 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from proa.cli.exit_codes import ANSWER_IS_NO, UNAVAILABLE
 from proa.cli.output import console, print_json, report_error, stderr
 from proa.cli.project import JsonOption, ProjectOption, load_regions
 from proa.errors import SettingsError, UnavailableError
 
 if TYPE_CHECKING:
     from proa.landing import Shipment, Shipper, ShipReport
-
-ANSWER_IS_NO = 1
-UNAVAILABLE = 3
 
 
 def register(app: typer.Typer) -> None:

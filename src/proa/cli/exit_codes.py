@@ -1,0 +1,11 @@
+"""What a command's exit code means; 0 is that it worked."""
+
+from __future__ import annotations
+
+ANSWER_IS_NO = 1
+"""It ran, and the answer is no: an update failed, regions differ, a region has not caught up."""
+MISUSED = 2
+"""The command, a setting or the pipeline is wrong."""
+UNAVAILABLE = 3
+"""Something did not answer; another try may succeed."""
+INTERRUPTED = 130
