@@ -33,6 +33,13 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def publish(path: Path, content: str) -> None:
+    """Put a file there at once: a shipper that watches must not see it half written."""
+    draft = path.with_name(f".{path.name}")
+    draft.write_text(content)
+    draft.rename(path)
+
+
 def proa(project: Path, *args: str) -> Result:
     return CliRunner().invoke(app, [*args, "--project", str(project)])
 
@@ -123,11 +130,12 @@ def test_a_watching_shipper_stops_cleanly_when_told_to(project: Path):
         assert process.stdout is not None
         first = json.loads(process.stdout.readline())
         assert (first["source"], first["files"]) == ("orders", 1)
-        (project / "source/returns/2.json").write_text("2")
-        while True:
+        publish(project / "source/returns/2.json", "2")
+        landed: dict[str, int] = {}
+        while landed != {"east": 1, "west": 1}:
             line = json.loads(process.stdout.readline())
             if line["source"] == "returns":
-                break
+                landed |= {zone["zone"]: zone["landed_through"] for zone in line["zones"]}
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=20) == 0
     assert (project / "east/landing/returns/2.json").exists()
