@@ -2,8 +2,9 @@ import pytest
 
 from proa.errors import UnavailableError
 from proa.lake import Table
+from proa.runtime.event import Origin
 from proa.runtime.eventrows import read
-from proa.runtime.events import EventLog, Origin
+from proa.runtime.events import EventLog
 from proa.steps import Step, probing
 from proa.testing import Fail, FaultProbe, FixedIds, LoseAnswer
 

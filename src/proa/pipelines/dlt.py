@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from proa.pipelines.arguments import checked, required_name
+from proa.pipelines.current import current_session
 from proa.pipelines.decorators import (
     append_flow,
     create_streaming_table,
@@ -22,7 +23,6 @@ from proa.pipelines.decorators import (
     table,
     temporary_view,
 )
-from proa.pipelines.environment import current_session
 from proa.pipelines.refusals import (
     apply_changes,
     apply_changes_from_snapshot,

@@ -17,15 +17,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from proa.errors import PipelineError, SourceLocation
-from proa.pipelines.places import seen_from
-from proa.pipelines.session import DeclaringSession, user_location
+from proa.errors import PipelineError
+from proa.pipelines.current import Place, running
+from proa.pipelines.session import DeclaringSession
 
 _entering = threading.RLock()
 """One pipeline at a time: modules, paths and the working folder belong to the whole process."""
-
-_current: list[Environment] = []
-"""The pipeline whose code is running, last; guarded by `_entering`."""
 
 _OURS = frozenset({"proa", "pyspark", "dlt"})
 
@@ -33,10 +30,21 @@ _OURS = frozenset({"proa", "pyspark", "dlt"})
 class Environment:
     """The surroundings of one pipeline. Modules it imports stay its own, and only its own."""
 
-    def __init__(self, root: Path, session: DeclaringSession, folders: tuple[Path, ...]) -> None:
-        """`folders` are those of the pipeline's files: they may import their neighbours."""
+    def __init__(
+        self,
+        root: Path,
+        session: DeclaringSession,
+        folders: tuple[Path, ...],
+        names: ModuleType,
+    ) -> None:
+        """`folders` are those of the pipeline's files: they may import their neighbours.
+
+        The names in `names` stand beside Apache's under `pyspark.pipelines`.
+        """
         self.root = root
         self.session = session
+        self._names = names
+        self.place = Place(root, session)
         self._folders = tuple(folder for folder in dict.fromkeys(folders) if folder != root)
         self._modules: dict[str, ModuleType] = {}
 
@@ -46,15 +54,15 @@ class Environment:
         from pyspark.pipelines.block_session_mutations import block_session_mutations
 
         with _entering, ExitStack() as stack:
-            if not (_current and _current[-1] is self):
+            if not (running and running[-1] is self.place):
                 stack.enter_context(chdir(self.root))
                 stack.enter_context(redirect_stdout(sys.stderr))
                 stack.enter_context(self._importing())
-                stack.enter_context(_pipelines_module())
+                stack.enter_context(_pipelines_module(self._names))
                 stack.enter_context(self.session.installed())
                 stack.enter_context(block_session_mutations())
-                _current.append(self)
-                stack.callback(_current.pop)
+                running.append(self.place)
+                stack.callback(running.pop)
             yield
 
     def bind(self, query: Callable[[], Any]) -> Callable[[], Any]:
@@ -66,7 +74,7 @@ class Environment:
                 try:
                     return query()
                 except PipelineError as error:
-                    error.location = self.shown(error.location)
+                    error.location = self.place.shown(error.location)
                     raise
 
         return call
@@ -75,12 +83,6 @@ class Environment:
         """Take in a module made from one of the pipeline's files."""
         sys.modules[module.__name__] = self._modules[module.__name__] = module
         _pickle_by_value(module)
-
-    def shown(self, location: SourceLocation | None) -> SourceLocation | None:
-        """`location` with its file as seen from the root, when it lies below."""
-        if location is None:
-            return None
-        return SourceLocation(seen_from(self.root, location.file), location.line)
 
     @contextmanager
     def _importing(self) -> Iterator[None]:
@@ -130,23 +132,6 @@ class Environment:
         )
 
 
-def current_session() -> DeclaringSession:
-    """The session of the pipeline whose code is running; PipelineError when none is."""
-    if not _current:
-        raise PipelineError(
-            "a dataset can only be read while a pipeline is loaded, in its query functions",
-            condition="GRAPH_ELEMENT_DEFINED_OUTSIDE_OF_DECLARATIVE_PIPELINE",
-            location=caller(),
-        )
-    return _current[-1].session
-
-
-def caller() -> SourceLocation | None:
-    """The line of the user's code that is calling, its file as seen from the pipeline's root."""
-    location = user_location()
-    return _current[-1].shown(location) if _current else location
-
-
 def _top(name: str) -> str:
     return name.partition(".")[0]
 
@@ -166,13 +151,13 @@ def _pickle_by_value(module: ModuleType) -> None:
 
 
 @contextmanager
-def _pipelines_module() -> Iterator[None]:
-    """Put Databricks' names beside Apache's under `pyspark.pipelines`."""
+def _pipelines_module(names: ModuleType) -> Iterator[None]:
+    """Put `names` beside Apache's under `pyspark.pipelines`."""
     import pyspark
     import pyspark.pipelines
 
     original = pyspark.pipelines
-    together = _together(original)
+    together = _together(original, names)
     sys.modules["pyspark.pipelines"] = pyspark.pipelines = together
     try:
         yield
@@ -181,11 +166,9 @@ def _pipelines_module() -> Iterator[None]:
 
 
 @functools.cache
-def _together(original: ModuleType) -> ModuleType:
-    from proa.pipelines import dlt
-
+def _together(original: ModuleType, names: ModuleType) -> ModuleType:
     module = ModuleType(original.__name__, original.__doc__)
     module.__dict__.update(vars(original))
-    module.__dict__.update({name: getattr(dlt, name) for name in dlt.__all__})
-    module.__dict__["__all__"] = sorted({*original.__all__, *dlt.__all__})
+    module.__dict__.update({name: getattr(names, name) for name in names.__all__})
+    module.__dict__["__all__"] = sorted({*original.__all__, *names.__all__})
     return module

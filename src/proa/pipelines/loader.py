@@ -36,6 +36,7 @@ def load(
     """
     from pyspark.pipelines.graph_element_registry import graph_element_registration_context
 
+    from proa.pipelines import dlt
     from proa.pipelines.environment import Environment
     from proa.pipelines.registry import Registry
     from proa.pipelines.session import DeclaringSession
@@ -48,7 +49,7 @@ def load(
     settings = {**spec.configuration, **(configuration or {})}
     files = source_files(spec, root)
     folders = tuple(file.parent for file in files if file.suffix == ".py")
-    environment = Environment(root, DeclaringSession(settings), folders)
+    environment = Environment(root, DeclaringSession(settings), folders, names=dlt)
     registry = Registry(environment, Namespace(spec.catalog, spec.database))
     with environment.entered(), graph_element_registration_context(registry):
         for file in files:
@@ -125,7 +126,7 @@ def _run(file: Path, text: str, environment: Environment) -> None:
         code = compile(text, str(file), "exec", dont_inherit=True)
         exec(code, module.__dict__)  # noqa: S102 - it is the pipeline
     except PipelineError as error:
-        error.location = environment.shown(error.location) or _where(error, root, file)
+        error.location = environment.place.shown(error.location) or _where(error, root, file)
         raise
     except SyntaxError as error:
         shown = seen_from(root, error.filename or file)

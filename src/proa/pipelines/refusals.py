@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-from proa.pipelines.environment import caller
+from proa.pipelines.current import caller
 from proa.pipelines.unsupported import refused
 
 

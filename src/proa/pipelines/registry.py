@@ -18,6 +18,7 @@ from pyspark.pipelines.source_code_location import SourceCodeLocation
 from proa.errors import PipelineError, SourceLocation
 from proa.pipelines import sql
 from proa.pipelines.checks import check_dataset, check_flow, check_unique
+from proa.pipelines.current import caller
 from proa.pipelines.definitions import (
     Dataset,
     DatasetKind,
@@ -26,7 +27,7 @@ from proa.pipelines.definitions import (
     Flow,
     SqlQuery,
 )
-from proa.pipelines.environment import Environment, caller
+from proa.pipelines.environment import Environment
 from proa.pipelines.identifiers import Namespace
 from proa.pipelines.places import seen_from
 from proa.pipelines.sql_lexer import Source

@@ -1,6 +1,6 @@
 """Running pipelines: updates, flows, batches, and the log of what happened."""
 
-from proa.runtime.events import Event
+from proa.runtime.event import Event
 from proa.runtime.pipeline import Pipeline, from_project, from_settings
 from proa.runtime.runner import Runner
 from proa.runtime.update import (

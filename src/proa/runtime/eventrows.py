@@ -12,7 +12,7 @@ from pyspark.sql.types import StringType, StructField, StructType, TimestampType
 
 from proa.lake import Table
 from proa.lake.schema import to_arrow
-from proa.runtime.events import Event, Origin, compact_json
+from proa.runtime.event import Event, Origin, compact_json
 
 _TEXT = StringType()
 SCHEMA = StructType(
@@ -57,7 +57,7 @@ def rows(events: Sequence[Event], instance: str) -> pa.Table:
 
 
 def read(url: str, options: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    """The events of the log at `url`, oldest first, in the shape of `events.as_json`."""
+    """The events of the log at `url`, oldest first, in the shape of `event.as_json`."""
     table = Table.at(url, options)
     if table.refresh() is None:
         return

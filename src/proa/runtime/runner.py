@@ -24,7 +24,8 @@ from proa.runtime import pipeline as pipelines
 from proa.runtime.checkpoint import Checkpoint, FilesInput
 from proa.runtime.context import Context
 from proa.runtime.continuous import Continuous
-from proa.runtime.events import EventLog, Listener, Origin
+from proa.runtime.event import Origin
+from proa.runtime.events import EventLog, Listener
 from proa.runtime.flow import FlowRunner
 from proa.runtime.layout import Layout
 from proa.runtime.pipeline import Pipeline
