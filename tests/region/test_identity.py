@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
 
 from proa.clock import RandomIds
@@ -15,13 +17,15 @@ from proa.region.tokens import Tokens
 
 @pytest.fixture
 def database(tmp_path):
-    return Database.open(f"sqlite:///{tmp_path / 'state.db'}")
+    with closing(Database.open(f"sqlite:///{tmp_path / 'state.db'}")) as opened:
+        yield opened
 
 
 def test_a_region_is_the_same_after_a_restart_and_differs_from_others(database, tmp_path):
     first = Identity.load(database, "us-east", "/data")
     assert Identity.load(database, "us-east", "/moved") == first
-    other = Identity.load(Database.open(f"sqlite:///{tmp_path / 'x.db'}"), "us-west", "/data")
+    with closing(Database.open(f"sqlite:///{tmp_path / 'x.db'}")) as elsewhere:
+        other = Identity.load(elsewhere, "us-west", "/data")
     assert other.workspace_id != first.workspace_id
     assert first.workspace_id.isdigit()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -45,9 +47,8 @@ def create(
 
     Example: DATABRICKS_TOKEN=$(proa token create --region us-east)
     """
-    token, text = _tokens(region, state, project).create(
-        user, comment, None if days is None else days * _DAY_S
-    )
+    with _tokens(region, state, project) as tokens:
+        token, text = tokens.create(user, comment, None if days is None else days * _DAY_S)
     if as_json:
         print_json({"token_id": token.token_id, "user": user, "token": text})
         return
@@ -67,6 +68,8 @@ def show(
     """
     from proa.region.times import rfc3339
 
+    with _tokens(region, state, project) as tokens:
+        found = tokens.list()
     rows = [
         {
             "token_id": token.token_id,
@@ -76,7 +79,7 @@ def show(
             "expires": None if token.expires_at is None else rfc3339(token.expires_at),
             "revoked": None if token.revoked_at is None else rfc3339(token.revoked_at),
         }
-        for token in _tokens(region, state, project).list()
+        for token in found
     ]
     if as_json:
         print_json(rows)
@@ -97,11 +100,13 @@ def revoke(
 
     Example: proa token revoke 0123456789ab --region us-east
     """
-    _tokens(region, state, project).revoke(token_id)
+    with _tokens(region, state, project) as tokens:
+        tokens.revoke(token_id)
     console.print(f"token {token_id} is revoked", markup=False)
 
 
-def _tokens(region: str, state: str | None, project: Path | None) -> Tokens:
+@contextmanager
+def _tokens(region: str, state: str | None, project: Path | None) -> Iterator[Tokens]:
     from proa.clock import RandomIds, SystemClock
     from proa.region.state import state_url
     from proa.region.store import Database
@@ -109,4 +114,5 @@ def _tokens(region: str, state: str | None, project: Path | None) -> Tokens:
 
     settings = load_regions(project).region(region)
     url = state_url(region, state or settings.server.state, find_project(project))
-    return Tokens(Database.open(url), SystemClock(), RandomIds())
+    with closing(Database.open(url)) as database:
+        yield Tokens(database, SystemClock(), RandomIds())
