@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from proa.cli.extras import needs
 from proa.cli.output import console, print_json
 from proa.cli.project import JsonOption, ProjectOption, find_project, load_regions
 
@@ -64,9 +65,12 @@ def serve(
     Exit codes: 0 stopped as asked; 1 another server owns the state; 2 a setting is wrong;
     3 the state or the storage did not answer.
 
+    Needs a server's libraries: pip install 'proa[server]'.
+
     Example: proa serve --region us-east --port 8101
     """
-    from proa.region.server import Listen, Server, log_to
+    with needs("server"):
+        from proa.region.server import Listen, Server, log_to
     from proa.region.state import state_url
 
     settings = load_regions(project).region(region)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from proa.cli.extras import needs
 from proa.cli.output import console, print_json, stderr
 from proa.cli.project import JsonOption, ProjectOption, find_project, load_regions
 from proa.cli.serve import RegionOption, StateOption
@@ -109,8 +110,10 @@ def revoke(
 def _tokens(region: str, state: str | None, project: Path | None) -> Iterator[Tokens]:
     from proa.clock import RandomIds, SystemClock
     from proa.region.state import state_url
-    from proa.region.store import Database
-    from proa.region.tokens import Tokens
+
+    with needs("server"):
+        from proa.region.store import Database
+        from proa.region.tokens import Tokens
 
     settings = load_regions(project).region(region)
     url = state_url(region, state or settings.server.state, find_project(project))

@@ -13,7 +13,7 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import ArgumentError, DataError, IntegrityError, OperationalError
 
 from proa.errors import ConflictError, SettingsError, UnavailableError, UserError
@@ -47,11 +47,7 @@ class Database:
         if parsed.drivername == "sqlite":
             engine = _sqlite(parsed.database)
         elif parsed.drivername.startswith("postgresql"):
-            engine = create_engine(
-                parsed.set(drivername="postgresql+psycopg"),
-                pool_size=_CONNECTIONS,
-                pool_pre_ping=True,
-            )
+            engine = _postgresql(parsed)
         else:
             raise SettingsError(
                 f"the region's state cannot live in {parsed.drivername!r};"
@@ -185,6 +181,18 @@ def _sqlite(database: str | None) -> Engine:
     event.listen(engine, "connect", connected)
     event.listen(engine, "begin", begun)
     return engine
+
+
+def _postgresql(url: URL) -> Engine:
+    try:
+        return create_engine(
+            url.set(drivername="postgresql+psycopg"), pool_size=_CONNECTIONS, pool_pre_ping=True
+        )
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            "a state in PostgreSQL needs a driver that is not installed; install it with:"
+            " pip install 'proa[server,postgresql]'"
+        ) from error
 
 
 def _unstorable(error: DataError) -> UserError:

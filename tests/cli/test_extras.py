@@ -1,0 +1,45 @@
+"""What only an extra installs is asked for by the extra's name."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+LACKING = """
+import sys
+sys.modules[sys.argv.pop(1)] = None  # Python's way to say that a module cannot be had
+from proa.cli.main import main
+main()
+"""
+SETTINGS = "regions: {east: {landing_zone: landing, storage: storage}}\n"
+
+
+@pytest.mark.parametrize(
+    ("lacking", "extra", "command"),
+    [
+        ("uvicorn", "server", ["serve", "--region", "east"]),
+        ("alembic", "server", ["token", "list", "--region", "east"]),
+        (
+            "psycopg",
+            "server,postgresql",
+            ["token", "list", "--region", "east", "--state", "postgresql://nowhere/none"],
+        ),
+    ],
+)
+def test_a_command_without_its_extra_says_how_to_install_it(
+    tmp_path: Path, lacking: str, extra: str, command: list[str]
+):
+    (tmp_path / "proa.yml").write_text(SETTINGS)
+    done = subprocess.run(
+        [sys.executable, "-c", LACKING, lacking, *command],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert f"pip install 'proa[{extra}]'" in done.stderr
+    assert "Traceback" not in done.stderr
