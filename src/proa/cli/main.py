@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Annotated
 
 import typer
 
@@ -28,7 +30,7 @@ from proa.cli import (
 )
 from proa.cli import run as run_command
 from proa.cli.exit_codes import ANSWER_IS_NO, INTERRUPTED, MISUSED, UNAVAILABLE
-from proa.cli.output import report_error
+from proa.cli.output import print_text, report_error
 from proa.errors import ProaError, UnavailableError, UserError
 
 app = typer.Typer(
@@ -40,8 +42,21 @@ app = typer.Typer(
 )
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print_text(f"proa {version('proa')}")
+        raise typer.Exit
+
+
 @app.callback()
-def root() -> None:
+def root(
+    show_version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version and exit.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
     """Declarative lakehouse pipelines that survive the loss of a region."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.metadata import version
 from typing import Any
 
 import structlog
@@ -11,7 +12,6 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-import proa
 from proa.errors import ConflictError, ProaError, UserError
 from proa.region.answers import Answers
 from proa.region.errors import ApiError, NotSupportedError
@@ -52,7 +52,7 @@ def create_app(region: Region) -> FastAPI:
     app = FastAPI(
         title=f"Proa region {region.name}",
         description="The part of the Databricks REST API that a Proa region speaks.",
-        version=getattr(proa, "__version__", "0.1.0"),
+        version=version("proa"),
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
