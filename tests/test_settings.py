@@ -44,6 +44,11 @@ def test_what_is_left_out_has_a_default(tmp_path: Path):
     assert (found.verify.tolerance, found.verify.keys, found.verify.ignore) == (0.0, {}, {})
 
 
+@pytest.mark.parametrize("said", ["error", "warn", "off", "'off'"])
+def test_dr_safety_is_read_as_people_write_it(tmp_path: Path, said: str):
+    assert load(tmp_path, f"{REGIONS}dr_safety: {said}\n").dr_safety == said.strip("'")
+
+
 def test_verify_settings_name_tables(tmp_path: Path):
     found = load(
         tmp_path,

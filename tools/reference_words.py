@@ -14,6 +14,7 @@ CONDITIONS: dict[str, dict[str, str]] = {
         "PIPELINE_DATASET_WITHOUT_FLOW": "nothing feeds the dataset",
         "PIPELINE_GRAPH_NOT_TOPOLOGICALLY_SORTED": "datasets read one another in a circle",
         "RUN_EMPTY_PIPELINE": "the project's files declare nothing to store",
+        "ENVIRONMENT_DEPENDENT": "a finding that nobody accepted forbids to run the pipeline in a region",
         "MATERIALIZED_VIEW_WITH_MULTIPLE_QUERIES": "a materialized view has several queries",
         "INVALID_FLOW_QUERY_TYPE.BATCH_RELATION_FOR_STREAMING_TABLE": "the query of a streaming table reads nothing as a stream",
         "INVALID_FLOW_QUERY_TYPE.STREAMING_RELATION_FOR_MATERIALIZED_VIEW": "the query of a materialized view reads a stream",

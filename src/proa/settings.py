@@ -12,12 +12,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from proa.errors import SettingsError
 from proa.storage import absolute
 
 FILE_NAME = "proa.yml"
+LANDING_ZONE = "landing_zone"
+"""The configuration key that tells a pipeline its region's landing zone."""
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=64)]
 
@@ -113,6 +115,11 @@ class AcceptedFinding(_Model):
     """Why it may stay; `proa dry-run` prints it."""
 
 
+def _off(value: Any) -> Any:
+    """YAML takes a bare `off` for false."""
+    return "off" if value is False else value
+
+
 class ProjectSettings(_Model):
     """The whole of `proa.yml`, locations made absolute."""
 
@@ -120,9 +127,16 @@ class ProjectSettings(_Model):
     sources: Mapping[Name, SourceSettings] = Field(default_factory=dict)
     event_time: EventTimeSettings | None = None
     verify: VerifySettings = VerifySettings()
-    dr_safety: Literal["error", "warn", "off"] = "error"
-    """Whether findings fail `proa dry-run` (`error`), are printed (`warn`) or not looked for (`off`)."""
+    dr_safety: Annotated[Literal["error", "warn", "off"], BeforeValidator(_off)] = "error"
+    """Whether findings forbid to run (`error`), are told (`warn`) or not looked for (`off`)."""
     accept: tuple[AcceptedFinding, ...] = ()
+
+    @property
+    def regional_keys(self) -> frozenset[str]:
+        """The configuration keys that each region sets for itself."""
+        return frozenset(
+            {LANDING_ZONE, *(key for one in self.regions.values() for key in one.configuration)}
+        )
 
     def region(self, name: str) -> RegionSettings:
         """The region called `name`; SettingsError, naming those there are, when there is none."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from proa.graph.analysis import Analysis
     from proa.graph.findings import Finding, Judgement
     from proa.settings import ProjectSettings
-
-LANDING_ZONE = "landing_zone"
 
 
 def register(app: typer.Typer) -> None:
@@ -43,7 +40,8 @@ def dry_run(
 
     Example: proa dry-run --region east
     """
-    from proa.graph.findings import findings, judge
+    from proa.graph.findings import findings
+    from proa.runtime.safety import Agreement
 
     folder = find_project(project)
     try:
@@ -57,10 +55,9 @@ def dry_run(
         raise typer.Exit(MISUSED) from error
     analysis = planned.analysis
     assert analysis is not None
-    values = _region_values(settings, planned.pipeline.configuration)
-    found = findings(planned.graph, region_values=values, schemas=analysis.schemas)
-    dr_safety = "warn" if settings is None else settings.dr_safety
-    judged = judge(found, dr_safety, () if settings is None else settings.accept)
+    agreed = Agreement(dr_safety="warn") if settings is None else Agreement.of(settings)
+    values = agreed.regional(planned.pipeline.configuration)
+    judged = agreed.judge(findings(planned.graph, region_values=values, schemas=analysis.schemas))
     if as_json:
         print_json(_as_object(planned.graph, judged, analysis))
     else:
@@ -74,16 +71,6 @@ def _settings(folder: Path) -> ProjectSettings | None:
 
     path = folder / settings.FILE_NAME
     return settings.load(path) if path.is_file() else None
-
-
-def _region_values(
-    settings: ProjectSettings | None, configuration: Mapping[str, str]
-) -> dict[str, str]:
-    """What the configuration says that another region's would not."""
-    keys = {LANDING_ZONE}
-    for region in settings.regions.values() if settings is not None else ():
-        keys |= set(region.configuration)
-    return {key: configuration[key] for key in sorted(keys) if configuration.get(key)}
 
 
 # -- printing ---------------------------------------------------------------------------------------

@@ -200,8 +200,11 @@ def _progress(*, quiet: bool) -> Iterator[Any]:
             yield board.hear
 
 
+_SAID = frozenset({"flow_progress", "update_progress", "planning_information"})
+
+
 def _say(event: Event) -> None:
-    if event.event_type in {"flow_progress", "update_progress"}:
+    if event.event_type in _SAID:
         stderr.print(f"{event.timestamp:%H:%M:%S} {event.level:<5} {event.message}", markup=False)
 
 
@@ -216,6 +219,8 @@ class _Board:
 
     def hear(self, event: Event) -> None:
         details = dict(event.details.get(event.event_type, {}))
+        if event.event_type == "planning_information":
+            _say(event)
         with self._lock:
             if event.event_type == "update_progress":
                 self._state = str(details.get("state", self._state))

@@ -73,7 +73,8 @@ def serve(
         from proa.region.server import Listen, Server, log_to
     from proa.region.state import state_url
 
-    settings = load_regions(project).region(region)
+    agreed = load_regions(project)
+    settings = agreed.region(region)
     log_to(sys.stderr, json=log_json or not sys.stderr.isatty())
     where = Listen(host or settings.server.host, settings.server.port if port is None else port)
     server = Server(
@@ -81,6 +82,7 @@ def serve(
         settings,
         state_url(region, state or settings.server.state, find_project(project)),
         Listen(where.host, where.port, tls_cert, tls_key),
+        project=agreed,
     )
     server.stop_on_signals()
 

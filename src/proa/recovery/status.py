@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
@@ -16,6 +16,7 @@ from proa.errors import DataError, ProaError
 from proa.landing import Manifest, open_source
 from proa.landing.names import is_hidden
 from proa.recovery.regions import Region
+from proa.runtime.event_time import as_moment
 from proa.settings import EventTimeSettings, ProjectSettings
 from proa.storage import ObjectInfo, Store
 
@@ -153,23 +154,12 @@ def latest_event(region: Region, event_time: EventTimeSettings | None) -> dateti
             f" event_time in proa.yml. It has {', '.join(rows.schema.names)}",
             condition="INVALID_SETTING",
         )
-    return _as_moment(_latest(rows, column))
+    return as_moment(_latest(rows, column))
 
 
 def _latest(rows: Any, column: str) -> Any:
     parts = (pc.max(batch.column(0)).as_py() for batch in rows.to_batches(columns=[column]))
     return max((value for value in parts if value is not None), default=None)
-
-
-def _as_moment(value: Any) -> datetime | None:
-    """A column's value as a moment; without a zone it is UTC, a number counts seconds."""
-    if value is None:
-        return None
-    if isinstance(value, datetime):
-        return value if value.tzinfo else value.replace(tzinfo=UTC)
-    if isinstance(value, int | float):
-        return datetime.fromtimestamp(value, UTC)
-    return _as_moment(datetime.fromisoformat(str(value)))
 
 
 def _source(

@@ -16,7 +16,8 @@ from proa.region.runs import Run
 from proa.region.secrets import Secrets
 from proa.region.updates import Update
 from proa.region.workspace import Item, Kind, Workspace, canonical
-from proa.settings import RegionSettings
+from proa.runtime.safety import Agreement
+from proa.settings import ProjectSettings, RegionSettings
 from proa.storage import Store, absolute, is_url
 
 _SOURCES = (".py", ".sql")
@@ -45,15 +46,18 @@ class Source:
 class Planner:
     """Turns what the API stored into plain data for a worker."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - its parts
         self,
         region: str,
         settings: RegionSettings,
         workspace: Workspace,
         pipelines: Pipelines,
         secrets: Secrets,
+        project: ProjectSettings | None = None,
     ) -> None:
+        """`project`: what the team has agreed on for all pipelines; nothing when None."""
         self._region = region
+        self._project = project
         self._settings = settings
         self._options = dict(settings.options)
         self._workspace = workspace
@@ -79,6 +83,17 @@ class Planner:
             "development": bool(spec.get("development")),
             "cause": found.cause,
             "request": dict(found.request),
+            **self._agreed(),
+        }
+
+    def _agreed(self) -> dict[str, Any]:
+        agreed = Agreement.of(self._project)
+        event_time = self._project.event_time if self._project is not None else None
+        return {
+            "dr_safety": agreed.dr_safety,
+            "accept": [entry.model_dump() for entry in agreed.accept],
+            "regional_keys": sorted(agreed.regional_keys),
+            "event_time": None if event_time is None else event_time.column,
         }
 
     def notebook(self, _attempt: Run, task: Mapping[str, Any]) -> dict[str, Any]:

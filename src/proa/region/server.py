@@ -22,7 +22,7 @@ from proa.region.pool import Pool
 from proa.region.service import Region
 from proa.region.store import Database, Exclusive
 from proa.region.workers import Workers
-from proa.settings import RegionSettings
+from proa.settings import ProjectSettings, RegionSettings
 
 _log = structlog.get_logger("proa.region")
 
@@ -50,7 +50,9 @@ class Server:
         clock: Clock | None = None,
         ids: Ids | None = None,
         workers: Workers | None = None,
+        project: ProjectSettings | None = None,
     ) -> None:
+        """`project`: what the team has agreed on for all pipelines; nothing when None."""
         if (listen.tls_cert is None) != (listen.tls_key is None):
             raise SettingsError("TLS needs both a certificate and its key")
         clock = clock or SystemClock()
@@ -64,7 +66,7 @@ class Server:
             memory=settings.server.worker_memory_mb << 20,
         )
         self.region = Region.open(
-            name, settings, self._database, self._workers, clock, ids or RandomIds()
+            name, settings, self._database, self._workers, clock, ids or RandomIds(), project
         )
         self._uvicorn = _Uvicorn(
             uvicorn.Config(

@@ -25,7 +25,7 @@ from proa.region.tokens import Tokens
 from proa.region.updates import Updates
 from proa.region.workers import Workers
 from proa.region.workspace import Workspace
-from proa.settings import RegionSettings
+from proa.settings import ProjectSettings, RegionSettings
 from proa.storage import Store
 
 
@@ -63,6 +63,7 @@ class Region:
         workers: Workers,
         clock: Clock,
         ids: Ids,
+        project: ProjectSettings | None = None,
     ) -> Region:
         """Put a region together over its state. Nothing runs before `start`."""
         control = Control(clock)
@@ -71,7 +72,7 @@ class Region:
         workspace = Workspace(database, clock)
         pipelines = Pipelines(database, clock, ids, events)
         secrets = Secrets(database, clock)
-        planner = Planner(name, settings, workspace, pipelines, secrets)
+        planner = Planner(name, settings, workspace, pipelines, secrets, project)
         runs = Runs(database, clock)
         supervisor = Supervisor(
             database, clock, ids, events, updates, workers, planner.update, control.wake

@@ -12,7 +12,8 @@ from proa.region.failures import described
 from proa.region.inbox import Inbox
 from proa.region.times import millis
 from proa.runtime import Event, Pipeline, Runner, State, UpdateRequest
-from proa.settings import EngineSettings
+from proa.runtime.safety import Agreement
+from proa.settings import AcceptedFinding, EngineSettings
 
 _OWN = ("create_update", "update_progress")
 """Events that the region's server tells itself."""
@@ -87,6 +88,12 @@ def _pipeline(work: Mapping[str, Any], folder: Path) -> Pipeline:
         engine=EngineSettings(remote=work.get("engine")),
         configuration=configuration,
         region=work["region"],
+        agreed=Agreement(
+            work["dr_safety"],
+            tuple(AcceptedFinding(**entry) for entry in work["accept"]),
+            frozenset(work["regional_keys"]),
+        ),
+        event_time=work["event_time"],
     )
 
 

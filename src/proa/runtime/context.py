@@ -27,6 +27,8 @@ class Context:
     events: EventLog
     paths: Mapping[str, str] = field(default_factory=dict)
     """Datasets that the user has put at a path of their own."""
+    event_time: str | None = None
+    """The column that carries the time at which events happened, in tables that have it."""
     update_id: str = ""
     _tables: dict[str, Table] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)

@@ -24,6 +24,7 @@ from proa.runtime import expectations
 from proa.runtime.checkpoint import Checkpoint, FilesInput, Input, Plan
 from proa.runtime.context import Context
 from proa.runtime.definition import fingerprint
+from proa.runtime.event_time import Span, joined, span
 from proa.runtime.layout import app_id
 from proa.runtime.sources import Backlog, FilesSource, Source, TableSource
 from proa.storage import Store
@@ -42,14 +43,17 @@ class FlowProgress:
     """Bytes written."""
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     backlog: Backlog = field(default_factory=Backlog)
+    event_time: Span | None = None
+    """When the events of the rows written happened, where the tables say so."""
     waiting_for: str | None = None
     """What is not there yet, without which the flow cannot begin."""
 
-    def add(self, plan: Plan, result: WriteResult) -> None:
+    def add(self, plan: Plan, result: WriteResult, event_time: Span | None) -> None:
         self.batches += 1
         self.rows += result.rows
         self.dropped += result.dropped
         self.files += plan.files
+        self.event_time = joined(self.event_time, event_time)
         self.bytes += sum(file.size for file in result.files)
         for outcome in result.outcomes:
             total = self.outcomes.setdefault(
@@ -62,12 +66,17 @@ class FlowProgress:
 class FlowRunner:
     """Runs the batches of one flow. Kept between updates, so that what it knows stays warm."""
 
-    def __init__(self, node: FlowNode, dataset: Dataset, context: Context) -> None:
+    def __init__(
+        self, node: FlowNode, dataset: Dataset, context: Context, *, volatile: bool = False
+    ) -> None:
+        """`volatile`: the query may yield other rows although its inputs are unchanged."""
         self.node = node
         self.dataset = dataset
+        self._volatile = volatile
         self._context = context
         self._table: Table = context.table(node.target)
-        self._definition = fingerprint(node, dataset)
+        self.definition = fingerprint(node, dataset)
+        """The query's fingerprint."""
         self._generation: int | None = None
         self._checkpoint: Checkpoint
         self._sources: dict[str, Source] = {}
@@ -204,9 +213,10 @@ class FlowRunner:
             (source.backlog(inputs[key]) for key, source in self._sources.items()), Backlog()
         )
         kept = {key: value for key, value in before.items() if key not in inputs}
-        plan = Plan(number, {**_unmoved(kept), **inputs}, self._definition, self.is_view)
+        plan = Plan(number, {**_unmoved(kept), **inputs}, self.definition, self.is_view)
         if self.is_view or self.node.flow.once:
-            return None if self.is_view and self._is_current(plan) else plan
+            current = self.is_view and not self._volatile and self._is_current(plan)
+            return None if current else plan
         return plan if any_new else None
 
     def _is_current(self, plan: Plan) -> bool:
@@ -239,7 +249,8 @@ class FlowRunner:
                 condition="EXPECTATION_VIOLATED",
             )
         if self._commit(plan, done):
-            progress.add(plan, done.result)
+            covered = span(done.result.files, self._context.event_time)
+            progress.add(plan, done.result, None if self.is_view else covered)
         for source in self._sources.values():
             source.settled(plan.batch)
 

@@ -11,10 +11,9 @@ from proa import settings as project_settings
 from proa.errors import SettingsError
 from proa.pipelines import spec as specs
 from proa.pipelines.spec import PipelineSpec
-from proa.settings import EngineSettings, ProjectSettings
+from proa.runtime.safety import Agreement
+from proa.settings import LANDING_ZONE, EngineSettings, ProjectSettings
 from proa.storage import absolute
-
-LANDING_ZONE = "landing_zone"
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,10 @@ class Pipeline:
     configuration: Mapping[str, str] = field(default_factory=dict)
     """The whole of it: the specification's, the region's, `landing_zone`."""
     region: str | None = None
+    agreed: Agreement = field(default_factory=Agreement)
+    """What findings mean."""
+    event_time: str | None = None
+    """The column that carries the time at which events happened, in tables that have it."""
 
 
 def from_project(folder: Path, region: str | None = None) -> Pipeline:
@@ -54,7 +57,8 @@ def from_project(folder: Path, region: str | None = None) -> Pipeline:
             storage=absolute(spec.storage, root),
             configuration=_located(spec.configuration, root),
         )
-    found = _regions(root, region).region(region)
+    settings = _regions(root, region)
+    found = settings.region(region)
     return Pipeline(
         id=spec.name,
         name=spec.name,
@@ -69,6 +73,8 @@ def from_project(folder: Path, region: str | None = None) -> Pipeline:
             LANDING_ZONE: found.landing_zone,
         },
         region=region,
+        agreed=Agreement.of(settings),
+        event_time=None if settings.event_time is None else settings.event_time.column,
     )
 
 

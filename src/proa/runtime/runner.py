@@ -17,6 +17,7 @@ from proa.clock import Clock, Ids, RandomIds, SystemClock
 from proa.engine import Engine
 from proa.errors import ProaError
 from proa.graph import FilesLeaf, Graph, Selection
+from proa.graph.findings import Judgement, findings
 from proa.pipelines import load
 from proa.pipelines.definitions import Flow
 from proa.pipelines.loader import source_files
@@ -30,6 +31,7 @@ from proa.runtime.flow import FlowRunner
 from proa.runtime.layout import Layout
 from proa.runtime.pipeline import Pipeline
 from proa.runtime.retry import NO_RETRIES, Patience, flow_retries, update_retries
+from proa.runtime.safety import refusal, sentence, volatile
 from proa.runtime.sources import FilesSource
 from proa.runtime.update import (
     FlowResult,
@@ -72,13 +74,22 @@ class Runner:
             listener=listener,
         )
         self._context = Context(
-            layout, pipeline.options, self._engine, self._clock, self._ids, self._events
+            layout,
+            pipeline.options,
+            self._engine,
+            self._clock,
+            self._ids,
+            self._events,
+            event_time=pipeline.event_time,
         )
         self._graph: Graph | None = None
         self._sources: object = None
         self._asked = False
         """Whether a query function has asked for a schema: then the graph depends on the data."""
         self._runners: dict[str, list[FlowRunner]] = {}
+        self._judged: Judgement | None = None
+        self._told: Judgement | None = None
+        """The judgement that the event log knows of."""
         self._busy = threading.Lock()
 
     @classmethod
@@ -166,13 +177,39 @@ class Runner:
             name: node.dataset.path for name, node in graph.datasets.items() if node.dataset.path
         }
         self._graph = graph
+        found = findings(
+            graph, region_values=self.pipeline.agreed.regional(self.pipeline.configuration)
+        )
+        self._judged = self.pipeline.agreed.judge(found)
+        changing = volatile(graph, found)
         self._runners = {
             name: [
-                FlowRunner(flow, graph.datasets[name].dataset, self._context)
+                FlowRunner(
+                    flow, graph.datasets[name].dataset, self._context, volatile=name in changing
+                )
                 for flow in graph.datasets[name].flows
             ]
             for name in graph.tables
         }
+
+    def allow(self) -> None:
+        """Tell the event log of the findings, once; PipelineError when one forbids to run."""
+        judged = self._judged
+        if judged is None:
+            return
+        if judged != self._told:
+            for level, found in (("ERROR", judged.errors), ("WARN", judged.warnings)):
+                for finding in found:
+                    self._events.add(
+                        "planning_information",
+                        f"{finding.code}: {sentence(finding)} ({finding.location}).",
+                        level=level,
+                        details={"finding": {**vars(finding), "location": str(finding.location)}},
+                        origin=replace(self._events.origin, dataset_name=finding.dataset),
+                    )
+            self._told = judged
+        if judged.errors:
+            raise refusal(judged)
 
     def _analyze(self, relation: Any) -> Any:
         self._asked = True
@@ -204,6 +241,9 @@ class _Update:
         self._clock = runner._clock  # noqa: SLF001
         self._ids = runner._ids  # noqa: SLF001
         self.id = request.update_id or self._ids.new()
+        self._graph: Graph
+        self._schemas: dict[str, Any] = {}
+        """The columns of the datasets that the event log was told of."""
 
     def run(self) -> UpdateResult:
         started, since = self._clock.now(), self._clock.monotonic()
@@ -230,6 +270,8 @@ class _Update:
             if flows is not None:
                 self._state(State.RUNNING)
                 self._work(flows)
+                for name in [n for n, before in self._schemas.items() if self._schema(n) != before]:
+                    self._defined(self._graph, name)
                 results = tuple(flows.results.values())
                 error = first_error(flows.failed)
         except ProaError as found:
@@ -245,10 +287,11 @@ class _Update:
     def _prepared(self) -> Flows | None:
         """The flows to run, tables emptied where asked for; None when it is only a check."""
         request, runner = self._request, self._runner
-        graph = runner.graph()
+        self._graph = graph = runner.graph()
         selection: Selection = graph.select(
             request.refresh, request.full_refresh, full_refresh_all=request.full_refresh_all
         )
+        runner.allow()
         if request.validate_only:
             return None
         if selection.full_refresh:
@@ -270,20 +313,10 @@ class _Update:
         for name, runners in self._runner.runners().items():
             if name not in selection.tables:
                 continue
-            dataset = graph.datasets[name].dataset
-            self._events.add(
-                "dataset_definition",
-                f"{name!r} is a {dataset.kind.lower().replace('_', ' ')}.",
-                details={
-                    "dataset_type": dataset.kind,
-                    "num_flows": len(runners),
-                    "expectations": [rule.name for rule in dataset.expectations],
-                    "input_datasets": sorted({up for r in runners for up in r.node.upstream}),
-                },
-                origin=replace(self._events.origin, dataset_name=name),
-            )
             for runner in runners:
                 runner.set_up()
+            self._defined(graph, name)
+            for runner in runners:
                 self._events.add(
                     "flow_definition",
                     f"Flow {runner.name!r} feeds {name!r}.",
@@ -299,6 +332,42 @@ class _Update:
                     },
                     origin=self._events.origin_of(runner.name, name),
                 )
+
+    def _defined(self, graph: Graph, name: str) -> None:
+        """Tell the event log what a dataset is, with the columns that its table has."""
+        dataset, runners = graph.datasets[name].dataset, self._runner.runners()[name]
+        again = name in self._schemas
+        schema = self._schemas[name] = self._schema(name)
+        details: dict[str, Any] = {
+            "dataset_type": dataset.kind,
+            "num_flows": len(runners),
+            "expectations": [rule.name for rule in dataset.expectations],
+            "input_datasets": sorted({up for r in runners for up in r.node.upstream}),
+        }
+        if schema is not None:
+            details["schema_json"] = schema.json()
+            details["schema"] = [
+                {
+                    "name": column.name,
+                    "path": column.name,
+                    "data_type": column.dataType.simpleString(),
+                    "comment": (column.metadata or {}).get("comment"),
+                }
+                for column in schema.fields
+            ]
+        self._events.add(
+            "dataset_definition",
+            f"{name!r} has the columns {', '.join(schema.names)} now."
+            if again and schema is not None
+            else f"{name!r} is a {dataset.kind.lower().replace('_', ' ')}.",
+            details=details,
+            origin=replace(self._events.origin, dataset_name=name),
+        )
+
+    def _schema(self, name: str) -> Any:
+        """The columns of a table as it was looked at last; None while it is not there."""
+        table = self._context.table(name)
+        return table.schema if table.version >= 0 else None
 
     def _work(self, flows: Flows) -> None:
         request, configuration = self._request, self._runner.pipeline.configuration

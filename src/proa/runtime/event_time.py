@@ -1,0 +1,63 @@
+"""When events happened: a column's values as moments, and the span that a batch covers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from proa.lake import DataFile
+
+Span = tuple[datetime, datetime]
+"""The earliest and the latest event."""
+
+
+def as_moment(value: Any) -> datetime | None:
+    """A column's value as a moment; without a zone it is UTC, a number counts seconds.
+
+    ValueError when it is none.
+    """
+    if value is None:
+        return None
+    if isinstance(value, datetime):
+        return value if value.tzinfo else value.replace(tzinfo=UTC)
+    if isinstance(value, int | float):
+        return datetime.fromtimestamp(value, UTC)
+    return as_moment(datetime.fromisoformat(str(value)))
+
+
+def text_of(moment: datetime) -> str:
+    """A moment as the event log writes it: UTC, to the millisecond."""
+    utc = moment.astimezone(UTC).isoformat(timespec="milliseconds")
+    return utc.replace("+00:00", "Z")
+
+
+def span(files: Iterable[DataFile], column: str | None) -> Span | None:
+    """The event times of a batch, to the millisecond, from the statistics of its files.
+
+    None when no file says anything about the column, or what it says is no time.
+    """
+    if column is None:
+        return None
+    try:
+        bounds = [moment for file in files for moment in _bounds(file, column.lower())]
+    except (ValueError, OverflowError, OSError):
+        return None
+    return (min(bounds), max(bounds)) if bounds else None
+
+
+def joined(one: Span | None, other: Span | None) -> Span | None:
+    """The span over both."""
+    if one is None or other is None:
+        return one or other
+    return min(one[0], other[0]), max(one[1], other[1])
+
+
+def _bounds(file: DataFile, column: str) -> Iterable[datetime]:
+    stats = json.loads(file.stats)
+    for values in (stats["minValues"], stats["maxValues"], file.partition):
+        for name, value in values.items():
+            moment = as_moment(value) if name.lower() == column else None
+            if moment is not None:
+                yield moment
