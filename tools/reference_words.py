@@ -225,6 +225,7 @@ STEPS = {
     "ship.compact": "entries of a manifest were merged into a segment",
     "schema.put": "a version of a flow's schema is in the checkpoint",
     "plan.put": "the plan of a batch is in the checkpoint",
+    "plan.fold": "plans of several batches stand in one segment as well",
     "compute.write": "a batch's Parquet files lie beside the table",
     "table.create": "a table's first version is in its log",
     "table.evolve": "a table has other columns",

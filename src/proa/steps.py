@@ -25,6 +25,7 @@ class Step(StrEnum):
     SHIP_COMPACT = "ship.compact"
     SCHEMA_PUT = "schema.put"
     PLAN_PUT = "plan.put"
+    PLAN_FOLD = "plan.fold"
     COMPUTE_WRITE = "compute.write"
     TABLE_CREATE = "table.create"
     TABLE_EVOLVE = "table.evolve"

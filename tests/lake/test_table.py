@@ -21,7 +21,7 @@ def made(table: Table) -> Table:
 
 def same(table: Table) -> Table:
     """The table as another runner sees it."""
-    other = Table.at(table.url, table._options)
+    other = Table.at(table.url, table.options)
     other.refresh()
     return other
 
@@ -44,7 +44,7 @@ def test_a_new_table_is_empty_and_in_generation_0(table: Table) -> None:
 
 
 def test_of_two_that_create_one_table_both_find_it(table: Table) -> None:
-    other = Table.at(table.url, table._options)
+    other = Table.at(table.url, table.options)
     table.create(A)
     other.create(A)
     assert other.version == 0

@@ -6,6 +6,7 @@ import pytest
 from small_projects import Project, ok
 
 from proa.runtime import UpdateRequest
+from proa.runtime.lineage import Lineage
 from proa.steps import Step, probing
 from proa.testing import Fault, FaultProbe, Kill, Killed, LoseAnswer, When, every_fault
 
@@ -144,7 +145,7 @@ def test_a_full_refresh_that_was_killed_is_finished_by_asking_again(
     assert {project.table(name).transaction_version("proa:generation") for name in TABLES} == {1}
 
 
-@pytest.mark.parametrize("fault", every_fault([Step.CHECKPOINT_COMPACT]), ids=str)
+@pytest.mark.parametrize("fault", every_fault([Step.CHECKPOINT_COMPACT, Step.PLAN_FOLD]), ids=str)
 def test_folding_what_is_known_loses_nothing(project: Project, fault: Fault) -> None:
     project.write(
         """
@@ -162,3 +163,5 @@ def test_folding_what_is_known_loses_nothing(project: Project, fault: Fault) -> 
     crash(project, fault)
     ok(project.run())
     assert project.rows("bronze", "value") == lines
+    landed = {project.landing.url_of(f"{line}.txt") for line in lines}
+    assert Lineage(project.storage).files("bronze") == landed

@@ -1,5 +1,6 @@
 """Delta tables: exactly-once commits, snapshots, and the stage that writes their files."""
 
+from proa.lake.largest import largest
 from proa.lake.log import Commit
 from proa.lake.table import GENERATION, Change, Committed, Table
 from proa.lake.writer import (
@@ -25,6 +26,7 @@ __all__ = [
     "Target",
     "WriteResult",
     "discard",
+    "largest",
     "write",
     "write_rows",
 ]

@@ -32,6 +32,8 @@ GENERATION = "proa:generation"
 """The `txn` application that counts a table's full refreshes."""
 
 _CACHED_COMMITS = 2000
+_RECENT = 3600.0
+"""Seconds; no entry of a log expires as fast."""
 _LOOKED_AT_ONE_BY_ONE = 16
 
 
@@ -77,12 +79,13 @@ class Table:
     def __init__(self, url: str, options: Mapping[str, str], clock: Clock | None = None) -> None:
         self.url = url
         self._clock = clock or SystemClock()
-        self._options = dict(options)
+        self.options = dict(options)
         self._place: Store | None = None
         self._lock = threading.RLock()
         self._delta: DeltaTable | None = None
         self._schema: Any = None
         self._commits: dict[int, Commit] = {}
+        self._looked = 0.0
 
     @classmethod
     def at(cls, url: str, options: Mapping[str, str] | None = None) -> Table:
@@ -93,16 +96,22 @@ class Table:
     def _store(self) -> Store:
         """The table's folder; opened late, because opening one on disk makes it."""
         if self._place is None:
-            self._place = Store.open(self.url, self._options)
+            self._place = Store.open(self.url, self.options)
         return self._place
 
     def refresh(self) -> int | None:
         """Look at the newest version. Its number, or None while there is no table."""
         with self._lock, self._wrapped("read"):
+            now, looked = self._clock.monotonic(), self._looked
+            self._looked = now
             if self._delta is None:
                 self._delta = self._opened()
             else:
-                before = self._delta.version()
+                before: int = self._delta.version()
+                # A log is listed whole on disk. The next version's entry tells as much, unless we
+                # have slept so long that it may have come and expired.
+                if now - looked < _RECENT and not self._store.exists(log.name(before + 1)):
+                    return before
                 self._delta.update_incremental()
                 if self._delta.version() != before:
                     self._schema = None
@@ -187,6 +196,19 @@ class Table:
                 " removed it; restore it, or refresh the table fully",
                 condition="FAILED_READ_FILE.FILE_NOT_EXIST",
             )
+
+    def upper_bounds(self, column: str) -> list[tuple[str, Any]]:
+        """For each file, by its path in the table, a value that no value of the column is above.
+
+        None where nothing is known, as for partition columns.
+        """
+        with self._lock:
+            actions = self._there().get_add_actions(flatten=True)
+            names = actions.schema.names
+            paths = map(urllib.parse.unquote, actions.column("path").to_pylist())
+            if f"max.{column}" not in names:
+                return [(path, None) for path in paths]
+            return list(zip(paths, actions.column(f"max.{column}").to_pylist(), strict=True))
 
     def count(self, version: int | None = None) -> int:
         """The number of rows, from the files' statistics."""
@@ -276,7 +298,7 @@ class Table:
                         partition_by=list(partition_by),
                         description=comment,
                         configuration=dict(properties or {}),
-                        storage_options=self._options,
+                        storage_options=self.options,
                         commit_properties=_noted(metadata or {}, {GENERATION: 0}),
                         raise_if_key_not_exists=False,
                     )
@@ -506,11 +528,11 @@ class Table:
         if version is None or version == table.version():
             return table
         with self._wrapped("read"):
-            return DeltaTable(self.url, version=version, storage_options=self._options)
+            return DeltaTable(self.url, version=version, storage_options=self.options)
 
     def _opened(self) -> DeltaTable | None:
         try:
-            return DeltaTable(self.url, storage_options=self._options)
+            return DeltaTable(self.url, storage_options=self.options)
         except TableNotFoundError:
             return None
 

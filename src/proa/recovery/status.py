@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from proa.clock import Clock
 from proa.errors import DataError, ProaError
+from proa.lake import largest
 from proa.landing import Manifest, open_source
 from proa.landing.names import is_hidden
 from proa.recovery.regions import Region
@@ -147,19 +147,15 @@ def latest_event(region: Region, event_time: EventTimeSettings | None) -> dateti
     if event_time is None or event_time.table not in region.lineage.datasets():
         return None
     table, column = event_time.table, event_time.column
-    rows = region.rows(table, region.lineage.version(table))
-    if column not in rows.schema.names:
+    found = region.lineage.table(table)
+    names = {name.lower(): name for name in found.schema.names}
+    if column.lower() not in names:
         raise DataError(
             f"the table {table!r} of region {region.name!r} has no column {column!r}; correct"
-            f" event_time in proa.yml. It has {', '.join(rows.schema.names)}",
+            f" event_time in proa.yml. It has {', '.join(names.values())}",
             condition="INVALID_SETTING",
         )
-    return as_moment(_latest(rows, column))
-
-
-def _latest(rows: Any, column: str) -> Any:
-    parts = (pc.max(batch.column(0)).as_py() for batch in rows.to_batches(columns=[column]))
-    return max((value for value in parts if value is not None), default=None)
+    return as_moment(largest(found, names[column.lower()]))
 
 
 def _source(

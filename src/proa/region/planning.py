@@ -16,7 +16,6 @@ from proa.region.runs import Run
 from proa.region.secrets import Secrets
 from proa.region.updates import Update
 from proa.region.workspace import Item, Kind, Workspace, canonical
-from proa.runtime.safety import Agreement
 from proa.settings import ProjectSettings, RegionSettings
 from proa.storage import Store, absolute, is_url
 
@@ -87,12 +86,15 @@ class Planner:
         }
 
     def _agreed(self) -> dict[str, Any]:
-        agreed = Agreement.of(self._project)
-        event_time = self._project.event_time if self._project is not None else None
+        """What the team has agreed on."""
+        project = self._project
+        if project is None:
+            return {"dr_safety": "off", "accept": [], "regional_keys": [], "event_time": None}
+        event_time = project.event_time
         return {
-            "dr_safety": agreed.dr_safety,
-            "accept": [entry.model_dump() for entry in agreed.accept],
-            "regional_keys": sorted(agreed.regional_keys),
+            "dr_safety": project.dr_safety,
+            "accept": [entry.model_dump() for entry in project.accept],
+            "regional_keys": sorted(project.regional_keys),
             "event_time": None if event_time is None else event_time.column,
         }
 

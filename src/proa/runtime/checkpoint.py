@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 
 from proa.autoloader.discovery import FileRef
 from proa.errors import ConflictError, UnknownOutcome
+from proa.runtime.history import FOLD, History
 from proa.runtime.layout import spelled
 from proa.steps import Step, step
 from proa.storage import NotFoundError, Store
@@ -81,16 +84,46 @@ class Plan:
         return cls(found["batch"], inputs, found["definition"], found["replaces"])
 
 
+_READERS = 8
+
+
 class Checkpoint:
     """The checkpoint of one flow in one generation."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._history = History(store)
 
     def read(self, batch: int) -> Plan | None:
         """The plan of a batch, or None when it was not planned yet."""
+        text = self._text(batch)
+        return None if text is None else Plan.from_json(text)
+
+    def plans(self, last: int) -> list[Plan | None]:
+        """The plans of the batches 0 to `last`; None for one that is gone."""
+        folded = self._history.read(last + 1)
+        missing = [number for number in range(last + 1) if number not in folded]
+        with ThreadPoolExecutor(_READERS) as pool:
+            texts = {**folded, **dict(zip(missing, pool.map(self._text, missing), strict=True))}
+        found = (texts[number] for number in range(last + 1))
+        return [None if text is None else Plan.from_json(text) for text in found]
+
+    def settled(self, batch: int) -> None:
+        """The batch is in the table: now and then, fold the plans up to it."""
+        done = batch + 1
+        if done % FOLD:
+            return
+        start = self._history.folded()
+        with ThreadPoolExecutor(_READERS) as pool:
+            texts = pool.map(self._text, range(start, done))
+            recent = {n: text for n, text in enumerate(texts, start) if text is not None}
+        # Another runner may be merging the same segments; one is enough.
+        with suppress(NotFoundError):
+            self._history.fold(recent, done)
+
+    def _text(self, batch: int) -> bytes | None:
         try:
-            return Plan.from_json(self._store.get(_name(batch)))
+            return self._store.get(_name(batch))
         except NotFoundError:
             return None
 

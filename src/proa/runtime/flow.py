@@ -253,6 +253,7 @@ class FlowRunner:
             progress.add(plan, done.result, None if self.is_view else covered)
         for source in self._sources.values():
             source.settled(plan.batch)
+        self._checkpoint.settled(plan.batch)
 
     def set_up(self) -> None:
         """Make the table when its columns are declared and it is not there yet.

@@ -8,8 +8,7 @@ the pipeline is needed.
 from __future__ import annotations
 
 import urllib.parse
-from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from proa.runtime.layout import Layout, app_id
 from proa.storage import Store, is_url
 
 _TABLES = "tables"
-_READERS = 8
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ class Lineage:
         self._paths = dict(paths or {})
         self._tables: dict[str, Table] = {}
         self._contents: dict[tuple[str, int], Contents] = {}
-        self._plans: dict[tuple[str, str, int, int], Plan] = {}
+        self._plans: dict[tuple[str, str, int], Sequence[Plan | None]] = {}
         self._flows: dict[str, list[str]] = {}
         self._names: frozenset[str] | None = None
 
@@ -142,23 +140,22 @@ class Lineage:
 
     def _counted(self, dataset: str, flow: str, generation: int, last: int) -> Iterable[Plan]:
         """The plans whose inputs are in the table: all, or the last one when it replaced all rows."""
-        final = self._plan(dataset, flow, generation, last)
-        if final.replaces:
+        key = (dataset, flow, generation)
+        url = self._layout.checkpoint(*key)
+        checkpoint = Checkpoint(Store.open(url, self._options))
+        known = self._plans.get(key, ())
+        final = known[last] if last < len(known) else checkpoint.read(last)
+        if final is not None and final.replaces:
             return [final]
-        with ThreadPoolExecutor(_READERS) as pool:
-            read = range(last + 1)
-            return list(pool.map(lambda n: self._plan(dataset, flow, generation, n), read))
-
-    def _plan(self, dataset: str, flow: str, generation: int, batch: int) -> Plan:
-        key = (dataset, flow, generation, batch)
-        if key not in self._plans:
-            url = self._layout.checkpoint(dataset, flow, generation)
-            plan = Checkpoint(Store.open(url, self._options)).read(batch)
+        if last >= len(known):
+            known = self._plans[key] = checkpoint.plans(last)
+        found = []
+        for batch, plan in enumerate(known[: last + 1]):
             if plan is None:
                 raise DataError(
                     f"the plan of batch {batch} of flow {flow!r} is missing below {url!r};"
                     " restore the checkpoint, or refresh the table fully",
                     condition="CHECKPOINT_DAMAGED",
                 )
-            self._plans[key] = plan
-        return self._plans[key]
+            found.append(plan)
+        return found

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from proa.lake import largest
 from proa.runtime.lineage import Lineage
-from proa.runtime.query import Queries
 from proa.runtime.runner import Runner
 
 
@@ -18,7 +18,6 @@ def overview(runner: Runner, event_time: str | None = None) -> list[dict[str, An
     graph = runner.graph()
     context, pipeline = runner.context, runner.pipeline
     lineage = Lineage(pipeline.storage, pipeline.options, context.paths)
-    queries = Queries(pipeline.storage, runner.engine, pipeline.options, paths=context.paths)
     found = []
     for name in graph.tables:
         table = context.table(name)
@@ -36,16 +35,12 @@ def overview(runner: Runner, event_time: str | None = None) -> list[dict[str, An
             columns = {field.name.lower(): field.name for field in table.schema.fields}
             column = columns.get((event_time or "").lower())
             if column is not None:
-                row["latest_event_time"] = _latest(queries, name, column)
+                row["latest_event_time"] = _text(largest(table, column))
         found.append(row)
     return found
 
 
-def _latest(queries: Queries, table: str, column: str) -> str | None:
-    quoted = ".".join(f"`{part.replace('`', '``')}`" for part in table.split("."))
-    column = column.replace("`", "``")
-    found = queries.arrow(f"SELECT max(`{column}`) AS latest FROM {quoted}")  # noqa: S608 - quoted
-    value = found.column(0)[0].as_py()
+def _text(value: Any) -> str | None:
     if value is None:
         return None
     text = value.isoformat() if hasattr(value, "isoformat") else str(value)

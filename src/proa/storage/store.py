@@ -21,6 +21,7 @@ from proa.errors import (
     UnknownOutcome,
 )
 from proa.storage import local
+from proa.storage.seekable import Seekable
 
 CHUNK = 4 * 1024 * 1024
 """Bytes a streaming read hands over at a time."""
@@ -146,7 +147,7 @@ class Store:
     def open_reader(self, path: str) -> Any:
         """The object as a file that can be sought in, read through a buffer of a few MiB."""
         with self._wrapped("read", path):
-            return obstore.open_reader(self._backend, path, buffer_size=CHUNK)
+            return Seekable(obstore.open_reader(self._backend, path, buffer_size=CHUNK))
 
     def head(self, path: str) -> ObjectInfo:
         with self._wrapped("look at", path):

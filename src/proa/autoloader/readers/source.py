@@ -122,7 +122,7 @@ class Source:
             if is_url(self.part.path):
                 store, name = _object(self.part.path, self._storage)
                 self._check(store.head(name).size)
-                yield opened.enter_context(_Seekable(store.open_reader(name)))
+                yield opened.enter_context(store.open_reader(name))
                 return
             file = opened.enter_context(Path(self.part.path).open("rb"))
             self._check(os.fstat(file.fileno()).st_size)
@@ -299,31 +299,6 @@ def _arrow_unpacked(chunks: Iterator[bytes], codec: str) -> Iterator[bytes]:
     with pa.input_stream(_Chunks(chunks), compression=codec) as stream:
         while data := stream.read(BLOCK):
             yield data
-
-
-class _Seekable(io.RawIOBase):
-    """An object of a store as a file of Python's."""
-
-    def __init__(self, reader: Any) -> None:
-        super().__init__()
-        self._reader = reader
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        return int(self._reader.seek(offset, whence))
-
-    def tell(self) -> int:
-        return int(self._reader.tell())
-
-    def readinto(self, buffer: Any) -> int:
-        data = bytes(self._reader.read(len(buffer)))
-        buffer[: len(data)] = data
-        return len(data)
 
 
 class _Chunks(io.RawIOBase):
