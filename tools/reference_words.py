@@ -233,5 +233,7 @@ STEPS = {
     "reset": "a table is empty and of a new generation",
     "checkpoint.compact": "known files of several batches were merged into a segment",
     "events.flush": "events are in the event log",
+    "maintain.compact": "few large files stand in the place of many small ones",
+    "maintain.delete": "an object that nobody needs is gone",
 }
 """What is true after each dangerous step."""

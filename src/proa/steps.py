@@ -33,6 +33,8 @@ class Step(StrEnum):
     RESET = "reset"
     CHECKPOINT_COMPACT = "checkpoint.compact"
     EVENTS_FLUSH = "events.flush"
+    MAINTAIN_COMPACT = "maintain.compact"
+    MAINTAIN_DELETE = "maintain.delete"
 
 
 class Probe(Protocol):

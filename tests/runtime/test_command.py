@@ -185,3 +185,18 @@ def test_events_are_shown_and_filtered(shop: Project) -> None:
     assert {event["event_type"] for event in json.loads(out)} == {"flow_progress"}
     assert "is COMPLETED" in proa("events", "--region", "east", "--last", "1")[1]
     assert proa("events", "--region", "west")[1] == "no events\n"
+
+
+def test_maintenance_tells_what_it_did_and_what_it_would(shop: Project) -> None:
+    for number in range(9):
+        shop.land(f"{number}.json", [{"id": number}])
+        assert proa("run", "--region", "east")[0] == 0
+    assert proa("maintain", "--region", "east", "--dry-run") == (
+        0,
+        "bronze: would be: 10 small files made 1\nthe event log: nothing to do\n",
+    )
+    code, output = proa("maintain", "--region", "east", "--json")
+    assert code == 0
+    assert json.loads(output)["tables"][0]["compacted"] == {"before": 10, "after": 1}
+    with pytest.raises(UserError, match="--retention must be a duration"):
+        proa("maintain", "--region", "east", "--retention", "long")

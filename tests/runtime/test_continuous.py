@@ -10,7 +10,8 @@ from small_projects import Project
 from proa.clock import SystemClock
 from proa.errors import SettingsError
 from proa.runtime import Event, State, UpdateRequest, UpdateResult
-from proa.runtime.continuous import seconds
+from proa.runtime.continuous import INTERVAL
+from proa.runtime.durations import seconds
 from proa.steps import Step, probing
 from proa.testing import Fail, FaultProbe
 
@@ -162,13 +163,20 @@ def test_what_stops_in_the_middle_goes_on_where_it_was(live: Project) -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("5 seconds", 5), ("15 minutes", 900), ("1 hour", 3600), ("250ms", 0.25), ("2 days", 172800)],
+    [
+        ("5 seconds", 5),
+        ("15 minutes", 900),
+        ("1 hour", 3600),
+        ("250ms", 0.25),
+        ("2 days", 172800),
+        ("interval 1 week", 604800),
+    ],
 )
 def test_an_interval_is_read_as_people_write_it(text: str, expected: float) -> None:
-    assert seconds(text) == expected
+    assert seconds(text, INTERVAL) == expected
 
 
 @pytest.mark.parametrize("text", ["", "soon", "5", "-1 s", "1 fortnight"])
 def test_what_is_no_interval_is_refused(text: str) -> None:
     with pytest.raises(SettingsError, match=r"pipelines\.trigger\.interval must be a duration"):
-        seconds(text)
+        seconds(text, INTERVAL)

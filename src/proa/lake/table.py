@@ -192,10 +192,19 @@ class Table:
             missing = next((file for file in files if file not in there), None)
         if missing is not None:
             raise DataError(
-                f"the file {missing!r} belongs to a table and is gone: something else than Proa has"
-                " removed it; restore it, or refresh the table fully",
+                f"the file {missing!r} belongs to a table and is gone; restore it, or refresh the"
+                " table fully. Of Proa only `proa maintain` removes files, and only from versions"
+                " older than its retention",
                 condition="FAILED_READ_FILE.FILE_NOT_EXIST",
             )
+
+    def live(self) -> list[tuple[str, int, int]]:
+        """The files of the version looked at last: path as in the log, bytes, rows."""
+        with self._lock:
+            found = self._there().get_add_actions(flatten=True)
+            names = ("path", "size_bytes", "num_records")
+            columns = (found.column(name).to_pylist() for name in names)
+            return [(path, size, rows or 0) for path, size, rows in zip(*columns, strict=True)]
 
     def upper_bounds(self, column: str) -> list[tuple[str, Any]]:
         """For each file, by its path in the table, a value that no value of the column is above.
@@ -345,6 +354,46 @@ class Table:
             actions += [log.added(file) for file in files]
             self._describe(actions, schemaString=schema.json())
 
+    def replace(self, old: Sequence[str], new: Sequence[DataFile]) -> None:
+        """Put `new` in the place of the files `old`, paths as in the log: the same rows.
+
+        Streams see no new rows. `ConflictError` when one of the old files is no part of the table
+        any more; then nothing happened.
+        """
+        with self._lock:
+            for _ in range(_TRIES):
+                self.refresh()
+                actions = self._there().get_add_actions(flatten=False)
+                live = set(actions.column("path").to_pylist())
+                if not live.issuperset(old):
+                    raise ConflictError(f"files of {self.url!r} were replaced by another commit")
+                if self._replaced(old, new):
+                    return
+            raise ConflictError(f"the table {self.url!r} is changed by others all the time")
+
+    def _replaced(self, old: Sequence[str], new: Sequence[DataFile]) -> bool:
+        """Try to be the next version; False when another commit was first."""
+        now = int(self._clock.now().timestamp() * 1000)
+        note = {"timestamp": now, "operation": "OPTIMIZE", "operationParameters": {}}
+        whole: list[dict[str, Any]] = [{"commitInfo": note}]
+        whole += [
+            {"remove": {"path": path, "deletionTimestamp": now, "dataChange": False}}
+            for path in old
+        ]
+        whole += [log.added(file) for file in new]
+        try:
+            with step(Step.MAINTAIN_COMPACT):
+                log.put(self._store, self.version + 1, whole)
+        except ConflictError:
+            return False
+        except UnknownOutcome:
+            self.refresh()
+            files = self.files()
+            if not all(f"{self.url}/{file.path}" in files for file in new):
+                raise
+        self.refresh()
+        return True
+
     def describe(self, comment: str | None, properties: Mapping[str, str]) -> None:
         """Give the table this comment and, besides those it has, these properties.
 
@@ -478,7 +527,8 @@ class Table:
                 break
             if found.transactions.get(change.app_id) == change.batch:
                 return Committed(version, found.proa.get("attempt") == change.attempt)
-        return Committed(self.version, by_us=False)
+        # Nobody can tell any more, and files that may be committed are never removed.
+        return Committed(self.version, by_us=True)
 
     def _write(self, change: Change) -> None:
         table = self._there()
@@ -527,8 +577,15 @@ class Table:
         table = self._there()
         if version is None or version == table.version():
             return table
-        with self._wrapped("read"):
-            return DeltaTable(self.url, version=version, storage_options=self.options)
+        try:
+            with self._wrapped("read"):
+                return DeltaTable(self.url, version=version, storage_options=self.options)
+        except UnavailableError as error:
+            if version < table.version() and not self._store.exists(log.name(version)):
+                raise NotFoundError(
+                    f"the log of {self.url!r} no longer reaches back to version {version}"
+                ) from error
+            raise
 
     def _opened(self) -> DeltaTable | None:
         try:

@@ -15,6 +15,7 @@ from proa.errors import SettingsError
 from proa.recovery.compare import Comparison, Rules, compare
 from proa.recovery.regions import RawFile, Region
 from proa.settings import VerifySettings
+from proa.storage import NotFoundError
 
 MOST_VERSIONS = 200
 """How many versions of a table are looked at for one with the same files as the other region's."""
@@ -94,6 +95,9 @@ def _verify(left: Region, right: Region, table: str, rules: Rules) -> TableRepor
         sentence = f"{table} cannot be compared: {_lagging(left, right, behind)}"
         return TableReport(table, Verdict.BEHIND, sentence, behind=behind)
     versions = common.versions
+    for region, version in zip((left, right), versions, strict=True):
+        held = region.lineage.table(table)
+        held.check(held.files(version))
     found = compare(left.rows(table, versions[0]), right.rows(table, versions[1]), rules)
     verdict = Verdict.EQUAL if found.equal else Verdict.DIFFERENT
     sentence = f"{table} {_told(found, left, right)}"
@@ -160,7 +164,10 @@ def _versions(region: Region, table: str, newest: int) -> dict[frozenset[RawFile
     """The newest version for each set of files that a table has held, newest first."""
     found: dict[frozenset[RawFile], int] = {}
     for version in islice(range(newest, -1, -1), MOST_VERSIONS):
-        held = frozenset(region.raw_files(region.lineage.contents(table, version)))
+        try:
+            held = frozenset(region.raw_files(region.lineage.contents(table, version)))
+        except NotFoundError:
+            break  # the log was maintained: older versions are gone
         found.setdefault(held, version)
     return found
 

@@ -99,6 +99,14 @@ class Checkpoint:
         text = self._text(batch)
         return None if text is None else Plan.from_json(text)
 
+    def committed(self, batch: int) -> Plan | None:
+        """The plan of a batch that is in the table, from a segment when it has no object any more."""
+        found = self.read(batch)
+        if found is None and batch >= 0:
+            text = self._history.read(batch + 1).get(batch)
+            return None if text is None else Plan.from_json(text)
+        return found
+
     def plans(self, last: int) -> list[Plan | None]:
         """The plans of the batches 0 to `last`; None for one that is gone."""
         folded = self._history.read(last + 1)
@@ -107,6 +115,10 @@ class Checkpoint:
             texts = {**folded, **dict(zip(missing, pool.map(self._text, missing), strict=True))}
         found = (texts[number] for number in range(last + 1))
         return [None if text is None else Plan.from_json(text) for text in found]
+
+    def folded(self) -> int:
+        """How many plans, counted from batch 0, stand in segments."""
+        return self._history.folded()
 
     def settled(self, batch: int) -> None:
         """The batch is in the table: now and then, fold the plans up to it."""

@@ -6,13 +6,12 @@ got new rows. Between looks it sleeps.
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from proa.errors import SettingsError
 from proa.runtime.context import Context
+from proa.runtime.durations import seconds
 from proa.runtime.flow import FlowRunner
 from proa.runtime.retry import Retries, worth_another_try
 from proa.runtime.update import FlowResult, Flows, FlowStatus, report, run_flow
@@ -22,9 +21,6 @@ STREAM_SECONDS = 5.0
 VIEW_SECONDS = 60.0
 """Materialized views are recomputed at most this often."""
 FLUSH_SECONDS = 5.0
-
-_UNITS = {"ms": 0.001, "millisecond": 0.001, "s": 1, "second": 1, "m": 60, "minute": 60, "h": 3600}
-_UNITS |= {"hour": 3600, "d": 86400, "day": 86400}
 
 
 class Continuous:
@@ -116,20 +112,5 @@ def interval_of(runner: FlowRunner, configuration: Mapping[str, str]) -> float:
         configuration,
     ):
         if INTERVAL in settings:
-            return seconds(settings[INTERVAL])
+            return seconds(settings[INTERVAL], INTERVAL)
     return VIEW_SECONDS if runner.is_view else STREAM_SECONDS
-
-
-def seconds(text: str) -> float:
-    """A duration ("15 minutes", "10s"); SettingsError when it is none."""
-    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-z]+)\s*", text.lower())
-    unit = (
-        None
-        if found is None
-        else _UNITS.get(found.group(2)) or _UNITS.get(found.group(2).rstrip("s"))
-    )
-    if found is None or unit is None:
-        raise SettingsError(
-            f"{INTERVAL} must be a duration such as '10 seconds' or '5 minutes', not {text!r}"
-        )
-    return float(found.group(1)) * unit

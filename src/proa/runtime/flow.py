@@ -11,6 +11,7 @@ import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
 from proa.engine import PYTHON_FAILED
@@ -126,6 +127,7 @@ class FlowRunner:
 
         No plan when there is nothing to do.
         """
+        began = self._context.clock.now()
         self._table.refresh()
         self._enter(self._table.generation)
         last = self._table.transaction(self._app_id)
@@ -147,10 +149,16 @@ class FlowRunner:
         if plan is None:
             return None, False
         standing = self._checkpoint.put(plan)
+        if self._slept_since(began):
+            raise ConflictError(f"the flow {self.name!r} has slept; it looks again where it stands")
         self._remember(standing)
         if standing != plan:
             self._looked = False
         return standing, standing != plan
+
+    def _slept_since(self, began: datetime) -> bool:
+        """Whether so much time has passed that maintenance may have removed what we know of."""
+        return self._context.clock.now() - began > _LONG
 
     def _enter(self, generation: int) -> None:
         """Forget everything that belongs to another generation."""
@@ -177,7 +185,7 @@ class FlowRunner:
         if self._last is not None and self._last.batch == number - 1 and known >= number - 1:
             return
         for batch in range(max(0, min(known + 1, number - 1)), number):
-            plan = self._checkpoint.read(batch)
+            plan = self._checkpoint.committed(batch)
             if plan is None:
                 raise DataError(
                     f"batch {batch} of the flow {self.name!r} is in the table and its plan is not"
@@ -230,6 +238,7 @@ class FlowRunner:
     # -- compute and commit -------------------------------------------------------------------------
 
     def _execute(self, plan: Plan, progress: FlowProgress) -> None:
+        began = self._context.clock.now()
         inputs = self._bound(plan)
         while True:
             try:
@@ -248,6 +257,8 @@ class FlowRunner:
                 f" stored; mend the data or the rule. For example: {'; '.join(broken.samples)}",
                 condition="EXPECTATION_VIOLATED",
             )
+        if self._slept_since(began):
+            self._table.check([f"{self._table.url}/{file.path}" for file in done.result.files])
         if self._commit(plan, done):
             covered = span(done.result.files, self._context.event_time)
             progress.add(plan, done.result, None if self.is_view else covered)
@@ -466,6 +477,7 @@ class _Computed:
 
 
 _TRIES = 20
+_LONG = timedelta(hours=1)
 _NO_FILES = "CF_EMPTY_DIR_FOR_SCHEMA_INFERENCE"
 
 

@@ -94,6 +94,11 @@ class Lineage:
             self._contents[key] = self._follow(dataset, version)
         return self._contents[key]
 
+    def reads(self, dataset: str) -> Mapping[str, int]:
+        """The versions of other tables that a table's newest version was computed from."""
+        table, version = self.table(dataset), self.version(dataset)
+        return self._inputs(dataset, version, table.transaction(GENERATION, version) or 0)[1]
+
     def leaves(self) -> list[str]:
         """The tables that no other table is made from: what consumers read (gold)."""
         names = self.datasets()
@@ -110,8 +115,17 @@ class Lineage:
         return self._names
 
     def _follow(self, dataset: str, version: int) -> Contents:
+        generation = self.table(dataset).transaction(GENERATION, version) or 0
+        files, tables, known = self._inputs(dataset, version, generation)
+        for name, read in tables.items():
+            files.update(self.contents(name, read).files)
+        return Contents(files, frozenset(tables), known)
+
+    def _inputs(
+        self, dataset: str, version: int, generation: int
+    ) -> tuple[dict[str, int], dict[str, int], bool]:
+        """Raw files with their sizes, tables with their versions, and whether a flow wrote it."""
         table = self.table(dataset)
-        generation = table.transaction(GENERATION, version) or 0
         files: dict[str, int] = {}
         tables: dict[str, int] = {}
         known = False
@@ -127,9 +141,7 @@ class Lineage:
                     else:
                         before = tables.get(value.dataset, -1)
                         tables[value.dataset] = max(before, value.version)
-        for name, read in tables.items():
-            files.update(self.contents(name, read).files)
-        return Contents(files, frozenset(tables), known)
+        return files, tables, known
 
     def _flows_of(self, dataset: str) -> list[str]:
         if dataset not in self._flows:
@@ -144,7 +156,7 @@ class Lineage:
         url = self._layout.checkpoint(*key)
         checkpoint = Checkpoint(Store.open(url, self._options))
         known = self._plans.get(key, ())
-        final = known[last] if last < len(known) else checkpoint.read(last)
+        final = known[last] if last < len(known) else checkpoint.committed(last)
         if final is not None and final.replaces:
             return [final]
         if last >= len(known):

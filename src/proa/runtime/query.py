@@ -84,7 +84,10 @@ class Queries:
         at = newest if version is None else version
         if not 0 <= at <= newest:
             raise UserError(f"{name!r} has the versions 0 to {newest}, and no version {at}")
-        files, schema = table.files(at), table.schema_at(at)
+        try:
+            files, schema = table.files(at), table.schema_at(at)
+        except NotFoundError as error:
+            raise UserError(f"{name!r} has no version {at} any more: {error}") from error
         table.check(files)
         return self._engine.parquet(files, schema) if files else self._engine.empty(schema)
 

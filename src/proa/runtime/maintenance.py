@@ -1,0 +1,222 @@
+"""Maintenance: what a region's storage no longer needs is removed, and small files become few.
+
+Runs beside updates, continuous ones included; no row changes and no stream sees anything new.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from proa.errors import ConflictError, SettingsError
+from proa.lake import Table, upkeep
+from proa.pipelines.definitions import DatasetKind
+from proa.runtime.checkpoint import Checkpoint, Plan, TableInput
+from proa.runtime.durations import seconds
+from proa.runtime.layout import Layout, app_id
+from proa.runtime.lineage import Lineage
+from proa.runtime.runner import Runner
+from proa.storage import ObjectInfo, Store
+
+RETENTION = timedelta(days=7)
+"""How old must be what is removed: versions of tables, files without a table, plans."""
+SHORTEST = timedelta(days=1)
+"""No batch takes as long, from its plan to its commit."""
+LOG_RETENTION = timedelta(days=30)
+FILES_PROPERTY = "delta.deletedFileRetentionDuration"
+LOG_PROPERTY = "delta.logRetentionDuration"
+_PLANS_KEPT = 128
+"""Plans of the last batches: whoever starts reads them."""
+_EVENTS = "the event log"
+
+
+@dataclass(frozen=True)
+class Upkeep:
+    """What was done for one table, or would be."""
+
+    table: str
+    compacted: upkeep.Compacted = field(default_factory=upkeep.Compacted)
+    files: upkeep.Removed = field(default_factory=upkeep.Removed)
+    """Data files that no version within the retention has."""
+    log: upkeep.Removed = field(default_factory=upkeep.Removed)
+    """Entries of the table's log."""
+    plans: upkeep.Removed = field(default_factory=upkeep.Removed)
+    """Plans that stand in a segment as well, and checkpoints of older generations."""
+    postponed: str | None = None
+    """Why something was left for next time."""
+
+
+def maintain(
+    runner: Runner, retention: timedelta = RETENTION, *, dry_run: bool = False
+) -> Iterator[Upkeep]:
+    """Look after the tables of the runner's pipeline and its event log, one after the other.
+
+    `dry_run` only says what would be done. SettingsError for a retention below a day;
+    UnavailableError when the storage does not answer.
+    """
+    if retention < SHORTEST:
+        raise SettingsError(
+            f"the retention must be at least {SHORTEST.days} day, or files of a batch that is being"
+            " computed could go"
+        )
+    graph, context = runner.graph(), runner.context
+    now = context.clock.now()
+    readers = _Readers(runner)
+    for name in graph.tables:
+        table = context.table(name)
+        if table.refresh() is None:
+            continue
+        streams = graph.datasets[name].dataset.kind is DatasetKind.STREAMING_TABLE
+        work = _Work(runner, table, now, retention, dry_run=dry_run)
+        done, postponed = work.compact() if streams else (upkeep.Compacted(), None)
+        yield Upkeep(
+            name,
+            done,
+            work.files(readers.needed(name)),
+            work.log(readers.floor(name)),
+            work.plans(name),
+            postponed,
+        )
+    events = Table.at(context.layout.events, context.options)
+    if events.refresh() is not None:
+        work = _Work(runner, events, now, retention, dry_run=dry_run)
+        yield Upkeep(_EVENTS, files=work.files(()), log=work.log(events.version))
+
+
+class _Work:
+    """The upkeep of one table."""
+
+    def __init__(
+        self, runner: Runner, table: Table, now: datetime, retention: timedelta, *, dry_run: bool
+    ) -> None:
+        self._runner = runner
+        self._table = table
+        self._now = now
+        self._retention = max(retention, _property(table, FILES_PROPERTY, timedelta()))
+        self._dry_run = dry_run
+
+    def compact(self) -> tuple[upkeep.Compacted, str | None]:
+        """What was compacted, and why not all of it."""
+        before = after = 0
+        groups = upkeep.small_files(self._table)
+        if self._dry_run:
+            return upkeep.Compacted(sum(map(len, groups)), len(groups)), None
+        for group in groups:
+            try:
+                done = upkeep.compact(
+                    self._table, group, self._runner.engine, self._runner.context.ids
+                )
+            except ConflictError as error:
+                return upkeep.Compacted(before, after), str(error)
+            before, after = before + done.before, after + done.after
+        return upkeep.Compacted(before, after), None
+
+    def files(self, needed: tuple[str, ...]) -> upkeep.Removed:
+        found = upkeep.unneeded(self._table, self._now - self._retention, needed)
+        return self._removed(Store.open(self._table.url, self._table.options), found)
+
+    def log(self, floor: int) -> upkeep.Removed:
+        age = max(_property(self._table, LOG_PROPERTY, LOG_RETENTION), self._retention)
+        found = upkeep.expired_log(self._table, self._now - age, floor)
+        return self._removed(Store.open(self._table.url, self._table.options), found)
+
+    def plans(self, dataset: str) -> upkeep.Removed:
+        """Remove plans that stand in a segment, and whole checkpoints of older generations."""
+        context, cutoff = self._runner.context, self._now - self._retention
+        store = Store.open(context.layout.flows(dataset), context.options)
+        generation = self._table.generation
+        found = []
+        for flow in store.folders():
+            for number in store.folders(flow):
+                if not number.isdigit() or int(number) > generation:
+                    continue
+                place = f"{flow}/{number}"
+                if int(number) < generation:
+                    found += [info for info in store.walk(place) if info.modified < cutoff]
+                    continue
+                done = Checkpoint(store.child(place)).folded() - _PLANS_KEPT
+                found += [
+                    info
+                    for info in store.walk(f"{place}/plans")
+                    if info.modified < cutoff and _number(info.path) < done
+                ]
+        return self._removed(store, found)
+
+    def _removed(self, store: Store, found: list[ObjectInfo]) -> upkeep.Removed:
+        return upkeep.counted(found) if self._dry_run else upkeep.remove(store, found)
+
+
+class _Readers:
+    """What flows have not read yet of the tables that they read."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._context = runner.context
+        self._layout: Layout = self._context.layout
+        self._positions: dict[str, int] = {}
+        """By table: every stream of it has read up to this version at least."""
+        self._pinned: dict[str, set[int]] = {}
+        """By table: versions that a batch which is not committed yet reads."""
+        self._through: dict[str, int] = {}
+        """By table: the oldest version that any table in the storage was computed from."""
+        for name, flows in runner.runners().items():
+            for flow in flows:
+                self._add(name, flow.name)
+        lineage = Lineage(self._layout.storage, self._context.options, self._context.paths)
+        for name in lineage.datasets():
+            for read, version in lineage.reads(name).items():
+                self._through[read] = min(version, self._through.get(read, version))
+
+    def needed(self, dataset: str) -> tuple[str, ...]:
+        """Files that a flow may still ask for, at their absolute locations."""
+        table = self._context.table(dataset)
+        found = [file for at in self._pinned.get(dataset, ()) for file in table.files(at)]
+        after = self._positions.get(dataset, table.version)
+        found += table.added_between(after, table.version, skip_changes=True)
+        return tuple(found)
+
+    def floor(self, dataset: str) -> int:
+        """The oldest version that the log must still know."""
+        versions = {
+            self._positions.get(dataset, -1),
+            self._through.get(dataset, -1),
+            *self._pinned.get(dataset, ()),
+        }
+        newest = self._context.table(dataset).version
+        return min((version for version in versions if version >= 0), default=newest)
+
+    def _add(self, dataset: str, flow: str) -> None:
+        table = self._context.table(dataset)
+        generation = table.generation if table.refresh() is not None else 0
+        checkpoint = Checkpoint(
+            Store.open(self._layout.checkpoint(dataset, flow, generation), self._context.options)
+        )
+        last = table.transaction(app_id(flow, generation))
+        done = None if last is None else checkpoint.committed(last)
+        planned = checkpoint.read(0 if last is None else last + 1)
+        for read in _tables(done):
+            if read.after is not None:
+                position = min(read.version, self._positions.get(read.dataset, read.version))
+                self._positions[read.dataset] = position
+        for read in _tables(planned):
+            if read.version >= 0:
+                self._pinned.setdefault(read.dataset, set()).add(read.version)
+
+
+def _tables(plan: Plan | None) -> list[TableInput]:
+    inputs = () if plan is None else plan.inputs.values()
+    return [found for found in inputs if isinstance(found, TableInput)]
+
+
+def _property(table: Table, name: str, default: timedelta) -> timedelta:
+    properties: Mapping[str, str] = table.properties
+    if name not in properties:
+        return default
+    return timedelta(seconds=seconds(properties[name], name))
+
+
+def _number(path: str) -> int:
+    with suppress(ValueError):
+        return int(path.rsplit("/", 1)[-1].partition(".")[0])
+    return 1 << 62
