@@ -54,5 +54,5 @@ def test_only_files_that_can_hold_it_are_read(location) -> None:
         if bound in {1, 3}:
             table._store.delete(path)
     assert largest(table, "value") == 5
-    with pytest.raises(Exception, match="no object"):
+    with pytest.raises(Exception, match="is gone"):
         largest(table, "other")

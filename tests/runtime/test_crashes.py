@@ -8,7 +8,7 @@ from small_projects import Project, ok
 from proa.runtime import UpdateRequest
 from proa.runtime.lineage import Lineage
 from proa.steps import Step, probing
-from proa.testing import Fault, FaultProbe, Kill, Killed, LoseAnswer, When, every_fault
+from proa.testing import Fault, FaultProbe, Kill, Killed, When, every_fault
 
 PIPELINE = """
 zone = spark.conf.get("landing_zone")
@@ -122,15 +122,6 @@ def test_every_row_is_there_once_whatever_fails_where(project: Project, fault: F
 )
 def test_every_row_is_there_once_whatever_fails_later(project: Project, fault: Fault) -> None:
     check(begin(project), fault)
-
-
-@pytest.mark.parametrize(
-    "fault",
-    [Kill(Step.PLAN_PUT, When.AFTER), Kill(Step.COMMIT, When.AFTER), LoseAnswer(Step.COMMIT, 2)],
-    ids=str,
-)
-def test_every_row_is_there_once_on_s3(make, s3_location, fault: Fault) -> None:
-    check(begin(make(s3_location)), fault)
 
 
 @pytest.mark.parametrize("when", list(When))

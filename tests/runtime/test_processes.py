@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -140,15 +141,16 @@ def test_two_runs_on_one_storage_count_every_file_once(shop: Project) -> None:
     exact(shop, 8)
 
 
-def test_a_full_disk_stops_the_run_and_harms_nothing(shop: Project) -> None:
-    def little_room() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-
-    land(shop, 0, 1)
-    code, _, said = run(shop, preexec_fn=little_room)
-    assert code == 3, said
+@pytest.mark.parametrize("room", [0, 4096, 16384, 65536])
+def test_a_full_disk_stops_the_run_and_harms_nothing(shop: Project, room: int) -> None:
+    """`room` bytes are left: enough for a log entry, for a data file, for a batch or two."""
+    land(shop, *range(4))
+    with little_room(Path(shop.storage), room) as limits:
+        code, _, said = run(shop, **limits)
+        assert code == 3, said
+        assert "storage" in said
     ok(shop.run())
-    exact(shop, 2)
+    exact(shop, 4)
 
 
 def test_a_read_only_storage_is_named_and_harmed_in_no_way(shop: Project) -> None:
@@ -161,6 +163,33 @@ def test_a_read_only_storage_is_named_and_harmed_in_no_way(shop: Project) -> Non
     assert "storage" in said
     ok(shop.run())
     exact(shop, 2)
+
+
+@contextmanager
+def little_room(folder: Path, room: int) -> Iterator[dict]:
+    """Options of a process that finds little room below the folder.
+
+    Root gets a small file system there; what was written in it stays when it goes. Others get a limit
+    on the size of each file.
+    """
+    folder.mkdir(parents=True)
+    if os.geteuid() != 0:
+
+        def limited() -> None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+
+        yield {"preexec_fn": limited}
+        return
+    small = folder.with_name("small")
+    small.mkdir()
+    size = max(room, 1) + (8 << 10)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=True)
+    try:
+        yield {}
+        shutil.copytree(folder, small, dirs_exist_ok=True)
+    finally:
+        subprocess.run(["umount", folder], check=True)
+    shutil.copytree(small, folder, dirs_exist_ok=True)
 
 
 @contextmanager

@@ -7,8 +7,10 @@ up); 2 the command, a setting or the pipeline is wrong; 3 something did not answ
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from typing import Annotated
 
@@ -82,7 +84,12 @@ for group in (
 
 def main() -> None:
     """The console command."""
-    sys.exit(run())
+    code = run()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    # Threads of Arrow may ask for Python while an interpreter winds down, and that aborts the process.
+    os._exit(code)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
