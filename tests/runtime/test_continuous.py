@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 from small_projects import Project
@@ -127,6 +128,20 @@ def test_a_store_that_is_away_for_a_while_is_waited_for(live: Project) -> None:
         live.land("a.json", [{"id": 1}])
         watch.until("bronze", "has new rows")
     assert live.rows("bronze", "id") == [1]
+
+
+def test_a_landing_zone_that_goes_away_is_reported_and_waited_for(live: Project) -> None:
+    live.write(BRONZE)
+    live.land("a.json", [{"id": 1}])
+    zone = Path(live.landing.url)
+    with running(live) as (watch, _):
+        watch.until("bronze", "has new rows")
+        zone.rename(zone.with_name("away"))
+        watch.until("bronze", "which files were read from before, is not there")
+        zone.with_name("away").rename(zone)
+        live.land("b.json", [{"id": 2}])
+        watch.until("bronze", "has new rows", 2)
+    assert live.rows("bronze", "id") == [1, 2]
 
 
 def test_it_ends_when_nothing_is_left_that_could_run(live: Project) -> None:

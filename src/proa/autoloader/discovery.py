@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 
 from proa.autoloader.known import KnownFiles, version_key
 from proa.autoloader.options import Options
-from proa.errors import PipelineError
+from proa.errors import PipelineError, UnavailableError
 from proa.storage import Store, absolute, is_url
 
 _GLOB = re.compile(r"[*?\[{]")
@@ -142,8 +142,14 @@ def discover(  # noqa: PLR0913 - where, what, and as of when
     """List the place; what is visible, wanted and not known is the backlog.
 
     `as_of` leaves out what was modified later. Raises UnavailableError when the place cannot be
-    listed.
+    listed, and when a folder is gone that files were read from before: a disk that is not mounted
+    is not an empty one.
     """
+    if known is not None and len(known) and not _is_there(place):
+        raise UnavailableError(
+            f"the folder {place.base!r}, which files were read from before, is not there;"
+            " mount it or put it back"
+        )
     versions = options.reader.allow_overwrites
     new = []
     for page in _visible(place, options, storage_options, now=now, as_of=as_of):
@@ -202,8 +208,13 @@ def _visible(
             yield kept
 
 
+def _is_there(place: Place) -> bool:
+    """Whether there is something to list; a bucket says so itself."""
+    return is_url(place.base) or Path(place.base).is_dir()
+
+
 def _pages(place: Place, storage_options: Mapping[str, str]) -> Iterator[pa.RecordBatch]:
-    if is_url(place.base) or Path(place.base).is_dir():
+    if _is_there(place):
         yield from Store.open(place.base, storage_options).pages()
 
 
