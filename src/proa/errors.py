@@ -94,3 +94,8 @@ class UnknownOutcome(UnavailableError):  # noqa: N818 - it may well be a success
     """The request was sent and no answer came: it may have happened. Look before retrying."""
 
     condition = "UNKNOWN_OUTCOME"
+
+
+def one_line(error: object) -> str:
+    """What a library says over several lines, as part of a sentence."""
+    return " ".join(str(error).split())

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from proa.errors import SettingsError
+from proa.errors import SettingsError, one_line
 from proa.storage import absolute
 
 FILE_NAME = "proa.yml"
@@ -157,7 +157,7 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> ProjectSetting
     except OSError as error:
         raise SettingsError(f"cannot read {path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} is not valid YAML: {error}") from error
+        raise SettingsError(f"{path} is not valid YAML: {one_line(error)}") from error
     if not isinstance(data, dict):
         raise SettingsError(f"{path} must hold a mapping with the key 'regions'")
     data = _expand(data, os.environ if environ is None else environ, path)

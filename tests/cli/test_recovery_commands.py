@@ -98,3 +98,22 @@ def test_verify_needs_two_regions(project: Path):
     assert isinstance(result.exception, SettingsError)
     (project / "west").rename(project / "lost")
     assert isinstance(proa(project, "verify").exception, UnavailableError)
+
+
+def test_json_stays_json_when_a_value_is_no_number(project: Path):
+    rows = pa.table({"id": [1, 2], "x": [float("nan"), 2.0], "at": [0, 0]})
+    write_deltalake(project / "west/storage/tables/sales", rows, mode="overwrite")
+    result = proa(project, "verify", "--json")
+
+    def refuse(word: str) -> None:
+        raise AssertionError(word)
+
+    found = json.loads(result.stdout, parse_constant=refuse)
+    assert found["tables"][0]["changes"][0]["columns"] == {"x": [1.0, "nan"]}
+
+
+def test_a_project_without_regions_says_so(tmp_path: Path):
+    (tmp_path / "spark-pipeline.yml").write_text("name: p\nstorage: s\n")
+    result = proa(tmp_path, "status")
+    assert isinstance(result.exception, SettingsError)
+    assert "there is no proa.yml in" in str(result.exception)

@@ -204,3 +204,11 @@ def test_many_commits_are_folded_into_a_checkpoint_and_stay_true(tmp_path) -> No
     seen = same(table)
     assert (seen.count(), seen.transaction("proa:f:0")) == (12, 11)
     assert len(seen.added_between(0, 12)) == 12
+
+
+def test_an_error_is_told_with_its_last_cause() -> None:
+    said = "Kernel error -> S3\n  \x1b[31m↳\x1b[0m GET http://x\n    \x1b[31m↳\x1b[0m refused\n"
+    table = Table("/t", {})
+    with pytest.raises(UnavailableError, match=r"table '/t': Kernel .* S3: refused$"):  # noqa: SIM117
+        with table._wrapped("read"):
+            raise OSError(said)

@@ -49,4 +49,10 @@ def load_regions(path: Path | None) -> ProjectSettings:
     """The project's `proa.yml`."""
     from proa import settings
 
-    return settings.load(find_project(path) / settings.FILE_NAME)
+    file = find_project(path) / settings.FILE_NAME
+    if not file.exists():
+        raise SettingsError(
+            f"there is no {file.name} in {str(file.parent)!r}, which would name the regions;"
+            " `proa init NAME` writes a project with one"
+        )
+    return settings.load(file)

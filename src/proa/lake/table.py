@@ -7,6 +7,7 @@ that the table itself answers, and `commit` asks it before it does anything twic
 
 from __future__ import annotations
 
+import re
 import threading
 import urllib.parse
 from collections.abc import Mapping, Sequence
@@ -610,7 +611,7 @@ class _Wrapped:
         if error is None or isinstance(error, ProaError) or not isinstance(error, Exception):
             return
         text = str(error).strip()
-        line = text.splitlines()[0] if text else type(error).__name__
+        line = _line(text) or type(error).__name__
         if isinstance(error, CommitFailedError) or "already exists" in text:
             raise ConflictError(
                 f"another commit to the table {self._url!r} was first: {line}"
@@ -620,6 +621,13 @@ class _Wrapped:
                 UnknownOutcome if is_url(self._url) and self._verb != "read" else UnavailableError
             )
             raise kind(f"cannot {self._verb} the table {self._url!r}: {line}") from error
+
+
+def _line(text: str) -> str:
+    """The first line of an error, and of a chain of causes also the last."""
+    causes = [re.sub(r"\x1b\[[\d;]*m", "", line).strip(" ↳") for line in text.splitlines()]
+    chained = len(causes) > 1 and "↳" in text
+    return f"{causes[0]}: {causes[-1]}" if chained else "".join(causes[:1])
 
 
 _TRIES = 50

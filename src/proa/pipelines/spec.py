@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from proa.errors import SettingsError
+from proa.errors import SettingsError, one_line
 from proa.pipelines.nearest import suggestion
 
 FILE_NAMES = ("spark-pipeline.yaml", "spark-pipeline.yml")
@@ -65,7 +65,7 @@ def load_spec(path: Path) -> PipelineSpec:
     except OSError as error:
         raise SettingsError(f"cannot read {path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} is not valid YAML: {error}") from error
+        raise SettingsError(f"{path} is not valid YAML: {one_line(error)}") from error
     try:
         return parse_spec(data)
     except SettingsError as error:
