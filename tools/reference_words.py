@@ -235,5 +235,7 @@ STEPS = {
     "events.flush": "events are in the event log",
     "maintain.compact": "few large files stand in the place of many small ones",
     "maintain.delete": "an object that nobody needs is gone",
+    "state.write": "a change of a region's state is committed",
+    "work.begin": "a worker has something to do",
 }
 """What is true after each dangerous step."""

@@ -53,7 +53,7 @@ class ServerSettings(_Model):
     worker_memory_mb: int = Field(default=4096, ge=256)
     """A worker that uses more is ended and its update fails."""
     grace_seconds: float = Field(default=20.0, ge=0)
-    """How long running batches may take to end when the server is told to stop."""
+    """How long running work may take to end when it, or the server, is told to stop; then it is ended."""
 
 
 class RegionSettings(_Model):

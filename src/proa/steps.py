@@ -35,6 +35,8 @@ class Step(StrEnum):
     EVENTS_FLUSH = "events.flush"
     MAINTAIN_COMPACT = "maintain.compact"
     MAINTAIN_DELETE = "maintain.delete"
+    STATE_WRITE = "state.write"
+    WORK_BEGIN = "work.begin"
 
 
 class Probe(Protocol):

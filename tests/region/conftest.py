@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,14 +11,14 @@ from pathlib import Path
 import pytest
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.core import Config
+from killing import Lives
+from stills import Still, region_settings, state_url, still_region
 
-from proa.clock import RandomIds
 from proa.region.server import Listen, Server
 from proa.region.service import Region
-from proa.region.store import Database
 from proa.region.testing import FakeWorkers
 from proa.region.workers import Workers
-from proa.settings import RegionSettings, ServerSettings
+from proa.settings import RegionSettings
 from proa.testing import FakeClock
 
 
@@ -47,33 +46,6 @@ def client(address: str, token: str) -> WorkspaceClient:
             http_timeout_seconds=20,
         )
     )
-
-
-def region_settings(folder: Path, **server: object) -> RegionSettings:
-    return RegionSettings(
-        landing_zone=str(folder / "zone"),
-        storage=str(folder / "storage"),
-        server=ServerSettings(**server),
-    )
-
-
-def state_url(folder: Path) -> str:
-    """The state of the region in `folder`: the same for every server that starts there.
-
-    A SQLite file, or a new database of the PostgreSQL server that PROA_TEST_POSTGRESQL names.
-    """
-    server = os.environ.get("PROA_TEST_POSTGRESQL")
-    if server is None:
-        return f"sqlite:///{folder / 'state.db'}"
-    kept = folder / "state.url"
-    if not kept.exists():
-        import psycopg
-
-        name = f"proa_{RandomIds().new().replace('-', '')}"
-        with psycopg.connect(server, autocommit=True) as connection:
-            connection.execute(f"create database {name}")
-        kept.write_text(f"{server.rsplit('/', 1)[0]}/{name}")
-    return kept.read_text()
 
 
 @contextmanager
@@ -111,6 +83,14 @@ def serving(
         thread.join(30)
 
 
+@pytest.fixture(scope="module")
+def lives() -> Iterator[Lives]:
+    """Starts servers as processes."""
+    made = Lives()
+    yield made
+    made.close()
+
+
 @pytest.fixture(scope="session")
 def serve() -> Callable[..., object]:
     return serving
@@ -124,57 +104,6 @@ def settings_of() -> Callable[..., RegionSettings]:
 @pytest.fixture
 def fake_workers() -> FakeWorkers:
     return FakeWorkers(obedient=True)
-
-
-class SteadyIds(RandomIds):
-    """New ids for ever, across restarts, and pauses that do not vary."""
-
-    def jitter(self) -> float:
-        return 0.5
-
-
-@dataclass
-class Still:
-    """A region without server, threads or time of its own: the test gives the turns."""
-
-    region: Region
-    workers: FakeWorkers
-    clock: FakeClock
-    folder: Path
-    regions: list[Region]
-    """All that were opened, this one the last."""
-
-    def turn(self, times: int = 1) -> None:
-        for _ in range(times):
-            self.region.control.turn()
-
-    def pass_time(self, seconds: float) -> None:
-        self.clock.advance(seconds)
-        self.turn(2)
-
-    def restarted(self) -> Still:
-        """The next server on the same state, after this one was killed."""
-        return still_region(self.folder, self.clock, self.regions)
-
-    def close(self) -> None:
-        for region in self.regions:
-            region.database.close()
-
-
-def still_region(folder: Path, clock: FakeClock, regions: list[Region] | None = None) -> Still:
-    workers = FakeWorkers()
-    region = Region.open(
-        "us-east",
-        region_settings(folder),
-        Database.open(state_url(folder)),
-        workers,
-        clock,
-        SteadyIds(),
-    )
-    region.recover()
-    opened = [] if regions is None else regions
-    opened.append(region)
-    return Still(region, workers, clock, folder, opened)
 
 
 @pytest.fixture

@@ -10,9 +10,10 @@ from proa.clock import RandomIds
 from proa.errors import ConflictError, SettingsError
 from proa.region.errors import MissingError
 from proa.region.identity import Identity
-from proa.region.store import Database, Exclusive
+from proa.region.store import Database, Exclusive, LostError
 from proa.region.store.tables import metadata
 from proa.region.tokens import Tokens
+from proa.testing import FakeClock
 
 
 @pytest.fixture
@@ -61,11 +62,40 @@ def test_a_token_is_kept_as_a_hash_only(database, clock, tmp_path):
 
 
 def test_one_server_owns_a_state(database):
-    owner = Exclusive.take(database)
+    clock = FakeClock()
+    owner = Exclusive.take(database, clock)
     with pytest.raises(ConflictError):
-        Exclusive.take(database)
+        Exclusive.take(database, clock)
     owner.release()
-    Exclusive.take(database).release()
+    Exclusive.take(database, clock).release()
+
+
+def test_a_server_that_was_just_killed_is_waited_for(database):
+    clock = FakeClock()
+    owner = Exclusive.take(database, clock)
+
+    class Dying(FakeClock):
+        def wait(self, seconds, until=None):
+            owner.release()
+            return super().wait(seconds, until)
+
+    Exclusive.take(database, Dying()).release()
+
+
+def test_a_state_with_a_new_owner_is_not_written_by_the_last(database, tmp_path):
+    with closing(Database.open(f"sqlite:///{tmp_path / 'state.db'}")) as later:
+        owner = Exclusive.take(database, FakeClock())
+        with database.write():
+            pass
+        owner.check()
+        owner.release()
+        Exclusive.take(later, FakeClock())
+        with pytest.raises(LostError), database.write():
+            pytest.fail("it was let in")
+        with pytest.raises(LostError):
+            owner.check()
+        with later.write():
+            pass
 
 
 @pytest.mark.parametrize("url", ["nonsense", "mysql://x/y", "sqlite://", "sqlite:///:memory:"])

@@ -8,8 +8,8 @@ from pathlib import Path
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from stills import still_region
 
-from conftest import still_region
 from proa.region.errors import TakenError
 from proa.region.runs import ACTIVE
 from proa.region.updates import UpdateCause
@@ -100,7 +100,7 @@ class Updates(RuleBasedStateMachine):
     def restart(self, polite):
         if polite:
             self.still.region.supervisor.hand_back(0)
-            self.still.region.run_engine.stop()
+            self.still.region.run_engine.hand_back(0)
         self.still = self.still.restarted()
 
     @invariant()

@@ -5,12 +5,17 @@ from __future__ import annotations
 import os
 import queue
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from killing import alive, pause_until
 
 from proa.clock import SystemClock
 from proa.region.pool import Pool
+from proa.region.scratch import end_leftovers
 from proa.region.workers import Report, Work
 
 
@@ -103,3 +108,60 @@ def test_a_killed_worker_is_reported_once(pool):
     handle.kill()
     assert reports.until_end()[-1].data["outcome"] == "CRASHED"
     assert reports.empty()
+
+
+SPEAKS = """
+import os, sys
+frame = sys._getframe()
+while "replies" not in frame.f_locals:
+    frame = frame.f_back
+replies = frame.f_locals["replies"].fileno()
+"""
+"""A notebook that can write to the server past the protocol."""
+
+
+def test_a_worker_that_dies_in_the_middle_of_a_report_is_reported(pool):
+    dies = SPEAKS + 'os.write(replies, b\'{"type": "event", "ev\'); os.kill(os.getpid(), 9)'
+    end = run(pool, notebook(dies))[-1].data
+    assert (end["outcome"], "killed by signal 9" in end["error"]) == ("CRASHED", True)
+
+
+def test_a_process_that_the_code_leaves_behind_keeps_no_place(pool):
+    # It holds all pipes of its parent open, as what multiprocessing forks does.
+    forks = SPEAKS + (
+        "child = os.fork()\n"
+        "if not child:\n"
+        "    import threading; threading.Event().wait()\n"
+        "print(child, flush=True)\n"
+    )
+    for end in ("", "os.kill(os.getpid(), 9)"):
+        reports = run(pool, notebook(forks + end))
+        text = "".join(report.data["text"] for report in reports if report.kind == "output")
+        assert reports[-1].data["outcome"] == ("CRASHED" if end else "COMPLETED")
+        pause_until(lambda text=text: not alive(int(text)), "the child lives on")
+    pause_until(lambda: pool.free() == 3, "its place is kept")
+
+
+def test_a_message_that_no_database_stores_is_stored(pool):
+    end = run(pool, notebook("raise ValueError('a\\udc80b\\0c')"))[-1].data
+    assert end["error"] == "/Shared/nb:1: a?b\ufffdc"
+
+
+def test_a_frozen_worker_of_a_dead_server_is_ended_by_the_next(tmp_path):
+    code = (
+        "from proa.clock import SystemClock; from proa.region.pool import Pool\n"
+        "import sys, threading\n"
+        "pool = Pool(SystemClock(), limit=1, warm=1, memory=1 << 30); pool.open()\n"
+        "print(pool._scratch.path, *pool.pids, flush=True)\n"
+        "threading.Event().wait()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True
+    ) as server:
+        folder, pid = server.stdout.readline().split()
+        os.kill(int(pid), signal.SIGSTOP)
+        server.kill()
+    assert alive(int(pid))
+    end_leftovers()
+    pause_until(lambda: not alive(int(pid)), "the frozen worker lives on")
+    assert not Path(folder).exists()

@@ -6,8 +6,10 @@ import pytest
 
 from proa.region.errors import InvalidParameterError, InvalidStateError
 from proa.region.runs import Life, Result
+from proa.region.store import StateUnavailableError
 from proa.region.updates import UpdateCause
 from proa.region.workspace import Kind
+from proa.steps import Step, probing
 
 
 @pytest.fixture
@@ -271,3 +273,65 @@ def test_after_sigkill_a_notebook_is_not_run_twice_unless_it_has_retries(still, 
     assert len(later.workers.running) == 1
     later.workers.running[0].end()
     assert ended(later, again) == (Life.TERMINATED, Result.SUCCESS)
+
+
+def test_a_notebook_that_ends_while_the_server_stops_has_ended(still, notebook):
+    run = run_now(still, job(still, task("n", notebook_task={"notebook_path": notebook})))
+    still.workers.running[0].end("COMPLETED", output="42")
+    still.region.run_engine.hand_back(0)
+    later = still.restarted()
+    assert ended(later, run) == (Life.TERMINATED, Result.SUCCESS)
+    assert later.region.runs.attempts([run])[run][0].output["result"] == "42"
+
+
+@pytest.mark.parametrize("reason", ["cancelled", "late"])
+def test_after_sigkill_a_notebook_that_was_being_stopped_is_stopped(still, notebook, reason):
+    slow = task("n", notebook_task={"notebook_path": notebook}, timeout_seconds=10, max_retries=1)
+    run = run_now(still, job(still, slow))
+    work = still.workers.running[0]
+    work.kill = lambda: None  # it takes its time to die
+    if reason == "cancelled":
+        still.region.runs.cancel(run)
+    else:
+        still.clock.advance(11)
+    still.turn()
+    later = still.restarted()
+    result = Result.CANCELED if reason == "cancelled" else Result.TIMEDOUT
+    assert results(later, run) == {"n": result}
+    assert ended(later, run)[0] is Life.TERMINATED
+
+
+def test_a_notebook_that_never_began_is_lost_and_tried_again(still, notebook):
+    def nobody(*_):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    made = job(still, task("n", notebook_task={"notebook_path": notebook}, max_retries=1))
+    begin, still.workers.start = still.workers.start, nobody
+    run = still.region.runs.run_now(made, {}, "me").run_id
+    still.turn()
+    still.workers.start = begin
+    still.turn(2)
+    still.workers.running[0].end()
+    assert ended(still, run) == (Life.TERMINATED, Result.SUCCESS)
+
+
+def test_a_start_that_the_state_refuses_is_made_later(still, notebook):
+    class Refused:
+        def before(self, step):
+            if step is Step.STATE_WRITE and self.writes == 2:
+                raise StateUnavailableError("the disk is full, on purpose")
+            self.writes += 1
+
+        def after(self, step):
+            pass
+
+        writes = 1
+
+    made = job(still, task("n", notebook_task={"notebook_path": notebook}))
+    run = still.region.runs.run_now(made, {}, "me").run_id
+    with probing(Refused()), pytest.raises(StateUnavailableError):
+        still.turn(2)
+    assert still.region.runs.attempts([run])[run][0].life_cycle is Life.BLOCKED
+    still.turn(2)
+    still.workers.running[0].end()
+    assert ended(still, run) == (Life.TERMINATED, Result.SUCCESS)

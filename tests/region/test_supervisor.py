@@ -5,8 +5,11 @@ from __future__ import annotations
 import pytest
 
 from proa.region.errors import MissingError, TakenError
-from proa.region.supervisor import MAX_ATTEMPTS
+from proa.region.store import StateUnavailableError
+from proa.region.supervisor import HEALTHY_AFTER_S, MAX_ATTEMPTS
+from proa.region.times import millis
 from proa.region.updates import UpdateCause, UpdateState
+from proa.steps import Step, probing
 
 
 def create(still, **spec):
@@ -155,7 +158,7 @@ def test_after_sigkill_the_state_is_true_and_the_update_goes_on(still, reached, 
         still.workers.begun[0].state("RUNNING")
         still.turn()
     if reached == "STOPPING":
-        still.region.updates.request_stop_of(update)
+        still.region.updates.request_stop(pipeline)
         still.turn()
     later = still.restarted()
     found = later.region.updates.get(update)
@@ -178,6 +181,126 @@ def test_an_update_that_kills_server_after_server_is_given_up(still):
         still = still.restarted()
     assert still.region.updates.get(update).state is UpdateState.FAILED
     assert state(still, pipeline) == "IDLE"
+
+
+def test_servers_that_end_as_told_are_not_counted_against_an_update(still):
+    pipeline = create(still, continuous=True)
+    still.turn(2)
+    for _ in range(2 * MAX_ATTEMPTS):
+        still.region.supervisor.hand_back(0)
+        still = still.restarted()
+        still.turn(2)
+    assert [work.work.payload["pipeline_id"] for work in still.workers.running] == [pipeline]
+
+
+def test_deaths_long_after_the_beginning_are_not_counted_against_an_update(still):
+    pipeline = create(still, continuous=True)
+    still.turn(2)
+    for _ in range(2 * MAX_ATTEMPTS):
+        still.pass_time(HEALTHY_AFTER_S)
+        still = still.restarted()
+        still.turn(2)
+    assert [work.work.payload["pipeline_id"] for work in still.workers.running] == [pipeline]
+
+
+def test_a_continuous_pipeline_whose_servers_die_is_tried_again_later(still):
+    create(still, continuous=True)
+    still.turn(2)
+    for _ in range(MAX_ATTEMPTS):
+        still = still.restarted()
+        still.turn()
+    assert not still.workers.running
+    still.pass_time(400)
+    assert len(still.workers.running) == 1
+
+
+def test_a_worker_that_does_not_stop_is_ended_when_the_patience_ends(still):
+    pipeline = create(still)
+    update = start(still, pipeline)
+    still.turn()
+    work = still.workers.begun[0]
+    work.state("RUNNING")
+    still.region.updates.request_stop(pipeline)
+    still.turn()
+    grace = still.region.settings.server.grace_seconds
+    still.pass_time(grace - 1)
+    assert (work.stopped, work.killed) == (True, False)
+    due = still.region.supervisor.next_due()
+    assert due == millis(still.clock.now()) + 1000
+    still.pass_time(1)
+    assert work.killed
+    still.turn()
+    assert still.region.updates.get(update).state is UpdateState.CANCELED
+
+
+class Refused:
+    """A probe: the state cannot be written while `down`."""
+
+    def __init__(self) -> None:
+        self.down = True
+
+    def before(self, step):
+        if self.down and step is Step.STATE_WRITE:
+            raise StateUnavailableError("the disk is full, on purpose")
+
+    def after(self, step):
+        pass
+
+
+@pytest.mark.parametrize("outcome", ["COMPLETED", "FAILED", "CRASHED"])
+def test_an_end_that_cannot_be_written_is_written_later(still, outcome):
+    pipeline = create(still)
+    update = start(still, pipeline)
+    still.turn()
+    still.workers.begun[0].end(outcome, error="boom")
+    refused = Refused()
+    with probing(refused):
+        for _ in range(3):
+            with pytest.raises(StateUnavailableError):
+                still.turn()
+        refused.down = False
+        still.turn()
+    wanted = UpdateState.COMPLETED if outcome == "COMPLETED" else UpdateState.FAILED
+    assert still.region.updates.get(update).state is wanted
+
+
+def test_a_beginning_that_cannot_be_written_begins_later(still):
+    pipeline = create(still)
+    update = start(still, pipeline)
+    with probing(Refused()), pytest.raises(StateUnavailableError):
+        still.turn()
+    assert still.region.updates.get(update).state is UpdateState.QUEUED
+    still.turn()
+    assert [work.work.work_id for work in still.workers.running] == [update]
+
+
+def test_an_answer_to_a_write_that_is_lost_leaves_nobody_said_to_run(still):
+    class Lost(Refused):
+        def before(self, step):
+            pass
+
+        def after(self, step):
+            super().before(step)
+
+    pipeline = create(still)
+    update = start(still, pipeline)
+    with probing(Lost()), pytest.raises(StateUnavailableError):
+        still.turn()
+    assert still.region.updates.get(update).state is UpdateState.INITIALIZING
+    still.turn(2)
+    assert [work.work.work_id for work in still.workers.running] == [update]
+
+
+def test_without_a_process_an_update_fails_and_says_why(still):
+    def nobody(*_):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    pipeline = create(still)
+    update = start(still, pipeline)
+    still.workers.start = nobody
+    still.turn()
+    assert still.region.updates.get(update).state is UpdateState.FAILED
+    assert "no worker process could be started" in messages(still, pipeline)[-1]
 
 
 def test_sigterm_hands_unfinished_updates_to_the_next_server(still):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import structlog
 
 from proa.clock import Clock
+from proa.region.store import LostError, StateUnavailableError
 from proa.region.times import millis
 
 LONGEST_WAIT_S = 5.0
@@ -32,6 +33,8 @@ class Control:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self.lost: str | None = None
+        """Why the loop has ended by itself: another server has the state. None: it has not."""
         self._parts: Sequence[Part] = ()
         self._bell = threading.Event()
         self._ended = threading.Event()
@@ -53,9 +56,19 @@ class Control:
             part.turn()
         self.turns += 1
 
-    def start(self) -> None:
-        """Begin to loop, in a thread of its own."""
-        self._thread = threading.Thread(target=self._loop, name="proa-control", daemon=True)
+    def start(
+        self,
+        owned: Callable[[], None] = lambda: None,
+        on_lost: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Begin to loop, in a thread of its own.
+
+        `owned` is called now and then and raises LostError when another server has taken the
+        state over. Then, or when a write finds out, the loop ends and calls `on_lost`.
+        """
+        self._thread = threading.Thread(
+            target=self._loop, args=(owned, on_lost), name="proa-control", daemon=True
+        )
         self._thread.start()
 
     def stop(self) -> None:
@@ -65,16 +78,39 @@ class Control:
         if self._thread is not None:
             self._thread.join()
 
-    def _loop(self) -> None:
+    def _loop(self, owned: Callable[[], None], on_lost: Callable[[], None]) -> None:
+        look_at = self._clock.monotonic()
         while not self._ended.is_set():
             self._bell.clear()
             try:
-                self.turn()
-                wait = self._until_due()
-            except Exception:  # noqa: BLE001 - the loop must outlive a state that cannot be read just now
-                _log.exception("the control loop goes on after an error")
+                if self._clock.monotonic() >= look_at:
+                    owned()
+                    look_at = self._clock.monotonic() + LONGEST_WAIT_S
+                well = self._turn_of_each()
+                wait = self._until_due() if well else _AFTER_ERROR_S
+            except LostError as error:
+                _log.error("the region's state is lost; the server ends", error=str(error))
+                self.lost = str(error)
+                on_lost()
+                return
+            except StateUnavailableError as error:
+                _log.warning("the region's state does not answer; looking again", error=str(error))
                 wait = _AFTER_ERROR_S
             self._clock.wait(wait, self._bell)
+
+    def _turn_of_each(self) -> bool:
+        """One turn of every part, those after one that fails included; whether all went well."""
+        well = True
+        for part in self._parts:
+            try:
+                part.turn()
+            except (LostError, StateUnavailableError):
+                raise
+            except Exception:  # noqa: BLE001 - the loop must outlive any mistake
+                _log.exception("the control loop goes on after an error")
+                well = False
+        self.turns += 1
+        return well
 
     def _until_due(self) -> float:
         due = [time for part in self._parts if (time := part.next_due()) is not None]

@@ -11,6 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from proa.clock import Clock
+from proa.errors import UnavailableError
 from proa.region.answers import Answers
 from proa.region.errors import ApiError, PermissionDeniedError, TooLargeError, UnauthenticatedError
 from proa.region.files import MAX_BYTES
@@ -66,6 +67,9 @@ class Gate:
                 await self._admit(scope, headers)
             except ApiError as error:
                 await _refuse(error, answer)
+                return
+            except UnavailableError as error:
+                await _refuse(ApiError(str(error), condition="INTERNAL_ERROR", status=500), answer)
                 return
             key = self._answers.key(scope, headers.get("host", ""))
             if key is None:

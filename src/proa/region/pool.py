@@ -2,7 +2,8 @@
 
 A worker is `python -m proa.region.worker`. It reads JSON lines from standard input and writes JSON
 lines to standard output; what the user's code prints comes on standard error. When the server dies
-the worker's standard input ends, and the worker ends itself.
+the worker's standard input ends, and the worker ends itself, with the processes it has started; what
+does not even notice that is ended by the next server (see `scratch`).
 """
 
 from __future__ import annotations
@@ -13,13 +14,16 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
+import structlog
+
 from proa.clock import Clock
+from proa.region import scratch
+from proa.region.scratch import Scratch
 from proa.region.workers import Handle, Report, Work
 
 _WATCH_S = 0.25
@@ -28,18 +32,26 @@ _MAX_LINE = 16 * 1024
 _MAX_OUTPUT = 256 * 1024
 """How much of what one piece of work prints is kept, in bytes."""
 
+_log = structlog.get_logger("proa.region")
+
 
 class _Process:
     """One worker process and the work it was given, if any."""
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, scratch_of_server: Scratch) -> None:
         self._pool = pool
+        self._scratch_of_server = scratch_of_server
         self._popen = subprocess.Popen(
             [sys.executable, "-m", "proa.region.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", "RUST_LOG": "error"},
+            env={
+                **os.environ,
+                "PYTHONUNBUFFERED": "1",
+                "RUST_LOG": "error",
+                scratch.VARIABLE: str(scratch_of_server.path),
+            },
             start_new_session=True,
         )
         self._work: Work | None = None
@@ -68,7 +80,7 @@ class _Process:
 
     def begin(self, work: Work, report: Callable[[Report], None]) -> None:
         self._work, self._report = work, report
-        self._scratch = tempfile.mkdtemp(prefix="proa-work-")
+        self._scratch = self._scratch_of_server.new()
         payload = {**work.payload, "scratch": self._scratch}
         self._send({"type": "run", "kind": work.kind, "work": payload})
 
@@ -80,8 +92,20 @@ class _Process:
 
     def kill(self, why: str = "it was ended by the region's server") -> None:
         self._why = self._why or why
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, 9)
+        self._end_group()
+
+    def bury(self) -> None:
+        """End what it has left running, if it has ended: that would keep its place for ever."""
+        with contextlib.suppress(ChildProcessError):
+            options = os.WEXITED | os.WNOHANG | os.WNOWAIT
+            # It stays a zombie meanwhile, so that no stranger can have its number.
+            if os.waitid(os.P_PID, self.pid, options) is not None:
+                self._end_group()
+
+    def _end_group(self) -> None:
+        if self._popen.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, 9)
 
     def over_memory(self, limit: int) -> bool:
         """End it when it uses more than `limit` bytes."""
@@ -110,7 +134,9 @@ class _Process:
     def _read_reports(self) -> None:
         assert self._popen.stdout is not None
         for line in self._popen.stdout:
-            data = json.loads(line)
+            data = _said(line)
+            if data is None:  # it died in the middle of a line
+                break
             kind = data.pop("type")
             if kind == "end":
                 self._output.join(_GRACE_S if self._close_input() else 0)
@@ -178,10 +204,12 @@ class Pool:
         self._busy: list[_Process] = []
         self._lock = threading.Lock()
         self._closed = threading.Event()
+        self._scratch = Scratch()
         self._watch = threading.Thread(target=self._watch_over, name="proa-pool", daemon=True)
 
     def open(self) -> None:
-        """Warm the first processes and begin to watch."""
+        """End what a dead server left, warm the first processes and begin to watch."""
+        scratch.end_leftovers()
         self._fill()
         self._watch.start()
 
@@ -203,7 +231,7 @@ class Pool:
                 candidate = self._idle.pop(0)
                 process = candidate if candidate.alive else None
             if process is None:
-                process = _Process(self)
+                process = _Process(self, self._scratch)
             self._busy.append(process)
         process.begin(work, report)
         return process
@@ -225,30 +253,55 @@ class Pool:
             process.wait()
         if self._watch.is_alive():
             self._watch.join()
+        self._scratch.close()
 
     def _fill(self) -> None:
         with self._lock:
             self._idle = [process for process in self._idle if process.alive]
             while len(self._idle) < self._warm and not self._closed.is_set():
-                self._idle.append(_Process(self))
+                self._idle.append(_Process(self, self._scratch))
 
     def _watch_over(self) -> None:
         quiet = 0
         while not self._clock.wait(_WATCH_S, self._closed):
             with self._lock:
-                busy = list(self._busy)
+                busy, everyone = list(self._busy), [*self._busy, *self._idle]
+            for process in everyone:
+                process.bury()
             for process in busy:
                 process.over_memory(self._memory)
             # A new spare is warmed when nothing runs, or after a while: importing takes a core.
             quiet = 0 if busy else quiet + 1
             if quiet >= 1 or (busy and self._clock.monotonic() % 10 < _WATCH_S):
-                self._fill()
+                try:
+                    self._fill()
+                except OSError as error:
+                    _log.warning("no spare worker could be started", error=str(error))
 
 
 def _pieces(stream: IO[bytes]) -> Any:
     """What was written, in pieces of whole lines as they come."""
     while data := os.read(stream.fileno(), _MAX_LINE):
         yield data.decode("utf-8", "replace")
+
+
+def _said(line: bytes) -> dict[str, Any] | None:
+    """A report's line, its text such that every database stores it; None for half a line."""
+    if not line.endswith(b"\n"):
+        return None
+    found: dict[str, Any] = json.loads(line)
+    return _storable(found) if b"\\u0000" in line or b"\\ud" in line else found
+
+
+def _storable(value: Any) -> Any:
+    """The value without the characters that UTF-8 or PostgreSQL do not have."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode().replace("\0", "\ufffd")
+    if isinstance(value, dict):
+        return {_storable(key): _storable(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_storable(item) for item in value]
+    return value
 
 
 def _resident(pid: int) -> int:

@@ -5,7 +5,6 @@ Each turn reads a run with its attempts, decides what is due, and writes it; a t
 
 from __future__ import annotations
 
-import queue
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -21,12 +20,14 @@ from proa.region.errors import MissingError, TakenError
 from proa.region.jobs import type_of
 from proa.region.pipelines import Pipelines
 from proa.region.readiness import Next, next_step
+from proa.region.reports import Reports
 from proa.region.runs import ACTIVE, CODES, Life, Result, Run, Runs, Trigger, latest_attempts
-from proa.region.store import Database
+from proa.region.store import Database, LostError, StateUnavailableError
 from proa.region.store.tables import jobs, runs
 from proa.region.times import millis
 from proa.region.updates import UpdateCause, Updates, UpdateState
 from proa.region.workers import Handle, Report, Work, Workers
+from proa.steps import Step, step
 
 _log = structlog.get_logger("proa.region")
 
@@ -60,7 +61,7 @@ class RunEngine:
         self._notebook = notebook
         self._wake = wake
         self._handles: dict[int, Handle] = {}
-        self._inbox: queue.SimpleQueue[Report] = queue.SimpleQueue()
+        self._reports = Reports(wake)
 
     def recover(self) -> None:
         """Make the state true after a server's death: no notebook runs any more."""
@@ -75,18 +76,11 @@ class RunEngine:
             )
             lost = [of_runs.of(row) for row in rows]
         for attempt in lost:
-            with self._database.write() as connection:
-                self._end(
-                    connection,
-                    attempt,
-                    Result.CANCELED if attempt.cancel_requested else Result.FAILED,
-                    "the region's server stopped while this notebook ran; how far it came is not"
-                    " known, so it is not run again unless the task has retries",
-                )
+            self._lost(attempt)
 
     def turn(self) -> None:
         """Move every active run on."""
-        self._read_reports()
+        self._reports.deal(self._read)
         with self._database.read() as connection:
             rows = connection.execute(
                 select(runs)
@@ -97,7 +91,12 @@ class RunEngine:
             known = set(connection.scalars(select(jobs.c.job_id)))
         for run in active:
             orphan = run.job_id != 0 and run.job_id not in known and run.run_type == "JOB_RUN"
-            self._move(run, orphan=orphan)
+            try:
+                self._move(run, orphan=orphan)
+            except (StateUnavailableError, LostError):
+                raise
+            except Exception:  # noqa: BLE001 - one run must not keep all others waiting
+                _log.exception("a run cannot be moved on", run=run.run_id)
 
     def next_due(self) -> int | None:
         """When a retry is due, or a timeout over."""
@@ -121,12 +120,26 @@ class RunEngine:
             ]
         return min(due, default=None)
 
-    def stop(self) -> None:
-        """End what runs in workers; `recover` says what became of it."""
+    def hand_back(self, seconds: float) -> None:
+        """Let notebooks end; those that do not in `seconds` are ended, and the state says so."""
+        end = self._clock.monotonic() + seconds
+        self._reports.deal(self._read)
+        while self._handles and (left := end - self._clock.monotonic()) > 0:
+            self._reports.wait(self._clock, left)
+            self._reports.deal(self._read)
         for handle in self._handles.values():
             handle.kill()
         self._handles.clear()
         self.recover()
+
+    def _lost(self, attempt: Run) -> None:
+        """Write that a notebook's process is gone and nobody knows how far it came."""
+        if attempt.life_cycle is Life.TERMINATING:
+            result, message = _stopped(attempt), ""
+        else:
+            result, message = Result.FAILED, _LOST
+        with self._database.write() as connection:
+            self._end(connection, attempt, result, message)
 
     def _move(self, run: Run, *, orphan: bool) -> None:
         now = millis(self._clock.now())
@@ -206,6 +219,8 @@ class RunEngine:
                 "condition_task": self._decide,
             }[type_of(task)]
             begin(run, attempt, task)
+        except (StateUnavailableError, LostError):
+            raise
         except ProaError as error:
             with self._database.write() as connection:
                 self._end(connection, attempt, Result.FAILED, str(error), final=True)
@@ -246,14 +261,20 @@ class RunEngine:
         with self._database.write() as connection:
             self._running(connection, attempt)
         work = Work(str(attempt.run_id), "notebook", payload)
-        self._handles[attempt.run_id] = self._workers.start(work, self._report)
+        try:
+            with step(Step.WORK_BEGIN):
+                self._handles[attempt.run_id] = self._workers.start(work, self._reports.put)
+        except OSError as error:
+            with self._database.write() as connection:
+                message = f"no worker process could be started: {error}"
+                self._end(connection, attempt, Result.FAILED, message)
 
     def _start_job(self, run: Run, attempt: Run, task: Mapping[str, Any]) -> None:
         asked = task["run_job_task"]
         given = {key: asked[key] for key in _RUN_JOB_PARAMETERS if asked.get(key)}
         with self._database.write() as connection:
             row = connection.execute(
-                select(jobs).where(jobs.c.job_id == int(asked["job_id"]))
+                select(jobs).where(jobs.c.job_id == int(asked["job_id"])).with_for_update()
             ).first()
             if row is None:
                 raise MissingError(f"Job {asked['job_id']} does not exist.")
@@ -284,6 +305,9 @@ class RunEngine:
                         Result.SUCCESS if well else _as_failure(child.result),
                         message,
                     )
+        elif attempt.run_id not in self._handles:
+            # Its beginning was written and then came to nothing.
+            self._lost(attempt)
 
     def _look_at_update(self, attempt: Run) -> None:
         try:
@@ -317,11 +341,11 @@ class RunEngine:
                     .where(runs.c.run_id == attempt.run_id)
                     .values(life_cycle=Life.TERMINATING, code=_OVER_TIME if over_time else None)
                 )
-            if attempt.update_id is not None:
-                self._updates.request_stop_of(attempt.update_id)
-            elif attempt.child_id is not None:
-                self._runs.cancel(attempt.child_id)
-            elif attempt.run_id in self._handles:
+                if attempt.update_id is not None:
+                    self._updates.request_stop_of(connection, attempt.update_id)
+                elif attempt.child_id is not None:
+                    self._runs.request_cancel(connection, attempt.child_id)
+            if attempt.run_id in self._handles:
                 self._handles[attempt.run_id].kill()
             self._wake()
             return
@@ -419,29 +443,18 @@ class RunEngine:
                 .values(life_cycle=Life.PENDING, message=message)
             )
 
-    def _report(self, report: Report) -> None:
-        self._inbox.put(report)
-        self._wake()
-
-    def _read_reports(self) -> None:
-        while True:
-            try:
-                report = self._inbox.get_nowait()
-            except queue.Empty:
-                return
-            if report.kind == "end":
-                self._notebook_ended(int(report.work_id), report.data)
+    def _read(self, report: Report) -> None:
+        if report.kind == "end":
+            self._notebook_ended(int(report.work_id), report.data)
+            self._handles.pop(int(report.work_id), None)
 
     def _notebook_ended(self, run_id: int, data: Mapping[str, Any]) -> None:
-        self._handles.pop(run_id, None)
         with self._database.write() as connection:
             attempt = of_runs.find(connection, run_id)
             if attempt is None or attempt.life_cycle.over:
                 return
             if attempt.life_cycle is Life.TERMINATING:
-                over_time = attempt.code == _OVER_TIME
-                result = Result.TIMEDOUT if over_time else Result.CANCELED
-                self._end(connection, attempt, result, "")
+                self._end(connection, attempt, _stopped(attempt), "")
             elif data["outcome"] == "COMPLETED":
                 text = str(data.get("output", ""))
                 output = {"result": text[:_MAX_OUTPUT], "truncated": len(text) > _MAX_OUTPUT}
@@ -455,6 +468,10 @@ class RunEngine:
 
 
 _OVER_TIME = "OVER_TIME"
+_LOST = (
+    "the region's server stopped while this notebook ran; how far it came is not known,"
+    " so it is not run again unless the task has retries"
+)
 _RUN_JOB_PARAMETERS = ("job_parameters", "notebook_params", "pipeline_params")
 _UPSTREAM = (Result.UPSTREAM_FAILED, Result.UPSTREAM_CANCELED)
 _FAILURES = (Result.FAILED, Result.TIMEDOUT, Result.UPSTREAM_FAILED)
@@ -464,6 +481,11 @@ _WHY = {
     Next.UPSTREAM_FAILED: "a task before this one failed",
     Next.UPSTREAM_CANCELED: "a task before this one was cancelled",
 }
+
+
+def _stopped(attempt: Run) -> Result:
+    """What became of an attempt that was told to stop."""
+    return Result.TIMEDOUT if attempt.code == _OVER_TIME else Result.CANCELED
 
 
 def _as_failure(result: Result | None) -> Result:

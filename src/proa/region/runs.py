@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, or_, select, update
 
 from proa.clock import Clock
+from proa.errors import ConflictError
 from proa.region import jobs as of_jobs
 from proa.region.errors import InvalidParameterError, InvalidStateError, MissingError
 from proa.region.jobs import Job
@@ -139,7 +140,10 @@ class Runs:
         """Start a run of the job, or find the one that the same token started before."""
         key = _idempotency(str(job_id), idempotency_token)
         with self._database.write() as connection:
-            row = connection.execute(select(jobs).where(jobs.c.job_id == job_id)).first()
+            # PostgreSQL lets two writers go on side by side: the second waits here for the first.
+            row = connection.execute(
+                select(jobs).where(jobs.c.job_id == job_id).with_for_update()
+            ).first()
             if row is None:
                 raise MissingError(f"Job {job_id} does not exist.")
             known = _known(connection, key)
@@ -157,18 +161,25 @@ class Runs:
         if not of_jobs.tasks_of(complete):
             raise InvalidParameterError("a run needs at least one task")
         key = _idempotency("submit", idempotency_token)
-        with self._database.write() as connection:
-            return _known(connection, key) or self._insert(
-                connection,
-                job_id=0,
-                number_in_job=0,
-                run_type="SUBMIT_RUN",
-                name=complete["name"],
-                settings=complete,
-                trigger=Trigger.ONE_TIME,
-                creator=user,
-                idempotency=key,
-            )
+        try:
+            with self._database.write() as connection:
+                return _known(connection, key) or self._insert(
+                    connection,
+                    job_id=0,
+                    number_in_job=0,
+                    run_type="SUBMIT_RUN",
+                    name=complete["name"],
+                    settings=complete,
+                    trigger=Trigger.ONE_TIME,
+                    creator=user,
+                    idempotency=key,
+                )
+        except ConflictError:
+            with self._database.read() as connection:
+                known = _known(connection, key)
+            if known is None:
+                raise
+            return known
 
     def begin(  # noqa: PLR0913, PLR0917 - what a run is made of
         self,
@@ -299,9 +310,14 @@ class Runs:
         """Ask the run, or one attempt, to stop. No error when it is over."""
         self.get(run_id)
         with self._database.write() as connection:
-            connection.execute(
-                update(runs).where(runs.c.run_id == run_id).values(cancel_requested=True)
-            )
+            self.request_cancel(connection, run_id)
+
+    @staticmethod
+    def request_cancel(connection: Connection, run_id: int) -> None:
+        """As `cancel`, in a transaction that does more."""
+        connection.execute(
+            update(runs).where(runs.c.run_id == run_id).values(cancel_requested=True)
+        )
 
     def cancel_all(self, job_id: int | None) -> None:
         """Ask all active runs of the job, or of all jobs, to stop."""

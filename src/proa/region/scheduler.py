@@ -52,7 +52,9 @@ class Scheduler:
     def _fire(self, job_id: int, now: int) -> None:
         with self._database.write() as connection:
             row = connection.execute(
-                select(jobs).where(jobs.c.job_id == job_id, jobs.c.next_fire_at <= now)
+                select(jobs)
+                .where(jobs.c.job_id == job_id, jobs.c.next_fire_at <= now)
+                .with_for_update()
             ).first()
             if row is None:
                 return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import signal
 import sys
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import TextIO
+from typing import TextIO, cast
 
 import structlog
 import uvicorn
@@ -20,7 +21,7 @@ from proa.errors import SettingsError
 from proa.region.app import create_app
 from proa.region.pool import Pool
 from proa.region.service import Region
-from proa.region.store import Database, Exclusive
+from proa.region.store import Database, Exclusive, LostError
 from proa.region.workers import Workers
 from proa.settings import ProjectSettings, RegionSettings
 
@@ -58,7 +59,7 @@ class Server:
         clock = clock or SystemClock()
         self._listen = listen
         self._database = Database.open(state)
-        self._exclusive = Exclusive.take(self._database)
+        self._exclusive = Exclusive.take(self._database, clock)
         self._workers = workers or Pool(
             clock,
             limit=settings.server.workers,
@@ -86,9 +87,10 @@ class Server:
         )
 
     def run(self, started: Callable[[str], None]) -> None:
-        """Serve until `stop` or a signal. `started` is told the address once it answers."""
-        self._workers.open()
-        self.region.start()
+        """Serve until `stop` or a signal. `started` is told the address once it answers.
+
+        Raises LostError when another server has taken the region's state over.
+        """
         scheme = "https" if self._listen.tls_cert else "http"
 
         def answers(port: int) -> None:
@@ -98,12 +100,18 @@ class Server:
 
         self._uvicorn.on_start = answers
         try:
+            self._workers.open()
+            self.region.start(self._exclusive.check, self.stop)
             self._uvicorn.run()
         finally:
-            self.region.stop()
-            self._exclusive.release()
-            self._database.close()
-            _log.info("the region has stopped", region=self.region.name)
+            try:
+                self.region.stop()
+            finally:
+                self._exclusive.release()
+                self._database.close()
+                _log.info("the region has stopped", region=self.region.name)
+        if self.region.control.lost is not None:
+            raise LostError(self.region.control.lost)
 
     def stop(self, *_signal: int | FrameType | None) -> None:
         """Ask the server to end; returns at once."""
@@ -130,6 +138,21 @@ class _Uvicorn(uvicorn.Server):
             self.on_start(self.servers[0].sockets[0].getsockname()[1])
 
 
+class _Unfailing:
+    """A stream for logs: a full disk, or a reader that has gone, must not stop a region."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+
 def log_to(stream: TextIO, *, json: bool) -> None:
     """Write structured logs to `stream`: one line an event, JSON or for people."""
     renderer = (
@@ -146,6 +169,6 @@ def log_to(stream: TextIO, *, json: bool) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(stream),
+        logger_factory=structlog.PrintLoggerFactory(cast("TextIO", _Unfailing(stream))),
     )
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING)

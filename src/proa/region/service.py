@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from proa.clock import Clock, Ids
@@ -75,7 +76,15 @@ class Region:
         planner = Planner(name, settings, workspace, pipelines, secrets, project)
         runs = Runs(database, clock)
         supervisor = Supervisor(
-            database, clock, ids, events, updates, workers, planner.update, control.wake
+            database,
+            clock,
+            ids,
+            events,
+            updates,
+            workers,
+            planner.update,
+            control.wake,
+            settings.server.grace_seconds,
         )
         run_engine = RunEngine(
             database, clock, runs, pipelines, updates, workers, planner.notebook, control.wake
@@ -113,19 +122,31 @@ class Region:
         self.supervisor.recover()
         self.run_engine.recover()
 
-    def start(self) -> None:
-        """Make the state true and begin to look after it."""
+    def start(
+        self,
+        owned: Callable[[], None] = lambda: None,
+        on_lost: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Make the state true and begin to look after it; see `Control.start`."""
         self.recover()
-        self.control.start()
+        self.control.start(owned, on_lost)
 
     def wake(self) -> None:
         """Say that a client changed something."""
         self.control.wake()
 
     def stop(self) -> None:
-        """Stop everything; what is unfinished after the grace is left for the next server."""
+        """Stop everything; what is unfinished after the grace is left for the next server.
+
+        When the state is lost, or does not answer, all work ends at once: the next server sees in
+        the state what was left.
+        """
         self.control.stop()
-        self.supervisor.hand_back(self.settings.server.grace_seconds)
-        self.run_engine.stop()
-        self.statements.close()
-        self.workers.close()
+        end = self.clock.monotonic() + self.settings.server.grace_seconds
+        try:
+            if self.control.lost is None:
+                self.supervisor.hand_back(end - self.clock.monotonic())
+                self.run_engine.hand_back(end - self.clock.monotonic())
+        finally:
+            self.statements.close()
+            self.workers.close()

@@ -6,7 +6,6 @@ and moves every update by at most one state. A turn never waits; only the loop d
 
 from __future__ import annotations
 
-import queue
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,19 +18,21 @@ from proa.region import pipelines as of_pipelines
 from proa.region import updates as of_updates
 from proa.region.events import Event, Events, failure
 from proa.region.pipelines import Pipeline
-from proa.region.store import Database
+from proa.region.reports import Reports
+from proa.region.store import Database, LostError, StateUnavailableError
 from proa.region.store.tables import pipelines, updates
 from proa.region.times import millis
 from proa.region.updates import Update, UpdateCause, Updates, UpdateState
 from proa.region.workers import Handle, Report, Work, Workers
+from proa.steps import Step, step
 
 MAX_ATTEMPTS = 6
-"""How many servers may try one update before it counts as what kills them."""
+"""How many servers may die soon after they began one update, before it counts as the cause."""
 
 FIRST_BACKOFF_S = 5.0
 MAX_BACKOFF_S = 300.0
 HEALTHY_AFTER_S = 600.0
-"""A continuous update that ran this long begins counting failures anew."""
+"""An update that ran this long begins counting failures, and dead servers, anew."""
 
 _log = structlog.get_logger("proa.region")
 
@@ -49,6 +50,7 @@ class Supervisor:
         workers: Workers,
         plan: Callable[[Update], Mapping[str, Any]],
         wake: Callable[[], None],
+        grace_seconds: float,
     ) -> None:
         self._database = database
         self._clock = clock
@@ -59,36 +61,24 @@ class Supervisor:
         self._plan = plan
         self._wake = wake
         self._handles: dict[str, Handle] = {}
-        self._stopping: set[str] = set()
-        self._inbox: queue.SimpleQueue[Report] = queue.SimpleQueue()
+        self._stopping: dict[str, float] = {}
+        """Who was asked to stop, and when that one's patience ends."""
+        self._reports = Reports(wake)
+        self._grace_seconds = grace_seconds
         self._handing_back = False
 
-    def recover(self) -> None:
-        """Make the state true after a server's death: nobody runs what was active."""
+    def recover(self, *, died: bool = True) -> None:
+        """Make the state true after a server's end: nobody runs what was active.
+
+        `died` says that it was not told to end.
+        """
         for pipeline, found in self._active():
-            with self._database.write() as connection:
-                if found.stop_requested:
-                    self._updates.enter(connection, pipeline.key, found, UpdateState.CANCELED)
-                elif found.attempt >= MAX_ATTEMPTS:
-                    reason = f"the region's server died {found.attempt} times while it ran"
-                    self._fail(connection, pipeline, found, "SERVER_DIED", reason, retry=False)
-                elif found.state is not UpdateState.QUEUED:
-                    self._events.add(
-                        connection,
-                        pipeline.key,
-                        found.update_id,
-                        Event(
-                            "update_progress",
-                            "The region's server stopped while this update ran;"
-                            " it goes on from the last committed batch.",
-                            level="WARN",
-                        ),
-                    )
-                    self._updates.enter(connection, pipeline.key, found, UpdateState.QUEUED)
+            if found.stop_requested or found.state is not UpdateState.QUEUED:
+                self._requeue(pipeline, found, died=died)
 
     def turn(self) -> None:
         """Look once, and do what is due."""
-        self._read_reports()
+        self._reports.deal(self._read)
         active = self._active()
         known = {found.update_id for _, found in active}
         for update_id in self._handles.keys() - known:
@@ -96,18 +86,22 @@ class Supervisor:
         if self._handing_back:
             return
         for pipeline, found in active:
-            self._stop_or_start(pipeline, found)
+            self._look_after(pipeline, found)
         self._keep_continuous()
 
     def next_due(self) -> int | None:
-        """When a failed continuous pipeline is to be tried again; None for no such time."""
+        """When a failed continuous pipeline is to be tried again, or a stop's patience ends."""
         with self._database.read() as connection:
             times = connection.scalars(
                 select(pipelines.c.retry_at).where(
                     pipelines.c.retry_at.is_not(None), pipelines.c.wanted
                 )
             ).all()
-        return min((int(time) for time in times if time is not None), default=None)
+        due = [int(time) for time in times if time is not None]
+        if self._stopping:
+            left = min(self._stopping.values()) - self._clock.monotonic()
+            due.append(millis(self._clock.now()) + max(0, int(1000 * left)))
+        return min(due, default=None)
 
     def hand_back(self, seconds: float) -> None:
         """Stop all workers; what they leave unfinished is queued for the next server."""
@@ -115,37 +109,48 @@ class Supervisor:
         for handle in self._handles.values():
             handle.stop()
         end = self._clock.monotonic() + seconds
+        self._reports.deal(self._read)
         while self._handles and (left := end - self._clock.monotonic()) > 0:
-            try:
-                self._read(self._inbox.get(timeout=min(left, 0.2)))
-            except queue.Empty:
-                continue
+            self._reports.wait(self._clock, left)
+            self._reports.deal(self._read)
         for handle in self._handles.values():
             handle.kill()
-        self._read_reports()
+        self._reports.deal(self._read)
         self._handles.clear()
-        self.recover()
+        self.recover(died=False)
 
-    def _report(self, report: Report) -> None:
-        self._inbox.put(report)
-        self._wake()
-
-    def _read_reports(self) -> None:
-        while True:
-            try:
-                report = self._inbox.get_nowait()
-            except queue.Empty:
+    def _requeue(self, pipeline: Pipeline, found: Update, *, died: bool) -> None:
+        """Say what is true of an active update that no process works on."""
+        with self._database.write() as connection:
+            if found.stop_requested:
+                self._updates.enter(connection, pipeline.key, found, UpdateState.CANCELED)
                 return
-            self._read(report)
+            if died and found.attempt >= MAX_ATTEMPTS:
+                reason = f"the region's server died {found.attempt} times while it ran"
+                self._fail(connection, pipeline, found, "SERVER_DIED", reason)
+                return
+            self._events.add(
+                connection,
+                pipeline.key,
+                found.update_id,
+                Event(
+                    "update_progress",
+                    "The region's server stopped while this update ran;"
+                    " it goes on from the last committed batch.",
+                    level="WARN",
+                ),
+            )
+            self._updates.enter(connection, pipeline.key, found, UpdateState.QUEUED, died=died)
 
     def _read(self, report: Report) -> None:
+        entry = self._entry(report.work_id)
+        if entry is not None:
+            self._heard(*entry, report)
         if report.kind == "end":
             self._handles.pop(report.work_id, None)
-            self._stopping.discard(report.work_id)
-        entry = self._entry(report.work_id)
-        if entry is None:
-            return
-        pipeline, found = entry
+            self._stopping.pop(report.work_id, None)
+
+    def _heard(self, pipeline: Pipeline, found: Update, report: Report) -> None:
         if report.kind == "end":
             self._ended(pipeline, found, report.data)
         elif report.kind == "state":
@@ -206,7 +211,7 @@ class Supervisor:
         condition: str,
         reason: str,
         *,
-        retry: bool,
+        retry: bool = True,
         stack: Any = (),
     ) -> None:
         self._updates.enter(
@@ -221,8 +226,7 @@ class Supervisor:
         if not found.continuous:
             return
         now = millis(self._clock.now())
-        lasted = (now - (found.started_at or now)) / 1000
-        failures = 1 if lasted >= HEALTHY_AFTER_S else pipeline.failures + 1
+        failures = 1 if self._lasted(found) >= HEALTHY_AFTER_S else pipeline.failures + 1
         wait = min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2 ** min(failures - 1, 16))
         wait *= 0.5 + self._ids.jitter()
         connection.execute(
@@ -230,6 +234,11 @@ class Supervisor:
             .where(pipelines.c.pipeline_id == pipeline.pipeline_id)
             .values(failures=failures, retry_at=now + int(1000 * wait) if retry else None)
         )
+
+    def _lasted(self, found: Update) -> float:
+        """How long it has been running, in seconds."""
+        now = millis(self._clock.now())
+        return (now - (found.started_at or now)) / 1000
 
     @staticmethod
     def _healthy(connection: Any, pipeline: Pipeline) -> None:
@@ -239,15 +248,30 @@ class Supervisor:
             .values(failures=0, retry_at=None)
         )
 
+    def _look_after(self, pipeline: Pipeline, found: Update) -> None:
+        try:
+            self._stop_or_start(pipeline, found)
+        except (StateUnavailableError, LostError):
+            raise
+        except Exception:  # noqa: BLE001 - one update must not keep all others waiting
+            _log.exception("an update cannot be moved on", update=found.update_id)
+
     def _stop_or_start(self, pipeline: Pipeline, found: Update) -> None:
+        handle = self._handles.get(found.update_id)
+        if handle is None and found.state is not UpdateState.QUEUED:
+            # Its beginning was written and then came to nothing.
+            self._requeue(pipeline, found, died=False)
+            return
         stale = found.continuous and (
             not pipeline.continuous or not pipeline.wanted or found.revision != pipeline.revision
         )
         if not (found.stop_requested or stale):
             if found.state is UpdateState.QUEUED and self._workers.free() > 0:
                 self._start(pipeline, found)
+            elif found.attempt > 1 and self._lasted(found) >= HEALTHY_AFTER_S:
+                with self._database.write() as connection:
+                    self._updates.forget_deaths(connection, found)
             return
-        handle = self._handles.get(found.update_id)
         with self._database.write() as connection:
             if handle is None:
                 self._updates.enter(connection, pipeline.key, found, UpdateState.CANCELED)
@@ -259,13 +283,19 @@ class Supervisor:
                     .values(stop_requested=True)
                 )
                 self._updates.enter(connection, pipeline.key, found, UpdateState.STOPPING)
-        if found.update_id not in self._stopping:
-            self._stopping.add(found.update_id)
+        now = self._clock.monotonic()
+        patience = self._stopping.get(found.update_id)
+        if patience is None:
+            self._stopping[found.update_id] = now + self._grace_seconds
             handle.stop()
+        elif now >= patience:
+            handle.kill()
 
     def _start(self, pipeline: Pipeline, found: Update) -> None:
         try:
             payload = self._plan(found)
+        except (StateUnavailableError, LostError):
+            raise
         except Exception as error:  # noqa: BLE001 - any mistake in a spec fails its update only
             with self._database.write() as connection:
                 condition = getattr(error, "condition", type(error).__name__)
@@ -275,7 +305,13 @@ class Supervisor:
             self._updates.enter(connection, pipeline.key, found, UpdateState.INITIALIZING)
         _log.info("update begins", update=found.update_id, pipeline=pipeline.name)
         work = Work(found.update_id, "update", payload)
-        self._handles[found.update_id] = self._workers.start(work, self._report)
+        try:
+            with step(Step.WORK_BEGIN):
+                self._handles[found.update_id] = self._workers.start(work, self._reports.put)
+        except OSError as error:
+            with self._database.write() as connection:
+                reason = f"no worker process could be started: {error}; the update can be repeated"
+                self._fail(connection, pipeline, found, "WORKER_NOT_STARTED", reason)
 
     def _keep_continuous(self) -> None:
         now = millis(self._clock.now())

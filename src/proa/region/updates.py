@@ -19,7 +19,6 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from proa.clock import Clock, Ids
-from proa.errors import ConflictError
 from proa.region.errors import MissingError, TakenError
 from proa.region.events import Event, Events
 from proa.region.paging import page, place, token
@@ -77,7 +76,7 @@ class Update:
     continuous: bool
     revision: int
     attempt: int
-    """Counts the servers that have tried to run it, from 1."""
+    """Counts, from 1, the servers that tried to run it and soon died."""
     stop_requested: bool
     error: str | None
     created_at: int
@@ -95,16 +94,12 @@ class Updates:
         self._events = events
 
     def start(self, pipeline: Pipeline, request: Mapping[str, Any], cause: UpdateCause) -> str:
-        """Queue an update and return its id. TakenError while another one is active."""
-        try:
-            with self._database.write() as connection:
-                return self.begin(connection, pipeline, request, cause)
-        except TakenError:
-            raise
-        except ConflictError as error:
-            raise MissingError(
-                f"The specified pipeline {pipeline.pipeline_id} was not found."
-            ) from error
+        """Queue an update and return its id.
+
+        TakenError while another one is active, MissingError when the pipeline is gone.
+        """
+        with self._database.write() as connection:
+            return self.begin(connection, pipeline, request, cause)
 
     def begin(
         self,
@@ -114,6 +109,14 @@ class Updates:
         cause: UpdateCause,
     ) -> str:
         """As `start`, in a transaction that does more."""
+        # PostgreSQL lets two writers go on side by side: the second waits here for the first.
+        known = connection.scalar(
+            select(pipelines.c.number)
+            .where(pipelines.c.pipeline_id == pipeline.pipeline_id)
+            .with_for_update()
+        )
+        if known is None:
+            raise MissingError(f"The specified pipeline {pipeline.pipeline_id} was not found.")
         active = connection.scalar(
             select(updates.c.update_id).where(updates.c.active == pipeline.pipeline_id)
         )
@@ -217,14 +220,21 @@ class Updates:
                 update(updates).where(updates.c.active == pipeline_id).values(stop_requested=True)
             )
 
-    def request_stop_of(self, update_id: str) -> None:
+    @staticmethod
+    def request_stop_of(connection: Connection, update_id: str) -> None:
         """Ask one update to stop; nothing happens when it is over."""
-        with self._database.write() as connection:
-            connection.execute(
-                update(updates)
-                .where(updates.c.update_id == update_id, updates.c.active.is_not(None))
-                .values(stop_requested=True)
-            )
+        connection.execute(
+            update(updates)
+            .where(updates.c.update_id == update_id, updates.c.active.is_not(None))
+            .values(stop_requested=True)
+        )
+
+    @staticmethod
+    def forget_deaths(connection: Connection, found: Update) -> None:
+        """Begin to count anew the servers that died while it ran."""
+        connection.execute(
+            update(updates).where(updates.c.number == found.number).values(attempt=1)
+        )
 
     def state_of(self, pipeline: Pipeline, latest: Sequence[Update]) -> PipelineState:
         """What the pipeline is doing, given its updates, newest first."""
@@ -249,15 +259,17 @@ class Updates:
         error: str | None = None,
         failed_by: Mapping[str, Any] | None = None,
         since: int | None = None,
+        died: bool = False,
     ) -> None:
         """Write that the update is in `state`, and the event that says so.
 
-        `since` is when it got there, milliseconds since 1970; None: now.
+        `since` is when it got there, milliseconds since 1970; None: now. `died` counts a server
+        that died while it ran.
         """
         now = millis(self._clock.now())
         values: dict[str, Any] = {"state": state}
         if state is UpdateState.QUEUED:
-            values |= {"started_at": None, "attempt": found.attempt + 1}
+            values |= {"started_at": None, "attempt": found.attempt + int(died)}
         if state is UpdateState.INITIALIZING:
             values["started_at"] = now
         if state.over:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -66,9 +67,10 @@ def _speaker(replies: TextIO) -> Say:
 def _listen(requests: TextIO, inbox: Inbox, scratch: str) -> None:
     for line in requests:
         inbox.hear(json.loads(line))
-    # The server is gone, or has what it wanted: nobody waits for this process any more.
+    # The server is gone, or has what it wanted: nobody waits for this process any more, nor for
+    # those that the user's code has started.
     shutil.rmtree(scratch, ignore_errors=True)
-    os._exit(1)
+    os.killpg(0, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 from sqlalchemy import select
-from sqlalchemy.exc import SQLAlchemyError
 
+from proa.errors import UnavailableError
 from proa.region.routes.base import RegionOf
 from proa.region.store.tables import meta
 
@@ -26,7 +26,7 @@ def ready(region: RegionOf, response: Response) -> dict[str, Any]:
     try:
         with region.database.read() as connection:
             connection.execute(select(meta.c.key).limit(1))
-    except SQLAlchemyError:
+    except UnavailableError:
         response.status_code = 500
         return {"status": "the region's state cannot be read"}
     return {"status": "ready", "region": region.name}

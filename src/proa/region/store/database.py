@@ -13,13 +13,57 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url, text
-from sqlalchemy.exc import ArgumentError, DataError, IntegrityError, OperationalError
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    create_engine,
+    event,
+    insert,
+    make_url,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.exc import (
+    ArgumentError,
+    DataError,
+    IntegrityError,
+    InterfaceError,
+    OperationalError,
+)
 
+from proa.clock import Clock
 from proa.errors import ConflictError, SettingsError, UnavailableError, UserError
+from proa.region.store.tables import meta
+from proa.steps import Step, step
 
 _CONNECTIONS = 48
 _BUSY_MS = 15_000
+_CONNECT_S = 10
+_LOOKS = 20
+_LOOK_AGAIN_S = 0.1
+_NOTICE_DEATH = (
+    "tcp_keepalives_idle = 10",
+    "tcp_keepalives_interval = 5",
+    "tcp_keepalives_count = 3",
+)
+"""So that the lock of a machine that lost its power is free again within half a minute."""
+
+_TERM = "term"
+"""The key under which the state counts the servers that have owned it."""
+
+
+class StateUnavailableError(UnavailableError):
+    """The state did not answer, or could not be written: a full disk, a database that restarts."""
+
+    condition = "STATE_UNAVAILABLE"
+
+
+class LostError(ConflictError):
+    """Another server owns the state now: this one must not write, and ends."""
+
+    condition = "STATE_LOST"
 
 
 class Database:
@@ -34,6 +78,7 @@ class Database:
         self._counting = threading.Lock()
         self.writes = 0
         """Counts the transactions that may have changed something, after each of them."""
+        self._term: int | None = None
 
     @classmethod
     def open(cls, url: str) -> Database:
@@ -64,88 +109,165 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A connection that sees one committed state."""
-        with self._engine.connect() as connection:
-            try:
+        """A connection that sees one committed state. StateUnavailableError when nobody answers."""
+        try:
+            with self._engine.connect() as connection:
                 yield connection
-            except DataError as error:
-                raise _unstorable(error) from error
+        except DataError as error:
+            raise _unstorable(error) from error
+        except (OperationalError, InterfaceError) as error:
+            raise _unavailable("read", error) from error
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """One transaction: all of the block's changes, or none when it raises.
 
-        Raises ConflictError when a unique rule stops it.
+        Raises ConflictError when a unique rule stops it, LostError when the state has another
+        owner by now, StateUnavailableError when nobody answers: then it may have happened, if the
+        answer to the commit was what got lost.
         """
-        with self._engine.connect() as connection:
-            connection.execution_options(proa_write=True)
-            try:
-                with connection.begin():
+        try:
+            with self._engine.connect() as connection:
+                connection.execution_options(proa_write=True)
+                with connection.begin() as transaction:
+                    self._check_term(connection)
                     yield connection
-            except IntegrityError as error:
-                raise ConflictError(f"somebody else was first: {error.orig}") from error
-            except DataError as error:
-                raise _unstorable(error) from error
-            except OperationalError as error:
-                raise UnavailableError(
-                    f"the region's state cannot be written: {error.orig}"
-                ) from error
-            finally:
-                with self._counting:
-                    self.writes += 1
+                    with step(Step.STATE_WRITE):
+                        transaction.commit()
+        except IntegrityError as error:
+            raise ConflictError(f"somebody else was first: {error.orig}") from error
+        except DataError as error:
+            raise _unstorable(error) from error
+        except (OperationalError, InterfaceError) as error:
+            raise _unavailable("written", error) from error
+        finally:
+            with self._counting:
+                self.writes += 1
+
+    def begin_term(self) -> None:
+        """Become the one process that writes as the state's server; any earlier one cannot."""
+        self._term = None
+        with self.write() as connection:
+            found = connection.scalar(select(meta.c.value).where(meta.c.key == _TERM))
+            if found is None:
+                connection.execute(insert(meta).values(key=_TERM, value="1"))
+            else:
+                connection.execute(
+                    update(meta).where(meta.c.key == _TERM).values(value=str(int(found) + 1))
+                )
+        self._term = int(found or 0) + 1
+
+    def check_term(self) -> None:
+        """Raise LostError when another server has begun a term since."""
+        with self.read() as connection:
+            self._check_term(connection)
 
     def close(self) -> None:
         self._engine.dispose()
 
+    def _check_term(self, connection: Connection) -> None:
+        if self._term is None:
+            return
+        query = select(meta.c.value).where(meta.c.key == _TERM)
+        if connection.get_execution_options().get("proa_write"):
+            # Whoever begins a term waits for the writes that began before it.
+            query = query.with_for_update(read=True)
+        if connection.scalar(query) != str(self._term):
+            raise LostError(
+                "another server owns this region's state now; this one writes nothing any more"
+            )
+
     def _migrate(self) -> None:
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-        try:
-            with self.write() as connection:
-                if self.dialect == "postgresql":
-                    connection.execute(text("select pg_advisory_xact_lock(72617)"))
-                config.attributes["connection"] = connection
-                command.upgrade(config, "head")
-        except OperationalError as error:
-            raise UnavailableError(f"cannot open the region's state: {error.orig}") from error
+        with self.write() as connection:
+            if self.dialect == "postgresql":
+                connection.execute(text("select pg_advisory_xact_lock(72617)"))
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
 
 
 class Exclusive:
-    """The right to be the one server of a state. Held until `release` or the process's end."""
+    """The right to be the one server of a state. Held until `release` or the process's end.
 
-    def __init__(self, handle: Any, connection: Connection | None) -> None:
-        self._handle = handle
-        self._connection = connection
+    A lock says who may begin; the term that the owner begins keeps out whoever lost the lock
+    without noticing, as when PostgreSQL was restarted.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._engine = database._engine  # noqa: SLF001 - the lock is part of the database
+        self._handle: int | None = None
+        self._connection: Connection | None = None
 
     @classmethod
-    def take(cls, database: Database) -> Exclusive:
-        """Take it, or raise ConflictError when another server has it."""
-        engine = database._engine  # noqa: SLF001 - the lock is part of the database
-        taken = ConflictError("another server owns this region's state; stop it first")
-        if database.dialect == "sqlite":
-            path = f"{engine.url.database}.lock"
+    def take(cls, database: Database, clock: Clock) -> Exclusive:
+        """Take it, or raise ConflictError when another server has it.
+
+        Looks again for a moment: a server that was just killed is still being taken apart.
+        """
+        made = cls(database)
+        for _ in range(_LOOKS):
+            if made._lock():
+                break
+            clock.wait(_LOOK_AGAIN_S)
+        else:
+            raise ConflictError("another server owns this region's state; stop it first")
+        database.begin_term()
+        return made
+
+    def check(self) -> None:
+        """Raise LostError when it is lost; take a lock that a restart of PostgreSQL has ended."""
+        if self._connection is not None and not self._answers(self._connection):
+            self._connection = None
+            if not self._lock():
+                raise LostError("another server owns this region's state now")
+        self._database.check_term()
+
+    def release(self) -> None:
+        """Let the next server have it; no error when PostgreSQL has gone and taken it along."""
+        if self._handle is not None:
+            os.close(self._handle)
+        if self._connection is not None and self._answers(self._connection):
+            self._connection.execute(text("select pg_advisory_unlock(72618)"))
+            self._connection.commit()
+            self._connection.close()
+        self._handle = self._connection = None
+
+    def _lock(self) -> bool:
+        if self._database.dialect == "sqlite":
+            path = f"{self._engine.url.database}.lock"
             handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 os.close(handle)
-                raise taken from None
-            return cls(handle, None)
-        connection = engine.connect()
-        if not connection.scalar(text("select pg_try_advisory_lock(72618)")):
-            connection.close()
-            raise taken
-        connection.commit()
-        return cls(None, connection)
+                return False
+            self._handle = handle
+            return True
+        try:
+            connection = self._engine.connect()
+            for setting in _NOTICE_DEATH:
+                connection.execute(text(f"set {setting}"))
+            if not connection.scalar(text("select pg_try_advisory_lock(72618)")):
+                connection.close()
+                return False
+            connection.commit()
+        except (OperationalError, InterfaceError) as error:
+            raise _unavailable("locked", error) from error
+        self._connection = connection
+        return True
 
-    def release(self) -> None:
-        if self._handle is not None:
-            os.close(self._handle)
-        if self._connection is not None:
-            self._connection.execute(text("select pg_advisory_unlock(72618)"))
-            self._connection.commit()
-            self._connection.close()
-        self._handle = self._connection = None
+    @staticmethod
+    def _answers(connection: Connection) -> bool:
+        try:
+            connection.execute(text("select 1"))
+            connection.commit()
+        except (OperationalError, InterfaceError):
+            connection.invalidate()
+            connection.close()
+            return False
+        return True
 
 
 def stable_number(*parts: str, digits: int = 15) -> int:
@@ -186,13 +308,21 @@ def _sqlite(database: str | None) -> Engine:
 def _postgresql(url: URL) -> Engine:
     try:
         return create_engine(
-            url.set(drivername="postgresql+psycopg"), pool_size=_CONNECTIONS, pool_pre_ping=True
+            url.set(drivername="postgresql+psycopg"),
+            pool_size=_CONNECTIONS,
+            pool_pre_ping=True,
+            connect_args={"connect_timeout": _CONNECT_S},
         )
     except ModuleNotFoundError as error:
         raise SettingsError(
             "a state in PostgreSQL needs a driver that is not installed; install it with:"
             " pip install 'proa[server,postgresql]'"
         ) from error
+
+
+def _unavailable(what: str, error: OperationalError | InterfaceError) -> StateUnavailableError:
+    reason = str(error.orig).strip().replace("\n", " ")
+    return StateUnavailableError(f"the region's state cannot be {what}: {reason}")
 
 
 def _unstorable(error: DataError) -> UserError:
