@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import os
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -98,3 +100,30 @@ def clock() -> FakeClock:
 @pytest.fixture
 def ids() -> FixedIds:
     return FixedIds()
+
+
+@pytest.fixture(scope="session")
+def read_only() -> Callable[[Path], AbstractContextManager[None]]:
+    """A block in which nothing below a folder can be written."""
+    return _read_only
+
+
+@contextmanager
+def _read_only(folder: Path) -> Iterator[None]:
+    """Nothing below the folder can be written; root needs a mount for that."""
+    if os.geteuid() == 0:
+        subprocess.run(["mount", "--bind", folder, folder], check=True)
+        subprocess.run(["mount", "-o", "remount,ro,bind", folder], check=True)
+        try:
+            yield
+        finally:
+            subprocess.run(["umount", folder], check=True)
+    else:
+        below = [folder, *(path for path in folder.rglob("*") if path.is_dir())]
+        for path in below:
+            path.chmod(0o555)
+        try:
+            yield
+        finally:
+            for path in below:
+                path.chmod(0o755)

@@ -153,7 +153,7 @@ def test_a_full_disk_stops_the_run_and_harms_nothing(shop: Project, room: int) -
     exact(shop, 4)
 
 
-def test_a_read_only_storage_is_named_and_harmed_in_no_way(shop: Project) -> None:
+def test_a_read_only_storage_is_named_and_harmed_in_no_way(shop: Project, read_only) -> None:
     land(shop, 0)
     ok(shop.run())
     land(shop, 1)
@@ -190,24 +190,3 @@ def little_room(folder: Path, room: int) -> Iterator[dict]:
     finally:
         subprocess.run(["umount", folder], check=True)
     shutil.copytree(small, folder, dirs_exist_ok=True)
-
-
-@contextmanager
-def read_only(folder: Path) -> Iterator[None]:
-    """Nothing below the folder can be written; root needs a mount for that."""
-    if os.geteuid() == 0:
-        subprocess.run(["mount", "--bind", folder, folder], check=True)
-        subprocess.run(["mount", "-o", "remount,ro,bind", folder], check=True)
-        try:
-            yield
-        finally:
-            subprocess.run(["umount", folder], check=True)
-    else:
-        below = [folder, *(path for path in folder.rglob("*") if path.is_dir())]
-        for path in below:
-            path.chmod(0o555)
-        try:
-            yield
-        finally:
-            for path in below:
-                path.chmod(0o755)
