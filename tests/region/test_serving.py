@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import socket
 import ssl
 import threading
 import urllib.request
@@ -13,7 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from proa.errors import SettingsError
+from proa.errors import SettingsError, UnavailableError
 from proa.region.server import Listen, Server
 
 
@@ -58,6 +59,17 @@ def test_tls_by_certificate(serve, fake_workers, tmp_path):
         trusting = ssl.create_default_context(cafile=cert)
         found = json.loads(ask(server, "/.well-known/databricks-config", trusting))
         assert found["oidc_endpoint"].startswith("https://")
+
+
+def test_a_port_that_is_taken_is_named_before_anything_begins(settings_of, fake_workers, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = Listen("127.0.0.1", taken.getsockname()[1])
+        state = f"sqlite:///{tmp_path / 'state.db'}"
+        server = Server("us-east", settings_of(tmp_path), state, listen, workers=fake_workers)
+        server.region.pipelines.create({"name": "p", "continuous": True}, "me")
+        with pytest.raises(UnavailableError, match=f"{listen.port}: Address already in use"):
+            server.run(pytest.fail)
+    assert fake_workers.begun == []
 
 
 def test_a_certificate_without_its_key_is_refused(settings_of, tmp_path):

@@ -63,7 +63,7 @@ def serve(
     start.
 
     Exit codes: 0 stopped as asked; 1 another server owns the state; 2 a setting is wrong;
-    3 the state or the storage did not answer.
+    3 the state or the storage did not answer, or the port is taken.
 
     Needs a server's libraries: pip install 'proa[server]'.
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
+import os
 import signal
+import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,13 +20,15 @@ import structlog
 import uvicorn
 
 from proa.clock import Clock, Ids, RandomIds, SystemClock
-from proa.errors import SettingsError
+from proa.errors import SettingsError, UnavailableError
 from proa.region.app import create_app
 from proa.region.pool import Pool
 from proa.region.service import Region
 from proa.region.store import Database, Exclusive, LostError
 from proa.region.workers import Workers
 from proa.settings import ProjectSettings, RegionSettings
+
+_BACKLOG = 2048
 
 _log = structlog.get_logger("proa.region")
 
@@ -36,6 +41,39 @@ class Listen:
     port: int = 0
     tls_cert: Path | None = None
     tls_key: Path | None = None
+
+    def sockets(self) -> list[socket.socket]:
+        """Sockets of all addresses of `host`. UnavailableError when one of them is taken."""
+        made: list[socket.socket] = []
+        port = self.port
+        try:
+            for family, _, _, _, address in socket.getaddrinfo(
+                self.host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            ):
+                try:
+                    made.append(
+                        socket.create_server(
+                            (str(address[0]), port), family=family, backlog=_BACKLOG
+                        )
+                    )
+                except OSError as error:
+                    if error.errno == errno.EADDRNOTAVAIL and made:
+                        continue  # a name with an address of a family that is switched off
+                    raise
+                port = made[0].getsockname()[1]
+        except OSError as error:
+            for opened in made:
+                opened.close()
+            named = (
+                error.strerror
+                if isinstance(error, socket.gaierror)
+                else os.strerror(error.errno or 0)
+            )
+            raise UnavailableError(
+                f"cannot listen on {self.host}:{self.port}: {named};"
+                " choose another address with --host and --port"
+            ) from error
+        return made
 
 
 class Server:
@@ -82,7 +120,7 @@ class Server:
                 timeout_graceful_shutdown=5,
                 # Longer than clients pause between two looks: they keep their connections.
                 timeout_keep_alive=75,
-                backlog=2048,
+                backlog=_BACKLOG,
             )
         )
 
@@ -99,11 +137,16 @@ class Server:
             started(address)
 
         self._uvicorn.on_start = answers
+        sockets: list[socket.socket] = []
         try:
+            # First: a server that cannot be reached must not begin anything.
+            sockets = self._listen.sockets()
             self._workers.open()
             self.region.start(self._exclusive.check, self.stop)
-            self._uvicorn.run()
+            self._uvicorn.run(sockets)
         finally:
+            for opened in sockets:
+                opened.close()
             try:
                 self.region.stop()
             finally:
