@@ -147,6 +147,20 @@ def test_a_message_that_no_database_stores_is_stored(pool):
     assert end["error"] == "/Shared/nb:1: a?b\ufffdc"
 
 
+def test_work_for_a_frozen_worker_makes_nobody_wait():
+    frozen = Pool(SystemClock(), limit=1, warm=1, memory=1 << 30)
+    frozen.open()
+    try:
+        os.kill(frozen.pids[0], signal.SIGSTOP)
+        reports = Reports()
+        handle = frozen.start(notebook("#" * (1 << 20)), reports.put)
+        handle.stop()
+        handle.kill()
+        assert reports.until_end()[-1].data["outcome"] == "CRASHED"
+    finally:
+        frozen.close()
+
+
 def test_a_frozen_worker_of_a_dead_server_is_ended_by_the_next(tmp_path):
     code = (
         "from proa.clock import SystemClock; from proa.region.pool import Pool\n"

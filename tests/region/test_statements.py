@@ -13,6 +13,7 @@ from deltalake import write_deltalake
 
 from proa.region.errors import InvalidParameterError
 from proa.region.sql import bound, in_one_catalog, reading
+from proa.region.statements import IDLE_S
 
 
 @pytest.fixture(scope="module")
@@ -164,3 +165,28 @@ def test_asking_later_for_the_answer(query, warehouse):
         warehouse[0].statement_execution.get_statement("nothing")
     with pytest.raises(InvalidParameterValue):
         query("select 1", wait_timeout="1s")
+
+
+def test_a_warehouse_that_was_idle_may_end_after_the_next_has_begun(still):
+    statements = still.region.statements
+    first = statements.execute("select 1")
+    old = still.workers.begun[0]
+    old.say("answer", id=first.statement_id, columns=[], chunks=[], truncated=False)
+    still.pass_time(IDLE_S + 1)
+    assert old.stopped
+    second = statements.execute("select 2")
+    old.end("COMPLETED")
+    third = statements.execute("select 3")
+    assert len(still.workers.begun) == 2
+    still.workers.begun[1].end("CRASHED", error="it died")
+    assert [item.state for item in (first, second, third)] == ["SUCCEEDED", "FAILED", "FAILED"]
+    assert second.error == "it died"
+
+
+def test_a_warehouse_without_a_process_says_so(still):
+    def nobody(*_):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    still.workers.start = nobody
+    found = still.region.statements.execute("select 1")
+    assert (found.state, "no process could be started" in found.error) == ("FAILED", True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import queue
 import shutil
 import subprocess
 import sys
@@ -59,9 +60,14 @@ class _Process:
         self._scratch: str | None = None
         self._ended = False
         self._why: str | None = None
-        self._writing = threading.Lock()
+        # A frozen worker reads nothing, and whoever tells it something must not wait for it.
+        self._outbox: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._output = threading.Thread(target=self._read_output, daemon=True)
-        self._threads = [threading.Thread(target=self._read_reports, daemon=True), self._output]
+        self._threads = [
+            threading.Thread(target=self._read_reports, daemon=True),
+            threading.Thread(target=self._write, daemon=True),
+            self._output,
+        ]
         for thread in self._threads:
             thread.start()
 
@@ -125,11 +131,17 @@ class _Process:
             thread.join(_GRACE_S)
 
     def _send(self, message: dict[str, Any]) -> None:
+        self._outbox.put(message)
+
+    def _write(self) -> None:
         assert self._popen.stdin is not None
         # A worker that is gone says so by the end of its output.
-        with self._writing, contextlib.suppress(BrokenPipeError, ValueError):
-            self._popen.stdin.write(json.dumps(message).encode() + b"\n")
-            self._popen.stdin.flush()
+        with contextlib.suppress(OSError):
+            for message in iter(self._outbox.get, None):
+                self._popen.stdin.write(json.dumps(message).encode() + b"\n")
+                self._popen.stdin.flush()
+        with contextlib.suppress(OSError):
+            self._popen.stdin.close()
 
     def _read_reports(self) -> None:
         assert self._popen.stdout is not None
@@ -139,7 +151,8 @@ class _Process:
                 break
             kind = data.pop("type")
             if kind == "end":
-                self._output.join(_GRACE_S if self._close_input() else 0)
+                self._close_input()
+                self._output.join(_GRACE_S)
                 self._end(data)
             elif kind != "ready":
                 self._say(kind, data)
@@ -185,11 +198,8 @@ class _Process:
             " code, or a library it uses, called exit"
         )
 
-    def _close_input(self) -> bool:
-        assert self._popen.stdin is not None
-        with self._writing, contextlib.suppress(BrokenPipeError):
-            self._popen.stdin.close()
-        return True
+    def _close_input(self) -> None:
+        self._outbox.put(None)
 
 
 class Pool:

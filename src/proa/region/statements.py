@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 from proa.clock import Clock, Ids
@@ -47,6 +48,8 @@ class Statement:
     statement_id: str
     asked_at: float
     state: StatementState = StatementState.RUNNING
+    process: int | None = None
+    """The number of the warehouse's process that is to answer."""
     error: str | None = None
     condition: str | None = None
     columns: Sequence[Mapping[str, Any]] = ()
@@ -77,6 +80,8 @@ class Statements:
         self._tables = tables
         self._known: dict[str, Statement] = {}
         self._handle: Handle | None = None
+        self._process = 0
+        """Counts the warehouse's processes: one that was stopped may end after the next began."""
         self._last_used = clock.monotonic()
         self._lock = threading.Lock()
 
@@ -106,19 +111,21 @@ class Statements:
         except ProaError as error:  # the storage of a pipeline does not answer
             self._fail(statement, "INTERNAL_ERROR", str(error))
             return statement
-        with self._lock:
-            if self._handle is None:
-                work = Work(_WORK_ID, "warehouse", self._session())
-                self._handle = self._workers.start(work, self._report)
-            self._handle.send(
-                type="statement",
-                id=statement.statement_id,
-                sql=ready,
-                tables=tables,
-                schema=schema,
-                row_limit=min(row_limit or MAX_ROWS, MAX_ROWS),
-                byte_limit=byte_limit,
-            )
+        try:
+            handle = self._handle_for(statement)
+        except OSError as error:
+            why = f"no process could be started for the warehouse: {error}; ask again later"
+            self._fail(statement, "INTERNAL_ERROR", why)
+            return statement
+        handle.send(
+            type="statement",
+            id=statement.statement_id,
+            sql=ready,
+            tables=tables,
+            schema=schema,
+            row_limit=min(row_limit or MAX_ROWS, MAX_ROWS),
+            byte_limit=byte_limit,
+        )
         return statement
 
     def get(self, statement_id: str) -> Statement:
@@ -158,13 +165,29 @@ class Statements:
         for statement in running:
             self._fail(statement, "ABORTED", "the region's server is stopping; ask again later")
 
-    def _report(self, report: Report) -> None:
+    def _handle_for(self, statement: Statement) -> Handle:
+        """The warehouse's process that is to answer, begun when there is none."""
+        with self._lock:
+            if self._handle is None:
+                self._process += 1
+                work = Work(_WORK_ID, "warehouse", self._session())
+                report = partial(self._report, self._process)
+                self._handle = self._workers.start(work, report)
+            statement.process = self._process
+            return self._handle
+
+    def _report(self, process: int, report: Report) -> None:
         if report.kind == "answer":
             self._answered(report.data)
         elif report.kind == "end":
             with self._lock:
-                self._handle = None
-                running = [item for item in self._known.values() if not item.state.over]
+                if process == self._process:
+                    self._handle = None
+                running = [
+                    item
+                    for item in self._known.values()
+                    if item.process == process and not item.state.over
+                ]
             why = str(report.data.get("error") or "the warehouse's process ended")
             for statement in running:
                 self._fail(statement, "INTERNAL_ERROR", why)
