@@ -90,3 +90,23 @@ def test_many_small_files_become_one_and_no_event_is_lost(tmp_path, clock) -> No
     table.refresh()
     assert table.size()[0] < 10
     assert messages(location) == [str(number) for number in range(66)]
+
+
+def test_some_of_the_events_can_be_asked_for(location, clock) -> None:
+    events = log(location, clock)
+    for update in ("a1", "a2", "b1"):
+        events.begin(update)
+        for number in range(3):
+            clock.advance(number % 2)
+            events.add("x" if number else "y", f"{update}.{number}")
+        events.flush()
+    url, options = location
+
+    def asked(**some) -> list[str]:
+        return [event["message"] for event in read(f"{url}/events", options, **some)]
+
+    assert asked(update="a") == ["a1.0", "a1.1", "a1.2", "a2.0", "a2.1", "a2.2"]
+    assert asked(event_type="y") == ["a1.0", "a2.0", "b1.0"]
+    assert asked(last=2) == ["b1.1", "b1.2"]
+    assert asked(update="a", event_type="x", last=3) == ["a1.2", "a2.1", "a2.2"]
+    assert asked(last=100) == messages(location)

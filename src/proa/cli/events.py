@@ -42,12 +42,8 @@ def events(
     from proa.runtime.layout import Layout
 
     pipeline = from_project(find_project(project), region)
-    found = [
-        event
-        for event in read(Layout(pipeline.storage).events, pipeline.options)
-        if (update is None or event["origin"].get("update_id", "").startswith(update))
-        and event_type in {None, event["event_type"]}
-    ][-last:]
+    log = Layout(pipeline.storage).events
+    found = list(read(log, pipeline.options, update=update or "", event_type=event_type, last=last))
     if as_json:
         print_json(found)
         return

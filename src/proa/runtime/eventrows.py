@@ -8,6 +8,7 @@ from dataclasses import asdict, fields
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql.types import StringType, StructField, StructType, TimestampType
 
 from proa.lake import Table
@@ -56,14 +57,34 @@ def rows(events: Sequence[Event], instance: str) -> pa.Table:
     )
 
 
-def read(url: str, options: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-    """The events of the log at `url`, oldest first, in the shape of `event.as_json`."""
+def read(
+    url: str,
+    options: Mapping[str, str],
+    *,
+    update: str = "",
+    event_type: str | None = None,
+    last: int | None = None,
+) -> Iterator[dict[str, Any]]:
+    """The events of the log at `url`, oldest first, in the shape of `event.as_json`.
+
+    Only those of updates whose id begins with `update`, of one type, and the `last` ones.
+    """
     table = Table.at(url, options)
     if table.refresh() is None:
         return
-    found = table.to_arrow().to_pylist()
-    found.sort(key=_order)
-    for row in found:
+    found = table.to_arrow()
+    if update:
+        ids = pc.struct_field(found["origin"], "update_id")
+        found = found.filter(pc.fill_null(pc.starts_with(ids, update), fill_value=False))
+    if event_type is not None:
+        found = found.filter(pc.equal(found["event_type"], event_type))
+    if last is not None and found.num_rows > last:
+        # All of the oldest moment that counts, because its events are in an order as well.
+        newest = pc.sort_indices(found, sort_keys=[("timestamp", "descending")])
+        since = found["timestamp"][newest[last - 1].as_py()]
+        found = found.filter(pc.greater_equal(found["timestamp"], since))
+    rows = sorted(found.to_pylist(), key=_order)
+    for row in rows[-last:] if last is not None else rows:
         yield {
             **row,
             "sequence": json.loads(row["sequence"]),
