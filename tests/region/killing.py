@@ -59,7 +59,7 @@ def gold():
 """
 
 
-def pause_until(true: Callable[[], object], what: str, seconds: float = 60) -> None:
+def pause_until(true: Callable[[], object], what: str, seconds: float = 120) -> None:
     """Wait for a fact; `what` is the complaint when it does not come."""
     pause = threading.Event()
     for _ in range(int(seconds / 0.05)):
