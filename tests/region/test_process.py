@@ -55,12 +55,12 @@ class Server:
         self._reader.start()
         text = ""
         while not text.rstrip().endswith("}"):
-            text += lines.get(timeout=30)
+            text += lines.get(timeout=120)
         self.address = json.loads(text)["address"]
 
     def end(self, signal_: int) -> int:
         self.process.send_signal(signal_)
-        code = self.process.wait(40)
+        code = self.process.wait(120)
         self._reader.join(5)
         self.process.stdout.close()
         return code
@@ -94,7 +94,7 @@ class Client:
             data=None if body is None else json.dumps(body).encode(),
             headers={"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=120) as answer:
             return json.load(answer)
 
     def notebook(self, source: str) -> None:
@@ -134,7 +134,7 @@ def workers_of(pid: int) -> list[int]:
 
 def gone(pids: list[int]) -> bool:
     pause = threading.Event()
-    for _ in range(100):
+    for _ in range(600):
         if not any(Path(f"/proc/{pid}").exists() for pid in pids):
             return True
         pause.wait(0.1)
