@@ -13,3 +13,9 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     remote = request.getfixturevalue("remote_address") if request.param == "remote" else None
     with Engine.start(EngineSettings(remote=remote)) as found:
         yield found
+
+
+@pytest.fixture
+def embedded() -> Iterator[Engine]:
+    with Engine.start() as found:
+        yield found

@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyspark.sql.connect import proto
 from pyspark.sql.types import LongType, StringType, StructField, StructType
 
 from proa.engine import Engine, carried
@@ -44,16 +45,61 @@ def test_the_session_speaks_utc(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize(
-    "expression", ["missing", "1 +", "cast('x' as int)", "no_such_function(1)"]
+    ("expression", "condition", "said"),
+    [
+        ("missing", "UNRESOLVED_COLUMN", "there is no column 'missing' here"),
+        ("1 +", "PARSE_SYNTAX_ERROR", "cannot read the query at"),
+        ("no_such_function(1)", "UNRESOLVED_ROUTINE", r"no function no_such_function\(\)"),
+        ("input_file_name()", "UNRESOLVED_ROUTINE", "read _metadata.file_path"),
+        ("cast('x' as int)", "ENGINE_REFUSED", "the engine refused the query"),
+    ],
 )
-def test_a_wrong_query_is_the_users_error(engine: Engine, expression: str) -> None:
-    with pytest.raises(UserError, match="the engine refused the query"):
+def test_a_wrong_query_is_the_users_error(
+    engine: Engine, expression: str, condition: str, said: str
+) -> None:
+    with pytest.raises(UserError, match=said) as caught:
         engine.arrow(
             engine.dataframe(engine.empty(SCHEMA))
             .limit(1)
             .union(one(engine))
             .selectExpr(expression)
         )
+    assert caught.value.condition == condition
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ("SELECT * EXCEPT (id) FROM range(3)", r"lacks SELECT \* EXCEPT .*df.drop"),
+        ("SELECT id FROM range(3) QUALIFY row_number() OVER (ORDER BY id) = 1", "lacks QUALIFY"),
+        ("SELECT id, count(*) FROM range(3) GROUP BY ALL", "lacks GROUP BY ALL"),
+        ("SELECT * FROM range(3) PIVOT (sum(id) FOR id IN (1, 2))", "lacks PIVOT.*FILTER"),
+        (
+            "SELECT * FROM (SELECT id, id + 1 AS n FROM range(3)) UNPIVOT (v FOR k IN (id, n))",
+            "lacks UNPIVOT.*stack",
+        ),
+        (
+            "SELECT j:a.b FROM (SELECT '{}' AS j FROM range(3))",
+            r"lacks the JSON path j:a.b: write get_json_object\(j, '\$.a.b'\)",
+        ),
+    ],
+)
+def test_what_the_embedded_engine_lacks_is_refused_by_name(
+    embedded: Engine, query: str, said: str
+) -> None:
+    relation = proto.Relation()
+    relation.sql.query = query
+    with pytest.raises(UserError, match=said) as caught:
+        embedded.schema(relation)
+    assert caught.value.condition == "UNSUPPORTED_FEATURE"
+
+
+def test_a_pivot_needs_its_values(embedded: Engine) -> None:
+    pivoted = one(embedded).groupBy("a").pivot("b").agg({"a": "sum"})
+    with pytest.raises(UserError, match=r"pivot\(\) without values: name them"):
+        embedded.schema(relation_of(pivoted))
+    named = one(embedded).groupBy("a").pivot("b", ["x"]).agg({"a": "sum"})
+    assert embedded.schema(relation_of(named)).fieldNames() == ["a", "x"]
 
 
 def test_what_proa_raises_in_a_worker_arrives_as_what_it_is(engine: Engine) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from proa.engine.gaps import spoken
 from proa.errors import (
     ConflictError,
     DataError,
@@ -97,6 +98,8 @@ def translate(error: BaseException) -> ProaError:
     if "PythonException" in names:
         return UserError(_python_failed(message), condition=PYTHON_FAILED)
     if names & _USERS:
+        if (said := spoken(message)) is not None:
+            return UserError(said[1], condition=said[0])
         condition = getattr(error, "getCondition", lambda: None)() or "ENGINE_REFUSED"
         remedy = (
             "; this engine lacks it: use an Apache Spark Connect server"
@@ -105,7 +108,8 @@ def translate(error: BaseException) -> ProaError:
             else ""
         )
         return UserError(f"the engine refused the query: {message}{remedy}", condition=condition)
-    return UnavailableError(f"the engine failed: {message}", condition="ENGINE_FAILED")
+    details = getattr(error, "details", lambda: None)() or message  # gRPC's errors are many lines
+    return UnavailableError(f"the engine failed: {details}", condition="ENGINE_FAILED")
 
 
 def _python_failed(message: str) -> str:

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 
+from proa.engine import gaps
 from proa.engine.errors import translate
-from proa.errors import ProaError, UnavailableError
+from proa.errors import ProaError, UnavailableError, UserError
 from proa.settings import EngineSettings
 from proa.storage import is_url
 
@@ -89,12 +90,23 @@ class Engine:
         key = relation.SerializeToString(deterministic=True)
         known = self._schemas.get(key)
         if known is None:
-            with self.translating():
-                known = self.dataframe(relation).schema
+            known = self._analyzed(relation)
             if len(self._schemas) >= _REMEMBERED_SCHEMAS:
                 self._schemas.clear()
             self._schemas[key] = known
         return known
+
+    def _analyzed(self, relation: Relation) -> Any:
+        if self._remote is None and (gap := gaps.refused(relation)) is not None:
+            raise UserError(gaps.sentence(gap), condition=gaps.CONDITION)
+        try:
+            with self.translating():
+                return self.dataframe(relation).schema
+        except UserError as error:
+            gap = gaps.lacking(relation) if self._remote is None else None
+            if gap is None:
+                raise
+            raise UserError(gaps.sentence(gap), condition=gaps.CONDITION) from error
 
     def parquet(self, urls: Sequence[str], schema: Any) -> Relation:
         """A plan that reads Parquet files as `schema`; what a file lacks is NULL."""
