@@ -14,7 +14,7 @@ from proa.engine import Engine
 from proa.errors import DataError, UnavailableError
 from proa.lake import Change, Flag, Table, Target, write
 from proa.lake.schema import from_delta, to_arrow, to_delta
-from proa.lake.writer import Outcome
+from proa.lake.writer import Outcome, task
 from proa.pipelines.definitions import Violation
 
 ROWS = pa.table(
@@ -253,3 +253,16 @@ def test_a_schema_survives_the_way_to_arrow(engine: Engine) -> None:
     spark = from_delta(Schema.from_arrow(ROWS.schema))
     assert from_delta(to_delta(spark)) == spark
     assert to_arrow(spark).names == ROWS.schema.names
+
+
+def test_a_panic_of_the_engine_is_no_end_of_the_rows(tmp_path) -> None:
+    class PanicError(BaseException):
+        """What a panic of Rust's is in Python."""
+
+    def rows():
+        yield pa.RecordBatch.from_pydict({"n": [1]})
+        raise PanicError("inconsistent types")
+
+    target = Target(str(tmp_path), {}, pa.schema([("n", pa.int64())]), "attempt")
+    with pytest.raises(Exception, match="inconsistent types"):
+        list(task(target)(rows()))

@@ -41,15 +41,15 @@ def storable(schema: T.StructType, dataset: str) -> T.StructType:
 
     `DataError` for two columns of one name and for types that Delta tables cannot hold.
     """
-    seen: dict[str, str] = {}
+    seen: set[str] = set()
     for field in schema.fields:
-        other = seen.setdefault(field.name.lower(), field.name)
-        if other is not field.name:
+        if field.name.lower() in seen:
             raise DataError(
                 f"the query of {dataset!r} yields the column {field.name!r} twice;"
                 " give each column a name of its own",
                 condition="COLUMN_ALREADY_EXISTS",
             )
+        seen.add(field.name.lower())
     return T.StructType([_storable_field(field, dataset, field.name) for field in schema.fields])
 
 

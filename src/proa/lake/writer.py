@@ -161,7 +161,7 @@ def _reported(target: Target, batches: Iterable[pa.RecordBatch]) -> tuple[str, s
     try:
         with carried():
             return _Task(target).run(batches), None
-    except Exception:  # noqa: BLE001 - whatever it is, it goes on its way as text
+    except BaseException:  # noqa: BLE001 - a panic of the engine would end the stream without a word
         return "", traceback.format_exc()
 
 

@@ -240,6 +240,19 @@ class FlowRunner:
     def _execute(self, plan: Plan, progress: FlowProgress) -> None:
         began = self._context.clock.now()
         inputs = self._bound(plan)
+        while not self._fits(done := self._computed(inputs)):
+            discard(done.target, done.result)
+        if self._slept_since(began):
+            self._table.check([f"{self._table.url}/{file.path}" for file in done.result.files])
+        if self._commit(plan, done):
+            covered = span(done.result.files, self._context.event_time)
+            progress.add(plan, done.result, None if self.is_view else covered)
+        for source in self._sources.values():
+            source.settled(plan.batch)
+        self._checkpoint.settled(plan.batch)
+
+    def _computed(self, inputs: Mapping[str, Input]) -> _Computed:
+        """The batch in files, which break no rule that fails the update."""
         while True:
             try:
                 done = self._compute(inputs)
@@ -257,14 +270,7 @@ class FlowRunner:
                 f" stored; mend the data or the rule. For example: {'; '.join(broken.samples)}",
                 condition="EXPECTATION_VIOLATED",
             )
-        if self._slept_since(began):
-            self._table.check([f"{self._table.url}/{file.path}" for file in done.result.files])
-        if self._commit(plan, done):
-            covered = span(done.result.files, self._context.event_time)
-            progress.add(plan, done.result, None if self.is_view else covered)
-        for source in self._sources.values():
-            source.settled(plan.batch)
-        self._checkpoint.settled(plan.batch)
+        return done
 
     def set_up(self) -> None:
         """Make the table when its columns are declared and it is not there yet.
@@ -392,17 +398,7 @@ class FlowRunner:
 
     def _commit(self, plan: Plan, done: _Computed) -> bool:
         """Make the batch part of the table; whether it was this attempt that did."""
-        table = self._table
-        if not table.exists:
-            table.create(
-                done.schema,
-                partition_by=done.target.partition_by,
-                comment=self.dataset.comment,
-                properties=self.dataset.properties,
-                metadata={"update": self._context.update_id},
-            )
-        self._fit(done)
-        committed = table.commit(
+        committed = self._table.commit(
             Change(
                 app_id=self._app_id,
                 batch=plan.batch,
@@ -426,15 +422,29 @@ class FlowRunner:
             discard(done.target, done.result)
         return committed.by_us
 
-    def _fit(self, done: _Computed) -> None:
-        """Give the table the columns and partitions that the batch's files have."""
+    def _fits(self, done: _Computed) -> bool:
+        """Give the table the columns and partitions that the batch's files have.
+
+        False when another flow has made the table since, with wider types than the files have:
+        they must be written once more.
+        """
         table, parts = self._table, done.target.partition_by
+        if not table.exists:
+            table.create(
+                done.schema,
+                partition_by=parts,
+                comment=self.dataset.comment,
+                properties=self.dataset.properties,
+                metadata={"update": self._context.update_id},
+            )
         if self.is_view and parts == table.partition_by:
-            return
+            return True
         for _ in range(_TRIES):
             wanted = done.schema
             if not table.is_empty:
                 wanted = merged(table.schema, done.schema, self.node.target, widen=self._widens)
+            if not keeps_types(done.schema, wanted):
+                return False
             try:
                 if not table.is_empty and not keeps_types(table.schema, wanted):
                     self._widen(wanted, parts)
@@ -442,7 +452,7 @@ class FlowRunner:
                     table.evolve(wanted, parts)
             except ConflictError:
                 continue
-            return
+            return True
         raise ConflictError(f"the columns of {table.url!r} are changed by others all the time")
 
     def _widen(self, schema: Any, partition_by: tuple[str, ...]) -> None:
