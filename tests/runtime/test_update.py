@@ -6,7 +6,7 @@ import pytest
 from small_projects import Project, ok
 
 from proa.engine import Engine
-from proa.errors import DataError, UserError
+from proa.errors import DataError, PipelineError, UserError
 from proa.runtime import FlowStatus, State, UpdateRequest
 from proa.runtime.eventrows import read
 from proa.settings import EngineSettings
@@ -620,3 +620,67 @@ def test_a_server_elsewhere_computes_the_same(project: Project, remote_address: 
         project.land("b.json", [{"id": 4, "v": 4, "new": "field"}])
         ok(project.run())
     assert (project.rows("bronze", "id"), project.rows("gold", "total")) == ([2, 3, 4], [9])
+
+
+def test_flows_that_make_a_table_together_agree_on_its_types(project: Project) -> None:
+    project.write(
+        BRONZE
+        + """
+dp.create_streaming_table("all", table_properties={"delta.enableTypeWidening": "true"})
+
+@dp.append_flow(target="all")
+def long():
+    return spark.readStream.table("bronze").selectExpr("cast(id as bigint) as id")
+
+@dp.append_flow(target="all", once=True)
+def short():
+    return spark.createDataFrame([(7,)], "id int")
+
+@dp.materialized_view
+def copy():
+    return spark.read.table("all")
+"""
+    )
+    land(project, "a", 1)
+    ok(project.run())
+    assert project.rows("copy", "id") == [1, 7]
+
+
+@pytest.mark.parametrize("name", ["odd name", "ünïcode", "my-table", "50%", "a~b"])
+def test_a_table_of_any_name_is_written_again_and_again(project: Project, name: str) -> None:
+    project.write(
+        f"CREATE OR REFRESH STREAMING TABLE `{name}` AS SELECT CAST(id AS INT) AS id FROM STREAM"
+        " read_files('${landing_zone}/x', format => 'json', schemaHints => 'id int');"
+        f" CREATE OR REFRESH MATERIALIZED VIEW copy AS SELECT * FROM `{name}`",
+        "odd.sql",
+    )
+    for number in (1, 2):
+        project.land(f"x/{number}.json", [{"id": number}])
+        ok(project.run())
+    assert project.rows("copy", "id") == [1, 2]
+
+
+def test_a_column_that_is_there_twice_is_named_and_not_tried_again(project: Project) -> None:
+    project.write(
+        BRONZE
+        + """
+@dp.materialized_view
+def joined():
+    one = spark.read.table("bronze").select("id", F.lit(1).alias("v"))
+    return one.join(one, "id")
+"""
+    )
+    land(project, "a", 1)
+    error = project.run().error
+    assert isinstance(error, DataError)
+    assert error.condition == "COLUMN_ALREADY_EXISTS"
+
+
+def test_a_wrong_option_of_a_source_is_found_before_anything_runs(project: Project) -> None:
+    project.write(BRONZE.replace('"cloudFiles.format"', '"cloudFiles.fromat"'))
+    land(project, "a", 1)
+    error = project.run().error
+    assert isinstance(error, PipelineError)
+    assert error.condition == "CF_UNKNOWN_OPTION_KEYS_ERROR"
+    assert error.location is not None
+    assert error.location.line == 4

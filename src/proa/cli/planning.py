@@ -32,6 +32,7 @@ def plan(folder: Path, region: str | None, *, columns: bool = False) -> Planned:
     Raises PipelineError for the first mistake.
     """
     from proa import graph
+    from proa.autoloader.checks import check_options
     from proa.autoloader.loader import AutoLoader
     from proa.clock import SystemClock
     from proa.engine import Engine
@@ -61,6 +62,7 @@ def plan(folder: Path, region: str | None, *, columns: bool = False) -> Planned:
             analyze=engine.schema,
             infer=infer,
         )
+        check_options(built)
         look = partial(infer, certain=True)
         analysis = analyse(built, engine.schema, look) if columns else None
         return Planned(pipeline, built, analysis)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from proa import graph as graphs
+from proa.autoloader.checks import check_options
 from proa.clock import Clock, Ids, RandomIds, SystemClock
 from proa.engine import Engine
 from proa.errors import ProaError
@@ -173,6 +174,7 @@ class Runner:
             analyze=self._analyze,
             infer=self._infer,
         )
+        check_options(graph)
         self._context.paths = {
             name: node.dataset.path for name, node in graph.datasets.items() if node.dataset.path
         }
