@@ -154,6 +154,19 @@ def test_long_qualifiers_are_cut_to_the_tables_name():
     )
 
 
+def test_tables_of_one_last_name_stay_apart():
+    text = (
+        "SELECT bronze.o.id, silver.o.s.x, main.bronze.O.y FROM main.bronze.o"
+        " JOIN silver.o ON bronze.o.id = silver.o.id"
+    )
+    found = read(text)
+    assert [table.alias for table in found.tables] == ["main_bronze_o", "silver_o"]
+    assert edited(text, list(found.fixes)) == (
+        "SELECT `main_bronze_o`.id, `silver_o`.s.x, `main_bronze_o`.y FROM main.bronze.o"
+        " JOIN silver.o ON `main_bronze_o`.id = `silver_o`.id"
+    )
+
+
 NAMES = st.text("abcxyzäß .`'\"-_/", min_size=1, max_size=12)
 NOISE = st.sampled_from(
     ["", " -- FROM x\n", " /* STREAM(y) */ ", "\n\n", " ", "\t", " /* ' */ ", " -- `\n"]

@@ -49,9 +49,18 @@ def test_a_wrong_declaration_is_refused_with_its_line(project, sql, condition, m
     assert str(error.location) == "transformations/a.sql:2"
 
 
-@pytest.mark.parametrize("name", ["t", "a.b", "a.b.c", "`odd name`", "ünïcode", "my-table", "2026"])
+@pytest.mark.parametrize("name", ["t", "a.b", "a.b.c", "odd name", "ünïcode", "my-table", "2026"])
 def test_a_name_may_be_anything_that_can_stand_in_a_path(python, name):
     assert python(f"dlt.create_streaming_table({name!r})").datasets[0].name == name
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [("`odd name`", "odd name"), ("main.`my-table`", "main.my-table"), ("`a.b`.c", "`a.b`.c")],
+)
+def test_backticks_are_no_part_of_a_name(python, written, name):
+    found = python(f"dlt.create_streaming_table({written!r})")
+    assert found.datasets[0].name == name
 
 
 def test_a_schema_in_python_is_checked_too(python_refused):

@@ -329,7 +329,7 @@ class _Reader:
                 )
                 if target is None:
                     continue
-                inner, alias = self._inlined(target), read.parts[-1]
+                inner, alias = self._inlined(target), read.alias
             else:
                 leaf = FilesLeaf("", read.path, read.options, read.schema, read.streaming)
                 inner, alias = placeholder(self._files_leaf(leaf)), ""

@@ -8,8 +8,9 @@ every position in the copy is a position in the text.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import sqlglot
 from sqlglot import exp
@@ -39,7 +40,10 @@ class TableRead:
     line: int
     options: Mapping[str, str] = field(default_factory=dict)
     alias_at: int | None = None
-    """Where `AS name` must be put when the span is replaced; None where the user gave an alias."""
+    """Where `AS alias` must be put when the span is replaced; None where the user gave an alias."""
+    alias: str = ""
+    """The name by which the text's columns know the table: its last part, unless that is another
+    table's too."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +151,7 @@ class _Reader:
             elif (found := self._table(table)) is not None:
                 tables.append(found)
                 table.meta[STREAM] = found.streaming
+        tables = _named(tables)
         fixes = (*self.mask.fixes, *_qualifiers(tree, tables))
         return SqlReads(self.text, tuple(tables), tuple(files), tree, fixes)
 
@@ -155,6 +160,7 @@ class _Reader:
         line, near = details[0].get("line") or 1, details[0].get("highlight") or ""
         what = f"near {near!r}" if near else f"in {_shortened(self.text)!r}"
         reason = (details[0].get("description") or "").rstrip(".").lower()
+        reason = reason.partition(" but got <token")[0]
         return self.error(
             f"syntax error in the query {what}: {reason or 'it cannot be read'}", line
         )
@@ -321,22 +327,42 @@ def _ancestors(node: exp.Expr) -> Iterator[exp.Expr]:
         current = current.parent
 
 
-def _qualifiers(tree: exp.Expr, tables: list[TableRead]) -> Iterator[Edit]:
-    """Cut columns that name their table in full down to its last part, which stays visible."""
-    long = {
-        tuple(part.casefold() for part in table.parts)
+def _named(tables: list[TableRead]) -> list[TableRead]:
+    """The tables with their aliases: `bronze.orders` and `silver.orders` cannot both be `orders`."""
+    unnamed = [table for table in tables if table.alias_at is not None]
+    known = {tuple(map(str.casefold, table.parts)) for table in unnamed}
+    taken = Counter(parts[-1] for parts in known)
+    return [
+        table
+        if table.alias_at is None
+        else replace(
+            table,
+            alias=table.parts[-1]
+            if taken[table.parts[-1].casefold()] == 1
+            else "_".join(table.parts),
+        )
         for table in tables
-        if len(table.parts) > 1 and table.alias_at is not None
-    }
-    if not long:
-        return
-    for column in tree.find_all(exp.Column):
+    ]
+
+
+def _qualifiers(tree: exp.Expr, tables: list[TableRead]) -> Iterator[Edit]:
+    """Let columns that name their table in full, or without its catalog, use its alias."""
+    aliases: dict[tuple[str, ...], str] = {}
+    for table in tables:
+        names = tuple(map(str.casefold, table.parts))
+        for first in range(len(names) - 1 if table.alias_at is not None else 0):
+            aliases[names[first:]] = table.alias
+    for column in tree.find_all(exp.Column) if aliases else ():
         parts = [part for part in column.parts if isinstance(part, exp.Identifier)]
         names = tuple(part.name.casefold() for part in parts)
-        for table in long:
-            if len(names) > len(table) and names[: len(table)] == table:
-                start, end = parts[0].meta["start"], parts[len(table) - 1].meta["start"]
-                yield Edit(start, end, "")
+        found = next((n for n in (3, 2) if n < len(names) and names[:n] in aliases), None)
+        if found is not None:
+            start, end = _span(parts[:found])
+            alias, last = aliases[names[:found]], parts[found - 1]
+            if alias.casefold() == last.name.casefold():
+                yield Edit(start, last.meta["start"], "")
+            else:
+                yield Edit(start, end, quoted(alias))
 
 
 def _shortened(text: str) -> str:

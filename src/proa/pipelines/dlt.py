@@ -54,6 +54,8 @@ def read_stream(name: str) -> Any:
     return current_session().readStream.table(required_name("name", name))
 
 
+readStream = read_stream  # noqa: N816 - its older name
+
 __all__ = [
     "append_flow",
     "apply_changes",
@@ -77,6 +79,7 @@ __all__ = [
     "materialized_view",
     "on_event_hook",
     "read",
+    "readStream",
     "read_stream",
     "replace_flow",
     "table",

@@ -16,6 +16,14 @@ def parts(name: str) -> tuple[str, ...]:
     )
 
 
+def plain(name: str) -> str:
+    """The name with backticks only where a part needs them: "main.`my table`" is "main.my table"."""
+    return ".".join(
+        "`" + part.replace("`", "``") + "`" if "." in part or "`" in part else part
+        for part in parts(name)
+    )
+
+
 @dataclass(frozen=True)
 class Namespace:
     """The pipeline's default catalog and database, which names may leave out."""

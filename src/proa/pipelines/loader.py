@@ -146,9 +146,14 @@ def _show_nothing(*_args: Any, **_options: Any) -> None:
 
 
 def _failed(error: BaseException, root: Path, file: Path) -> PipelineError:
-    condition = getattr(error, "getCondition", lambda: None)() or LOADING_FAILED
+    condition = getattr(error, "getCondition", lambda: None)()
+    said = f"{type(error).__name__}: {error}"
+    if condition is not None:
+        # pyspark says the condition too, in brackets before its sentence.
+        said = str(error).removeprefix(f"[{condition}] ")
+    condition = condition or LOADING_FAILED
     return PipelineError(
-        f"{type(error).__name__}: {error}{_remedy(error)}",
+        f"{said}{_remedy(error)}",
         condition=condition,
         location=_where(error, root, file),
     )

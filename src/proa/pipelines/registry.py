@@ -28,7 +28,7 @@ from proa.pipelines.definitions import (
     SqlQuery,
 )
 from proa.pipelines.environment import Environment
-from proa.pipelines.identifiers import Namespace
+from proa.pipelines.identifiers import Namespace, plain
 from proa.pipelines.places import seen_from
 from proa.pipelines.sql_lexer import Source
 from proa.pipelines.unsupported import refused
@@ -88,6 +88,7 @@ class Registry(GraphElementRegistry):  # type: ignore[misc] # pyspark is untyped
     def add_dataset(self, dataset: Dataset) -> None:
         """Declare a dataset; PipelineError when it is wrong or its name is taken."""
         check_dataset(dataset)
+        dataset = replace(dataset, name=plain(dataset.name))
         key = self._namespace.key(dataset.name)
         if (other := self._datasets.get(key)) is not None:
             raise PipelineError(
@@ -101,6 +102,7 @@ class Registry(GraphElementRegistry):  # type: ignore[misc] # pyspark is untyped
     def add_flow(self, flow: Flow) -> None:
         """Declare a flow; PipelineError when its name is wrong or taken."""
         check_flow(flow)
+        flow = replace(flow, name=plain(flow.name), target=plain(flow.target))
         key = self._namespace.key(flow.name)
         if (other := self._flows.get(key)) is not None:
             raise PipelineError(

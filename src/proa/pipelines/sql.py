@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from proa.errors import PipelineError
 from proa.pipelines import sql_parameters
 from proa.pipelines.definitions import Dataset, DatasetKind, Flow, SqlQuery
-from proa.pipelines.sql_clauses import parse_clauses
+from proa.pipelines.sql_clauses import begins_query, parse_clauses
 from proa.pipelines.sql_lexer import Kind, Source, significant, tokenize, unquote
 from proa.pipelines.sql_parser import Parser
 from proa.pipelines.sql_split import Piece, split
 from proa.pipelines.unsupported import CONDITION as UNSUPPORTED
 from proa.pipelines.unsupported import refusal
 
-_BEGINS_QUERY = re.compile(r"SELECT|WITH|FROM|VALUES|TABLE")
 _DECLARES = (
     "CREATE OR REFRESH STREAMING TABLE, CREATE OR REFRESH MATERIALIZED VIEW,"
     " CREATE TEMPORARY VIEW, CREATE FLOW and SET"
@@ -119,7 +117,7 @@ class _Reader:
         once = False
         if parser.accept("FLOW"):
             once = _inline_flow(parser, kind)
-        elif not parser.accept("AS"):
+        elif not parser.accept("AS") and not begins_query(parser):
             if kind is DatasetKind.STREAMING_TABLE and parser.at_end:
                 return
             raise parser.failure(f"expected AS and the query of {name!r}")
@@ -216,7 +214,7 @@ def _inline_flow(parser: Parser, kind: DatasetKind) -> bool:
 def _query(parser: Parser, target: str) -> SqlQuery:
     """All that is left, as written, up to the last word."""
     start = parser.here
-    if not (parser.sees_one_of(_BEGINS_QUERY) or parser.sees("(")):
+    if not (begins_query(parser) or parser.sees("(")):
         raise parser.failure(f"expected a query (SELECT, WITH, FROM, VALUES) for {target!r}")
     parser.skip_rest(f"the query of {target!r}")
     return SqlQuery(parser.span(start), parser.source.location(start))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -9,6 +10,8 @@ from proa.pipelines.sql_columns import Columns, parse_columns
 from proa.pipelines.sql_lexer import Kind, unquote
 from proa.pipelines.sql_parser import Parser
 from proa.pipelines.unsupported import refusal
+
+_BEGINS_QUERY = re.compile(r"SELECT|WITH|FROM|VALUES|TABLE")
 
 
 @dataclass
@@ -24,11 +27,11 @@ class Clauses:
 
 
 def parse_clauses(parser: Parser, after: str) -> Clauses:
-    """Parse up to AS, FLOW or the end of the statement. Clauses may come in any order."""
+    """Parse up to AS, FLOW, the query or the end of the statement. Clauses may come in any order."""
     clauses = Clauses()
     if parser.sees("("):
         clauses.columns = parse_columns(parser)
-    while not (parser.at_end or parser.sees("AS") or parser.sees("FLOW")):
+    while not (parser.at_end or parser.sees("AS") or parser.sees("FLOW") or begins_query(parser)):
         for words, read in _CLAUSES.items():
             if parser.accept(*words.split()):
                 read(parser, clauses)
@@ -36,6 +39,13 @@ def parse_clauses(parser: Parser, after: str) -> Clauses:
         else:
             raise _unknown(parser, after)
     return clauses
+
+
+def begins_query(parser: Parser) -> bool:
+    """Whether a query stands here. AS may be missing before it, as in Spark's CREATE TABLE."""
+    if parser.sees("WITH", "ROW"):
+        return False
+    return parser.sees_one_of(_BEGINS_QUERY)
 
 
 def _comment(parser: Parser, clauses: Clauses) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import posixpath
 import re
-import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from proa.pipelines.identifiers import parts
 from proa.region.errors import InvalidParameterError
 from proa.region.files import FOLDER
 from proa.region.pipelines import Pipelines
@@ -16,6 +16,7 @@ from proa.region.runs import Run
 from proa.region.secrets import Secrets
 from proa.region.updates import Update
 from proa.region.workspace import Item, Kind, Workspace, canonical
+from proa.runtime.layout import dataset_of
 from proa.settings import ProjectSettings, RegionSettings
 from proa.storage import Store, absolute, is_url
 
@@ -128,7 +129,7 @@ class Planner:
             store = Store.open(self.storage(pipeline.spec, pipeline.pipeline_id), self._options)
             target = pipeline.spec.get("schema") or pipeline.spec.get("target")
             for folder in store.folders(TABLES):
-                *schema, name = urllib.parse.unquote(folder).split(".")
+                *schema, name = parts(dataset_of(folder))
                 found.append(
                     {
                         "catalog": pipeline.spec.get("catalog"),

@@ -22,7 +22,7 @@ class Layout:
     """Absolute path or URL."""
 
     def table(self, dataset: str) -> str:
-        return f"{self.storage}/tables/{spelled(dataset)}"
+        return f"{self.storage}/tables/{folder_of(dataset)}"
 
     def flows(self, dataset: str) -> str:
         """The folder that has one folder per flow."""
@@ -39,6 +39,18 @@ class Layout:
 def spelled(name: str) -> str:
     """A name as one folder's name."""
     return urllib.parse.quote(name, safe="!$&()+,;@~.-_ ").replace(" ", "%20")
+
+
+def folder_of(dataset: str) -> str:
+    """A dataset's name as its table's folder. Readers of Delta tables undo `%20` and do not find
+    the folder then, so `~` stands for `%`.
+    """
+    return spelled(dataset).replace("~", "%7E").replace("%", "~")
+
+
+def dataset_of(folder: str) -> str:
+    """The dataset whose table is in the folder."""
+    return urllib.parse.unquote(folder.replace("~", "%"))
 
 
 def app_id(flow: str, generation: int) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from proa.errors import DataError
 from proa.lake import GENERATION, Table
 from proa.runtime.checkpoint import Checkpoint, FilesInput, Plan
-from proa.runtime.layout import Layout, app_id
+from proa.runtime.layout import Layout, app_id, dataset_of
 from proa.storage import Store, is_url
 
 _TABLES = "tables"
@@ -111,7 +111,7 @@ class Lineage:
             storage = self._layout.storage
             exists = is_url(storage) or Path(storage).is_dir()
             found = Store.open(storage, self._options).folders(_TABLES) if exists else ()
-            self._names = frozenset((*map(urllib.parse.unquote, found), *self._paths))
+            self._names = frozenset((*map(dataset_of, found), *self._paths))
         return self._names
 
     def _follow(self, dataset: str, version: int) -> Contents:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import urllib.parse
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +13,7 @@ from proa.lake import Table
 from proa.pipelines.identifiers import Namespace
 from proa.pipelines.nearest import suggestion
 from proa.pipelines.session import DeclaringSession, relation_of
-from proa.runtime.layout import Layout
+from proa.runtime.layout import Layout, dataset_of
 from proa.storage import NotFoundError, Store
 
 
@@ -42,7 +41,7 @@ class Queries:
     def tables(self) -> list[str]:
         """The names of the tables that can be read."""
         folders = Store.open(f"{self._layout.storage}/tables", self._options).folders()
-        return sorted({*map(urllib.parse.unquote, folders), *self._paths})
+        return sorted({*map(dataset_of, folders), *self._paths})
 
     def arrow(self, sql: str, *, as_of_version: int | None = None) -> Any:
         """The rows that a SELECT yields, as a `pyarrow.Table`.
