@@ -245,17 +245,38 @@ def auto_loader_options() -> str:
     parts += [
         "## Refused by name",
         _table(("option", "why"), [(f"`{k}`", v) for k, v in words.REFUSED_OPTIONS.items()]),
+        "## Taken with one value only",
+        (
+            "Options of Spark's parsers that change rows. Each is taken with the value that says what"
+            " happens anyway, and refused by name with any other:"
+        ),
+        _table(
+            ("option", "taken with"),
+            [
+                (f"`{name}`", ", ".join(f"`{value}`" for value in only))
+                for name, only in sorted(options.ONLY.items(), key=lambda item: item[0].lower())
+                if only
+            ],
+        ),
+        "Refused with every value: "
+        + ", ".join(
+            f"`{name}`"
+            for name, only in options.ONLY.items()
+            if not only and name not in words.REFUSED_OPTIONS
+        )
+        + ".",
         "## Taken, without effect",
         (
-            "Options that Databricks or Spark has: how Databricks finds files (Proa lists, with the"
-            " same result), and how Spark's own parsers behave in corners where this one has one"
-            " behaviour only. They are accepted so that a pipeline runs as it is:"
+            "Options that change no row: how Databricks finds files (Proa lists, with the same"
+            " result), where it keeps schemas, and limits of Spark's parsers that this one does not"
+            " have. They are accepted so that a pipeline runs as it is:"
         ),
         ", ".join(
             f"`{name}`"
             for name in sorted(options.KNOWN, key=str.lower)
             if name not in defaults
             and name not in words.REFUSED_OPTIONS
+            and name not in options.ONLY
             and not name.startswith("proa.")
         )
         + ".",

@@ -77,6 +77,8 @@ def test_an_unknown_option_suggests_the_nearest_name_unless_told_to_ignore_it():
         ("lineSep", "ab", "one ASCII character"),
         ("singleVariantColumn", "v", "not supported"),
         ("allowComments", "true", "set it to 'false'"),
+        ("mergeSchema", "false", "set it to 'true'"),
+        ("datetimeRebaseMode", "LEGACY", "set it to 'CORRECTED'"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_would_be_right(option, value, wanted):

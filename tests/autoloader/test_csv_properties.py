@@ -62,7 +62,9 @@ def test_what_was_written_is_read(rows: list[list[str]]) -> None:
 
     actual = read(data, STRINGS, RESCUE)
 
-    assert [[row["a"], row["b"], row["c"]] for row in actual] == rows
+    assert [[row["a"], row["b"], row["c"]] for row in actual] == [
+        [text or None for text in row] for row in rows
+    ]
 
 
 @settings(max_examples=40, deadline=None)
@@ -70,7 +72,9 @@ def test_what_was_written_is_read(rows: list[list[str]]) -> None:
 def test_values_with_line_ends_are_read_in_multi_line_mode(rows: list[list[str]]) -> None:
     data = written([["a", "b", "c"], *rows], quoting=csv.QUOTE_ALL)
 
-    assert [[row["a"], row["b"], row["c"]] for row in read(data, STRINGS, MULTI)] == rows
+    assert [[row["a"], row["b"], row["c"]] for row in read(data, STRINGS, MULTI)] == [
+        [text or None for text in row] for row in rows
+    ]
 
 
 @settings(max_examples=60, deadline=None)
@@ -162,3 +166,37 @@ def test_any_bytes_become_rows(options: dict[str, str], data: bytes) -> None:
 
     filled = [line for line in data.split(b"\n") if line.strip(b"\r")]
     assert bool(rows) == bool(filled)
+
+
+# What Apache Spark 4.1 reads as b1, b2 ... under these options.
+AS_SPARK = [
+    ({}, [None, None, " x ", " y ", "-", "-"]),
+    ({"nullValue": "-"}, [None, "", " x ", " y ", None, None]),
+    ({"emptyValue": "E"}, [None, "E", " x ", " y ", "-", "-"]),
+    ({"nullValue": "-", "emptyValue": "E"}, [None, "E", " x ", " y ", None, None]),
+    ({"ignoreLeadingWhiteSpace": "true"}, [None, None, " x ", "y ", "-", "-"]),
+    ({"ignoreTrailingWhiteSpace": "true"}, [None, None, " x ", " y", "-", "-"]),
+    ({"quote": ""}, [None, '""', '" x "', " y ", "-", '"-"']),
+]
+
+
+@pytest.mark.parametrize("filling", [0, 200], ids=["one by one", "at once"])
+@pytest.mark.parametrize(("options", "expected"), AS_SPARK)
+def test_no_text_empty_text_and_white_space_are_spark_s(options, expected, filling):
+    texts = ["", '""', '" x "', " y ", "-", '"-"']
+    records = [f"{i},{text},z" for i, text in enumerate(texts)] + ["9,b,z"] * filling
+    data = "\n".join(["a,b,c", *records]).encode()
+
+    actual = read(data, STRINGS, {**RESCUE, **options})
+
+    assert [row["b"] for row in actual] == [*expected, *["b"] * filling]
+
+
+@pytest.mark.parametrize("blanks", [" ", "\t "])
+def test_white_space_is_left_out_without_quotes_too(blanks):
+    data = f"a,b,c\n{blanks}x{blanks},{blanks},y z\n".encode() * 100
+    both = {"ignoreLeadingWhiteSpace": "true", "ignoreTrailingWhiteSpace": "true"}
+
+    row = read(data, STRINGS, {**RESCUE, **both})[0]
+
+    assert (row["a"], row["b"], row["c"]) == ("x", None, "y z")

@@ -68,6 +68,12 @@ class ReaderOptions:
     escape: str = "\\"
     comment: str = ""
     null_value: str = ""
+    """CSV: this text is NULL too, in quotes or not. No text at all always is."""
+    empty_value: str = ""
+    """CSV: what stands for `""`."""
+    trim_left: bool = False
+    """CSV: leave out the white space before a value that is not in quotes."""
+    trim_right: bool = False
     whole_text: bool = False
     pinned: frozenset[str] = frozenset()
     """Columns, in lower case, whose types hints pin: they are never widened."""
@@ -257,6 +263,9 @@ def _reader_options(get: _Values, *, schema_given: bool) -> ReaderOptions:
         escape=_character(get, "escape", "\\"),
         comment=_character(get, "comment", ""),
         null_value=get.text("nullValue", ""),
+        empty_value=get.text("emptyValue", ""),
+        trim_left=get.boolean("ignoreLeadingWhiteSpace", False),
+        trim_right=get.boolean("ignoreTrailingWhiteSpace", False),
         whole_text=get.boolean("wholetext", False),
         pinned=frozenset(hint.path[0].lower() for hint in parse_hints(get.text("schemaHints", ""))),
         date_format=get.text("dateFormat", "") or None,
@@ -346,18 +355,20 @@ def _refuse_unsupported(values: Mapping[str, str]) -> None:
             " recovery read the same files again; set it to OFF",
             condition="CF_UNSUPPORTED_OPTION",
         )
-    for name, only in _ONLY.items():
+    for name, only in ONLY.items():
         value = values.get(name.lower())
         if value and value.strip().lower() not in {text.lower() for text in only}:
             raise PipelineError(
                 f"the option {name!r} with the value {value!r} is not supported"
                 + (f"; leave it out or set it to {only[0]!r}" if only else "; leave it out")
-                + f". What cannot be read is kept in the column {RESCUED_COLUMN!r}",
+                + (_KEPT if name.startswith(("allow", "bad")) else ""),
                 condition="CF_UNSUPPORTED_OPTION",
             )
 
 
-_ONLY: dict[str, tuple[str, ...]] = {
+_KEPT = f". What cannot be read is kept in the column {RESCUED_COLUMN!r}"
+
+ONLY: dict[str, tuple[str, ...]] = {
     "allowBackslashEscapingAnyCharacter": ("false",),
     "allowComments": ("false",),
     "allowNonNumericNumbers": ("true",),
@@ -367,12 +378,12 @@ _ONLY: dict[str, tuple[str, ...]] = {
     "allowUnquotedFieldNames": ("false",),
     "badRecordsPath": (),
     "charToEscapeQuoteEscaping": (),
+    "datetimeRebaseMode": ("CORRECTED", "EXCEPTION"),
     "dropFieldIfAllNull": ("false",),
-    "emptyValue": (),
-    "ignoreLeadingWhiteSpace": ("false",),
-    "ignoreTrailingWhiteSpace": ("false",),
     "inferTimestamp": ("false",),
+    "int96RebaseMode": ("CORRECTED", "EXCEPTION"),
     "locale": ("en-US",),
+    "mergeSchema": ("true",),
     "nanValue": ("NaN",),
     "negativeInf": ("-Inf",),
     "positiveInf": ("Inf",),

@@ -12,6 +12,8 @@ from proa.autoloader.options import ReaderOptions
 from proa.autoloader.readers.scalars import decimal
 from proa.autoloader.readers.times import parse_date, parse_timestamp, to_strptime
 
+_WHITE = "".join(map(chr, range(33)))
+
 
 def cast(texts: pa.Array, type_: pa.DataType, options: ReaderOptions) -> tuple[pa.Array, Any]:
     """(the values, a mask of texts that are none, or None when all are).
@@ -108,6 +110,7 @@ def _value(text: str, type_: pa.DataType, options: ReaderOptions) -> Any:
             raise ValueError(text)
         return number
     if kinds.is_floating(type_):
+        text = text.strip(_WHITE)
         if not _FLOAT.fullmatch(text):
             raise ValueError(text)
         return float(text)

@@ -19,7 +19,7 @@ from pyarrow import csv as pacsv
 from proa.autoloader.options import Evolution, Mode, ReaderOptions
 from proa.autoloader.readers.casts import cast
 from proa.autoloader.readers.exact import Converter
-from proa.autoloader.readers.records import records
+from proa.autoloader.readers.records import WHITE, records
 from proa.autoloader.readers.rescued import rescued_column
 from proa.autoloader.readers.source import Part, Source, is_utf8
 
@@ -274,6 +274,8 @@ def _by_arrow(data: bytes, width: int, options: ReaderOptions) -> Rows | None:
     escape = _escape(data, options) if is_utf8(data) else None
     if escape is None:
         return None
+    if (options.trim_left or options.trim_right) and options.quote.encode() in data:
+        return None  # white space counts within quotes, which Arrow takes away
     if not data.strip(b"\r\n"):
         return Rows(_table([], width), {}, {}, [])
     odd: list[str] = []
@@ -300,16 +302,38 @@ def _by_arrow(data: bytes, width: int, options: ReaderOptions) -> Rows | None:
             convert_options=pacsv.ConvertOptions(
                 column_types=dict.fromkeys(names, pa.string()),
                 strings_can_be_null=True,
-                quoted_strings_can_be_null=False,
-                null_values=[options.null_value],
+                quoted_strings_can_be_null=not (options.null_value or options.empty_value),
+                null_values=[""],
             ),
         )
     except (pa.ArrowInvalid, UnicodeDecodeError):
         return None
     if not options.multi_line and len(table) + len(odd) != _filled_lines(data):
         return None
-    found = Rows(table, {}, {}, [])
+    found = Rows(_meant(table, options), {}, {}, [])
     return _both(found, _one_by_one("\n".join(odd).encode(), width, options)) if odd else found
+
+
+def _meant(table: pa.Table, options: ReaderOptions) -> pa.Table:
+    """The texts as the options want them. Those that are empty, and not NULL, were in quotes."""
+    steps: list[Any] = []
+    if options.trim_left:
+        steps.append(lambda texts: pc.utf8_ltrim(texts, characters=WHITE))
+    if options.trim_right:
+        steps.append(lambda texts: pc.utf8_rtrim(texts, characters=WHITE))
+    if options.trim_left or options.trim_right:
+        steps.append(lambda texts: _replaced(texts, "", None))
+    elif options.empty_value:
+        steps.append(lambda texts: _replaced(texts, "", options.empty_value))
+    if options.null_value:
+        steps.append(lambda texts: _replaced(texts, options.null_value, None))
+    for step in steps:
+        table = pa.table([step(column) for column in table.columns], schema=table.schema)
+    return table
+
+
+def _replaced(texts: pa.ChunkedArray, old: str, new: str | None) -> pa.ChunkedArray:
+    return pc.if_else(pc.equal(texts, old), pa.scalar(new, pa.string()), texts)
 
 
 def _escape(data: bytes, options: ReaderOptions) -> str | None:

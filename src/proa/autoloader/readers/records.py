@@ -6,12 +6,15 @@ from collections.abc import Iterator
 
 from proa.autoloader.options import ReaderOptions
 
+WHITE = "".join(map(chr, range(33)))
+"""What Spark's parser takes for white space."""
+
 
 def records(text: str, options: ReaderOptions) -> Iterator[tuple[list[str | None] | None, int]]:
     """(the values of a record, where the next one begins); blank lines are left out.
 
-    The values are None when the record ends within quotes. A value that is the null value, and
-    not in quotes, is None.
+    The values are None when the record ends within quotes. A value is None when there is no text,
+    or when it is the null value.
     """
     if not options.quote or options.quote not in text:
         yield from _unquoted(text, options)
@@ -32,12 +35,13 @@ def _unquoted(text: str, options: ReaderOptions) -> Iterator[tuple[list[str | No
         plain = line.removesuffix("\r")
         if plain:
             values = plain.split(options.delimiter)
-            yield [None if value == options.null_value else value for value in values], at
+            yield [_plain(value, options) for value in values], at
 
 
 def _record(text: str, at: int, options: ReaderOptions) -> tuple[list[str | None] | None, int]:
     values: list[str | None] = []
     while True:
+        at = _value_begins(text, at, options)
         quoted = bool(options.quote) and text.startswith(options.quote, at)
         value, at, closed = _quoted(text, at + 1, options) if quoted else ("", at, True)
         if not closed:
@@ -50,12 +54,31 @@ def _record(text: str, at: int, options: ReaderOptions) -> tuple[list[str | None
         if ends and plain.endswith("\r"):
             plain = plain[:-1]
         if quoted:
-            values.append(value + plain)
+            value += plain.lstrip(WHITE) if options.trim_right else plain
+            value = value or options.empty_value
+            values.append(None if value == options.null_value else value)
         else:
-            values.append(None if plain == options.null_value else plain)
+            values.append(_plain(plain, options))
         at += 1
         if ends:
             return values, min(at, len(text))
+
+
+def _value_begins(text: str, at: int, options: ReaderOptions) -> int:
+    """Where the value at `at` begins, when white space before it does not count."""
+    if options.trim_left:
+        while at < len(text) and text[at] in WHITE and text[at] not in {options.delimiter, "\n"}:
+            at += 1
+    return at
+
+
+def _plain(value: str, options: ReaderOptions) -> str | None:
+    """A value that is not in quotes."""
+    if options.trim_left:
+        value = value.lstrip(WHITE)
+    if options.trim_right:
+        value = value.rstrip(WHITE)
+    return None if value in {"", options.null_value} else value
 
 
 def _quoted(text: str, at: int, options: ReaderOptions) -> tuple[str, int, bool]:
