@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyspark.sql.types import StructType
 
-from proa.autoloader.hints import parse_hints
+from proa.autoloader.hints import apply, parse_hints
 from proa.autoloader.options import KNOWN, Evolution, parse, parse_bytes, parse_duration
 from proa.errors import PipelineError, ProaError
 
@@ -121,3 +122,22 @@ def test_hints_take_names_in_backticks_paths_and_types_with_commas():
         (("c", "d"), "decimal(10,2)"),
         (("e",), "struct<x:int,y:array<string>>"),
     ]
+
+
+def test_hints_reach_into_maps():
+    found = apply(
+        parse_hints(
+            "m map<string, int>, m.value bigint, n map<string, struct<a: int>>,"
+            " n.value.b string, n.key int"
+        ),
+        StructType(),
+    )
+    assert found.simpleString() == (
+        "struct<m:map<string,bigint>,n:map<int,struct<a:int,b:string>>>"
+    )
+
+
+def test_a_pattern_that_cannot_be_read_is_refused_with_the_options():
+    with pytest.raises(PipelineError) as failed:
+        parse({**JSON, "dateFormat": "QQQ yyyy"}, schema_given=False)
+    assert failed.value.condition == "INVALID_DATETIME_PATTERN"

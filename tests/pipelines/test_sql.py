@@ -306,3 +306,17 @@ def test_an_expectation_is_one_frozen_record():
     assert dataset.expectations == (
         Expectation("c", "a > 0", Violation.WARN, dataset.expectations[0].location),
     )
+
+
+@pytest.mark.parametrize(
+    "query", ["SELECT * FROM STREAM b", "WITH c AS (SELECT 1) SELECT * FROM STREAM b", "FROM b"]
+)
+@pytest.mark.parametrize("before", ["", "COMMENT 'c'", "(CONSTRAINT n EXPECT (id > 0))"])
+def test_as_may_be_missing_before_the_query(before, query):
+    _, flow = one(f"CREATE STREAMING TABLE t {before} {query}")
+    assert flow.query.text == query
+
+
+def test_a_row_filter_is_no_query():
+    with pytest.raises(PipelineError, match="row filters"):
+        read("CREATE STREAMING TABLE t WITH ROW FILTER f ON (id) AS SELECT * FROM STREAM b")

@@ -45,6 +45,8 @@ def _with(schema: t.StructType, path: tuple[str, ...], type_: t.DataType) -> t.S
         if isinstance(inner, t.ArrayType) and isinstance(inner.elementType, t.StructType):
             below = path[1:] if path[1] != "element" else path[2:]
             wanted = t.ArrayType(_with(inner.elementType, below, type_)) if below else type_
+        elif isinstance(inner, t.MapType) and path[1] in {"key", "value"}:
+            wanted = _in_map(inner, path[1], path[2:], type_)
         else:
             struct = inner if isinstance(inner, t.StructType) else t.StructType()
             wanted = _with(struct, path[1:], type_)
@@ -54,6 +56,16 @@ def _with(schema: t.StructType, path: tuple[str, ...], type_: t.DataType) -> t.S
         name = path[0] if len(path) == 1 else fields[at].name
         fields[at] = t.StructField(name, wanted, metadata=fields[at].metadata)
     return t.StructType(fields)
+
+
+def _in_map(map_: t.MapType, side: str, below: tuple[str, ...], type_: t.DataType) -> t.MapType:
+    """The map with the type of its keys, or of its values, or of a field of these, pinned."""
+    if side == "key":
+        return t.MapType(type_, map_.valueType)
+    value = map_.valueType
+    if below:
+        type_ = _with(value if isinstance(value, t.StructType) else t.StructType(), below, type_)
+    return t.MapType(map_.keyType, type_)
 
 
 _NAME = re.compile(r"\s*(?:`((?:[^`]|``)+)`|([^\s.:`]+))")

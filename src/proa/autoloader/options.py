@@ -268,8 +268,8 @@ def _reader_options(get: _Values, *, schema_given: bool) -> ReaderOptions:
         trim_right=get.boolean("ignoreTrailingWhiteSpace", False),
         whole_text=get.boolean("wholetext", False),
         pinned=frozenset(hint.path[0].lower() for hint in parse_hints(get.text("schemaHints", ""))),
-        date_format=get.text("dateFormat", "") or None,
-        timestamp_format=get.text("timestampFormat", "") or None,
+        date_format=_pattern(get.text("dateFormat", "")),
+        timestamp_format=_pattern(get.text("timestampFormat", "")),
     )
 
 
@@ -318,6 +318,15 @@ def _character(get: _Values, name: str, default: str) -> str:
     if len(value.encode()) > 1 or (not value and not empty_allowed):
         _refuse(name, value, "one ASCII character")
     return "" if value == "\0" else value
+
+
+def _pattern(text: str) -> str | None:
+    """The pattern of dates or times, when it is one that can be read."""
+    from proa.autoloader.readers.times import to_strptime
+
+    if text:
+        to_strptime(text)
+    return text or None
 
 
 def _boolean(name: str, value: str) -> bool:

@@ -120,13 +120,17 @@ def spoken(message: str) -> tuple[str, str] | None:
     """(Spark's condition, a sentence) for what the embedded engine says in its own way."""
     if found := _MISSING.search(message):
         names = _NAME.findall(found.group(1))
+        whole, under = ".".join(names), "_".join(names)
         hint = (
-            f"; behind a join by column names write {names[-1]!r} alone" if len(names) > 1 else ""
+            f"; behind a join by column names write {names[-1]!r} alone, and rename a column that"
+            f" has dots in its own name (withColumnRenamed({whole!r}, {under!r}))"
+            if len(names) > 1
+            else ""
         )
         return (
             "UNRESOLVED_COLUMN",
             (
-                f"there is no column {'.'.join(names)!r} here{hint}; look at its spelling and at"
+                f"there is no column {whole!r} here{hint}; look at its spelling and at"
                 " what the query reads"
             ),
         )
