@@ -12,8 +12,13 @@ from databricks.sdk.service.sql import StatementParameterListItem, StatementStat
 from deltalake import write_deltalake
 
 from proa.region.errors import InvalidParameterError
-from proa.region.sql import bound, in_one_catalog, reading
+from proa.region.sql import Shape, bare, bound, in_one_catalog, prepared
 from proa.region.statements import IDLE_S
+
+TABLES = [
+    {"catalog": None, "schema": "shop", "name": "gold_table"},
+    {"catalog": "main", "schema": None, "name": "plain"},
+]
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +124,22 @@ def test_a_wrong_statement_fails_with_200_and_the_engines_words(query):
         "select 1; drop table gold_table",
         "with x as (select 1) insert into gold_table select * from x",
         "select * from parquet.`/etc/passwd`",
+        "select * from csv.`relative.csv`",
+        "select * from arrow.x",
+        "select (select max(_c0) from text.`proa.yml`)",
+        "select * from other.shop.gold_table",
+        "select * from identifier('csv.`/etc/passwd`')",
+        "select * from identifier('csv.' || 'x')",
+        "explain select * from csv.`/etc/passwd`",
+        "describe csv.`/etc/passwd`",
+        "describe query select * from csv.`/etc/passwd`",
+        "show columns in csv.`/etc/passwd`",
+        "explain analyze insert into shop.gold_table select * from shop.gold_table",
+        "explain analyze create table shop.x as select 1",
+        "explain insert into shop.gold_table values (1)",
+        "/* /* */ insert into gold_table values (1) -- */ ; drop table gold_table",
+        "show tables; drop table gold_table",
+        "execute immediate 'drop table gold_table'",
         "select * from read_files('/etc')",
         "set x = 1",
         "use other",
@@ -128,16 +149,106 @@ def test_a_wrong_statement_fails_with_200_and_the_engines_words(query):
         "",
     ],
 )
-def test_a_statement_cannot_write(text):
+def test_a_statement_reads_tables_and_does_nothing_else(text):
     with pytest.raises(InvalidParameterError):
-        reading(text)
+        prepared(text, [], TABLES)
 
 
 @pytest.mark.parametrize(
-    "text", ["select 1", "with x as (select 1) select * from x;", "show tables", "values (1)"]
+    "text",
+    [
+        "select 1",
+        "with csv as (select 1) select * from csv",
+        "show tables",
+        "values (1)",
+        "select * from SHOP.gold_table join default.plain",
+        "explain extended select 1",
+        "describe function abs",
+        "select /*+ broadcast(a) */ ';'",
+    ],
 )
 def test_reading_is_let_through(text):
-    assert reading(text) == text.rstrip(";")
+    assert prepared(text, [], TABLES).sql == text
+    assert prepared(f"-- first\n{text} ; -- last", [], TABLES).sql == text
+
+
+def test_nobody_sees_a_comment_but_the_asker():
+    # Where comments nest, this selects; where they do not, it would write.
+    assert bare("/* /* */ insert into t values (1) -- */ select 1") == "select 1"
+    assert bare("select 1/* a */+ 2 -- b") == "select 1 + 2"
+    assert bare("select '/* a */', `--b` from t") == "select '/* a */', `--b` from t"
+
+
+def test_an_identifier_is_a_name_whatever_is_in_it():
+    parameters = [{"name": "t", "value": "shop.gold_table"}]
+    found = prepared("select * from identifier(:t)", parameters, TABLES)
+    assert found.sql == "select * from `shop`.`gold_table`"
+
+
+@pytest.mark.parametrize("text", ["desc {}", "describe table extended {}", "describe formatted {}"])
+def test_describing_a_table_asks_for_its_columns(text):
+    found = prepared(text.format("shop.gold_table"), [], TABLES)
+    assert (found.sql, found.shape) == ("select * from shop.gold_table", Shape.SCHEMA)
+
+
+def test_a_table_tells_its_columns(query):
+    rows = query("describe gold_table").result.data_array
+    assert rows[2:] == [
+        ["price", "decimal(3,2)", None],
+        ["at", "timestamp", None],
+        ["tags", "array<string>", None],
+    ]
+    names = query("show columns in shop.gold_table").result.data_array
+    assert names == [["id"], ["name"], ["price"], ["at"], ["tags"]]
+
+
+def test_columns_of_one_name_keep_their_values(query):
+    found = query("select a.id, b.id, a.name as id from gold_table a join gold_table b on b.id = 3")
+    assert min(found.result.data_array) == ["1", "3", "a"]
+
+
+def test_nested_values_are_json_and_types_keep_the_names_of_fields(query):
+    found = query(
+        "select map(1, array(true, null)), named_struct('Day', date'2024-01-02', 'n', 1.50),"
+        " cast(1.1 as float), cast('nan' as double), interval '36' hour"
+    )
+    assert found.result.data_array == [
+        [
+            '{"1":[true,null]}',
+            '{"Day":"2024-01-02","n":"1.50"}',
+            "1.1",
+            "NaN",
+            "1 12:00:00.000000000",
+        ]
+    ]
+    assert [c.type_text for c in found.manifest.schema.columns[:2]] == [
+        "MAP<INT, ARRAY<BOOLEAN>>",
+        "STRUCT<Day: DATE, n: DECIMAL(3,2)>",
+    ]
+
+
+def test_a_schema_is_of_one_statement_only(query):
+    assert query("select count(*) from gold_table").result.data_array == [["3"]]
+    found = query("select count(*) from gold_table", schema=None)
+    assert found.status.state is StatementState.FAILED
+
+
+def test_a_table_made_anew_elsewhere_is_the_one_that_is_read(warehouse, query, tmp_path):
+    w, _ = warehouse
+    for number in (1, 2):
+        folder = tmp_path / str(number)
+        write_deltalake(folder / "tables" / "moving", pa.table({"n": [number]}))
+        made = w.pipelines.create(name="moving", storage=str(folder), target="moves")
+        for _ in range(8):  # whichever of the warehouse's engines answers
+            assert query("select n from moves.moving").result.data_array == [[str(number)]]
+        w.pipelines.delete(made.pipeline_id)
+    assert query("select n from moves.moving").status.state is StatementState.FAILED
+
+
+@pytest.mark.parametrize("unit", ["DAY", "hour", "MINUTE TO SECOND"])
+def test_a_parameter_may_be_an_interval(unit):
+    parameters = [{"name": "i", "value": "1", "type": f"INTERVAL {unit}"}]
+    assert bound("select :i", parameters) == f"select INTERVAL '1' {unit}"
 
 
 def test_what_looks_like_a_marker_and_is_none_stays():

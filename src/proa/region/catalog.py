@@ -6,33 +6,30 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from proa.engine import Engine
+from proa.region.sql import DEFAULT, quoted
 
-DEFAULT = "default"
 
-
-def register(engine: Engine, tables: Iterable[Mapping[str, Any]], schema: str | None) -> None:
-    """Make `tables`, each `{"schema", "name", "url"}`, known to the engine's SQL.
-
-    `schema` is where names without a schema are looked for.
-    """
+def register(engine: Engine, tables: Iterable[Mapping[str, Any]]) -> None:
+    """Make `tables`, each `{"schema", "name", "url"}`, known to the engine's SQL."""
     spark = engine.spark
     with engine.translating():
         known = {DEFAULT}
         for table in tables:
             place = str(table["schema"] or DEFAULT)
             if place not in known:
-                spark.sql(f"create schema if not exists {_quoted(place)}")
+                spark.sql(f"create schema if not exists {quoted(place)}")
                 known.add(place)
             spark.sql(
-                f"create table if not exists {_quoted(place)}.{_quoted(str(table['name']))}"
+                f"create table if not exists {quoted(place)}.{quoted(str(table['name']))}"
                 f" using delta location '{_escaped(str(table['url']))}'"
             )
-        if schema and schema in known:
-            spark.sql(f"use schema {_quoted(schema)}")
 
 
-def _quoted(name: str) -> str:
-    return f"`{name.replace('`', '``')}`"
+def enter(engine: Engine, tables: Iterable[Mapping[str, Any]], schema: str | None) -> None:
+    """Look for names without a schema in `schema`, if one of `tables` is there, else by default."""
+    there = schema and any(table["schema"] == schema for table in tables)
+    with engine.translating():
+        engine.spark.sql(f"use schema {quoted(str(schema) if there else DEFAULT)}")
 
 
 def _escaped(text: str) -> str:

@@ -103,8 +103,7 @@ class Statements:
             self._last_used = now
         try:
             tables = self._tables()
-            catalogs = {str(table["catalog"]) for table in tables if table.get("catalog")}
-            ready = sql.in_one_catalog(sql.reading(sql.bound(text, parameters)), catalogs)
+            ready = sql.prepared(text, parameters, tables)
         except InvalidParameterError as error:
             self._fail(statement, "BAD_REQUEST", str(error))
             return statement
@@ -120,7 +119,8 @@ class Statements:
         handle.send(
             type="statement",
             id=statement.statement_id,
-            sql=ready,
+            sql=ready.sql,
+            shape=ready.shape.value,
             tables=tables,
             schema=schema,
             row_limit=min(row_limit or MAX_ROWS, MAX_ROWS),

@@ -77,7 +77,7 @@ class _Session:
 
     def _spark(self) -> Any:
         if not self._registered:
-            register(self._engine, self._work.get("tables") or (), self._work.get("schema"))
+            register(self._engine, self._work.get("tables") or ())
             self._registered = True
         return self._engine.spark
 

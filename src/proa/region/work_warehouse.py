@@ -6,15 +6,17 @@ import base64
 import datetime as dt
 import decimal
 import json
+import math
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from proa.engine import Engine
 from proa.errors import ProaError
-from proa.region.catalog import register
+from proa.region.catalog import enter, register
 from proa.region.inbox import Inbox
+from proa.region.sql import Shape
 from proa.settings import EngineSettings
 
 _AT_ONCE = 4
@@ -59,17 +61,34 @@ class _Sessions:
         self._options = options
         self._local = threading.local()
 
-    def engine(self) -> Engine:
-        if not hasattr(self._local, "engine"):
-            self._local.engine = Engine.start(self._settings, self._options)
-        found: Engine = self._local.engine
+    def engine(self, tables: Sequence[Mapping[str, Any]], schema: str | None) -> Engine:
+        """An engine that knows exactly `tables`.
+
+        A name that is gone, or means another table now, takes a new engine: to drop a table from
+        a catalog is not to touch what it names, but nothing here should depend on that.
+        """
+        here = self._local
+        wanted = {(table["schema"], table["name"]): table["url"] for table in reversed(tables)}
+        known: dict[Any, str] = getattr(here, "known", {})
+        if any(wanted.get(name) != url for name, url in known.items()):
+            here.engine.close()
+            del here.engine
+        if not hasattr(here, "engine"):
+            here.engine = Engine.start(self._settings, self._options)
+            here.known = {}
+        found: Engine = here.engine
+        new = [table for table in tables if (table["schema"], table["name"]) not in here.known]
+        register(found, new)
+        here.known = wanted
+        enter(found, tables, schema)
         return found
 
 
 def _answer(sessions: _Sessions, message: Mapping[str, Any], say: Callable[..., None]) -> None:
     asked = message["id"]
     try:
-        say("answer", id=asked, **_computed(sessions.engine(), message))
+        engine = sessions.engine(message["tables"], message.get("schema"))
+        say("answer", id=asked, **_computed(engine, message))
     except ProaError as error:
         say("answer", id=asked, condition=error.condition, error=str(error))
     except Exception as error:  # noqa: BLE001 - the top of a thread: the asker must hear of it
@@ -77,43 +96,86 @@ def _answer(sessions: _Sessions, message: Mapping[str, Any], say: Callable[..., 
 
 
 def _computed(engine: Engine, message: Mapping[str, Any]) -> dict[str, Any]:
-    register(engine, message["tables"], message.get("schema"))
+    shape = Shape(message.get("shape", Shape.ROWS.value))
+    limit = int(message["row_limit"])
     with engine.translating():
         frame = engine.spark.sql(message["sql"])
-        limit = int(message["row_limit"])
         schema = frame.schema
-        arrow = frame.limit(limit + 1).toArrow()
-    truncated = arrow.num_rows > limit
+        arrow = frame.limit(limit + 1).toArrow() if shape is Shape.ROWS else None
+    if arrow is None:
+        return _described(schema, shape)
+    # By column: names may repeat, as after a join.
+    cells = [_cells(column) for column in arrow.slice(0, limit).columns]
     rows: list[list[str | None]] = []
     size = 0
-    for row in arrow.slice(0, limit).to_pylist():
-        cells = [_cell(row_value) for row_value in row.values()]
-        size += sum(len(cell or "") for cell in cells)
+    truncated = arrow.num_rows > limit
+    for row in zip(*cells, strict=True):
+        size += sum(len(cell or "") for cell in row)
         if size > int(message.get("byte_limit") or _MAX_BYTES):
             truncated = True
             break
-        rows.append(cells)
-    columns = [
-        _column(position, field.name, field.dataType.simpleString())
-        for position, field in enumerate(schema)
+        rows.append(list(row))
+    columns = [_column(position, field) for position, field in enumerate(schema)]
+    return _answered(columns, rows, truncated=truncated)
+
+
+def _described(schema: Any, shape: Shape) -> dict[str, Any]:
+    """The answer to DESCRIBE or SHOW COLUMNS; the engine does not know the columns of a table."""
+    names = ["col_name"] if shape is Shape.COLUMNS else ["col_name", "data_type", "comment"]
+    rows = [
+        [field.name, _type_text(field.dataType).lower(), field.metadata.get("comment")]
+        for field in schema
     ]
+    columns = [
+        {"name": name, "position": position, "type_name": "STRING", "type_text": "STRING"}
+        for position, name in enumerate(names)
+    ]
+    return _answered(columns, [row[: len(names)] for row in rows], truncated=False)
+
+
+def _answered(
+    columns: list[dict[str, Any]], rows: list[list[str | None]], *, truncated: bool
+) -> dict[str, Any]:
     chunks = [rows[at : at + _CHUNK_ROWS] for at in range(0, len(rows), _CHUNK_ROWS)]
     return {"columns": columns, "chunks": chunks, "truncated": truncated}
 
 
-def _column(position: int, name: str, text: str) -> dict[str, Any]:
+def _column(position: int, field: Any) -> dict[str, Any]:
+    text = field.dataType.simpleString()
     nested = next((kind for kind in _NESTED if text.startswith(kind)), None)
-    type_name, type_text = _NAMES.get(text, (nested.upper() if nested else "STRING", text.upper()))
     column: dict[str, Any] = {
-        "name": name,
+        "name": field.name,
         "position": position,
-        "type_name": type_name,
-        "type_text": type_text,
+        "type_name": _NAMES.get(text, (nested.upper() if nested else "STRING", ""))[0],
+        "type_text": _type_text(field.dataType),
     }
     if nested == "decimal":
-        precision, scale = text.removeprefix("decimal(").removesuffix(")").split(",")
-        column |= {"type_precision": int(precision), "type_scale": int(scale)}
+        column |= {"type_precision": field.dataType.precision, "type_scale": field.dataType.scale}
     return column
+
+
+def _type_text(kind: Any) -> str:
+    """The type as SQL writes it: words in capitals, the names of fields as they are."""
+    found = kind.typeName()
+    if found == "array":
+        return f"ARRAY<{_type_text(kind.elementType)}>"
+    if found == "map":
+        return f"MAP<{_type_text(kind.keyType)}, {_type_text(kind.valueType)}>"
+    if found == "struct":
+        inside = ", ".join(f"{field.name}: {_type_text(field.dataType)}" for field in kind.fields)
+        return f"STRUCT<{inside}>"
+    text = str(kind.simpleString())
+    return _NAMES.get(text, ("", text.upper()))[1]
+
+
+def _cells(column: Any) -> list[str | None]:
+    """A column of Arrow as texts."""
+    import pyarrow as pa
+
+    if pa.types.is_floating(column.type):
+        texts = column.cast(pa.string()).to_pylist()
+        return [None if text is None else _FLOATS.get(text, text) for text in texts]
+    return [_cell(value) for value in column.to_pylist(maps_as_pydicts="lossy")]
 
 
 def _cell(value: Any) -> str | None:
@@ -122,7 +184,20 @@ def _cell(value: Any) -> str | None:
     if isinstance(value, str):
         return value
     if isinstance(value, dict | list | tuple):
-        return json.dumps(value, default=_cell, separators=(",", ":"))
+        return json.dumps(_plain(value), separators=(",", ":"), ensure_ascii=False)
+    return _scalar(value)
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can say of a nested value; the keys of maps are texts."""
+    if isinstance(value, dict):
+        return {_cell(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
     return _scalar(value)
 
 
@@ -136,5 +211,15 @@ def _scalar(value: Any) -> str:
         return text + "Z" if value.tzinfo else text
     if isinstance(value, decimal.Decimal):
         return f"{value:f}"
+    if isinstance(value, dt.timedelta):
+        return _interval(value)
     text = str(value)
     return _FLOATS.get(text, text) if isinstance(value, float) else text
+
+
+def _interval(value: dt.timedelta) -> str:
+    """`1 02:03:04.500000000`, days first, as Databricks writes an interval."""
+    sign, rest = ("-", -value) if value < dt.timedelta(0) else ("", value)
+    hours, seconds = divmod(rest.seconds, 3600)
+    minutes, seconds = divmod(seconds, 60)
+    return f"{sign}{rest.days} {hours:02}:{minutes:02}:{seconds:02}.{rest.microseconds:06}000"
