@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import Any
 
 import structlog
+from anyio import CapacityLimiter
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -30,6 +31,9 @@ from proa.region.routes import (
     workspace,
 )
 from proa.region.service import Region
+
+_UPLOADING = 16
+"""How many files can come in at once; further ones wait."""
 
 _log = structlog.get_logger("proa.region")
 _ERROR: Mapping[str, Any] = {
@@ -62,6 +66,8 @@ def create_app(region: Region) -> FastAPI:
     metrics.watch("proa_runs", "Runs of jobs by life cycle state", region.runs.count)
     app.state.region = region
     app.state.metrics = metrics
+    # Slow senders hold these threads and no others.
+    app.state.uploading = CapacityLimiter(_UPLOADING)
     for part in (
         health,
         identity,

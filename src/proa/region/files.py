@@ -6,9 +6,8 @@ Object stores have no folders, so a folder that was made is marked by an object 
 from __future__ import annotations
 
 import posixpath
-import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from proa.clock import Clock
 from proa.errors import ConflictError
@@ -17,7 +16,6 @@ from proa.region.errors import (
     ApiError,
     InvalidParameterError,
     MissingError,
-    TooLargeError,
 )
 from proa.region.times import millis
 from proa.region.workspace import canonical
@@ -27,8 +25,8 @@ _MARK = "_proa_folder"
 FOLDER = "dbfs"
 """Where the tree lies in the region's storage."""
 
-MAX_BYTES = 64 * 1024 * 1024
-"""The largest file that one call can send."""
+MAX_FILE = 5 * 1024**3
+"""The largest file, or part of one, that one call can send; it is not held in memory."""
 
 
 @dataclass(frozen=True)
@@ -43,23 +41,12 @@ class Entry:
     """Milliseconds since 1970."""
 
 
-@dataclass
-class _Upload:
-    path: str
-    overwrite: bool
-    blocks: list[bytes] = field(default_factory=list)
-    size: int = 0
-
-
 class Files:
     """The files of one region."""
 
     def __init__(self, storage: Store, clock: Clock) -> None:
         self._store = storage.child(FOLDER)
         self._clock = clock
-        self._uploads: dict[int, _Upload] = {}
-        self._handles = 0
-        self._lock = threading.Lock()
 
     def stat(self, path: str) -> Entry:
         """What stands at `path`. MissingError when nothing does."""
@@ -75,27 +62,43 @@ class Files:
             raise MissingError(f"No file or directory exists on path {path}.")
         return Entry(f"/{key}", is_dir=True, modified=millis(self._clock.now()))
 
-    def read(self, path: str) -> bytes:
-        """The file's bytes. MissingError when there is no such file."""
+    def read(self, path: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """The file's bytes in order, as they come. MissingError when there is no such file."""
         try:
-            return self._store.get(_file_key(path))
+            yield from self._store.chunks(_file_key(path), start=start, end=end)
         except NotFoundError:
             raise MissingError(f"No file or directory exists on path {path}.") from None
 
     def write(self, path: str, data: bytes, *, overwrite: bool) -> None:
         """Write the whole file; atomically refused when there is one and not `overwrite`."""
-        key = _file_key(path)
-        if len(data) > MAX_BYTES:
-            raise TooLargeError(f"{path!r} is over {MAX_BYTES} bytes; ship it to storage instead")
-        if next(self._walk(key), None) is not None:
-            raise InvalidParameterError(f"{path!r} is a folder")
+        self.write_from(path, [data], len(data), overwrite=overwrite)
+
+    def write_from(
+        self, path: str, chunks: Iterable[bytes], size: int | None, *, overwrite: bool
+    ) -> None:
+        """Write a file of `size` bytes, None for unknown, as they come; it appears whole.
+
+        AlreadyExistsError when there is one and not `overwrite`.
+        """
+        key = self.check_target(path, overwrite=True)
         if overwrite:
-            self._store.put(key, data)
+            with self._store.writer(key) as file:
+                for chunk in chunks:
+                    file.write(chunk)
             return
         try:
-            self._store.create(key, data)
+            self._store.create_from(key, chunks, MAX_FILE if size is None else size)
         except ConflictError as error:
             raise AlreadyExistsError(f"A file or directory already exists at {path}.") from error
+
+    def check_target(self, path: str, *, overwrite: bool) -> str:
+        """The key of a file that can be written there."""
+        key = _file_key(path)
+        if next(self._walk(key), None) is not None:
+            raise InvalidParameterError(f"{path!r} is a folder")
+        if not overwrite and self._store.exists(key):
+            raise AlreadyExistsError(f"A file or directory already exists at {path}.")
+        return key
 
     def delete_file(self, path: str) -> None:
         """Remove the file. MissingError when there is none."""
@@ -161,40 +164,9 @@ class Files:
                 (info.path, destination + info.path[len(origin) :]) for info in self._walk(origin)
             ]
         for old, new in moves:
-            self._store.put(new, self._store.get(old))
+            self._store.copy(old, new)
         for old, _ in moves:
             self._store.delete(old)
-
-    def open_upload(self, path: str, *, overwrite: bool) -> int:
-        """Begin a file that comes in blocks; returns its handle."""
-        _file_key(path)
-        if not overwrite and self._store.exists(_key(path)):
-            raise AlreadyExistsError(f"A file or directory already exists at {path}.")
-        with self._lock:
-            self._handles += 1
-            self._uploads[self._handles] = _Upload(path, overwrite)
-            return self._handles
-
-    def add_block(self, handle: int, data: bytes) -> None:
-        with self._lock:
-            upload = self._uploads.get(handle)
-            if upload is None:
-                raise MissingError(f"there is no open upload with handle {handle}")
-            upload.size += len(data)
-            if upload.size > MAX_BYTES:
-                del self._uploads[handle]
-                raise TooLargeError(
-                    f"{upload.path!r} is over {MAX_BYTES} bytes; ship it to storage instead"
-                )
-            upload.blocks.append(data)
-
-    def close_upload(self, handle: int) -> None:
-        """Write what came; only now does the file exist."""
-        with self._lock:
-            upload = self._uploads.pop(handle, None)
-        if upload is None:
-            raise MissingError(f"there is no open upload with handle {handle}")
-        self.write(upload.path, b"".join(upload.blocks), overwrite=upload.overwrite)
 
     def _walk(self, key: str) -> Iterator[ObjectInfo]:
         prefix = f"{key}/" if key else ""

@@ -14,11 +14,14 @@ from proa.clock import Clock
 from proa.errors import UnavailableError
 from proa.region.answers import Answers
 from proa.region.errors import ApiError, PermissionDeniedError, TooLargeError, UnauthenticatedError
-from proa.region.files import MAX_BYTES
+from proa.region.files import MAX_FILE
 from proa.region.metrics import Metrics
 
 OPEN = frozenset({"/health", "/ready", "/.well-known/databricks-config"})
 """What answers without a token."""
+
+MAX_BYTES = 64 * 1024 * 1024
+"""The largest body, but for files, which go to storage as they come."""
 
 REMEMBERED_S = 1.0
 """How long a token that was good stays good without another look: so long a revoked one lives."""
@@ -73,7 +76,7 @@ class Gate:
                 return
             key = self._answers.key(scope, headers.get("host", ""))
             if key is None:
-                await self._app(scope, _limited(receive), answer)
+                await self._app(scope, _limited(receive, _most(scope)), answer)
             elif not await self._answers.give(key, scope, answer):
                 kept = self._answers.begin()
 
@@ -81,7 +84,7 @@ class Gate:
                     kept.add(dict(message))
                     await answer(message)
 
-                await self._app(scope, _limited(receive), remembering)
+                await self._app(scope, _limited(receive, MAX_BYTES), remembering)
                 self._answers.keep(key, scope, kept)
         finally:
             route = getattr(scope.get("route"), "path", "none")
@@ -107,8 +110,9 @@ class Gate:
                 " the address belongs to another region"
             )
         length = headers.get("content-length", "0")
-        if length.isascii() and length.isdigit() and int(length) > MAX_BYTES:
-            raise _too_large()
+        most = _most(scope)
+        if length.isascii() and length.isdigit() and int(length) > most:
+            raise _too_large(most)
 
     async def _user(self, text: str) -> str | None:
         digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
@@ -126,22 +130,28 @@ class Gate:
         return user
 
 
-def _limited(receive: Receive) -> Receive:
+def _most(scope: Scope) -> int:
+    """The bytes that the request's body may have."""
+    is_file = scope["method"] == "PUT" and scope["path"].startswith("/api/2.0/fs/files/")
+    return MAX_FILE if is_file else MAX_BYTES
+
+
+def _limited(receive: Receive, most: int) -> Receive:
     seen = 0
 
     async def counted() -> Message:
         nonlocal seen
         message = await receive()
         seen += len(message.get("body", b""))
-        if seen > MAX_BYTES:
-            raise _too_large()
+        if seen > most:
+            raise _too_large(most)
         return message
 
     return counted
 
 
-def _too_large() -> TooLargeError:
-    return TooLargeError(f"the body is over {MAX_BYTES} bytes; ship it to storage instead")
+def _too_large(most: int) -> TooLargeError:
+    return TooLargeError(f"the body is over {most} bytes; ship it to storage instead")
 
 
 async def _refuse(error: ApiError, send: Send) -> None:

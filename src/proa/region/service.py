@@ -24,6 +24,7 @@ from proa.region.store import Database
 from proa.region.supervisor import Supervisor
 from proa.region.tokens import Tokens
 from proa.region.updates import Updates
+from proa.region.uploads import Uploads
 from proa.region.workers import Workers
 from proa.region.workspace import Workspace
 from proa.settings import ProjectSettings, RegionSettings
@@ -43,6 +44,7 @@ class Region:
     workspace: Workspace
     secrets: Secrets
     files: Files
+    uploads: Uploads
     permissions: Permissions
     events: Events
     pipelines: Pipelines
@@ -91,6 +93,8 @@ class Region:
         )
         statements = Statements(clock, ids, workers, planner.session, planner.tables)
         scheduler = Scheduler(database, clock, ids, runs)
+        storage = Store.open(settings.storage, settings.options)
+        files = Files(storage, clock)
         retention = Retention(clock, events, updates, runs)
         control.look_after([scheduler, supervisor, run_engine, statements, retention])
         return cls(
@@ -102,7 +106,8 @@ class Region:
             tokens=Tokens(database, clock, ids),
             workspace=workspace,
             secrets=secrets,
-            files=Files(Store.open(settings.storage, settings.options), clock),
+            files=files,
+            uploads=Uploads(storage, files, clock, ids),
             permissions=Permissions(database),
             events=events,
             pipelines=pipelines,

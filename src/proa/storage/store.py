@@ -199,6 +199,11 @@ class Store:
         with self._wrapped("write", path), obstore.open_writer(self._backend, path) as writer:
             yield writer
 
+    def copy(self, path: str, target: str) -> None:
+        """Write the object once more under another path; its bytes do not pass through here."""
+        with self._wrapped("copy", path):
+            obstore.copy(self._backend, path, target)
+
     def walk(self, prefix: str = "", *, start_after: str | None = None) -> Iterator[ObjectInfo]:
         """Every object below the folder `prefix`, in no order that all stores share."""
         with self._wrapped("list", prefix):
