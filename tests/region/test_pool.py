@@ -61,7 +61,7 @@ def test_the_users_line_comes_first(pool):
     end = run(pool, notebook(source))[-1].data
     assert end["outcome"] == "FAILED"
     assert end["condition"] == "ZeroDivisionError"
-    assert end["error"] == "/Shared/nb:7: division by zero"
+    assert end["error"] == "/Shared/nb:7: ZeroDivisionError: division by zero"
     assert [(frame["line_number"], frame["method_name"]) for frame in end["stack"][:2]] == [
         (7, "f"),
         (8, "<module>"),
@@ -144,7 +144,7 @@ def test_a_process_that_the_code_leaves_behind_keeps_no_place(pool):
 
 def test_a_message_that_no_database_stores_is_stored(pool):
     end = run(pool, notebook("raise ValueError('a\\udc80b\\0c')"))[-1].data
-    assert end["error"] == "/Shared/nb:1: a?b\ufffdc"
+    assert end["error"] == "/Shared/nb:1: ValueError: a?b\ufffdc"
 
 
 def test_work_for_a_frozen_worker_makes_nobody_wait():

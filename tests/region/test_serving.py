@@ -6,6 +6,8 @@ import datetime as dt
 import json
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 import urllib.request
 
@@ -121,3 +123,13 @@ def test_health_and_readiness_need_no_token(server):
     for path, status in (("/health", "ok"), ("/ready", "ready")):
         with urllib.request.urlopen(server.address + path, timeout=10) as answer:
             assert json.load(answer)["status"] == status
+
+
+def test_a_server_loads_no_engine():
+    """Engines are for workers: a region that waits costs little memory."""
+    code = (
+        "import sys, proa.region.server;"
+        "print(*{'pyspark', 'pandas', 'numpy', 'pyarrow', 'pysail'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""

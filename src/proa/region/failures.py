@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from pathlib import Path
 from typing import Any
 
 from proa.errors import PipelineError, ProaError, UserError
 
+_HERE = str(Path(__file__).parent.parent)
+"""The folder of Proa's own code."""
 
-def described(error: BaseException, own: str = "", folder: str = "") -> dict[str, Any]:
+
+def described(error: BaseException, own: Collection[str] = (), folder: str = "") -> dict[str, Any]:
     """The end of work that raised `error`.
 
-    `own` is the user's file, or `folder` the folder with all of them, which is cut from names.
+    `own` are the user's files, or `folder` the folder with all of them, which is cut from names.
     """
     frames = [frame for link in _chain(error) for frame in traceback.extract_tb(link.__traceback__)]
     users = [frame for frame in frames if _is_users(frame.filename, own, folder)]
-    others = [frame for frame in frames if frame not in users]
+    # What called the user's code says nothing about it.
+    others = [frame for frame in frames if frame not in users and not (users and _is_ours(frame))]
     where = ""
     if users and not isinstance(error, PipelineError):
         where = f"{_shown(users[-1].filename, folder)}:{users[-1].lineno}: "
     text = _shown(str(error), folder) or type(error).__name__
+    if not isinstance(error, ProaError) and not text.startswith(type(error).__name__):
+        text = f"{type(error).__name__}: {text}"
     if isinstance(error, SystemExit):
         text = f"the code called exit({error.code!r})"
     return {
@@ -50,8 +57,12 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
 
 
-def _is_users(name: str, own: str, folder: str) -> bool:
-    return bool(own and name == own) or bool(folder and name.startswith(folder))
+def _is_users(name: str, own: Collection[str], folder: str) -> bool:
+    return name in own or bool(folder and name.startswith(folder))
+
+
+def _is_ours(frame: traceback.FrameSummary) -> bool:
+    return frame.filename.startswith(_HERE)
 
 
 def _shown(text: str, folder: str) -> str:

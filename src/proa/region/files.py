@@ -152,21 +152,24 @@ class Files:
 
     def move(self, source: str, target: str) -> None:
         """Give a file or folder another path; nothing may stand there yet."""
-        origin, destination = _key(source), _key(target)
-        if self._store.exists(destination) or next(self._walk(destination), None) is not None:
+        if self._store.exists(_key(target)) or next(self._walk(_key(target)), None) is not None:
             raise AlreadyExistsError(f"A file or directory already exists at {target}.")
-        if destination.startswith(f"{origin}/"):
-            raise InvalidParameterError(f"{source!r} cannot be moved into itself")
-        if not self.stat(source).is_dir:
-            moves = [(origin, destination)]
-        else:
-            moves = [
-                (info.path, destination + info.path[len(origin) :]) for info in self._walk(origin)
-            ]
-        for old, new in moves:
-            self._store.copy(old, new)
-        for old, _ in moves:
+        for old in self.copy(source, target, recursive=True):
             self._store.delete(old)
+
+    def copy(self, source: str, target: str, *, recursive: bool) -> list[str]:
+        """Write a file, or with `recursive` a folder, once more; the keys that were copied."""
+        origin, destination = _key(source), _key(target)
+        if destination.startswith(f"{origin}/"):
+            raise InvalidParameterError(f"{source!r} cannot be put into itself")
+        found = [origin]
+        if self.stat(source).is_dir:
+            if not recursive:
+                raise InvalidParameterError(f"{source!r} is a folder")
+            found = [info.path for info in self._walk(origin)]
+        for old in found:
+            self._store.copy(old, destination + old[len(origin) :])
+        return found
 
     def _walk(self, key: str) -> Iterator[ObjectInfo]:
         prefix = f"{key}/" if key else ""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from datetime import UTC
 from typing import Any
 
 from proa.region.errors import InvalidParameterError
-from proa.region.runs import Run
+from proa.region.runs import Run, values_of
 from proa.region.times import moment
 
 _REFERENCE = re.compile(r"\{\{\s*([A-Za-z0-9_.\-]+)\s*\}\}")
@@ -53,6 +54,9 @@ def references(run: Run, attempt: Run, latest: Mapping[str, Run]) -> dict[str, s
             values[f"tasks.{key}.result_state"] = other.result.lower()
         if other.output is not None and "result" in other.output:
             values[f"tasks.{key}.output"] = str(other.output["result"])
+        for name, value in values_of(other).items():
+            text = value if isinstance(value, str) else json.dumps(value)
+            values[f"tasks.{key}.values.{name}"] = text
     return values
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from proa.pipelines.identifiers import parts
-from proa.region.errors import InvalidParameterError
+from proa.region.errors import InvalidParameterError, MissingError
 from proa.region.files import FOLDER
 from proa.region.pipelines import Pipelines
 from proa.region.runs import Run
@@ -114,10 +114,20 @@ class Planner:
                 str(key): str(value) for key, value in (task.get("base_parameters") or {}).items()
             },
             "secrets": self._secrets.every(),
+            "storage": absolute(self._settings.storage),
             "options": self._options,
             "engine": self._settings.engine.remote,
             "tables": self.tables(),
         }
+
+    def source(self, path: str) -> dict[str, Any]:
+        """A notebook or file that a running notebook asks for; `source` is None for no such text."""
+        try:
+            item = self._workspace.get(path, content=True)
+            text = Source.of(item).content if item.kind is not Kind.DIRECTORY else None
+        except (MissingError, InvalidParameterError):
+            return {"path": path, "language": None, "source": None}
+        return {"path": path, "language": item.language, "source": text}
 
     def tables(self) -> list[dict[str, Any]]:
         """Every table of every pipeline: `{"catalog", "schema", "name", "url"}`, schema None by default.

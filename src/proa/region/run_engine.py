@@ -21,7 +21,17 @@ from proa.region.jobs import type_of
 from proa.region.pipelines import Pipelines
 from proa.region.readiness import Next, next_step
 from proa.region.reports import Reports
-from proa.region.runs import ACTIVE, CODES, Life, Result, Run, Runs, Trigger, latest_attempts
+from proa.region.runs import (
+    ACTIVE,
+    CODES,
+    Life,
+    Result,
+    Run,
+    Runs,
+    Trigger,
+    latest_attempts,
+    values_of,
+)
 from proa.region.store import Database, LostError, StateUnavailableError
 from proa.region.store.tables import jobs, runs
 from proa.region.times import millis
@@ -50,6 +60,7 @@ class RunEngine:
         updates: Updates,
         workers: Workers,
         notebook: Notebook,
+        source: Callable[[str], Mapping[str, Any]],
         wake: Callable[[], None],
     ) -> None:
         self._database = database
@@ -59,6 +70,7 @@ class RunEngine:
         self._updates = updates
         self._workers = workers
         self._notebook = notebook
+        self._source = source
         self._wake = wake
         self._handles: dict[int, Handle] = {}
         self._reports = Reports(wake)
@@ -257,7 +269,11 @@ class RunEngine:
             **(asked.get("base_parameters") or {}),
             **(run.parameters.get("notebook_params") or {}),
         }
-        payload = self._notebook(attempt, asked)
+        others = latest_attempts(self._runs.attempts([run.run_id])[run.run_id])
+        payload = {
+            **self._notebook(attempt, asked),
+            "task_values": {key: dict(values_of(other)) for key, other in others.items()},
+        }
         with self._database.write() as connection:
             self._running(connection, attempt)
         work = Work(str(attempt.run_id), "notebook", payload)
@@ -444,9 +460,23 @@ class RunEngine:
             )
 
     def _read(self, report: Report) -> None:
+        run_id = int(report.work_id)
         if report.kind == "end":
-            self._notebook_ended(int(report.work_id), report.data)
-            self._handles.pop(int(report.work_id), None)
+            self._notebook_ended(run_id, report.data)
+            self._handles.pop(run_id, None)
+        elif report.kind == "ask" and run_id in self._handles:
+            self._handles[run_id].send(type="source", **self._source(str(report.data["path"])))
+        elif report.kind == "value":
+            self._keep_value(run_id, str(report.data["key"]), report.data["value"])
+
+    def _keep_value(self, run_id: int, key: str, value: Any) -> None:
+        """Keep what a task tells the tasks after it."""
+        with self._database.write() as connection:
+            attempt = of_runs.find(connection, run_id)
+            if attempt is None or attempt.life_cycle.over:
+                return
+            output = {**(attempt.output or {}), "values": {**values_of(attempt), key: value}}
+            connection.execute(update(runs).where(runs.c.run_id == run_id).values(output=output))
 
     def _notebook_ended(self, run_id: int, data: Mapping[str, Any]) -> None:
         with self._database.write() as connection:
@@ -457,12 +487,16 @@ class RunEngine:
                 self._end(connection, attempt, _stopped(attempt), "")
             elif data["outcome"] == "COMPLETED":
                 text = str(data.get("output", ""))
-                output = {"result": text[:_MAX_OUTPUT], "truncated": len(text) > _MAX_OUTPUT}
+                output = {
+                    **(attempt.output or {}),
+                    "result": text[:_MAX_OUTPUT],
+                    "truncated": len(text) > _MAX_OUTPUT,
+                }
                 self._end(connection, attempt, Result.SUCCESS, "", output=output)
             elif data["outcome"] == "CANCELED":
                 self._end(connection, attempt, Result.CANCELED, "")
             else:
-                trace = {"error_trace": _trace(data)}
+                trace = {**(attempt.output or {}), "error_trace": _trace(data)}
                 message = str(data.get("error") or "the notebook failed")
                 self._end(connection, attempt, Result.FAILED, message, output=trace)
 

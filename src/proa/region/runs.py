@@ -471,6 +471,12 @@ def latest_attempts(attempts: Sequence[Run]) -> dict[str, Run]:
     return {str(attempt.task_key): attempt for attempt in attempts}
 
 
+def values_of(attempt: Run) -> Mapping[str, Any]:
+    """What the attempt's notebook told the tasks after it."""
+    found: Mapping[str, Any] = (attempt.output or {}).get("values") or {}
+    return found
+
+
 def _downstream(settings: Mapping[str, Any], keys: set[str]) -> set[str]:
     found: set[str] = set()
     grew = True

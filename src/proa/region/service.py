@@ -89,7 +89,15 @@ class Region:
             settings.server.grace_seconds,
         )
         run_engine = RunEngine(
-            database, clock, runs, pipelines, updates, workers, planner.notebook, control.wake
+            database,
+            clock,
+            runs,
+            pipelines,
+            updates,
+            workers,
+            planner.notebook,
+            planner.source,
+            control.wake,
         )
         statements = Statements(clock, ids, workers, planner.session, planner.tables)
         scheduler = Scheduler(database, clock, ids, runs)

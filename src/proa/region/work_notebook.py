@@ -2,92 +2,156 @@
 
 from __future__ import annotations
 
-import ast
 import os
+import posixpath
+import shlex
+import sys
 from collections.abc import Callable, Mapping
+from types import ModuleType
 from typing import Any
 
 from proa.engine import Engine
 from proa.errors import UserError
 from proa.region.catalog import register
+from proa.region.dbutils import NotebookExit, Utilities
+from proa.region.failures import described
 from proa.region.inbox import Inbox
+from proa.region.notebook_sources import Modules, Sources
 from proa.region.notebooks import Cell, cells
 from proa.settings import EngineSettings
 
 _SHOWN_ROWS = 20
+_NO_DISPLAY = ("%md", "%pip", "%conda", "%matplotlib", "%load_ext", "%autoreload", "%config")
 
 
-class NotebookExit(BaseException):
-    """`dbutils.notebook.exit(value)`: the notebook ends here, and well."""
-
-    def __init__(self, value: str) -> None:
-        super().__init__(value)
-        self.value = value
-
-
-def run(work: Mapping[str, Any], _say: Callable[..., None], inbox: Inbox) -> dict[str, Any]:
+def run(work: Mapping[str, Any], say: Callable[..., None], inbox: Inbox) -> dict[str, Any]:
     """Run the notebook `work` describes; its answer is what it exited with, if it did."""
     engine = Engine.start(EngineSettings(remote=work.get("engine")), work.get("options") or {})
-    session = _Session(work, engine)
+    kernel = _Kernel(work, engine, say, inbox)
     try:
-        for cell in cells(str(work["language"]), str(work["source"])):
-            if inbox.stop.is_set():
-                return {"outcome": "CANCELED"}
-            session.run(cell)
-    except NotebookExit as left:
-        return {"outcome": "COMPLETED", "output": left.value}
+        output = kernel.run_notebook(work, dict(work.get("parameters") or {}))
+    except _StoppedError:
+        return {"outcome": "CANCELED"}
+    except BaseException as error:  # noqa: BLE001 - the user's code may raise anything
+        return described(error, own=kernel.paths)
     finally:
         engine.close()
-    return {"outcome": "COMPLETED"}
+    return (
+        {"outcome": "COMPLETED"} if output is None else {"outcome": "COMPLETED", "output": output}
+    )
+
+
+class _StoppedError(Exception):
+    """The server has asked the notebook to stop."""
+
+
+class _Kernel:
+    """What all notebooks of one task share: the engine and the workspace's sources."""
+
+    def __init__(
+        self, work: Mapping[str, Any], engine: Engine, say: Callable[..., None], inbox: Inbox
+    ) -> None:
+        self.work = work
+        self.engine = engine
+        self.say = say
+        self.inbox = inbox
+        self.sources = Sources(say, inbox)
+        self.paths = {str(work["path"])}
+        """The notebooks that ran."""
+        self._registered = False
+        sys.meta_path.append(Modules(self.sources, posixpath.dirname(str(work["path"]))))
+
+    def run_notebook(self, found: Mapping[str, Any], parameters: Mapping[str, str]) -> str | None:
+        """Run a notebook with names of its own; what it exited with, None when it did not."""
+        session = _Session(self, str(found["path"]), parameters)
+        try:
+            session.run(found)
+        except NotebookExit as left:
+            return left.value
+        return None
+
+    def spark(self) -> Any:
+        """The engine's session, the region's tables known."""
+        if not self._registered:
+            register(self.engine, self.work.get("tables") or ())
+            self._registered = True
+        return self.engine.spark
 
 
 class _Session:
-    """What the cells share: the names, the engine, and `dbutils`."""
+    """What the cells of a notebook share: the names, and `dbutils`."""
 
-    def __init__(self, work: Mapping[str, Any], engine: Engine) -> None:
-        self._path = str(work["path"])
-        self._work = work
-        self._engine = engine
-        self._registered = False
+    def __init__(self, kernel: _Kernel, path: str, parameters: Mapping[str, str]) -> None:
+        self._kernel = kernel
+        self._path = path
+        self._utilities = Utilities(kernel.work, path, parameters, self._run_other, kernel.say)
         self._names: dict[str, Any] = {
             "__name__": "__main__",
-            "__file__": self._path,
-            "dbutils": _Utilities(work),
+            "__file__": path,
+            "dbutils": self._utilities,
             "display": self._display,
+            "displayHTML": self._display,
+            "getArgument": self._utilities.widgets.get,
+            "spark": _Late(kernel.spark),
+            "sql": lambda text: kernel.spark().sql(text),
+            "table": lambda name: kernel.spark().table(name),
         }
+        module = ModuleType("pyspark.dbutils")
+        module.__dict__["DBUtils"] = lambda *_session: self._utilities
+        sys.modules["pyspark.dbutils"] = module
 
-    def run(self, cell: Cell) -> None:
+    def run(self, found: Mapping[str, Any]) -> None:
+        """Run a notebook's cells with this session's names."""
+        path = str(found["path"])
+        self._kernel.paths.add(path)
+        for cell in cells(str(found["language"]), str(found["source"])):
+            if self._kernel.inbox.stop.is_set():
+                raise _StoppedError
+            self._cell(path, cell)
+
+    def _cell(self, path: str, cell: Cell) -> None:
         """Run one cell. UserError for a kind of cell that a region does not run."""
         if cell.language == "PYTHON":
-            self._python(cell)
+            self._python(path, cell)
         elif cell.language == "SQL":
             for statement in _statements(cell.source):
-                self._display(self._sql(statement))
-        elif cell.language not in {"MARKDOWN", "%pip"}:
+                frame = self._sql(statement)
+                self._names["_sqldf"] = frame
+                self._display(frame)
+        elif cell.language == "%run":
+            self._include(path, cell)
+        elif cell.language != "MARKDOWN" and cell.language not in _NO_DISPLAY:
             raise UserError(
-                f"{self._path}:{cell.line}: a cell of kind {cell.language} cannot be run in a"
+                f"{path}:{cell.line}: a cell of kind {cell.language} cannot be run in a"
                 " region; use Python or SQL"
             )
 
-    def _python(self, cell: Cell) -> None:
-        self._names.setdefault("spark", _Late(self._spark))
-        tree = ast.parse(cell.source, self._path)
-        ast.increment_lineno(tree, cell.line - 1)
-        exec(compile(tree, self._path, "exec"), self._names)  # noqa: S102 - it is the notebook
+    def _python(self, path: str, cell: Cell) -> None:
+        # Empty lines in front: whatever is wrong, and wherever, has the notebook's own line.
+        source = "\n" * (cell.line - 1) + cell.source
+        exec(compile(source, path, "exec"), self._names)  # noqa: S102 - it is the notebook
 
-    def _spark(self) -> Any:
-        if not self._registered:
-            register(self._engine, self._work.get("tables") or ())
-            self._registered = True
-        return self._engine.spark
+    def _include(self, path: str, cell: Cell) -> None:
+        """`%run path $name="value" ...`: the other notebook's cells, as if they stood here."""
+        words = shlex.split(cell.source, comments=True)
+        if not words:
+            raise UserError(f"{path}:{cell.line}: %run needs the path of a notebook")
+        given = (word.removeprefix("$").partition("=") for word in words[1:])
+        self._utilities.widgets.give({name: value for name, _, value in given})
+        self.run(self._kernel.sources.notebook(words[0], path))
+
+    def _run_other(self, path: str, arguments: Mapping[str, str]) -> str:
+        found = self._kernel.sources.notebook(path, self._path)
+        return self._kernel.run_notebook(found, arguments) or ""
 
     def _sql(self, statement: str) -> Any:
-        with self._engine.translating():
-            return self._spark().sql(statement, args=dict(self._work.get("parameters") or {}))
+        values = self._utilities.widgets.getAll()
+        with self._kernel.engine.translating():
+            return self._kernel.spark().sql(statement, args=values)
 
-    def _display(self, value: Any) -> None:
+    def _display(self, value: Any, *_more: Any, **_options: Any) -> None:
         if hasattr(value, "show"):
-            with self._engine.translating():
+            with self._kernel.engine.translating():
                 value.show(_SHOWN_ROWS)
         elif value is not None:
             print(value)  # noqa: T201 - the notebook's own output
@@ -101,74 +165,6 @@ class _Late:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._start(), name)
-
-
-class _Utilities:
-    """The parts of `dbutils` that a region has: widgets, secrets, notebook.exit."""
-
-    def __init__(self, work: Mapping[str, Any]) -> None:
-        self.widgets = _Widgets(dict(work.get("parameters") or {}))
-        self.secrets = _Secrets(dict(work.get("secrets") or {}))
-        self.notebook = _Notebook()
-
-
-class _Widgets:
-    def __init__(self, values: dict[str, str]) -> None:
-        self._values = values
-        self._defaults: dict[str, str] = {}
-
-    def text(self, name: str, defaultValue: str = "", label: str | None = None) -> None:  # noqa: N803, ARG002 - Databricks' own names
-        self._defaults[name] = defaultValue
-
-    def dropdown(
-        self,
-        name: str,
-        defaultValue: str,  # noqa: N803
-        choices: Any = (),  # noqa: ARG002
-        label: str | None = None,  # noqa: ARG002
-    ) -> None:
-        self._defaults[name] = defaultValue
-
-    combobox = dropdown
-    multiselect = dropdown
-
-    def get(self, name: str) -> str:
-        """The task's parameter, else the widget's default. UserError when neither is there."""
-        if name in self._values:
-            return self._values[name]
-        if name in self._defaults:
-            return self._defaults[name]
-        raise UserError(
-            f"there is no parameter {name!r}; give the task one in base_parameters,"
-            " or declare the widget with a default"
-        )
-
-    def getAll(self) -> dict[str, str]:  # noqa: N802 - Databricks' own name
-        return {**self._defaults, **self._values}
-
-    def remove(self, name: str) -> None:
-        self._defaults.pop(name, None)
-
-    def removeAll(self) -> None:  # noqa: N802 - Databricks' own name
-        self._defaults.clear()
-
-
-class _Secrets:
-    def __init__(self, values: dict[str, str]) -> None:
-        self._values = values
-
-    def get(self, scope: str, key: str) -> str:
-        """The secret's text. UserError when there is none."""
-        try:
-            return self._values[f"{scope}/{key}"]
-        except KeyError:
-            raise UserError(f"there is no secret {key!r} in scope {scope!r}") from None
-
-
-class _Notebook:
-    def exit(self, value: Any = "") -> None:
-        """End the notebook; `value` is the task's output."""
-        raise NotebookExit(str(value))
 
 
 def _statements(text: str) -> list[str]:

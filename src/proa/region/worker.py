@@ -44,8 +44,7 @@ def main() -> None:
     try:
         answer = dict(task(message["work"], say, inbox))
     except BaseException as error:  # noqa: BLE001 - the top: SystemExit of user code included
-        work = message["work"]
-        answer = described(error, own=work.get("path", ""))
+        answer = described(error)
     sys.stdout.flush()
     sys.stderr.flush()
     say("end", **answer)

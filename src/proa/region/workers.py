@@ -21,7 +21,8 @@ class Work:
 class Report:
     """What a worker says while it works.
 
-    Kinds: `state` {state}; `event` {event}; `output` {text}; `answer` {id, ...}; and exactly one
+    Kinds: `state` {state}; `event` {event}; `output` {text}; `answer` {id, ...};
+    `ask` {path}, of a notebook that needs a source; `value` {key, value}, for later tasks; and exactly one
     `end` {outcome, error, retryable, ...}, the last. Outcomes: COMPLETED, FAILED, CANCELED,
     CRASHED.
     """
