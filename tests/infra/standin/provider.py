@@ -17,6 +17,9 @@ from tf.schema import Attribute, Schema
 from tf.types import Number, String
 from workspace import CallError, Workspace
 
+_PATIENT = 300
+"""Seconds of patience where the configuration sets none."""
+
 
 class Databricks(Provider):
     def __init__(self):
@@ -46,8 +49,8 @@ class Databricks(Provider):
             self._workspace = Workspace(
                 config["host"] or os.environ["DATABRICKS_HOST"],
                 config["token"] or os.environ["DATABRICKS_TOKEN"],
-                retry_seconds=config["retry_timeout_seconds"],
-                http_seconds=config["http_timeout_seconds"],
+                retry_seconds=config["retry_timeout_seconds"] or _PATIENT,
+                http_seconds=config["http_timeout_seconds"] or _PATIENT,
             )
         except CallError as error:
             diags.add_error("cannot reach the workspace", str(error))
