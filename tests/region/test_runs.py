@@ -224,14 +224,26 @@ def test_a_repair_runs_what_failed_and_what_came_after(still, notebook):
     run = run_now(still, made)
     still.workers.running[0].end("FAILED", error="boom")
     assert ended(still, run) == (Life.TERMINATED, Result.FAILED)
-    still.region.runs.repair(run, failed=True)
+    made_repair = still.region.runs.repair(run, failed=True)
     still.turn(2)
     still.workers.running[0].end()
     assert ended(still, run) == (Life.TERMINATED, Result.SUCCESS)
     keys = [item.task_key for item in still.region.runs.attempts([run])[run]]
     assert keys == ["a", "b", "c", "b", "c"]
+    repaired = [item.repair_id for item in still.region.runs.attempts([run])[run]]
+    assert repaired == [None, None, None, made_repair, made_repair]
     with pytest.raises(InvalidParameterError):
         still.region.runs.repair(run)
+
+
+def test_after_a_task_that_ends_by_itself_nobody_waits_for_the_next_look(still):
+    made = job(still, yes("a"), yes("b", "a"), yes("c", "b"))
+    run = still.region.runs.run_now(made, {}, "me").run_id
+    bell = still.region.control._bell
+    while not still.region.runs.get(run).life_cycle.over:
+        bell.clear()
+        still.turn()
+        assert bell.is_set()
 
 
 def test_an_active_run_is_not_deleted(still, notebook):

@@ -417,6 +417,9 @@ class RunEngine:
                 **({} if output is None else {"output": dict(output)}),
             )
         )
+        if run.parent_id is not None:
+            # What comes after it is due at once, not at the next look.
+            self._wake()
         if run.parent_id is not None and not final and self._is_retried(run, result):
             wait = int(run.settings.get("min_retry_interval_millis") or 0)
             parent = of_runs.find(connection, run.parent_id)

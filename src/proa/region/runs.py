@@ -383,6 +383,10 @@ class Runs:
                         connection, run, latest[key].settings, latest[key].attempt + 1, repair_id
                     )
                     repair_id = repair_id or made
+            # The first attempt's own id is the repair's, known only now.
+            connection.execute(
+                update(runs).where(runs.c.run_id == repair_id).values(repair_id=repair_id)
+            )
             entry = {
                 "id": repair_id,
                 "type": "REPAIR",
