@@ -55,6 +55,19 @@ def test_the_type_takes_every_value(tmp_path, lines, found):
     assert infer(tmp_path / "f", "\n".join(lines)) == found
 
 
+def test_a_number_that_no_bigint_holds_is_a_double_however_the_block_is_read(tmp_path):
+    large, nested = '{"a": 9223372036854775808}', '{"b": {"x": [9223372036854775808]}}'
+
+    assert infer(tmp_path / "f", f"{large}\n{nested}\n") == infer(
+        tmp_path / "f", f"{large}\n{nested}\n{{broken\n"
+    )
+
+
+def test_of_names_that_differ_in_case_the_first_in_order_stands_for_both(tmp_path):
+    for content in ('{"a": 1, "A": 2}\n', '{"A": 1, "a": 2}\n', '{"a": 1}\n{"A": 2}\n{broken\n'):
+        assert infer(tmp_path / "f", content) == "A:bigint"
+
+
 def test_pinned_names_and_names_without_types_are_found_too(tmp_path):
     content = '{"a": 1, "B": {"x": 1}, "c": true}\n'
     assert infer(tmp_path / "f", content, pinned=frozenset({"b"})) == "B:string,a:bigint,c:boolean"

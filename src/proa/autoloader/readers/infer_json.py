@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import cached_property
 from typing import Any
 
 import duckdb
@@ -12,7 +13,7 @@ from pyarrow import json as pj
 from pyspark.sql import types as t
 
 from proa.autoloader.options import ReaderOptions
-from proa.autoloader.readers.json import array_lines, one_object_a_line
+from proa.autoloader.readers.json import array_lines, count_lines, one_object_a_line
 from proa.autoloader.readers.source import Source, is_utf8
 from proa.autoloader.readers.texts import Lines
 from proa.autoloader.readers.values import Number, parse
@@ -30,7 +31,10 @@ class JsonInference:
         self._options = options
         self._types = types
         self._pinned = pinned
-        self._connection = duckdb.connect(config={"threads": 1})
+
+    @cached_property
+    def _connection(self) -> duckdb.DuckDBPyConnection:
+        return duckdb.connect(config={"threads": 1})
 
     def infer(self, source: Source) -> t.StructType:
         """The struct of all records of one part of a file."""
@@ -42,30 +46,30 @@ class JsonInference:
     def _block(self, block: bytes) -> t.StructType:
         if not is_utf8(block):
             block = block.decode("utf-8", "replace").encode()
+        found = _by_arrow(block)
+        if found is not None:
+            fields = sorted(found, key=lambda f: f.name)
+            return t.StructType([f if self._looks_at(f.name) else _text(f.name) for f in fields])
         self._connection.register("lines", pa.table({"line": Lines(block).array}))
         try:
             try:
-                return self._lines(block, "lines")
+                return self._by_duckdb("lines")
             except duckdb.InvalidInputException:
-                return self._lines(None, _OBJECTS)
+                return self._by_duckdb(_OBJECTS)
         finally:
             self._connection.unregister("lines")
 
-    def _lines(self, block: bytes | None, lines: str) -> t.StructType:
+    def _looks_at(self, name: str) -> bool:
+        """Whether the field's type is asked for, not only its name."""
+        return self._types and name.lower() not in self._pinned
+
+    def _by_duckdb(self, lines: str) -> t.StructType:
         query = f"SELECT DISTINCT unnest(json_keys(line)) FROM {lines}"  # noqa: S608 - ours
         rows = self._connection.sql(query)
         names = sorted(name for (name,) in rows.fetchall())
-        wanted = [name for name in names if name.lower() not in self._pinned]
-        if not self._types:
-            wanted = []
-        if len(wanted) < len(names):
-            others = [t.StructField(n, t.StringType()) for n in names if n not in wanted]
-            found = self._members(lines, wanted) if wanted else t.StructType()
-            return t.StructType([*found.fields, *others])
-        # Arrow's parser dies of a line that is no object.
-        plain = block is not None and one_object_a_line(block, len(Lines(block)))
-        types = _by_arrow(block) if block is not None and plain else None
-        return types or self._members(lines, wanted)
+        wanted = [name for name in names if self._looks_at(name)]
+        found = self._members(lines, wanted) if wanted else t.StructType()
+        return t.StructType([*found.fields, *(_text(n) for n in names if n not in wanted)])
 
     def _members(self, lines: str, names: list[str]) -> t.StructType:
         """The types of some members of the lines' objects."""
@@ -73,13 +77,14 @@ class JsonInference:
         query = f"""
             SELECT DISTINCT n, mixed, CASE WHEN mixed THEN v ELSE s END AS found
             FROM (SELECT n, v::VARCHAR AS v, json_structure(v)::VARCHAR AS s,
-                         s LIKE '%["JSON"]%' AS mixed
+                         s LIKE '%["JSON"]%'
+                         OR s LIKE '%UBIGINT%' AND regexp_matches(v, $large) AS mixed
                   FROM (SELECT unnest(range({len(names)})) AS n,
                                unnest(json_extract(line, $pointers)) AS v FROM {lines})
                   WHERE v IS NOT NULL)
             ORDER BY ALL
         """  # noqa: S608 - numbers and our own names
-        rows = self._connection.execute(query, {"pointers": pointers}).fetchall()
+        rows = self._connection.execute(query, {"pointers": pointers, "large": _LARGE}).fetchall()
         types: dict[str, t.DataType] = {}
         for number, mixed, text in rows:
             type_ = value_type(parse(text)) if mixed else _from_structure(json.loads(text))
@@ -103,20 +108,35 @@ def _json_or_none(data: bytes) -> Any:
         return None
 
 
+_LARGE = r"(^|[:,\[])[0-9]{19}"
+"""A number that a bigint may not hold: DuckDB says UBIGINT of it as of small ones."""
 _OBJECTS = (
     "(SELECT line FROM (SELECT CASE WHEN json_valid(line) THEN line END AS line FROM lines)"
     " WHERE json_type(line) = 'OBJECT')"
 )
 
 
+def _text(name: str) -> t.StructField:
+    return t.StructField(name, t.StringType())
+
+
 def _by_arrow(block: bytes) -> t.StructType | None:
-    """The types as Arrow's parser sees them; None when a field has several, or a line is bad."""
+    """Fields and types as Arrow's parser sees them, names and types in one go.
+
+    None when a field has several types, or a line is bad.
+    """
+    # The parser dies of a line that is no object, and takes two objects on one line.
+    count = count_lines(block)
+    if not one_object_a_line(block, count):
+        return None
     try:
         table = pj.read_json(
             pa.BufferReader(block),
             read_options=pj.ReadOptions(use_threads=False, block_size=len(block) + 1),
         )
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError):
+        return None
+    if len(table) != count:
         return None
     return t.StructType([t.StructField(f.name, _from_arrow(f.type)) for f in table.schema])
 

@@ -88,11 +88,11 @@ class JsonReader:
         yield self._table(convert.rows_of(data))
 
     def _block(self, block: bytes, convert: Converter) -> Iterator[pa.Table]:
-        count = _count_lines(block)
+        count = count_lines(block)
         plain = _quickly_one_object_a_line(block, count)
         if not plain and (b"\n\n" in block or b"\n\r\n" in block or block[:1] in b"\r\n"):
             block = b"\n".join(line for line in block.split(b"\n") if line.strip(b" \t\r"))
-            count = _count_lines(block)
+            count = count_lines(block)
         if not block:
             return
         try:
@@ -293,7 +293,7 @@ def _refuse_trailing_commas(lines: Lines) -> None:
         raise DirtyError
 
 
-def _count_lines(block: bytes) -> int:
+def count_lines(block: bytes) -> int:
     return block.count(b"\n") + (not block.endswith(b"\n"))
 
 
