@@ -46,6 +46,7 @@ def infer(
         (['{"a": [{"x": 1}, {"y": "z"}]}'], "a:array<struct<x:bigint,y:string>>"),
         (['{"a": {"x": 1}}', '{"a": 5}'], "a:string"),
         (['{"b": 1}', '{"a": 1}', "{broken", "[1]", '"text"', "\udcff"], "a:bigint,b:bigint"),
+        *((['{"a": 1}', f'{{"{"x" * n}{"é" * 100}": 1, "b":}}'], "a:bigint") for n in range(2)),
         (["null"], ""),
         (['{"a": 1}', "null", '{"a": null}'], "a:bigint"),
         ([], ""),

@@ -13,7 +13,7 @@ from pyarrow import json as pj
 from pyspark.sql import types as t
 
 from proa.autoloader.options import ReaderOptions
-from proa.autoloader.readers.json import array_lines, count_lines, one_object_a_line
+from proa.autoloader.readers.json import array_lines, layout, one_object_a_line
 from proa.autoloader.readers.source import Source, is_utf8
 from proa.autoloader.readers.texts import Lines
 from proa.autoloader.readers.values import Number, parse
@@ -54,7 +54,8 @@ class JsonInference:
         try:
             try:
                 return self._by_duckdb("lines")
-            except duckdb.InvalidInputException:
+            except (duckdb.InvalidInputException, UnicodeDecodeError):
+                # The message cites the line, and may be cut within a character.
                 return self._by_duckdb(_OBJECTS)
         finally:
             self._connection.unregister("lines")
@@ -126,8 +127,8 @@ def _by_arrow(block: bytes) -> t.StructType | None:
     None when a field has several types, or a line is bad.
     """
     # The parser dies of a line that is no object, and takes two objects on one line.
-    count = count_lines(block)
-    if not one_object_a_line(block, count):
+    count, plain = layout(block)
+    if not plain and not one_object_a_line(block, count):
         return None
     try:
         table = pj.read_json(

@@ -88,11 +88,10 @@ class JsonReader:
         yield self._table(convert.rows_of(data))
 
     def _block(self, block: bytes, convert: Converter) -> Iterator[pa.Table]:
-        count = count_lines(block)
-        plain = _quickly_one_object_a_line(block, count)
+        count, plain = layout(block)
         if not plain and (b"\n\n" in block or b"\n\r\n" in block or block[:1] in b"\r\n"):
             block = b"\n".join(line for line in block.split(b"\n") if line.strip(b" \t\r"))
-            count = count_lines(block)
+            count, _ = layout(block)
         if not block:
             return
         try:
@@ -293,17 +292,29 @@ def _refuse_trailing_commas(lines: Lines) -> None:
         raise DirtyError
 
 
-def count_lines(block: bytes) -> int:
-    return block.count(b"\n") + (not block.endswith(b"\n"))
+def layout(block: bytes) -> tuple[int, bool]:
+    """How many lines the block has, and whether it is seen at once that each is one object.
+
+    That is: whether every line begins with a brace and ends with one. The parser takes objects
+    wherever they end. But such a line cannot be a piece of an object: what comes after its last
+    brace would be a comma.
+    """
+    data = np.frombuffer(block, np.uint8)
+    ends = np.flatnonzero(data == ord("\n"))
+    closed = block.endswith(b"\n")
+    count = len(ends) + (not closed)
+    if block[:1] != b"{" or block[-4:].rstrip(b"\r\n")[-1:] != b"}":
+        return count, False
+    inner = ends[:-1] if closed else ends
+    before = data[inner - 1]
+    before = np.where(before == ord("\r"), data[inner - 2], before)
+    braces = (before == ord("}")) & (data[inner + 1] == ord("{"))
+    return count, bool(braces.all())
 
 
 def one_object_a_line(block: bytes, count: int) -> bool:
-    """Whether each of the block's lines is one object, given that it has `count` of them.
-
-    The parser takes objects wherever they end. But a line that begins with a brace and ends with
-    one cannot be a piece of an object: what comes after its last brace would be a comma.
-    """
-    if _quickly_one_object_a_line(block, count):
+    """Whether each of the block's `count` lines is one object, blanks around it allowed."""
+    if layout(block)[1]:
         return True
     whole = pc.match_substring_regex(Lines(block).array, _OBJECT)
     return len(whole) == count and bool(pc.all(whole).as_py())
@@ -322,12 +333,6 @@ _OBJECT = r"^[ \t]*\{(?s:.*)\}[ \t\r]*\n?$"
 def _first_odd_line(block: bytes) -> int | None:
     found = pc.index(pc.match_substring_regex(Lines(block).array, _OBJECT), value=False).as_py()
     return None if found < 0 else int(found)
-
-
-def _quickly_one_object_a_line(block: bytes, count: int) -> bool:
-    if block[:1] != b"{" or block[-4:].rstrip(b"\r\n")[-1:] != b"}":
-        return False
-    return block.count(b"}\n{") == count - 1 or block.count(b"}\r\n{") == count - 1
 
 
 def _lines(block: bytes) -> tuple[list[int], list[int]]:
