@@ -13,9 +13,9 @@ from deltalake import CommitProperties, Transaction, write_deltalake
 
 from proa.autoloader.discovery import FileRef
 from proa.landing import Shipper, ShipReport, open_source, open_zones
+from proa.layout import Layout, app_id
 from proa.recovery import Region
 from proa.runtime.checkpoint import Checkpoint, FilesInput, Plan, TableInput
-from proa.runtime.layout import Layout, app_id
 from proa.settings import (
     EventTimeSettings,
     ProjectSettings,

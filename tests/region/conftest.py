@@ -16,8 +16,8 @@ from stills import Still, region_settings, state_url, still_region
 
 from proa.region.server import Listen, Server
 from proa.region.service import Region
-from proa.region.testing import FakeWorkers
-from proa.region.workers import Workers
+from proa.region.work.testing import FakeWorkers
+from proa.region.work.workers import Workers
 from proa.settings import RegionSettings
 from proa.testing import FakeClock
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from proa.clock import RandomIds
 from proa.region.service import Region
 from proa.region.store import Database
-from proa.region.testing import FakeWorkers
+from proa.region.work.testing import FakeWorkers
 from proa.settings import RegionSettings, ServerSettings
 from proa.testing import FakeClock
 

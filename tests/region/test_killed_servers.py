@@ -16,8 +16,8 @@ from databricks.sdk.errors import DatabricksError
 from databricks.sdk.service import jobs
 from killing import Lives, Site, alive, pause_until
 
-from proa.region.runs import Life
-from proa.region.updates import UpdateState
+from proa.region.jobs.runs import Life
+from proa.region.pipelines.updates import UpdateState
 
 MOST_DEATHS = 4
 """Of one run: an update that meets the death of many more servers is given up, on purpose."""

@@ -15,10 +15,10 @@ import pytest
 from sqlalchemy import select
 from stills import Still, still_region
 
-from proa.region.runs import Life, Result
+from proa.region.jobs.runs import Life, Result
+from proa.region.pipelines.updates import UpdateCause, UpdateState
 from proa.region.store.tables import runs
-from proa.region.updates import UpdateCause, UpdateState
-from proa.region.workspace import Kind
+from proa.region.workspace.workspace import Kind
 from proa.steps import Step, probing
 from proa.testing import FakeClock
 

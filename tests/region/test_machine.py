@@ -11,8 +11,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from stills import still_region
 
 from proa.region.errors import TakenError
-from proa.region.runs import ACTIVE
-from proa.region.updates import UpdateCause
+from proa.region.jobs.runs import ACTIVE
+from proa.region.pipelines.updates import UpdateCause
 from proa.testing import FakeClock
 
 ENDS = st.sampled_from(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from proa.region.errors import ApiError, InvalidParameterError
-from proa.region.planning import Planner
-from proa.region.updates import UpdateCause
-from proa.region.workspace import Kind
+from proa.region.pipelines.planning import Planner
+from proa.region.pipelines.updates import UpdateCause
+from proa.region.workspace.workspace import Kind
 
 
 @pytest.fixture

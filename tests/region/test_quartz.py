@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proa.errors import UserError
-from proa.region.quartz import CronExpression, time_zone
+from proa.region.jobs.quartz import CronExpression, time_zone
 
 CASES = json.loads((Path(__file__).parent / "quartz_cases.json").read_text())
 INSTANTS = st.integers(946_684_800, 3_786_912_000).map(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from proa.region.errors import InvalidParameterError, InvalidStateError
-from proa.region.runs import Life, Result
+from proa.region.jobs.runs import Life, Result
+from proa.region.pipelines.updates import UpdateCause
 from proa.region.store import StateUnavailableError
-from proa.region.updates import UpdateCause
-from proa.region.workspace import Kind
+from proa.region.workspace.workspace import Kind
 from proa.steps import Step, probing
 
 

@@ -12,8 +12,8 @@ from databricks.sdk.service.sql import StatementParameterListItem, StatementStat
 from deltalake import write_deltalake
 
 from proa.region.errors import InvalidParameterError
-from proa.region.sql import Shape, bare, bound, in_one_catalog, prepared
-from proa.region.statements import IDLE_S
+from proa.region.sql.reading import Shape, bare, bound, in_one_catalog, prepared
+from proa.region.sql.statements import IDLE_S
 
 TABLES = [
     {"catalog": None, "schema": "shop", "name": "gold_table"},

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from proa.region.errors import MissingError, TakenError
+from proa.region.pipelines.supervisor import HEALTHY_AFTER_S, MAX_ATTEMPTS
+from proa.region.pipelines.updates import UpdateCause, UpdateState
 from proa.region.store import StateUnavailableError
-from proa.region.supervisor import HEALTHY_AFTER_S, MAX_ATTEMPTS
 from proa.region.times import millis
-from proa.region.updates import UpdateCause, UpdateState
 from proa.steps import Step, probing
 
 

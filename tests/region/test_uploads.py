@@ -14,7 +14,7 @@ from databricks.sdk.core import Config
 from databricks.sdk.errors import AlreadyExists, NotFound
 
 from proa.region.errors import InvalidParameterError, MissingError
-from proa.region.gate import MAX_BYTES
+from proa.region.http.gate import MAX_BYTES
 
 MIB = 1024 * 1024
 PATH = "/Volumes/main/shop/files"

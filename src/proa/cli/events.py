@@ -37,9 +37,9 @@ def events(
 
     Example: proa events --region east --type flow_progress
     """
+    from proa.layout import Layout
     from proa.runtime import from_project
     from proa.runtime.eventrows import read
-    from proa.runtime.layout import Layout
 
     pipeline = from_project(find_project(project), region)
     log = Layout(pipeline.storage).events

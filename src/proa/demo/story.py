@@ -22,10 +22,10 @@ from proa.demo.proof import DemoReport, Timeline, prove
 from proa.errors import UnavailableError
 from proa.lake import Table
 from proa.landing import Shipper, ShipReport, open_source, open_zones
+from proa.layout import Layout, app_id
 from proa.recovery import read_caught_up
 from proa.runtime import Runner, State
 from proa.runtime.checkpoint import Checkpoint
-from proa.runtime.layout import Layout, app_id
 from proa.settings import FILE_NAME, ProjectSettings, load
 from proa.storage import Store
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from proa.clock import Clock
-from proa.region.events import Events
-from proa.region.runs import Runs
+from proa.region.jobs.runs import Runs
+from proa.region.pipelines.events import Events
+from proa.region.pipelines.updates import Updates
 from proa.region.times import millis
-from proa.region.updates import Updates
 
 KEPT_DAYS = 60
 _DAY_MS = 24 * 60 * 60 * 1000

@@ -21,11 +21,11 @@ import uvicorn
 
 from proa.clock import Clock, Ids, RandomIds, SystemClock
 from proa.errors import SettingsError, UnavailableError
-from proa.region.app import create_app
-from proa.region.pool import Pool
+from proa.region.http.app import create_app
 from proa.region.service import Region
 from proa.region.store import Database, Exclusive, LostError
-from proa.region.workers import Workers
+from proa.region.work.pool import Pool
+from proa.region.work.workers import Workers
 from proa.settings import ProjectSettings, RegionSettings
 
 _BACKLOG = 2048

@@ -7,26 +7,26 @@ from dataclasses import dataclass
 
 from proa.clock import Clock, Ids
 from proa.region.control import Control
-from proa.region.events import Events
-from proa.region.files import Files
 from proa.region.identity import Identity
-from proa.region.jobs import Jobs
-from proa.region.permissions import Permissions
-from proa.region.pipelines import Pipelines
-from proa.region.planning import Planner
+from proa.region.jobs.jobs import Jobs
+from proa.region.jobs.run_engine import RunEngine
+from proa.region.jobs.runs import Runs
+from proa.region.jobs.scheduler import Scheduler
+from proa.region.pipelines.events import Events
+from proa.region.pipelines.pipelines import Pipelines
+from proa.region.pipelines.planning import Planner
+from proa.region.pipelines.supervisor import Supervisor
+from proa.region.pipelines.updates import Updates
 from proa.region.retention import Retention
-from proa.region.run_engine import RunEngine
-from proa.region.runs import Runs
-from proa.region.scheduler import Scheduler
-from proa.region.secrets import Secrets
-from proa.region.statements import Statements
+from proa.region.sql.statements import Statements
 from proa.region.store import Database
-from proa.region.supervisor import Supervisor
 from proa.region.tokens import Tokens
-from proa.region.updates import Updates
-from proa.region.uploads import Uploads
-from proa.region.workers import Workers
-from proa.region.workspace import Workspace
+from proa.region.work.workers import Workers
+from proa.region.workspace.files import Files
+from proa.region.workspace.permissions import Permissions
+from proa.region.workspace.secrets import Secrets
+from proa.region.workspace.uploads import Uploads
+from proa.region.workspace.workspace import Workspace
 from proa.settings import ProjectSettings, RegionSettings
 from proa.storage import Store
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from proa.autoloader.discovery import FileRef
 from proa.errors import ConflictError, UnknownOutcome
+from proa.layout import spelled
 from proa.runtime.history import FOLD, History
-from proa.runtime.layout import spelled
 from proa.steps import Step, step
 from proa.storage import NotFoundError, Store
 

@@ -10,8 +10,8 @@ from proa.clock import Clock, Ids
 from proa.engine import Engine
 from proa.graph import FlowNode
 from proa.lake import Table
+from proa.layout import Layout
 from proa.runtime.events import EventLog
-from proa.runtime.layout import Layout
 from proa.storage import absolute
 
 

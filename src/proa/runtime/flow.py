@@ -19,6 +19,7 @@ from proa.errors import ConflictError, DataError, UserError
 from proa.graph import FilesLeaf, FlowNode
 from proa.lake import Change, Outcome, Table, Target, WriteResult, discard, write
 from proa.lake.schema import WIDENING, keeps_types, merged, storable, to_arrow
+from proa.layout import app_id
 from proa.pipelines.ddl import parse_schema
 from proa.pipelines.definitions import Dataset, DatasetKind
 from proa.runtime import expectations
@@ -26,7 +27,6 @@ from proa.runtime.checkpoint import Checkpoint, FilesInput, Input, Plan
 from proa.runtime.context import Context
 from proa.runtime.definition import fingerprint
 from proa.runtime.event_time import Span, joined, span
-from proa.runtime.layout import app_id
 from proa.runtime.sources import Backlog, FilesSource, Source, TableSource
 from proa.storage import Store
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from proa.errors import DataError
 from proa.lake import GENERATION, Table
+from proa.layout import Layout, app_id, dataset_of
 from proa.runtime.checkpoint import Checkpoint, FilesInput, Plan
-from proa.runtime.layout import Layout, app_id, dataset_of
 from proa.storage import Store, is_url
 
 _TABLES = "tables"

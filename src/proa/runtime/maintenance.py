@@ -12,10 +12,10 @@ from datetime import datetime, timedelta
 
 from proa.errors import ConflictError, SettingsError
 from proa.lake import Table, upkeep
+from proa.layout import Layout, app_id
 from proa.pipelines.definitions import DatasetKind
 from proa.runtime.checkpoint import Checkpoint, Plan, TableInput
 from proa.runtime.durations import seconds
-from proa.runtime.layout import Layout, app_id
 from proa.runtime.lineage import Lineage
 from proa.runtime.runner import Runner
 from proa.storage import ObjectInfo, Store

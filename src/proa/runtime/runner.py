@@ -19,6 +19,7 @@ from proa.engine import Engine
 from proa.errors import ProaError
 from proa.graph import FilesLeaf, Graph, Selection
 from proa.graph.findings import Judgement, findings
+from proa.layout import Layout
 from proa.pipelines import load
 from proa.pipelines.definitions import Flow
 from proa.pipelines.loader import source_files
@@ -29,7 +30,6 @@ from proa.runtime.continuous import Continuous
 from proa.runtime.event import Origin
 from proa.runtime.events import EventLog, Listener
 from proa.runtime.flow import FlowRunner
-from proa.runtime.layout import Layout
 from proa.runtime.pipeline import Pipeline
 from proa.runtime.retry import NO_RETRIES, Patience, flow_retries, update_retries
 from proa.runtime.safety import refusal, sentence, volatile

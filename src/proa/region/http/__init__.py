@@ -1,0 +1,1 @@
+"""The HTTP edge: the application, what every request passes, and the routes."""

@@ -1,0 +1,1 @@
+"""Pipelines, their updates and their events."""

@@ -1,0 +1,1 @@
+"""SQL statements from outside."""

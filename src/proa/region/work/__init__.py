@@ -1,0 +1,1 @@
+"""Worker processes: what does a region's work, apart from its server."""
