@@ -23,9 +23,10 @@ def read(
     *,
     name: str = "file",
     bounds: tuple[int, ...] = (),
+    schema_given: bool = False,
 ) -> list[dict[str, Any]]:
     """The rows of a file with these bytes, read in ranges cut at `bounds`."""
-    parsed = parse(options, schema_given=False).reader
+    parsed = parse(options, schema_given=schema_given).reader
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / name
         path.write_bytes(data)
@@ -41,10 +42,16 @@ def read(
 
 
 def one_by_one(
-    lines: list[bytes], schema: pa.Schema, options: Mapping[str, str]
+    lines: list[bytes],
+    schema: pa.Schema,
+    options: Mapping[str, str],
+    *,
+    schema_given: bool = False,
 ) -> list[dict[str, Any]]:
     """The rows of lines of JSON as the exact converter makes them."""
-    convert = Converter(schema, parse(options, schema_given=False).reader, "file")
+    parsed = parse(options, schema_given=schema_given).reader
+    hidden = {parsed.rescued_column, parsed.corrupt_column} & set(schema.names)
+    convert = Converter(schema, parsed, "file", hidden=frozenset(hidden))
     rows = [row for line in lines for row in convert.rows_of(line)]
     return pa.Table.from_pylist(rows, schema=schema).to_pylist()
 

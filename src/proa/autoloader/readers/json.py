@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import json as pj
 
-from proa.autoloader.options import ReaderOptions
-from proa.autoloader.readers import shapes
+from proa.autoloader.options import Mode, ReaderOptions
+from proa.autoloader.readers import misfits, shapes
 from proa.autoloader.readers.exact import ABSENT, Converter
 from proa.autoloader.readers.source import Source, is_utf8
 from proa.autoloader.readers.texts import Lines, TextColumns, UnreadableError
@@ -26,7 +26,7 @@ from proa.autoloader.readers.values import dump, parse
 
 _FEW = 8
 """Records; fewer are read one by one."""
-_CHANGED = re.compile(r"Column\(/([^)]*)\) changed from string to \w+ in row")
+_CHANGED = re.compile(r"Column\(/([^)]*)\) changed from (\w+) to \w+ in row")
 _ROW = re.compile(r"in row (\d+)$")
 _VALUE = re.compile(r"(?:couldn't parse:|\): )([^\s\"\\]+)")
 _AT_ONCE = 4096
@@ -36,11 +36,15 @@ _PATIENCE = 8
 
 
 class DirtyError(Exception):
-    """The block has a record that the fast way cannot take; `row` when it is known which."""
+    """The block has a record that the fast way cannot take; `row` when it is known which.
 
-    def __init__(self, row: int | None = None) -> None:
+    `columns` are those that may have values of another type.
+    """
+
+    def __init__(self, row: int | None = None, columns: Iterable[str] = ()) -> None:
         super().__init__(row)
         self.row = row
+        self.columns = set(columns)
 
 
 class IntricateError(Exception):
@@ -60,12 +64,20 @@ class JsonReader:
         self._hidden = frozenset(name for name in schema.names if name in hidden)
         self._data = pa.schema([f for f in schema if f.name not in self._hidden])
         # Only what is rescued or must be noticed is looked for.
-        self._notice = options.evolution.stops or options.rescued_column is not None
+        self._notice = (
+            options.evolution.stops
+            or options.rescued_column is not None
+            or not options.case_sensitive
+        )
         raw = {f.name for f in self._data if not shapes.parseable(f.type)}
         strings = {f.name for f in self._data if f.type == pa.string()}
         everything = len(raw | strings) == len(self._data)
         self._text = TextColumns(raw, strings if everything else set())
         self._strikes: dict[str, int] = {}
+        self._mixed: set[str] = set()
+        """Columns that Arrow's parser refused: they are read as text, and their misfits sought."""
+        self._strayed: set[str] = set()
+        """Columns that had misfits once; `_mixed` keeps them while they have."""
 
     def read(self, source: Source, file: str) -> Iterator[pa.Table]:
         """The rows of one part; `file` is its path relative to the folder that is loaded."""
@@ -95,7 +107,7 @@ class JsonReader:
         if not block:
             return
         try:
-            table = self._fast(block, count, convert, plain=plain)
+            table = self._at_once(block, count, convert, plain=plain)
         except (DirtyError, IntricateError) as found:
             yield from self._pieces(block, convert, exact=isinstance(found, IntricateError))
         else:
@@ -115,7 +127,8 @@ class JsonReader:
             dirty: int | None = 0
             if not exact and size > _FEW:
                 try:
-                    yield self._fast(block[starts[at] : ends[at + size - 1]], size, convert)
+                    piece = block[starts[at] : ends[at + size - 1]]
+                    yield self._at_once(piece, size, convert)
                 except IntricateError:
                     exact = True
                 except DirtyError as found:
@@ -150,6 +163,44 @@ class JsonReader:
     def _table(self, rows: list[dict[str, Any]]) -> pa.Table:
         return pa.Table.from_pylist(rows, schema=self.schema)
 
+    def _at_once(
+        self, block: bytes, count: int, convert: Converter, *, plain: bool = False
+    ) -> pa.Table:
+        """The whole block, again with each column that turns out to have misfits.
+
+        DirtyError when that is not what is wrong with it.
+        """
+        while True:
+            try:
+                return self._fast(block, count, convert, plain=plain)
+            except DirtyError as found:
+                new = self._separable(found.columns) - self._mixed
+                if not new or count <= _FEW:
+                    raise
+                if len(new) > 1:
+                    new = {name for name in new if not self._fits(block, self._data.field(name))}
+                if not new:
+                    raise
+                self._mixed |= new
+
+    def _separable(self, names: Iterable[str]) -> set[str]:
+        """Which of the columns can be read with their misfits."""
+        fields = [self._data.field(n) for n in names if n in self._data.names]
+        return {
+            f.name
+            for f in fields
+            if f.name not in self._text.names
+            and (misfits.separable(f.type) or pa.types.is_nested(f.type))
+        }
+
+    def _fits(self, block: bytes, column: pa.Field) -> bool:
+        """Whether all values of the column have its type, whatever the others have."""
+        try:
+            self._as(self._typed(block, [column], infer=False)[column.name], column)
+        except DirtyError:
+            return False
+        return True
+
     def _fast(
         self, block: bytes, count: int, convert: Converter, *, plain: bool = False
     ) -> pa.Table:
@@ -159,13 +210,15 @@ class JsonReader:
         """
         if not is_utf8(block):
             raise DirtyError
-        names = self._text.names
+        names = self._text.names | self._mixed
         typed = [f for f in self._data if f.name not in names]
         # Beside text columns, what is unknown is looked for by DuckDB, and in nested columns apart.
         apart = [f for f in typed if self._notice and names and pa.types.is_nested(f.type)]
         flat = [f for f in typed if f not in apart]
+        mixed = [f for f in self._data if f.name in self._mixed]
         columns: dict[str, Any] = {}
         extra: list[str] = []
+        wrong: dict[str, Any] = {}
         found = None
         # Arrow's parser dies of a line that is no object: this comes first.
         if not plain and not one_object_a_line(block, count):
@@ -182,20 +235,75 @@ class JsonReader:
                 _refuse_trailing_commas(lines)
                 texts = self._text.read(lines)
                 columns.update((n, self._from_text(texts[n], self._data.field(n))) for n in texts)
-                extra = self._text.unknown(lines, self._data.names) if self._notice else []
-                extra += self._nested(lines, apart, columns)
-            rescued = self._noticed(extra, lines, found, convert) if extra and lines else None
+                if self._notice or self._mixed:
+                    extra = self._text.unknown(lines, self._data.names)
+                wrong = self._separate(lines, mixed, columns, convert)
+                nested = [f for f in mixed if pa.types.is_nested(f.type)]
+                extra += self._nested(lines, apart + nested, columns, wrong)
+            rescue = self._noticed(extra, found, convert) if extra and self._notice else []
+            rescued = None
+            if lines is not None and (rescue or wrong):
+                rescued = self._text.rescue(lines, rescue, wrong, convert)
+            table = self._assemble(columns, rescued, count)
+            return self._by_mode(table, wrong, lines) if wrong and lines is not None else table
         except UnreadableError:
             raise DirtyError from None
-        return self._assemble(columns, rescued, count)
 
-    def _nested(self, lines: Lines, apart: list[pa.Field], columns: dict[str, Any]) -> list[str]:
+    def _separate(
+        self, lines: Lines, mixed: list[pa.Field], columns: dict[str, Any], convert: Converter
+    ) -> dict[str, Any]:
+        """Read the simple columns of `mixed`; returns the texts that do not fit, by column."""
+        simple = [f for f in mixed if not pa.types.is_nested(f.type)]
+        texts = self._text.members(lines, [f.name for f in simple])
+        wrong: dict[str, Any] = {}
+        for f in simple:
+            columns[f.name], bad = misfits.separate(texts[f.name], f, convert)
+            self._set_apart(f.name, texts[f.name], bad, wrong)
+        return wrong
+
+    def _set_apart(self, name: str, texts: pa.Array, bad: pa.Array, wrong: dict[str, Any]) -> None:
+        if pc.any(bad).as_py():
+            self._strayed.add(name)
+            wrong[name] = pc.if_else(bad, texts, pa.scalar(None, pa.string()))
+        elif name in self._strayed:
+            self._mixed.discard(name)
+
+    def _by_mode(self, table: pa.Table, wrong: dict[str, Any], lines: Lines) -> pa.Table:
+        """What the mode makes of rows of which a value does not fit and nothing is rescued."""
+        options = self.options
+        if options.rescued_column is not None:
+            return table
+        bad = np.zeros(len(table), dtype=bool)
+        for texts in wrong.values():
+            bad |= np.asarray(texts.is_valid())
+        if options.mode is Mode.FAIL:
+            raise DirtyError(int(np.flatnonzero(bad)[0]))
+        if options.mode is Mode.DROP:
+            return table.filter(pa.array(~bad))
+        if options.corrupt_column not in self._hidden:
+            return table
+        whole = pc.utf8_trim(lines.array, "\r\n\ufeff")
+        corrupt = pc.if_else(pa.array(bad), whole, pa.scalar(None, pa.string()))
+        at = table.schema.get_field_index(options.corrupt_column)
+        return table.set_column(at, table.schema.field(at), corrupt)
+
+    def _nested(
+        self,
+        lines: Lines,
+        apart: list[pa.Field],
+        columns: dict[str, Any],
+        wrong: dict[str, Any],
+    ) -> list[str]:
         """Read nested columns from lines that have nothing else; returns fields they lack."""
         if not apart:
             return []
         pieces: list[Any] = []
         texts = self._text.members(lines, [f.name for f in apart])
         for i, f in enumerate(apart):
+            if f.name in self._mixed:
+                bad = misfits.wrong_shape(texts[f.name], f.type)
+                self._set_apart(f.name, texts[f.name], bad, wrong)
+                texts[f.name] = pc.if_else(bad, "null", texts[f.name])
             pieces += [
                 ("," if i else "{") + json.dumps(f.name, ensure_ascii=False) + ":",
                 pc.fill_null(texts[f.name], "null"),
@@ -211,7 +319,7 @@ class JsonReader:
     def _as(self, column: pa.ChunkedArray, wanted: pa.Field) -> pa.Array:
         array = shapes.convert(column, wanted.type, self.options)
         if array is None:
-            raise DirtyError
+            raise DirtyError(columns=[wanted.name])
         return array
 
     def _typed(self, block: bytes, typed: list[pa.Field], *, infer: bool) -> pa.Table:
@@ -230,34 +338,37 @@ class JsonReader:
             message = str(error)
         except UnicodeDecodeError:
             raise DirtyError from None
+        columns = [] if "JSON parse error" in message else [f.name for f in typed]
         found = _CHANGED.search(message)
         if found and found.group(1) in self._data.names:
             name = found.group(1)
+            columns = [name]
             self._strikes[name] = self._strikes.get(name, 0) + 1
             if self._strikes[name] >= _PATIENCE and self._data.field(name).type == pa.string():
                 self._text.add_string(name)
         row = _ROW.search(message)
-        raise DirtyError(int(row.group(1)) if row else _suspect(message, block))
+        raise DirtyError(int(row.group(1)) if row else _suspect(message, block), columns)
 
-    def _noticed(
-        self, extra: list[str], lines: Lines, found: pa.Table | None, convert: Converter
-    ) -> pa.Array | None:
-        """Act on fields that the schema lacks: stop, rescue them, or let the exact way do it."""
+    def _noticed(self, extra: list[str], found: pa.Table | None, convert: Converter) -> list[str]:
+        """Act on fields that the schema lacks: stop, or let the exact way do it.
+
+        Returns those to rescue.
+        """
         known = {name.lower() for name in shapes.paths(self._data)}
         new = [n for n in extra if n.lower() not in known and not convert.is_folder(n)]
         if new and self.options.evolution.stops:
             convert.unknown.update(dict.fromkeys(new))
             convert.stop()
         if self.options.rescued_column is None and self.options.case_sensitive:
-            return None
+            return []
         if not self.options.case_sensitive and len(new) < len(extra):
             raise IntricateError
         if found is not None and not shapes.any_values(found, extra):
-            return None
+            return []
         top = set(found.schema.names) if found is not None else set()
         if any("." in name and name not in top for name in extra):
             raise IntricateError
-        return self._text.rescue(lines, extra, convert)
+        return extra
 
     def _assemble(self, columns: dict[str, Any], rescued: pa.Array | None, count: int) -> pa.Table:
         arrays = []
@@ -288,8 +399,9 @@ class JsonReader:
 
 def _refuse_trailing_commas(lines: Lines) -> None:
     """DuckDB takes a comma before a closing bracket; it is no JSON, and the exact way says so."""
-    if pc.any(pc.match_substring_regex(lines.array, r",[ \t\r]*[}\]]")).as_py():
-        raise DirtyError
+    row = pc.index(pc.match_substring_regex(lines.array, r",[ \t\r]*[}\]]"), value=True).as_py()
+    if row >= 0:
+        raise DirtyError(row)
 
 
 def layout(block: bytes) -> tuple[int, bool]:

@@ -91,16 +91,21 @@ class TextColumns:
         )
         return {name: _member(lines, name, _one(table.column(i))) for i, name in enumerate(names)}
 
-    def rescue(self, lines: Lines, extra: Iterable[str], convert: Converter) -> pa.Array:
-        """The rescued data column: the members `extra` of each line; null where there is none."""
+    def rescue(
+        self, lines: Lines, extra: Iterable[str], wrong: dict[str, pa.Array], convert: Converter
+    ) -> pa.Array:
+        """The rescued data column; null where there is nothing to rescue.
+
+        In it are the members `extra` of each line, and `wrong`, which are members as written.
+        """
         parts = []
-        for name, found in self.members(lines, extra).items():
+        for name, found in (self.members(lines, extra) | wrong).items():
             texts = found
             nested = pc.match_substring_regex(texts, r"^[{\[]")
             if pc.any(nested).as_py():
                 texts = _rewritten(texts, nested, lambda text: json.dumps(text, ensure_ascii=False))
             texts = pc.if_else(pc.equal(texts, "null"), _NO_TEXT, texts)
-            folder = convert.folder(name)
+            folder = None if name in wrong else convert.folder(name)
             if folder is not None:
                 same = pa.array([folder, json.dumps(folder, ensure_ascii=False)])
                 texts = pc.if_else(pc.is_in(texts, same), _NO_TEXT, texts)
