@@ -30,7 +30,7 @@ DATA = [
     pa.field("t", pa.timestamp("us", "UTC")),
     pa.field("o", pa.bool_()),
     pa.field("s", pa.string()),
-    pa.field("n", pa.struct([("x", pa.int32()), ("y", pa.string())])),
+    pa.field("n", pa.struct([("x", pa.decimal128(3, 1)), ("y", pa.string())])),
     pa.field("l", pa.list_(pa.int64())),
 ]
 NAMES = [f.name for f in DATA[1:]]
@@ -96,7 +96,7 @@ values = st.one_of(
     strings.filter(lambda text: "\\ud" not in text),
     numbers,
     st.sampled_from(["null", "true", "false", "[1, 2]", '["a"]', "[]", "{}", '{ "x": 1.0 }']),
-    st.sampled_from(['{"x":1,"y":"z"}', '{"x":"1"}', '{"x":1,"z":2}', '{"i":[{"x":1}]}']),
+    st.sampled_from(['{"x":1,"y":"z"}', '{"x":"1"}', '{"x":100,"z":2}', '{"i":[{"x":1}]}']),
 )
 columns = st.lists(values, min_size=1, max_size=4)
 
@@ -116,15 +116,19 @@ def wrong_files(draw: Any) -> list[bytes]:
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(lines=wrong_files())
-@example(lines=[b'{"id":%d,"m":"free","n":"x","l":{"a":1}}' % row for row in range(20)])
+@example(lines=[b'{"id":%d,"m":"free","n":"x","l":{"x":1}}' % row for row in range(20)])
+@example(lines=[b'{"id":%d,"m":10000}' % row for row in range(20)])
 @example(lines=[b'{"id":%d,"i":%d,"t":%d}' % (row, 10**20 + row, row) for row in range(20)])
 def test_values_of_another_type_are_read_as_one_by_one(
     options: dict[str, str], lines: list[bytes]
 ) -> None:
     rescues = options["cloudFiles.schemaEvolutionMode"] == "rescue"
     schema = pa.schema([*DATA, RESCUED if rescues else CORRUPT])
+    if not rescues:
+        # Whether a field that a struct lacks makes its record malformed is not this test's promise.
+        lines = [line for line in lines if b'"z"' not in line and b'{"i":[' not in line]
     written = {"cloudFiles.format": "json", **options}
     expected = one_by_one(lines, schema, written, schema_given=not rescues)
 

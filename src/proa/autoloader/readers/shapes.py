@@ -76,12 +76,19 @@ def convert(column: pa.ChunkedArray, type_: pa.DataType, options: ReaderOptions)
     array = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
     if isinstance(array, pa.ChunkedArray):
         array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
-    if array.type == type_:
-        return array
     try:
+        # Arrow's parser gives decimals that have more digits than their type.
+        if _has_decimals(array.type):
+            array.validate(full=True)
         return _convert(array, type_, options)
     except pa.ArrowInvalid:
         return None
+
+
+def _has_decimals(type_: pa.DataType) -> bool:
+    if pa.types.is_nested(type_):
+        return any(_has_decimals(type_.field(i).type) for i in range(type_.num_fields))
+    return bool(pa.types.is_decimal(type_))
 
 
 def _convert(array: pa.Array, type_: pa.DataType, options: ReaderOptions) -> pa.Array:
