@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,10 @@ numbers = st.one_of(
     ),
 )
 days = st.builds(
-    "{:04d}-{:02d}-{:02d}".format, st.integers(0, 9999), st.integers(0, 13), st.integers(0, 32)
+    "{:04d}-{:02d}-{:02d}".format,
+    st.just(0) | st.integers(2, 9998),
+    st.integers(0, 13),
+    st.integers(0, 32),
 )
 texts = st.one_of(
     st.sampled_from(["free", "", " ", "NaN", "Infinity", "-INF", "inf", "true", "1_000", "+1.5"])
@@ -105,7 +109,12 @@ columns = st.lists(values, min_size=1, max_size=4)
 def wrong_files(draw: Any) -> list[bytes]:
     """Lines in which a few columns have any values at all, most of them in every row."""
     chosen = draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=3, unique=True))
-    found = {name: draw(columns) for name in chosen}
+    # Python has no times after the year 9999.
+    late = re.compile(r"-?[0-9]{11,}")
+    found = {
+        name: [text for text in draw(columns) if name != "t" or not late.fullmatch(text)] or ["1"]
+        for name in chosen
+    }
     colon, comma = draw(st.sampled_from([(":", ","), (": ", ", ")]))
     lines = []
     for row in range(draw(st.integers(9, 24))):
@@ -119,6 +128,7 @@ def wrong_files(draw: Any) -> list[bytes]:
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(lines=wrong_files())
 @example(lines=[b'{"id":%d,"m":"free","n":"x","l":{"x":1}}' % row for row in range(20)])
+@example(lines=[b'{"id":%d,"f":"-Infinity"}' % row for row in range(20)])
 @example(lines=[b'{"id":%d,"m":10000}' % row for row in range(20)])
 @example(lines=[b'{"id":%d,"i":%d,"t":%d}' % (row, 10**20 + row, row) for row in range(20)])
 def test_values_of_another_type_are_read_as_one_by_one(

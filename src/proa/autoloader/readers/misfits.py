@@ -93,8 +93,8 @@ def _integers(texts: pa.Array, type_: pa.DataType, options: ReaderOptions) -> Fo
 
 def _floats(texts: pa.Array, type_: pa.DataType, options: ReaderOptions) -> Found:  # noqa: ARG001
     fits = _matches(texts, r"^-?[0-9]{1,17}(?:\.[0-9]{1,20})?(?:[eE][+-]?[0-9]{1,2})?$")
-    # A string with a capital N may be a number that is not finite, as may one with an escape.
-    misfits = _matches(texts, r'^[tf{\[]|^"[^\\N]*"$')
+    # A string with a capital N or I may be NaN or infinite, as may one with an escape.
+    misfits = _matches(texts, r'^[tf{\[]|^"[^\\NI]*"$')
     return _where(fits, texts).cast(pa.float64()).cast(type_), fits, misfits
 
 
