@@ -49,13 +49,19 @@ class Server:
                 text=True,
             )
         lines: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._reader = threading.Thread(
-            target=lambda: [lines.put(line) for line in self.process.stdout], daemon=True
-        )
+
+        def read() -> None:
+            for line in self.process.stdout:
+                lines.put(line)
+            lines.put("")
+
+        self._reader = threading.Thread(target=read, daemon=True)
         self._reader.start()
         text = ""
         while not text.rstrip().endswith("}"):
-            text += lines.get(timeout=120)
+            line = lines.get(timeout=120)
+            assert line, f"the server ended: {(folder / 'log').read_text()}"
+            text += line
         self.address = json.loads(text)["address"]
 
     def end(self, signal_: int) -> int:
