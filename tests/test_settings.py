@@ -40,7 +40,7 @@ def test_secrets_come_from_the_environment(tmp_path: Path):
 
 def test_what_is_left_out_has_a_default(tmp_path: Path):
     found = load(tmp_path, REGIONS)
-    assert (found.sources, found.event_time, found.dr_safety) == ({}, None, "error")
+    assert (found.sources, found.event_time, found.dr_safety) == ({}, None, None)
     assert (found.verify.tolerance, found.verify.keys, found.verify.ignore) == (0.0, {}, {})
 
 

@@ -127,8 +127,9 @@ class ProjectSettings(_Model):
     sources: Mapping[Name, SourceSettings] = Field(default_factory=dict)
     event_time: EventTimeSettings | None = None
     verify: VerifySettings = VerifySettings()
-    dr_safety: Annotated[Literal["error", "warn", "off"], BeforeValidator(_off)] = "error"
-    """Whether findings forbid to run (`error`), are told (`warn`) or not looked for (`off`)."""
+    dr_safety: Annotated[Literal["error", "warn", "off"] | None, BeforeValidator(_off)] = None
+    """Whether findings forbid to run (`error`), are told (`warn`) or not looked for (`off`).
+    When it is not set, they fail `proa dry-run`, and updates tell them and run."""
     accept: tuple[AcceptedFinding, ...] = ()
 
     @property

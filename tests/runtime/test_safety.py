@@ -68,9 +68,8 @@ def told(heard: list) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("asked", [{}, {"validate_only": True}], ids=["run", "check"])
-def test_a_finding_that_nobody_accepted_is_refused_before_anything_runs(
-    shop: Project, asked: dict
-) -> None:
+def test_under_error_a_finding_is_refused_before_anything_runs(shop: Project, asked: dict) -> None:
+    agree(shop, "dr_safety: error\n")
     heard: list = []
     result = runner(shop, heard).update(UpdateRequest(**asked))
     assert (result.state, result.flows) == (State.FAILED, ())
@@ -86,8 +85,9 @@ def test_a_finding_that_nobody_accepted_is_refused_before_anything_runs(
     assert found[0]["details"]["planning_information"]["finding"]["code"] == "CLOCK"
 
 
-def test_under_warn_the_log_is_told_once_and_it_runs(shop: Project) -> None:
-    agree(shop, "dr_safety: warn\n")
+@pytest.mark.parametrize("said", ["", "dr_safety: warn\n"], ids=["unsaid", "warn"])
+def test_under_warn_the_log_is_told_once_and_it_runs(shop: Project, said: str) -> None:
+    agree(shop, said)
     heard: list = []
     running = runner(shop, heard)
     for _ in range(2):

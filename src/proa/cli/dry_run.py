@@ -55,7 +55,7 @@ def dry_run(
         raise typer.Exit(MISUSED) from error
     analysis = planned.analysis
     assert analysis is not None
-    agreed = Agreement(dr_safety="warn") if settings is None else Agreement.of(settings)
+    agreed = Agreement(dr_safety="warn") if settings is None else Agreement.of(settings, "error")
     values = agreed.regional(planned.pipeline.configuration)
     judged = agreed.judge(findings(planned.graph, region_values=values, schemas=analysis.schemas))
     if as_json:

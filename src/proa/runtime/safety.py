@@ -26,10 +26,11 @@ class Agreement:
     """The configuration keys that each region sets for itself."""
 
     @classmethod
-    def of(cls, settings: ProjectSettings | None) -> Agreement:
+    def of(cls, settings: ProjectSettings | None, unsaid: str = "warn") -> Agreement:
+        """What the settings say; `unsaid` is the `dr_safety` of settings that do not say any."""
         if settings is None:
             return cls()
-        return cls(settings.dr_safety, settings.accept, settings.regional_keys)
+        return cls(settings.dr_safety or unsaid, settings.accept, settings.regional_keys)
 
     def regional(self, configuration: Mapping[str, str]) -> dict[str, str]:
         """What the configuration says that another region's would not."""

@@ -93,7 +93,7 @@ class Planner:
             return {"dr_safety": "off", "accept": [], "regional_keys": [], "event_time": None}
         event_time = project.event_time
         return {
-            "dr_safety": project.dr_safety,
+            "dr_safety": project.dr_safety or "warn",
             "accept": [entry.model_dump() for entry in project.accept],
             "regional_keys": sorted(project.regional_keys),
             "event_time": None if event_time is None else event_time.column,
