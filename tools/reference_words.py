@@ -119,6 +119,7 @@ CONDITIONS: dict[str, dict[str, str]] = {
         "UNKNOWN_OUTCOME": "no answer came, and it may have happened; the next run looks",
         "CONFLICT": "another writer was first; nothing of ours happened",
         "GENERATION_CHANGED": "the table was refreshed fully while a batch was computed",
+        "TYPES_CHANGED": "another flow gave the table other types while a batch was computed",
         "NOT_FOUND": "an object is not there",
         "PROA_ERROR": "anything else",
     },

@@ -1,8 +1,16 @@
 import contextlib
+from dataclasses import replace
 
 import pytest
 from changes import append, data_file
-from pyspark.sql.types import LongType, StringType, StructField, StructType, TimestampNTZType
+from pyspark.sql.types import (
+    IntegerType,
+    LongType,
+    StringType,
+    StructField,
+    StructType,
+    TimestampNTZType,
+)
 
 from proa.errors import ConflictError, DataError, UnavailableError
 from proa.lake import Change, Committed, Table
@@ -48,6 +56,18 @@ def test_of_two_that_create_one_table_both_find_it(table: Table) -> None:
     table.create(A)
     other.create(A)
     assert other.version == 0
+
+
+def test_files_of_one_type_do_not_come_into_a_table_of_another(table: Table) -> None:
+    short = StructType([StructField("a", IntegerType())])
+    table.create(short)
+    late = same(table)
+    table.evolve(A)
+    with pytest.raises(ConflictError) as refused:
+        late.commit(replace(append(0, "x"), schema=short))
+    assert refused.value.condition == "TYPES_CHANGED"
+    assert names(table) == []
+    assert table.commit(replace(append(0, "x"), schema=A)).by_us
 
 
 def test_a_batch_is_in_the_table_once_however_often_it_is_committed(made: Table) -> None:

@@ -2,11 +2,15 @@ import contextlib
 import math
 import threading
 
+import pyarrow.parquet as pq
 import pytest
+from pyspark.sql.types import LongType, StructField, StructType
 from small_projects import Project, ok
 
 from proa.engine import Engine
 from proa.errors import DataError, PipelineError, UserError
+from proa.lake import Table
+from proa.lake.schema import to_arrow
 from proa.runtime import FlowStatus, State, UpdateRequest
 from proa.runtime.eventrows import read
 from proa.settings import EngineSettings
@@ -644,6 +648,46 @@ def copy():
     land(project, "a", 1)
     ok(project.run())
     assert project.rows("copy", "id") == [1, 7]
+
+
+class GivesOtherTypes:
+    """Another flow, which gives the table of a batch a wider type before that is committed."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def before(self, step: Step) -> None:
+        if step is Step.COMMIT and self._table.version < 0:
+            self._table.refresh()
+            self._table.evolve(StructType([StructField("id", LongType())]))
+
+    def after(self, step: Step) -> None:
+        pass
+
+
+def test_a_batch_is_written_once_more_when_its_table_was_given_other_types(
+    project: Project,
+) -> None:
+    project.write(
+        """
+dp.create_streaming_table("all")
+
+@dp.append_flow(target="all", once=True)
+def short():
+    return spark.createDataFrame([(7,)], "id int")
+
+@dp.materialized_view
+def copy():
+    return spark.read.table("all")
+"""
+    )
+    other = Table.at(f"{project.storage}/tables/all", {})
+    with probing(GivesOtherTypes(other)):
+        ok(project.run())
+    other.refresh()
+    (file,) = other.files()
+    assert pq.read_schema(file) == to_arrow(other.schema)
+    assert project.rows("copy", "id") == [7]
 
 
 @pytest.mark.parametrize("name", ["odd name", "ünïcode", "my-table", "50%", "a~b"])

@@ -24,12 +24,13 @@ from proa.clock import Clock, SystemClock
 from proa.errors import ConflictError, DataError, ProaError, UnavailableError, UnknownOutcome
 from proa.lake import log
 from proa.lake.log import Commit
-from proa.lake.schema import from_delta, to_delta
+from proa.lake.schema import from_delta, keeps_types, to_delta
 from proa.lake.writer import DataFile
 from proa.steps import Step, step
 from proa.storage import NotFoundError, Store, absolute, is_url
 
 GENERATION = "proa:generation"
+TYPES_CHANGED = "TYPES_CHANGED"
 """The `txn` application that counts a table's full refreshes."""
 
 _CACHED_COMMITS = 2000
@@ -55,7 +56,7 @@ class Change:
     overwrite: bool = False
     """All other files go, and the table takes `schema`."""
     schema: Any = None
-    """The table's columns as a StructType, when the batch overwrites."""
+    """The columns of the files, as a StructType; None: those that the table has."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """Noted in the commit under `proa`."""
 
@@ -319,13 +320,20 @@ class Table:
                     raise
             self.refresh()
 
-    def evolve(self, schema: Any, partition_by: Sequence[str] | None = None) -> None:
+    def evolve(
+        self,
+        schema: Any,
+        partition_by: Sequence[str] | None = None,
+        *,
+        version: int | None = None,
+    ) -> None:
         """Give the table other columns, all of whose values in older files are NULL or fit.
 
-        The partition columns may change only while the table is empty. `ConflictError` when
-        another commit was first.
+        The partition columns may change only while the table is empty. `version` is the one for
+        which the columns were found to fit. `ConflictError` when another commit was first.
         """
         with self._lock:
+            self._still(version)
             parts = list(self.partition_by if partition_by is None else partition_by)
             if parts != list(self.partition_by) and not self.is_empty:
                 raise DataError(
@@ -343,8 +351,7 @@ class Table:
         Streams see no new rows. `ConflictError` when another commit was first.
         """
         with self._lock:
-            if version != self.version:
-                raise ConflictError(f"the table {self.url!r} has a newer version than {version}")
+            self._still(version)
             now = int(self._clock.now().timestamp() * 1000)
             self._allow_types(schema)
             old = self._there().get_add_actions(flatten=False).column("path").to_pylist()
@@ -471,8 +478,8 @@ class Table:
 
         Looks at the table's own `txn` first, and again whenever the answer to a commit is lost or
         another commit was first. `ConflictError` when the table was reset since the batch was
-        planned; `UnavailableError` when the commit did not happen; `UnknownOutcome` when it may
-        have.
+        planned, or its columns have other types than the files (`TYPES_CHANGED`);
+        `UnavailableError` when the commit did not happen; `UnknownOutcome` when it may have.
         """
         with self._lock:
             for _ in range(_TRIES):
@@ -520,6 +527,7 @@ class Table:
             )
         last = self.transaction(change.app_id)
         if last is None or last < change.batch:
+            self._take_types(change)
             return None
         for version in range(self.version, -1, -1):
             try:
@@ -530,6 +538,20 @@ class Table:
                 return Committed(version, found.proa.get("attempt") == change.attempt)
         # Nobody can tell any more, and files that may be committed are never removed.
         return Committed(self.version, by_us=True)
+
+    def _still(self, version: int | None) -> None:
+        if version is not None and version != self.version:
+            raise ConflictError(f"the table {self.url!r} has a newer version than {version}")
+
+    def _take_types(self, change: Change) -> None:
+        """Files of one type must not come into a table of another: engines read them differently."""
+        if change.overwrite or change.schema is None or keeps_types(change.schema, self.schema):
+            return
+        raise ConflictError(
+            f"the columns of {self.url!r} were given other types while batch {change.batch} was"
+            " computed; compute it once more",
+            condition=TYPES_CHANGED,
+        )
 
     def _write(self, change: Change) -> None:
         table = self._there()

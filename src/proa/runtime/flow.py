@@ -19,6 +19,7 @@ from proa.errors import ConflictError, DataError, UserError
 from proa.graph import FilesLeaf, FlowNode
 from proa.lake import Change, Outcome, Table, Target, WriteResult, discard, write
 from proa.lake.schema import WIDENING, keeps_types, merged, storable, to_arrow
+from proa.lake.table import TYPES_CHANGED
 from proa.layout import app_id
 from proa.pipelines.ddl import parse_schema
 from proa.pipelines.definitions import Dataset, DatasetKind
@@ -240,16 +241,37 @@ class FlowRunner:
     def _execute(self, plan: Plan, progress: FlowProgress) -> None:
         began = self._context.clock.now()
         inputs = self._bound(plan)
-        while not self._fits(done := self._computed(inputs)):
+        for _ in range(_TRIES):
+            done = self._computed(inputs)
+            committed = self._stored(plan, done, began)
+            if committed is not None:
+                break
             discard(done.target, done.result)
-        if self._slept_since(began):
-            self._table.check([f"{self._table.url}/{file.path}" for file in done.result.files])
-        if self._commit(plan, done):
+        else:
+            raise ConflictError(f"the types of {self._table.url!r} are changed all the time")
+        if committed:
             covered = span(done.result.files, self._context.event_time)
             progress.add(plan, done.result, None if self.is_view else covered)
         for source in self._sources.values():
             source.settled(plan.batch)
         self._checkpoint.settled(plan.batch)
+
+    def _stored(self, plan: Plan, done: _Computed, began: datetime) -> bool | None:
+        """Make the batch part of the table; whether it was this attempt that did.
+
+        None when another flow has given the table other types than the files have: they must be
+        written once more.
+        """
+        if not self._fits(done):
+            return None
+        if self._slept_since(began):
+            self._table.check([f"{self._table.url}/{file.path}" for file in done.result.files])
+        try:
+            return self._commit(plan, done)
+        except ConflictError as error:
+            if error.condition != TYPES_CHANGED:
+                raise
+            return None
 
     def _computed(self, inputs: Mapping[str, Input]) -> _Computed:
         """The batch in files, which break no rule that fails the update."""
@@ -440,25 +462,25 @@ class FlowRunner:
         if self.is_view and parts == table.partition_by:
             return True
         for _ in range(_TRIES):
-            wanted = done.schema
+            version, wanted = table.version, done.schema
             if not table.is_empty:
                 wanted = merged(table.schema, done.schema, self.node.target, widen=self._widens)
             if not keeps_types(done.schema, wanted):
                 return False
             try:
                 if not table.is_empty and not keeps_types(table.schema, wanted):
-                    self._widen(wanted, parts)
+                    self._widen(version, wanted, parts)
                 else:
-                    table.evolve(wanted, parts)
+                    table.evolve(wanted, parts, version=version)
             except ConflictError:
                 continue
             return True
         raise ConflictError(f"the columns of {table.url!r} are changed by others all the time")
 
-    def _widen(self, schema: Any, partition_by: tuple[str, ...]) -> None:
+    def _widen(self, version: int, schema: Any, partition_by: tuple[str, ...]) -> None:
         """Write the table's rows once more, in wider types, and put them in the old ones' place."""
         context, table = self._context, self._table
-        version, files = table.version, table.files()
+        files = table.files(version)
         table.check(files)
         target = Target(
             url=table.url,
