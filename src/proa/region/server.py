@@ -60,6 +60,9 @@ class Listen:
                     if error.errno == errno.EADDRNOTAVAIL and made:
                         continue  # a name with an address of a family that is switched off
                     raise
+                # An accepted connection takes this over; without it a small answer may wait 40 ms
+                # for an acknowledgement. The event loop sets it for sockets of its own only.
+                made[-1].setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 port = made[0].getsockname()[1]
         except OSError as error:
             for opened in made:
