@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pyspark.sql.types import StructType
 
 from proa.autoloader.hints import apply, parse_hints
-from proa.autoloader.options import KNOWN, Evolution, parse, parse_bytes, parse_duration
+from proa.autoloader.options import KNOWN, Evolution, parse, parse_bytes
 from proa.errors import PipelineError, ProaError
 
 JSON = {"cloudFiles.format": "json"}
@@ -105,14 +105,6 @@ def test_no_option_makes_it_stumble(written):
 )
 def test_bytes_are_spelled_as_in_spark(text, number):
     assert parse_bytes(text) == number
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [("90 days", 7776000), ("12 hours", 43200), ("interval 1 week", 604800), ("5m", 300)],
-)
-def test_durations_are_spelled_as_in_spark(text, seconds):
-    assert parse_duration(text) == seconds
 
 
 def test_hints_take_names_in_backticks_paths_and_types_with_commas():

@@ -8,8 +8,8 @@ from proa.region.errors import MissingError, TakenError
 from proa.region.pipelines.supervisor import HEALTHY_AFTER_S, MAX_ATTEMPTS
 from proa.region.pipelines.updates import UpdateCause, UpdateState
 from proa.region.store import StateUnavailableError
-from proa.region.times import millis
 from proa.steps import Step, probing
+from proa.times import millis
 
 
 def create(still, **spec):

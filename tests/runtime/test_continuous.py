@@ -12,9 +12,9 @@ from proa.clock import SystemClock
 from proa.errors import SettingsError
 from proa.runtime import Event, State, UpdateRequest, UpdateResult
 from proa.runtime.continuous import INTERVAL
-from proa.runtime.durations import seconds
 from proa.steps import Step, probing
 from proa.testing import Fail, FaultProbe
+from proa.times import duration_setting
 
 PATIENCE = 30.0
 BRONZE = """
@@ -188,10 +188,10 @@ def test_what_stops_in_the_middle_goes_on_where_it_was(live: Project) -> None:
     ],
 )
 def test_an_interval_is_read_as_people_write_it(text: str, expected: float) -> None:
-    assert seconds(text, INTERVAL) == expected
+    assert duration_setting(text, INTERVAL) == expected
 
 
 @pytest.mark.parametrize("text", ["", "soon", "5", "-1 s", "1 fortnight"])
 def test_what_is_no_interval_is_refused(text: str) -> None:
     with pytest.raises(SettingsError, match=r"pipelines\.trigger\.interval must be a duration"):
-        seconds(text, INTERVAL)
+        duration_setting(text, INTERVAL)

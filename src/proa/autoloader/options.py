@@ -13,6 +13,7 @@ from proa.autoloader.hints import Hint, parse_hints
 from proa.autoloader.problems import ProblemKind
 from proa.errors import PipelineError
 from proa.pipelines.nearest import suggestion
+from proa.times import parse_duration
 
 RESCUED_COLUMN = "_rescued_data"
 CORRUPT_COLUMN = "_corrupt_record"
@@ -157,15 +158,6 @@ def parse_bytes(text: str) -> int:
     return int(match.group(1)) << (10 * " kmgtp".index(match.group(2) or " "))
 
 
-def parse_duration(text: str) -> float:
-    """Seconds from "90 days", "12 hours", "interval 1 week", "30m", "14d"."""
-    match = re.fullmatch(r"\s*(?:interval\s+)?(\d+)\s*([a-z]+)\s*", text.lower())
-    unit = match and _UNITS.get(match.group(2).removesuffix("s") or "s")
-    if not match or not unit:
-        raise ValueError("a number and a unit such as '90 days'")
-    return float(int(match.group(1)) * unit)
-
-
 def parse_time(text: str) -> datetime:
     """A moment, in UTC unless it says otherwise."""
     try:
@@ -173,24 +165,6 @@ def parse_time(text: str) -> datetime:
     except ValueError:
         raise ValueError("a time such as '2026-01-31T00:00:00'") from None
     return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
-
-
-_UNITS = {
-    "s": 1,
-    "sec": 1,
-    "second": 1,
-    "m": 60,
-    "min": 60,
-    "minute": 60,
-    "h": 3600,
-    "hour": 3600,
-    "d": 86400,
-    "day": 86400,
-    "w": 604800,
-    "week": 604800,
-    "month": 30 * 86400,
-    "year": 365 * 86400,
-}
 
 
 class _Values:

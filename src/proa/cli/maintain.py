@@ -47,9 +47,9 @@ def maintain(
     from datetime import timedelta
 
     from proa.runtime import Runner, maintenance
-    from proa.runtime.durations import seconds
+    from proa.times import duration_setting
 
-    age = timedelta(seconds=seconds(retention, "--retention"))
+    age = timedelta(seconds=duration_setting(retention, "--retention"))
     found = []
     with (
         Runner.from_project(find_project(project), region) as runner,

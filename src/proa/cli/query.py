@@ -15,6 +15,7 @@ from rich.table import Table
 from proa.cli.output import console
 from proa.cli.project import JsonOption, ProjectOption, find_project
 from proa.cli.run import RegionOption
+from proa.times import utc_text
 
 
 def register(app: typer.Typer) -> None:
@@ -101,7 +102,7 @@ def _text(value: Any) -> str:
 
         return base64.b64encode(value).decode()
     if isinstance(value, datetime):
-        return value.isoformat().replace("+00:00", "Z")
+        return utc_text(value)
     if isinstance(value, (date, time)):
         return value.isoformat()
     return str(value)

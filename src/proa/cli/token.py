@@ -67,7 +67,7 @@ def show(
 
     Example: proa token list --region us-east
     """
-    from proa.region.times import rfc3339
+    from proa.times import rfc3339
 
     with _tokens(region, state, project) as tokens:
         found = tokens.list()

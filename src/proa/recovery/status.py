@@ -16,9 +16,9 @@ from proa.lake import largest
 from proa.landing import Manifest, open_source
 from proa.landing.names import is_hidden
 from proa.recovery.regions import Region
-from proa.runtime.event_time import as_moment
 from proa.settings import EventTimeSettings, ProjectSettings
 from proa.storage import ObjectInfo, Store
+from proa.times import as_moment
 
 
 @dataclass(frozen=True)

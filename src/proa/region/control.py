@@ -10,7 +10,7 @@ import structlog
 
 from proa.clock import Clock
 from proa.region.store import LostError, StateUnavailableError
-from proa.region.times import millis
+from proa.times import millis
 
 LONGEST_WAIT_S = 5.0
 _AFTER_ERROR_S = 1.0

@@ -6,7 +6,7 @@ from proa.clock import Clock
 from proa.region.jobs.runs import Runs
 from proa.region.pipelines.events import Events
 from proa.region.pipelines.updates import Updates
-from proa.region.times import millis
+from proa.times import millis
 
 KEPT_DAYS = 60
 _DAY_MS = 24 * 60 * 60 * 1000

@@ -12,7 +12,7 @@ from proa.clock import Clock, Ids
 from proa.region.errors import MissingError
 from proa.region.store import Database
 from proa.region.store.tables import tokens
-from proa.region.times import millis
+from proa.times import millis
 
 _PREFIX = "proa"
 _ID_LENGTH = 12

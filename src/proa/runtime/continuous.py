@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 from proa.runtime.context import Context
-from proa.runtime.durations import seconds
 from proa.runtime.flow import FlowRunner
 from proa.runtime.retry import Retries, worth_another_try
 from proa.runtime.update import FlowResult, Flows, FlowStatus, report, run_flow
+from proa.times import duration_setting
 
 INTERVAL = "pipelines.trigger.interval"
 STREAM_SECONDS = 5.0
@@ -112,5 +112,5 @@ def interval_of(runner: FlowRunner, configuration: Mapping[str, str]) -> float:
         configuration,
     ):
         if INTERVAL in settings:
-            return seconds(settings[INTERVAL], INTERVAL)
+            return duration_setting(settings[INTERVAL], INTERVAL)
     return VIEW_SECONDS if runner.is_view else STREAM_SECONDS

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
+from proa.times import utc_text
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -60,7 +62,7 @@ def as_json(event: Event) -> dict[str, Any]:
         "id": event.id,
         "sequence": {"data_plane_id": {"seq_no": event.sequence}},
         "origin": {k: v for k, v in asdict(event.origin).items() if v is not None},
-        "timestamp": event.timestamp.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "timestamp": utc_text(event.timestamp, "milliseconds"),
         "message": event.message,
         "level": event.level,
         "maturity_level": event.maturity_level,

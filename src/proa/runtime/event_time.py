@@ -4,33 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from datetime import UTC, datetime
-from typing import Any
+from datetime import datetime
 
 from proa.lake import DataFile
+from proa.times import as_moment
 
 Span = tuple[datetime, datetime]
 """The earliest and the latest event."""
-
-
-def as_moment(value: Any) -> datetime | None:
-    """A column's value as a moment; without a zone it is UTC, a number counts seconds.
-
-    ValueError when it is none.
-    """
-    if value is None:
-        return None
-    if isinstance(value, datetime):
-        return value if value.tzinfo else value.replace(tzinfo=UTC)
-    if isinstance(value, int | float):
-        return datetime.fromtimestamp(value, UTC)
-    return as_moment(datetime.fromisoformat(str(value)))
-
-
-def text_of(moment: datetime) -> str:
-    """A moment as the event log writes it: UTC, to the millisecond."""
-    utc = moment.astimezone(UTC).isoformat(timespec="milliseconds")
-    return utc.replace("+00:00", "Z")
 
 
 def span(files: Iterable[DataFile], column: str | None) -> Span | None:

@@ -14,6 +14,7 @@ from pyspark.sql.types import StringType, StructField, StructType, TimestampType
 from proa.lake import Table
 from proa.lake.schema import to_arrow
 from proa.runtime.event import Event, Origin, compact_json
+from proa.times import utc_text
 
 _TEXT = StringType()
 SCHEMA = StructType(
@@ -89,7 +90,7 @@ def read(
             **row,
             "sequence": json.loads(row["sequence"]),
             "origin": {k: v for k, v in row["origin"].items() if v is not None},
-            "timestamp": row["timestamp"].isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+            "timestamp": utc_text(row["timestamp"], "milliseconds"),
             "error": json.loads(row["error"]) if row["error"] else None,
             "details": json.loads(row["details"]),
         }

@@ -15,10 +15,10 @@ from proa.lake import Table, upkeep
 from proa.layout import Layout, app_id
 from proa.pipelines.definitions import DatasetKind
 from proa.runtime.checkpoint import Checkpoint, Plan, TableInput
-from proa.runtime.durations import seconds
 from proa.runtime.lineage import Lineage
 from proa.runtime.runner import Runner
 from proa.storage import ObjectInfo, Store
+from proa.times import duration_setting
 
 RETENTION = timedelta(days=7)
 """How old must be what is removed: versions of tables, files without a table, plans."""
@@ -213,7 +213,7 @@ def _property(table: Table, name: str, default: timedelta) -> timedelta:
     properties: Mapping[str, str] = table.properties
     if name not in properties:
         return default
-    return timedelta(seconds=seconds(properties[name], name))
+    return timedelta(seconds=duration_setting(properties[name], name))
 
 
 def _number(path: str) -> int:

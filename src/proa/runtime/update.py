@@ -14,10 +14,10 @@ from proa.errors import ConflictError, ProaError
 from proa.graph import Graph, Selection
 from proa.lake.table import GENERATION
 from proa.runtime.context import Context
-from proa.runtime.event_time import text_of
 from proa.runtime.flow import FlowProgress, FlowRunner
 from proa.runtime.retry import Patience, worth_another_try
 from proa.storage import NotFoundError
+from proa.times import utc_text
 
 
 class State(StrEnum):
@@ -243,7 +243,7 @@ def details(result: FlowResult) -> dict[str, Any]:
         },
     }
     if progress.event_time is not None:
-        low, high = (text_of(moment) for moment in progress.event_time)
+        low, high = (utc_text(moment, "milliseconds") for moment in progress.event_time)
         found["streaming_metrics"] = {"event_time": {"min": low, "max": high}}
     if progress.outcomes:
         found["data_quality"] = {

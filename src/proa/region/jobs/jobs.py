@@ -14,7 +14,7 @@ from proa.region.http.paging import page, place, token
 from proa.region.jobs.quartz import CronExpression, time_zone
 from proa.region.store import Database
 from proa.region.store.tables import jobs
-from proa.region.times import millis, moment
+from proa.times import millis, moment
 
 TASK_TYPES = ("pipeline_task", "notebook_task", "run_job_task", "condition_task")
 """The kinds of task that a region runs."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from proa.region.errors import InvalidParameterError
 from proa.region.jobs.runs import Run, values_of
-from proa.region.times import moment
+from proa.times import moment
 
 _REFERENCE = re.compile(r"\{\{\s*([A-Za-z0-9_.\-]+)\s*\}\}")
 

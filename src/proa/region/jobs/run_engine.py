@@ -34,10 +34,10 @@ from proa.region.pipelines.pipelines import Pipelines
 from proa.region.pipelines.updates import UpdateCause, Updates, UpdateState
 from proa.region.store import Database, LostError, StateUnavailableError
 from proa.region.store.tables import jobs, runs
-from proa.region.times import millis
 from proa.region.work.reports import Reports
 from proa.region.work.workers import Handle, Report, Work, Workers
 from proa.steps import Step, step
+from proa.times import millis
 
 _log = structlog.get_logger("proa.region")
 

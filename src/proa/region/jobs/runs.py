@@ -22,7 +22,7 @@ from proa.region.jobs import jobs as of_jobs
 from proa.region.jobs.jobs import Job
 from proa.region.store import Database
 from proa.region.store.tables import jobs, runs
-from proa.region.times import millis
+from proa.times import millis
 
 DEFAULT_PAGE = 25
 _MAX_PAGE = 25

@@ -17,7 +17,7 @@ from proa.region.jobs.jobs import Job, next_fire
 from proa.region.jobs.runs import ACTIVE, Result, Runs, Trigger, of
 from proa.region.store import Database
 from proa.region.store.tables import jobs, runs
-from proa.region.times import millis
+from proa.times import millis
 
 FIRST_BACKOFF_S = 10.0
 MAX_BACKOFF_S = 3600.0

@@ -15,7 +15,7 @@ from proa.region.http.paging import page, place, token
 from proa.region.pipelines.filters import Condition, parse
 from proa.region.store import Database
 from proa.region.store.tables import events
-from proa.region.times import millis, rfc3339
+from proa.times import millis, rfc3339
 
 _FIELDS = {
     "id": events.c.event_id,

@@ -18,8 +18,8 @@ from proa.region.pipelines.events import Event, Events
 from proa.region.pipelines.filters import parse
 from proa.region.store import Database
 from proa.region.store.tables import pipelines
-from proa.region.times import millis
 from proa.region.workspace.workspace import canonical
+from proa.times import millis
 
 _NOT_EXECUTED = frozenset(
     {"name", "continuous", "notifications", "tags", "budget_policy_id", "permissions", "id"}

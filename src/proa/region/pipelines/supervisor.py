@@ -21,10 +21,10 @@ from proa.region.pipelines.pipelines import Pipeline
 from proa.region.pipelines.updates import Update, UpdateCause, Updates, UpdateState
 from proa.region.store import Database, LostError, StateUnavailableError
 from proa.region.store.tables import pipelines, updates
-from proa.region.times import millis
 from proa.region.work.reports import Reports
 from proa.region.work.workers import Handle, Report, Work, Workers
 from proa.steps import Step, step
+from proa.times import millis
 
 MAX_ATTEMPTS = 6
 """How many servers may die soon after they began one update, before it counts as the cause."""

@@ -25,7 +25,7 @@ from proa.region.pipelines.events import Event, Events
 from proa.region.pipelines.pipelines import Pipeline, PipelineState, shown_spec
 from proa.region.store import Database
 from proa.region.store.tables import pipelines, updates
-from proa.region.times import millis
+from proa.times import millis
 
 _MAX_PAGE = 100
 

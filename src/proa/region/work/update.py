@@ -8,12 +8,12 @@ from typing import Any
 
 from proa.errors import UserError
 from proa.pipelines.spec import PipelineSpec
-from proa.region.times import millis
 from proa.region.work.failures import described
 from proa.region.work.inbox import Inbox
 from proa.runtime import Event, Pipeline, Runner, State, UpdateRequest
 from proa.runtime.safety import Agreement
 from proa.settings import AcceptedFinding, EngineSettings
+from proa.times import millis
 
 _OWN = ("create_update", "update_progress")
 """Events that the region's server tells itself."""

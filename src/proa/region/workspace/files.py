@@ -17,9 +17,9 @@ from proa.region.errors import (
     InvalidParameterError,
     MissingError,
 )
-from proa.region.times import millis
 from proa.region.workspace.workspace import canonical
 from proa.storage import NotFoundError, ObjectInfo, Store
+from proa.times import millis
 
 _MARK = "_proa_folder"
 FOLDER = "dbfs"

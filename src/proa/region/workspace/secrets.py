@@ -10,7 +10,7 @@ from proa.clock import Clock
 from proa.region.errors import ApiError, InvalidParameterError, MissingError
 from proa.region.store import Database
 from proa.region.store.tables import secret_scopes, secrets
-from proa.region.times import millis
+from proa.times import millis
 
 _NAME = re.compile(r"[A-Za-z0-9_@.\-]{1,128}")
 _MAX_VALUE = 128 * 1024

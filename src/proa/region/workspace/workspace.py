@@ -24,8 +24,8 @@ from proa.region.errors import (
 )
 from proa.region.store import Database
 from proa.region.store.tables import objects
-from proa.region.times import millis
 from proa.region.workspace import notebooks
+from proa.times import millis
 
 _PREFIX = "/Workspace"
 _FOLDERS = ("/Shared", "/Users", "/Repos")

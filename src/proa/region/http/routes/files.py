@@ -27,9 +27,9 @@ from proa.region.errors import (
 )
 from proa.region.http.paging import page, place, token
 from proa.region.http.routes.base import Body, Empty, Int64, PageSize, PageToken, RegionOf, present
-from proa.region.times import moment
 from proa.region.workspace.files import Entry
 from proa.storage.store import CHUNK
+from proa.times import moment
 
 router = APIRouter(tags=["files"])
 

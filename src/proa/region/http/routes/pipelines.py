@@ -21,7 +21,7 @@ from proa.region.http.routes.base import (
 from proa.region.pipelines import pipelines as domain
 from proa.region.pipelines.updates import Update, UpdateCause
 from proa.region.service import Region
-from proa.region.times import rfc3339
+from proa.times import rfc3339
 
 router = APIRouter(prefix="/api/2.0/pipelines", tags=["pipelines"])
 
