@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 from proa.engine import Engine
 from proa.engine.relations import relation_of
 from proa.errors import PipelineError
-from proa.graph import DatasetLeaf, FilesLeaf, relations
+from proa.graph import DatasetLeaf, FilesLeaf, plan_proto
 
 
 def local(engine: Engine, rows: list[tuple[Any, ...]], schema: str) -> Any:
@@ -315,7 +315,7 @@ def test_plan_ids_are_unique_in_a_bound_plan(pipeline, engine):
     )
     plan = pipeline.build().datasets["t"].flows[0].plan
     bound = plan.bind({"table:orders:0": local(engine, *ORDERS)})
-    ids = [node.common.plan_id for node in relations.relations(bound)]
+    ids = [node.common.plan_id for node in plan_proto.relations(bound)]
     assert len(ids) == len(set(ids))
 
 

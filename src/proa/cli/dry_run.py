@@ -17,7 +17,7 @@ from proa.errors import PipelineError, UserError
 if TYPE_CHECKING:
     from proa.graph import Graph
     from proa.graph.analysis import Analysis
-    from proa.graph.findings import Finding, Judgement
+    from proa.graph.findings import Finding, Verdicts
     from proa.settings import ProjectSettings
 
 
@@ -76,7 +76,7 @@ def _settings(folder: Path) -> ProjectSettings | None:
 # -- printing ---------------------------------------------------------------------------------------
 
 
-def _print(graph: Graph, judged: Judgement, analysis: Analysis) -> None:
+def _print(graph: Graph, judged: Verdicts, analysis: Analysis) -> None:
     for finding in judged.errors:
         _print_finding(finding, "error", "bold red")
     for finding in judged.warnings:
@@ -107,7 +107,7 @@ def _print_finding(finding: Finding, label: str, style: str) -> None:
     print_text(f"    {finding.remedy}")
 
 
-def _as_object(graph: Graph, judged: Judgement, analysis: Analysis) -> dict[str, Any]:
+def _as_object(graph: Graph, judged: Verdicts, analysis: Analysis) -> dict[str, Any]:
     return {
         "valid": True,
         "may_run": not judged.errors,

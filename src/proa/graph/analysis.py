@@ -18,7 +18,7 @@ from proa.errors import PipelineError, SourceLocation, UserError
 from proa.graph.build import Analyze, Infer, empty, schema_of_text
 from proa.graph.leaves import DatasetLeaf, FilesLeaf, Leaf
 from proa.graph.nodes import DatasetNode, FlowNode, Graph
-from proa.graph.relations import Relation
+from proa.graph.plan_proto import Relation
 from proa.pipelines.ddl import parse_schema
 from proa.pipelines.definitions import Expectation
 

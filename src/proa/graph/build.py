@@ -14,13 +14,13 @@ from pyspark.sql.connect.dataframe import DataFrame
 from pyspark.sql.types import StructType
 
 from proa.errors import PipelineError, ProaError, SourceLocation
-from proa.graph import checks, relations, sqltext
-from proa.graph.code import line_in_source
+from proa.graph import checks, plan_proto, sql_text
+from proa.graph.dataset_names import DatasetNames
 from proa.graph.leaves import DatasetLeaf, FilesLeaf
 from proa.graph.nodes import DatasetNode, FlowNode, Graph
 from proa.graph.plan import FlowPlan, read
-from proa.graph.relations import Relation
-from proa.graph.resolve import Names
+from proa.graph.plan_proto import Relation
+from proa.graph.python_code import line_in_source
 from proa.pipelines.ddl import parse_schema
 from proa.pipelines.definitions import (
     DatasetKind,
@@ -68,7 +68,7 @@ class _Builder:
         self.infer = infer
         self.session = declarations.session or DeclaringSession(declarations.configuration)
         checks.not_empty(declarations)
-        self.names = Names((dataset.name for dataset in declarations.datasets), namespace)
+        self.names = DatasetNames((dataset.name for dataset in declarations.datasets), namespace)
         checks.unique_names(declarations, self.names)
         self.datasets = {dataset.name: dataset for dataset in declarations.datasets}
         self.flows = checks.flows_by_target(declarations, self.names)
@@ -106,7 +106,7 @@ class _Builder:
         resolver = _Names(self, flow)
         if isinstance(flow.query, SqlQuery):
             relation = proto.Relation()
-            relation.common.plan_id = relations.fresh_plan_id()
+            relation.common.plan_id = plan_proto.fresh_plan_id()
             relation.sql.query = flow.query.text
             text_location = flow.query.location
         else:
@@ -209,7 +209,7 @@ class _Names:
     ) -> FlowPlan | DatasetLeaf | None:
         name = self.builder.names.find(parts)
         if name is None:
-            if sqltext.is_path(parts):
+            if sql_text.is_path(parts):
                 return None
             spelled = ".".join(parts)
             raise PipelineError(

@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from proa.errors import PipelineError, SourceLocation
+from proa.graph.dataset_names import DatasetNames
 from proa.graph.leaves import DatasetLeaf
-from proa.graph.resolve import Names
 from proa.pipelines.definitions import Dataset, DatasetKind, Declarations, Flow
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def not_empty(declarations: Declarations) -> None:
         )
 
 
-def unique_names(declarations: Declarations, names: Names) -> None:
+def unique_names(declarations: Declarations, names: DatasetNames) -> None:
     """PIPELINE_DUPLICATE_IDENTIFIERS for two datasets or two flows of one name."""
     seen: dict[str, Dataset] = {}
     for dataset in declarations.datasets:
@@ -53,7 +53,7 @@ def unique_names(declarations: Declarations, names: Names) -> None:
         flows[name] = flow
 
 
-def flows_by_target(declarations: Declarations, names: Names) -> dict[str, tuple[Flow, ...]]:
+def flows_by_target(declarations: Declarations, names: DatasetNames) -> dict[str, tuple[Flow, ...]]:
     """The flows of each dataset. Raises for a flow without target and a dataset without flow."""
     flows: dict[str, list[Flow]] = {dataset.name: [] for dataset in declarations.datasets}
     for flow in declarations.flows:

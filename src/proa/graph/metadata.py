@@ -15,9 +15,9 @@ from sqlglot import Token, TokenType, exp
 from sqlglot.dialects.databricks import Databricks
 from sqlglot.errors import SqlglotError
 
-from proa.graph import relations
-from proa.graph.relations import Relation
-from proa.graph.sqlmask import Edit
+from proa.graph import plan_proto
+from proa.graph.plan_proto import Relation
+from proa.graph.sql_mask import TextEdit
 from proa.pipelines.identifiers import parts as name_parts
 
 COLUMN = "_metadata"
@@ -26,7 +26,7 @@ OPTION = "proa.metadata"
 """The leaf's option that makes the Auto Loader yield the column."""
 
 
-def edits(text: str, tree: exp.Expr | None = None) -> list[Edit]:
+def edits(text: str, tree: exp.Expr | None = None) -> list[TextEdit]:
     """What must change in SQL so that it asks for the hidden column.
 
     `tree` is the text's syntax tree, from which it is seen whether the column is selected as such.
@@ -36,7 +36,7 @@ def edits(text: str, tree: exp.Expr | None = None) -> list[Edit]:
     for token in _tokens(text):
         if token.text.lower() == COLUMN and token.token_type != TokenType.STRING:
             name = HIDDEN + (f" AS {COLUMN}" if token.start in whole else "")
-            found.append(Edit(token.start, token.end + 1, name))
+            found.append(TextEdit(token.start, token.end + 1, name))
     return found
 
 
@@ -64,9 +64,9 @@ def _settle(
             _wrap(relation, _rename)
         return
     inputs = list(_inputs(relation))
-    asks = any(is_files(part) for child in inputs for part in relations.relations(child)) and _asks(
-        relation
-    )
+    asks = any(
+        is_files(part) for child in inputs for part in plan_proto.relations(child)
+    ) and _asks(relation)
     for child in inputs:
         _settle(child, is_files, exposed, asked_above=asked_above or asks)
     if asks:
@@ -76,24 +76,24 @@ def _settle(
 
 
 def _inputs(relation: Relation) -> Iterator[Relation]:
-    kind = relations.kind(relation)
+    kind = plan_proto.kind(relation)
     if kind:
         yield from (
             part
-            for part in relations.parts(getattr(relation, kind))
+            for part in plan_proto.parts(getattr(relation, kind))
             if isinstance(part, proto.Relation)
         )
 
 
 def _own(relation: Relation) -> Iterator[Any]:
-    if relations.kind(relation) == "with_relations":
+    if plan_proto.kind(relation) == "with_relations":
         root = relation.with_relations.root
-        if relations.kind(root) == "sql":
+        if plan_proto.kind(root) == "sql":
             yield root.sql
         return
-    kind = relations.kind(relation)
+    kind = plan_proto.kind(relation)
     if kind:
-        yield from relations.own_parts(getattr(relation, kind))
+        yield from plan_proto.own_parts(getattr(relation, kind))
 
 
 def _asks(relation: Relation) -> bool:
@@ -110,7 +110,7 @@ def _asks(relation: Relation) -> bool:
 
 
 def _ask_for_hidden(relation: Relation) -> None:
-    if relations.kind(relation) == "project":
+    if plan_proto.kind(relation) == "project":
         for expression in relation.project.expressions:
             _keep_name(expression)
     for part in _own(relation):
@@ -150,10 +150,10 @@ def _wrap(relation: Relation, operator: Callable[[Relation, Relation], None]) ->
     """Put an operator above the relation, which keeps its plan id: columns refer to it."""
     inner = proto.Relation()
     inner.CopyFrom(relation)
-    inner.common.plan_id = relations.fresh_plan_id()
+    inner.common.plan_id = plan_proto.fresh_plan_id()
     outer = proto.Relation()
     operator(outer, inner)
-    relations.replace(relation, outer)
+    plan_proto.replace(relation, outer)
 
 
 def _rename(outer: Relation, inner: Relation) -> None:

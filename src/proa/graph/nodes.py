@@ -6,9 +6,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from proa.errors import PipelineError, UserError
+from proa.graph.dataset_names import DatasetNames
 from proa.graph.plan import FlowPlan
-from proa.graph.relations import Relation
-from proa.graph.resolve import Names
+from proa.graph.plan_proto import Relation
 from proa.pipelines.definitions import Dataset, DatasetKind, Flow
 
 RESET_ALLOWED = "pipelines.reset.allowed"
@@ -60,7 +60,7 @@ class Graph:
     """By name, upstream ones first; views included."""
     stages: tuple[tuple[str, ...], ...]
     """The tables, by levels: each reads only from tables of earlier levels."""
-    names: Names
+    names: DatasetNames
 
     @property
     def flows(self) -> tuple[FlowNode, ...]:

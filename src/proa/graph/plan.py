@@ -15,10 +15,10 @@ from pyspark.sql.connect import proto
 from sqlglot import exp
 
 from proa.errors import PipelineError, SourceLocation
-from proa.graph import metadata, relations, sqltext, stateful
+from proa.graph import metadata, plan_proto, sql_text, stateful
 from proa.graph.leaves import DatasetLeaf, FilesLeaf, Leaf
-from proa.graph.relations import Relation
-from proa.graph.sqlmask import Edit
+from proa.graph.plan_proto import Relation
+from proa.graph.sql_mask import TextEdit
 from proa.pipelines.identifiers import parts as name_parts
 
 _LEAF_OPTION = "proa.leaf"
@@ -54,10 +54,10 @@ class FlowPlan:
             key = placeholder_key(relation)
             if key is None:
                 return False
-            relations.replace(relation, relations.renumbered(bound[key]))
+            plan_proto.replace(relation, plan_proto.renumbered(bound[key]))
             return True
 
-        relations.rewrite(plan, visit)
+        plan_proto.rewrite(plan, visit)
         return plan
 
 
@@ -81,7 +81,7 @@ class Resolver(Protocol):
 def placeholder(leaf: Leaf) -> Relation:
     """What stands for the leaf in a template."""
     relation = proto.Relation()
-    relation.common.plan_id = relations.fresh_plan_id()
+    relation.common.plan_id = plan_proto.fresh_plan_id()
     relation.read.named_table.unparsed_identifier = leaf.key
     relation.read.named_table.options[_LEAF_OPTION] = leaf.key
     relation.read.is_streaming = leaf.streaming
@@ -90,7 +90,7 @@ def placeholder(leaf: Leaf) -> Relation:
 
 def placeholder_key(relation: Relation) -> str | None:
     """The leaf's key when the relation is a placeholder."""
-    if relations.kind(relation) != "read":
+    if plan_proto.kind(relation) != "read":
         return None
     key: str | None = relation.read.named_table.options.get(_LEAF_OPTION)
     return key
@@ -113,7 +113,7 @@ def read(
     template = proto.Relation()
     template.CopyFrom(relation)
     reader = _Reader(resolver, location, text_location)
-    relations.rewrite(template, reader.visit)
+    plan_proto.rewrite(template, reader.visit)
     reader.check_expressions(template)
     stateful.check(template, leaf_streams, location)
     reader.expose_metadata(template)
@@ -122,7 +122,7 @@ def read(
 
 def leaf_streams(relation: Relation) -> bool | None:
     """Whether a relation of a template that reads something is a stream; None for any other."""
-    if relations.kind(relation) == "read":
+    if plan_proto.kind(relation) == "read":
         return placeholder_key(relation) is not None and relation.read.is_streaming
     return None
 
@@ -138,12 +138,12 @@ class _Reader:
         """By what makes two leaves the same; in the order in which the query reads them."""
 
     def visit(self, relation: Relation) -> bool:
-        kind = relations.kind(relation)
+        kind = plan_proto.kind(relation)
         if kind == "read":
             return self._read(relation)
         if kind == "sql":
             return self._sql(relation, relation.sql, {})
-        if kind == "with_relations" and relations.kind(relation.with_relations.root) == "sql":
+        if kind == "with_relations" and plan_proto.kind(relation.with_relations.root) == "sql":
             self._sql_with_relations(relation)
             return True
         if kind == "relation_changes":
@@ -173,14 +173,14 @@ class _Reader:
         plan = proto.Relation()
         plan.subquery_alias.alias = parts[-1]
         plan.subquery_alias.input.CopyFrom(inner)
-        relations.replace(relation, plan)
+        plan_proto.replace(relation, plan)
         return True
 
     def _inlined(self, found: FlowPlan | DatasetLeaf) -> Relation:
         if isinstance(found, DatasetLeaf):
             return placeholder(self._dataset_leaf(found))
         renamed = {leaf.key: placeholder(self._adopt(leaf)) for leaf in found.leaves}
-        return relations.renumbered(found.bind(renamed))
+        return plan_proto.renumbered(found.bind(renamed))
 
     def _adopt(self, leaf: Leaf) -> Leaf:
         return self._dataset_leaf(leaf) if isinstance(leaf, DatasetLeaf) else self._files_leaf(leaf)
@@ -229,7 +229,7 @@ class _Reader:
                 " land its data as files and read them with format 'cloudFiles'",
                 "UNSUPPORTED_STREAMING_SOURCE",
             )
-        relations.replace(relation, placeholder(self._files_leaf(leaf)))
+        plan_proto.replace(relation, placeholder(self._files_leaf(leaf)))
         return True
 
     def _auto_loader(self, source: Any, options: dict[str, str], streaming: bool) -> FilesLeaf:  # noqa: FBT001
@@ -251,13 +251,13 @@ class _Reader:
 
     def check_expressions(self, template: Relation) -> None:
         """SQL in `expr`, `selectExpr` and `filter` must be SQL, and must read no tables."""
-        for part in relations.walk(template):
+        for part in plan_proto.walk(template):
             if not isinstance(part, proto.Expression):
                 continue
             if part.WhichOneof("expr_type") == "expression_string":
-                text, at = part.expression_string.expression, relations.location(part)
+                text, at = part.expression_string.expression, plan_proto.location(part)
                 try:
-                    tree = sqltext.expression(text)
+                    tree = sql_text.expression(text)
                 except PipelineError as error:
                     error.location = at or self.location
                     raise
@@ -292,13 +292,13 @@ class _Reader:
     def _sql_with_relations(self, relation: Relation) -> None:
         node = relation.with_relations
         for reference in node.references:
-            relations.rewrite(reference, self.visit)
+            plan_proto.rewrite(reference, self.visit)
         given = {
             reference.subquery_alias.alias.casefold(): _reads_stream(reference)
             for reference in node.references
         }
         self._sql(node.root, node.root.sql, given)
-        if relations.kind(node.root) == "with_relations":
+        if plan_proto.kind(node.root) == "with_relations":
             node.references.extend(node.root.with_relations.references)
             inner = proto.Relation()
             inner.CopyFrom(node.root.with_relations.root)
@@ -310,7 +310,7 @@ class _Reader:
         `given` are the names that the text has already, and whether they are streams.
         """
         try:
-            found = sqltext.read(sql.query, self.text_location)
+            found = sql_text.read(sql.query, self.text_location)
         except PipelineError as error:
             error.location = error.location or self.location
             raise
@@ -321,7 +321,7 @@ class _Reader:
         references: list[Relation] = []
         for read in found.reads:
             name = f"__proa_{len(references)}"
-            if isinstance(read, sqltext.TableRead):
+            if isinstance(read, sql_text.TableRead):
                 if len(read.parts) == 1 and read.parts[0].casefold() in given:
                     continue
                 target = self.resolver.dataset(
@@ -334,25 +334,25 @@ class _Reader:
                 leaf = FilesLeaf("", read.path, read.options, read.schema, read.streaming)
                 inner, alias = placeholder(self._files_leaf(leaf)), ""
             references.append(_alias(name, inner))
-            edits.append(Edit(read.start, read.end, name))
+            edits.append(TextEdit(read.start, read.end, name))
             if read.alias_at is not None and alias:
                 at = read.alias_at
-                edits.append(Edit(at, at, f" AS {sqltext.quoted(alias)}"))
+                edits.append(TextEdit(at, at, f" AS {sql_text.quoted(alias)}"))
         if not edits:
             return True
         text = proto.Relation()
-        text.common.plan_id = relations.fresh_plan_id()
+        text.common.plan_id = plan_proto.fresh_plan_id()
         text.sql.CopyFrom(sql)
-        text.sql.query = sqltext.edited(sql.query, edits)
+        text.sql.query = sql_text.edited(sql.query, edits)
         if references:
             plan = proto.Relation()
             plan.with_relations.root.CopyFrom(text)
             plan.with_relations.references.extend(references)
             text = plan
-        relations.replace(relation, text)
+        plan_proto.replace(relation, text)
         return True
 
-    def _check_state(self, found: sqltext.SqlReads, given: Mapping[str, bool]) -> None:
+    def _check_state(self, found: sql_text.SqlReads, given: Mapping[str, bool]) -> None:
         if not (any(given.values()) or any(read.streaming for read in found.reads)):
             return
         at = self.text_location
@@ -366,12 +366,12 @@ class _Reader:
 
 
 def _reads_stream(relation: Relation) -> bool:
-    return any(leaf_streams(part) for part in relations.relations(relation))
+    return any(leaf_streams(part) for part in plan_proto.relations(relation))
 
 
 def _alias(name: str, inner: Relation) -> Relation:
     plan = proto.Relation()
-    plan.common.plan_id = relations.fresh_plan_id()
+    plan.common.plan_id = plan_proto.fresh_plan_id()
     plan.subquery_alias.alias = name
     plan.subquery_alias.input.CopyFrom(inner)
     return plan

@@ -14,10 +14,10 @@ from pyspark.sql.connect import proto
 from sqlglot import exp
 
 from proa.errors import PipelineError, SourceLocation
-from proa.graph import relations
-from proa.graph.functions import AGGREGATES
-from proa.graph.relations import Relation
-from proa.graph.sqltext import STREAM
+from proa.graph import plan_proto
+from proa.graph.plan_proto import Relation
+from proa.graph.spark_functions import AGGREGATES
+from proa.graph.sql_text import STREAM
 
 CONDITION = "UNSUPPORTED_STREAMING_OPERATOR"
 
@@ -78,7 +78,7 @@ class _Checker:
         known = self.is_leaf_stream(relation)
         if known is not None:
             return known
-        kind = relations.kind(relation)
+        kind = plan_proto.kind(relation)
         node = getattr(relation, kind, None) if kind else None
         if node is None:
             return False
@@ -129,14 +129,14 @@ class _Checker:
         for reference in node.references:
             if not self.streams(reference):
                 continue
-            if relations.kind(node.root) == "sql":
+            if plan_proto.kind(node.root) == "sql":
                 streaming = True  # how the text uses it was checked when the text was read
             else:
                 self.refuse("a subquery", node, "join the stream with a table instead")
         return streaming
 
     def _expressions(self, node: Any) -> None:
-        for part in relations.walk(node):
+        for part in plan_proto.walk(node):
             if isinstance(part, proto.Relation):
                 continue
             if isinstance(part, proto.Expression.Window):
@@ -149,7 +149,7 @@ class _Checker:
 
     def refuse(self, what: str, node: Any, remedy: str = _MATERIALIZE) -> NoReturn:
         where = next(
-            filter(None, (relations.location(part) for part in relations.own_parts(node))), None
+            filter(None, (plan_proto.location(part) for part in plan_proto.own_parts(node))), None
         )
         raise error(what, where or self.location, remedy)
 

@@ -18,7 +18,7 @@ from proa.clock import Clock, Ids, RandomIds, SystemClock
 from proa.engine import Engine
 from proa.errors import ProaError
 from proa.graph import FilesLeaf, Graph, Selection
-from proa.graph.findings import Judgement, findings
+from proa.graph.findings import Verdicts, findings
 from proa.layout import Layout
 from proa.pipelines import load
 from proa.pipelines.definitions import Flow
@@ -88,8 +88,8 @@ class Runner:
         self._asked = False
         """Whether a query function has asked for a schema: then the graph depends on the data."""
         self._runners: dict[str, list[FlowRunner]] = {}
-        self._judged: Judgement | None = None
-        self._told: Judgement | None = None
+        self._judged: Verdicts | None = None
+        self._told: Verdicts | None = None
         """The judgement that the event log knows of."""
         self._busy = threading.Lock()
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from proa.errors import PipelineError
 from proa.graph import Graph
-from proa.graph.findings import Finding, Judgement, judge
+from proa.graph.findings import Finding, Verdicts, judge
 from proa.settings import LANDING_ZONE, AcceptedFinding, ProjectSettings
 
 _VOLATILE = frozenset(
@@ -37,7 +37,7 @@ class Agreement:
         keys = sorted(self.regional_keys)
         return {key: configuration[key] for key in keys if configuration.get(key)}
 
-    def judge(self, found: Collection[Finding]) -> Judgement:
+    def judge(self, found: Collection[Finding]) -> Verdicts:
         """Sort findings by what they mean for this project."""
         return judge(tuple(found), self.dr_safety, self.accept)
 
@@ -58,7 +58,7 @@ def sentence(finding: Finding) -> str:
     return f"{where} depends on {finding.expression}, and {finding.why}; {finding.remedy}"
 
 
-def refusal(judged: Judgement) -> PipelineError:
+def refusal(judged: Verdicts) -> PipelineError:
     """Why a pipeline with such findings is not run."""
     first, more = judged.errors[0], len(judged.errors) - 1
     others = f"; {more} more finding{'s' * (more != 1)}: `proa dry-run` shows them" if more else ""

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from proa.errors import SourceLocation
-from proa.graph import functions as f
-from proa.graph.code import uses
-from proa.graph.findings import model as m
-from proa.graph.findings.facts import (
+from proa.graph import spark_functions as f
+from proa.graph.column_facts import (
     ONE_ROW,
-    Facts,
+    ColumnFacts,
     Types,
     columns_of,
     is_float,
@@ -20,7 +18,9 @@ from proa.graph.findings.facts import (
     naming,
     type_of,
 )
-from proa.graph.findings.terms import Kind, Op, Output, Step, Term
+from proa.graph.findings import finding as m
+from proa.graph.python_code import uses
+from proa.graph.query import Operator, Output, QueryStep, Term, TermKind
 
 _FILES = frozenset(
     {"parquet", "json", "csv", "text", "orc", "avro", "xml", "binaryfile", "delta", "iceberg"}
@@ -41,15 +41,15 @@ class Hit:
 
 
 @dataclass(frozen=True)
-class Context:
+class RuleContext:
     """What the rules need besides the query."""
 
-    facts: Facts
+    facts: ColumnFacts
     region_values: Mapping[str, str]
     """Values of configuration keys that each region sets for itself, by key."""
 
 
-def hits(query: Step, context: Context) -> Iterator[Hit]:
+def hits(query: QueryStep, context: RuleContext) -> Iterator[Hit]:
     """All matches in a query, outer steps first."""
     for step in query.walk():
         yield from _step(step, context)
@@ -67,14 +67,14 @@ def hits(query: Step, context: Context) -> Iterator[Hit]:
 # -- steps ------------------------------------------------------------------------------------------
 
 
-def _step(step: Step, context: Context) -> Iterator[Hit]:
-    if step.op is Op.SAMPLE:
+def _step(step: QueryStep, context: RuleContext) -> Iterator[Hit]:
+    if step.op is Operator.SAMPLE:
         yield Hit(m.RANDOM, None, "a sample", step.location)
-    elif step.op is Op.LIMIT:
+    elif step.op is Operator.LIMIT:
         yield from _limit(step, context.facts)
-    elif step.op is Op.DEDUPLICATE and step.keys:
+    elif step.op is Operator.DEDUPLICATE and step.keys:
         yield from _deduplicate(step, context.facts)
-    elif step.op is Op.SOURCE and step.dataset is None and step.format not in _OURS:
+    elif step.op is Operator.SOURCE and step.dataset is None and step.format not in _OURS:
         what = f"{step.format} {step.path}".strip()
         rule = m.UNTRACKED_FILES if step.format in _FILES else m.EXTERNAL_LOOKUP
         yield Hit(rule, None, what, step.location)
@@ -84,15 +84,18 @@ def _step(step: Step, context: Context) -> Iterator[Hit]:
         yield Hit(m.INFERRED_TYPES, None, f"files {step.path}", step.location)
 
 
-def _limit(step: Step, facts: Facts) -> Iterator[Hit]:
+def _limit(step: QueryStep, facts: ColumnFacts) -> Iterator[Hit]:
     keys = facts.keys_of(step.inputs[0])
     if step.count == 0 or ONE_ROW in keys:
         return
     below = step.inputs[0]
-    while below.op in (Op.PROJECT, Op.EXTEND, Op.RENAME, Op.LIMIT) and below.inputs:
+    while (
+        below.op in (Operator.PROJECT, Operator.EXTEND, Operator.RENAME, Operator.LIMIT)
+        and below.inputs
+    ):
         below = below.inputs[0]
     what = "LIMIT" if step.count is None else f"LIMIT {step.count}"
-    if below.op is not Op.SORT:
+    if below.op is not Operator.SORT:
         yield Hit(m.LIMIT_WITHOUT_TOTAL_ORDER, None, what, step.location, "there is no ORDER BY")
     elif not is_total(below.keys, (), facts.keys_of(below.inputs[0])):
         order = ", ".join(key.text for key in below.keys)
@@ -101,7 +104,7 @@ def _limit(step: Step, facts: Facts) -> Iterator[Hit]:
         yield Hit(m.LIMIT_WITHOUT_TOTAL_ORDER, None, what, at, detail)
 
 
-def _deduplicate(step: Step, facts: Facts) -> Iterator[Hit]:
+def _deduplicate(step: QueryStep, facts: ColumnFacts) -> Iterator[Hit]:
     subset = {naming(key) for key in step.keys}
     columns = columns_of(step.inputs[0])
     if columns and set(columns) <= subset:
@@ -118,21 +121,21 @@ Match = tuple[m.Rule, str]
 
 
 def _term(
-    term: Term, above: tuple[Term, ...], step: Step, known: Types, context: Context
+    term: Term, above: tuple[Term, ...], step: QueryStep, known: Types, context: RuleContext
 ) -> Iterator[Match]:
-    if term.kind is Kind.CALL:
+    if term.kind is TermKind.CALL:
         yield from _call(term, above, step, known)
-    elif term.kind is Kind.COLUMN:
+    elif term.kind is TermKind.COLUMN:
         yield from _column(term, above)
-    elif term.kind is Kind.WINDOW:
+    elif term.kind is TermKind.WINDOW:
         yield from _window(term, step, context.facts)
-    elif term.kind is Kind.UDF:
+    elif term.kind is TermKind.UDF:
         yield from _udf(term)
-    elif term.kind is Kind.LITERAL:
+    elif term.kind is TermKind.LITERAL:
         yield from _literal(term, above, context)
 
 
-def _call(term: Term, above: tuple[Term, ...], step: Step, known: Types) -> Iterator[Match]:
+def _call(term: Term, above: tuple[Term, ...], step: QueryStep, known: Types) -> Iterator[Match]:
     name = term.name
     if name in f.CLOCK or (name in f.CLOCK_WITHOUT_ARGUMENTS and not term.args):
         yield m.CLOCK, ""
@@ -150,11 +153,11 @@ def _call(term: Term, above: tuple[Term, ...], step: Step, known: Types) -> Iter
         yield m.FLOAT_SUM, ""
 
 
-def _order_forgotten(term: Term, above: tuple[Term, ...], step: Step) -> bool:
+def _order_forgotten(term: Term, above: tuple[Term, ...], step: QueryStep) -> bool:
     """Whether the order in which the aggregate meets its rows does not show in the result."""
     if term.order:
         return True
-    if above and above[0].kind is Kind.WINDOW:
+    if above and above[0].kind is TermKind.WINDOW:
         return bool(above[0].order)  # then it is a question of ties
     if term.name in f.MAKES_A_LIST:
         for outer in above:
@@ -182,7 +185,7 @@ def _normalised(above: tuple[Term, ...]) -> bool:
     return any(outer.name in f.NORMALISES_A_PATH for outer in above)
 
 
-def _window(term: Term, step: Step, facts: Facts) -> Iterator[Match]:
+def _window(term: Term, step: QueryStep, facts: ColumnFacts) -> Iterator[Match]:
     function = term.args[0].name
     counts_rows = term.rows_frame and function in f.AGGREGATES
     if function not in f.TIE_SENSITIVE and not counts_rows:
@@ -191,7 +194,9 @@ def _window(term: Term, step: Step, facts: Facts) -> Iterator[Match]:
         if function not in f.ORDER_DEPENDENT:  # those are found by their own rule
             yield m.TIES_IN_WINDOW, "the window has no ORDER BY"
         return
-    rows = step if step.op is Op.AGGREGATE else step.inputs[0] if len(step.inputs) == 1 else None
+    rows = (
+        step if step.op is Operator.AGGREGATE else step.inputs[0] if len(step.inputs) == 1 else None
+    )
     keys = facts.keys_of(rows) if rows is not None else frozenset()
     if not is_total(term.order, term.partition, keys):
         order = ", ".join(key.text for key in term.order)
@@ -218,8 +223,8 @@ def _loaded(udf: Any) -> Callable[..., Any] | None:
     return found if callable(found) else None
 
 
-def _literal(term: Term, above: tuple[Term, ...], context: Context) -> Iterator[Match]:
-    casts = [outer.name for outer in above[:1] if outer.kind is Kind.CAST]
+def _literal(term: Term, above: tuple[Term, ...], context: RuleContext) -> Iterator[Match]:
+    casts = [outer.name for outer in above[:1] if outer.kind is TermKind.CAST]
     if casts and term.name.strip().lower() in ("now", "today", "yesterday", "tomorrow"):
         yield m.CLOCK, ""
     for key, value in context.region_values.items():

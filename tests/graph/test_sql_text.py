@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proa.errors import PipelineError, SourceLocation
-from proa.graph.sqlmask import Edit
-from proa.graph.sqltext import FilesRead, TableRead, edited, quoted, read
+from proa.graph.sql_mask import TextEdit
+from proa.graph.sql_text import FilesRead, TableRead, edited, quoted, read
 
 CASES = [
     ("SELECT * FROM orders", ["orders"]),
@@ -184,7 +184,7 @@ def test_only_the_spans_change_whatever_the_names_and_the_space_between(tables, 
     found = read(text)
     assert [table.parts[-1] for table in found.tables] == [name for name, _, _ in tables]
     assert [table.streaming for table in found.tables] == [stream for _, stream, _ in tables]
-    changed = edited(text, [Edit(table.start, table.end, "X") for table in found.tables])
+    changed = edited(text, [TextEdit(table.start, table.end, "X") for table in found.tables])
     expected = f"SELECT {string} AS s,{noise} 'FROM `z`' FROM " + " JOIN ".join(
         f"{space}X{space} AS t{n}" for n, (_, _, space) in enumerate(tables)
     )

@@ -13,7 +13,7 @@ from typing import Any
 from proa.errors import SourceLocation
 
 
-class Kind(StrEnum):
+class TermKind(StrEnum):
     """What a term is."""
 
     CALL = "call"
@@ -31,7 +31,7 @@ class Kind(StrEnum):
 class Term:
     """An expression."""
 
-    kind: Kind
+    kind: TermKind
     name: str = ""
     """A function's name in lower case, a column's dotted name, a literal's text, a cast's type."""
     args: tuple[Term, ...] = ()
@@ -47,7 +47,7 @@ class Term:
     """A literal's type, when it is known."""
     function: Any = None
     """A user's function, as the plan carries it."""
-    query: Step | None = None
+    query: QueryStep | None = None
 
     @property
     def column(self) -> str:
@@ -69,7 +69,7 @@ class Output:
     term: Term
 
 
-class Op(StrEnum):
+class Operator(StrEnum):
     """What a step does to its input's rows."""
 
     SOURCE = "source"
@@ -89,11 +89,11 @@ class Op(StrEnum):
 
 
 @dataclass(frozen=True)
-class Step:
+class QueryStep:
     """One operator."""
 
-    op: Op
-    inputs: tuple[Step, ...] = ()
+    op: Operator
+    inputs: tuple[QueryStep, ...] = ()
     outputs: tuple[Output, ...] = ()
     keys: tuple[Term, ...] = ()
     """What is grouped by, sorted by, or deduplicated by (all columns when empty)."""
@@ -112,10 +112,10 @@ class Step:
     """A rename's (old, new) columns."""
     count: int | None = None
     """A limit, when it is a constant."""
-    extra: tuple[Step, ...] = field(default=())
+    extra: tuple[QueryStep, ...] = field(default=())
     """Queries inside of expressions."""
 
-    def walk(self) -> Iterator[Step]:
+    def walk(self) -> Iterator[QueryStep]:
         """The step and everything below it, subqueries included."""
         yield self
         for below in (*self.inputs, *self.extra):

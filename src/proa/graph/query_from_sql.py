@@ -10,11 +10,11 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from proa.errors import SourceLocation
-from proa.graph import sqltext
-from proa.graph.findings.terms import Kind, Op, Output, Step, Term
+from proa.graph import sql_text
+from proa.graph.query import Operator, Output, QueryStep, Term, TermKind
 
 Locate = Callable[[exp.Expr], SourceLocation | None]
-Source = Callable[[exp.Table], Step]
+Source = Callable[[exp.Table], QueryStep]
 """What a table that is no common table expression reads."""
 
 _OPERATORS: dict[type[exp.Expr], str] = {
@@ -31,9 +31,9 @@ _SAME_VALUE = (exp.Paren, exp.Filter, exp.IgnoreNulls, exp.RespectNulls)
 def expression(text: str, location: SourceLocation | None) -> Output:
     """The term of an expression's text ("sum(x) AS y"). A term OTHER when it cannot be read."""
     try:
-        tree = sqlglot.parse_one(f"SELECT {text}", dialect=sqltext.DIALECT)
+        tree = sqlglot.parse_one(f"SELECT {text}", dialect=sql_text.DIALECT)
     except SqlglotError:
-        return Output(None, Term(Kind.OTHER, text=text, location=location))
+        return Output(None, Term(TermKind.OTHER, text=text, location=location))
     first = tree.expressions[0] if tree.expressions else tree
     return output(first, lambda _: location)
 
@@ -43,7 +43,7 @@ def output(node: exp.Expr, locate: Locate, queries: _Queries | None = None) -> O
     if isinstance(node, exp.Alias):
         return Output(node.alias, term(node.this, locate, queries))
     made = term(node, locate, queries)
-    return Output(made.name.rpartition(".")[2] if made.kind is Kind.COLUMN else None, made)
+    return Output(made.name.rpartition(".")[2] if made.kind is TermKind.COLUMN else None, made)
 
 
 def term(node: exp.Expr, locate: Locate, queries: _Queries | None = None) -> Term:
@@ -52,32 +52,32 @@ def term(node: exp.Expr, locate: Locate, queries: _Queries | None = None) -> Ter
     def inner(child: exp.Expr) -> Term:
         return term(child, locate, queries)
 
-    text = node.sql(dialect=sqltext.DIALECT).replace("WINDO_(", "window(")
-    base = Term(Kind.OTHER, text=text, location=locate(node))
+    text = node.sql(dialect=sql_text.DIALECT).replace("WINDO_(", "window(")
+    base = Term(TermKind.OTHER, text=text, location=locate(node))
     if isinstance(node, _SAME_VALUE):
         return inner(node.this)
     if isinstance(node, exp.Star):
-        return replace(base, kind=Kind.STAR)
+        return replace(base, kind=TermKind.STAR)
     if isinstance(node, exp.Column | exp.Dot) and (path := _path(node)):
-        kind = Kind.STAR if path.endswith("*") else Kind.COLUMN
+        kind = TermKind.STAR if path.endswith("*") else TermKind.COLUMN
         return replace(base, kind=kind, name=path)
     if isinstance(node, exp.Literal):
-        return replace(base, kind=Kind.LITERAL, name=node.name, type=_literal_type(node))
+        return replace(base, kind=TermKind.LITERAL, name=node.name, type=_literal_type(node))
     if isinstance(node, exp.Cast):
-        to = node.to.sql(dialect=sqltext.DIALECT).lower()
-        return replace(base, kind=Kind.CAST, name=to, args=(inner(node.this),))
+        to = node.to.sql(dialect=sql_text.DIALECT).lower()
+        return replace(base, kind=TermKind.CAST, name=to, args=(inner(node.this),))
     if isinstance(node, exp.Window):
         return _window(node, base, inner)
     if isinstance(node, exp.WithinGroup):
         call = inner(node.this)
         return replace(call, text=text, order=tuple(map(inner, node.expression.expressions)))
     if isinstance(node, exp.Query):
-        return replace(base, kind=Kind.SUBQUERY, query=queries.step(node) if queries else None)
+        return replace(base, kind=TermKind.SUBQUERY, query=queries.step(node) if queries else None)
     children = tuple(inner(child) for child in _children(node))
     if isinstance(node, exp.Func) and not isinstance(node, exp.Connector):
         return _call(node, replace(base, args=children), inner)
     if type(node) in _OPERATORS:
-        return replace(base, kind=Kind.CALL, name=_OPERATORS[type(node)], args=children)
+        return replace(base, kind=TermKind.CALL, name=_OPERATORS[type(node)], args=children)
     return replace(base, args=children)
 
 
@@ -86,7 +86,7 @@ def _call(node: exp.Func, base: Term, inner: Callable[[exp.Expr], Term]) -> Term
     order: tuple[Term, ...] = ()
     if isinstance(node.this, exp.Order):  # array_agg(x ORDER BY y)
         order = tuple(inner(key) for key in node.this.expressions)
-    return replace(base, kind=Kind.CALL, name=name.lower().strip(), order=order)
+    return replace(base, kind=TermKind.CALL, name=name.lower().strip(), order=order)
 
 
 def _window(node: exp.Window, base: Term, inner: Callable[[exp.Expr], Term]) -> Term:
@@ -94,7 +94,7 @@ def _window(node: exp.Window, base: Term, inner: Callable[[exp.Expr], Term]) -> 
     spec = node.args.get("spec")
     return replace(
         base,
-        kind=Kind.WINDOW,
+        kind=TermKind.WINDOW,
         args=(inner(node.this),),
         partition=tuple(inner(part) for part in node.args.get("partition_by") or ()),
         order=tuple(inner(key) for key in order.expressions) if order else (),
@@ -132,12 +132,12 @@ def _literal_type(node: exp.Literal) -> str:
 class _Queries:
     """Queries as steps; knows the common table expressions in sight."""
 
-    def __init__(self, locate: Locate, source: Source, tables: Mapping[str, Step]) -> None:
+    def __init__(self, locate: Locate, source: Source, tables: Mapping[str, QueryStep]) -> None:
         self.locate = locate
         self.source = source
         self.tables = dict(tables)
 
-    def step(self, node: exp.Expr) -> Step:
+    def step(self, node: exp.Expr) -> QueryStep:
         """The step of a query, a table or a join of both."""
         clause = node.args.get("with_")
         if clause is not None:
@@ -147,46 +147,46 @@ class _Queries:
             return nested._query(node)
         return self._query(node)
 
-    def _query(self, node: exp.Expr) -> Step:
+    def _query(self, node: exp.Expr) -> QueryStep:
         if isinstance(node, exp.Select):
             return self._select(node)
         if isinstance(node, exp.SetOperation):
-            made = Step(Op.OTHER, (self.step(node.this), self.step(node.expression)))
+            made = QueryStep(Operator.OTHER, (self.step(node.this), self.step(node.expression)))
             if node.args.get("distinct"):
-                made = Step(Op.DEDUPLICATE, (made,))
+                made = QueryStep(Operator.DEDUPLICATE, (made,))
             return self._modified(node, made)
         if isinstance(node, exp.Subquery):
             return self._modified(node, self._joined(node, self.step(node.this)))
         if isinstance(node, exp.Table):
             return self._joined(node, self._table(node))
-        return Step(Op.OTHER, location=self.locate(node))
+        return QueryStep(Operator.OTHER, location=self.locate(node))
 
-    def _table(self, node: exp.Table) -> Step:
+    def _table(self, node: exp.Table) -> QueryStep:
         known = self.tables.get(node.name.casefold())
         if known is not None and not node.db:
             made = known
         elif isinstance(node.this, exp.Func):
             called = self._output(node.this)
-            made = Step(Op.OTHER, outputs=(called,), location=self.locate(node))
+            made = QueryStep(Operator.OTHER, outputs=(called,), location=self.locate(node))
         else:
             made = self.source(node)
         if node.args.get("sample"):
-            made = Step(Op.SAMPLE, (made,), location=self.locate(node))
+            made = QueryStep(Operator.SAMPLE, (made,), location=self.locate(node))
         return made
 
-    def _joined(self, node: exp.Expr, made: Step) -> Step:
+    def _joined(self, node: exp.Expr, made: QueryStep) -> QueryStep:
         for join in node.args.get("joins") or ():
             on = join.args.get("on")
             conditions = (Output(None, self._term(on)),) if on else ()
             right = self.step(join.this)
-            made = Step(Op.JOIN, (made, right), conditions, location=self.locate(join))
+            made = QueryStep(Operator.JOIN, (made, right), conditions, location=self.locate(join))
         laterals = node.args.get("laterals") or ()
         outputs = tuple(self._output(lateral.this) for lateral in laterals)
-        return Step(Op.EXTEND, (made,), outputs) if outputs else made
+        return QueryStep(Operator.EXTEND, (made,), outputs) if outputs else made
 
-    def _select(self, node: exp.Select) -> Step:
+    def _select(self, node: exp.Select) -> QueryStep:
         source = node.args.get("from_")
-        made = self._joined(node, self.step(source.this) if source else Step(Op.OTHER))
+        made = self._joined(node, self.step(source.this) if source else QueryStep(Operator.OTHER))
         if node.args.get("where"):
             made = self._filter(made, node.args["where"].this)
         items = tuple(self._output(item) for item in node.expressions)
@@ -194,19 +194,21 @@ class _Queries:
         aggregated = any(_aggregates(item) for item in node.expressions)
         if group is not None or aggregated:
             keys = self._group_keys(group, node, items)
-            made = Step(Op.AGGREGATE, (made,), items, keys, self.locate(node))
+            made = QueryStep(Operator.AGGREGATE, (made,), items, keys, self.locate(node))
         else:
-            made = Step(Op.PROJECT, (made,), items, location=self.locate(node))
+            made = QueryStep(Operator.PROJECT, (made,), items, location=self.locate(node))
         for clause in ("having", "qualify"):
             if node.args.get(clause):
                 made = self._filter(made, node.args[clause].this)
         if node.args.get("distinct"):
-            made = Step(Op.DEDUPLICATE, (made,), location=self.locate(node))
+            made = QueryStep(Operator.DEDUPLICATE, (made,), location=self.locate(node))
         return self._modified(node, made, items)
 
-    def _filter(self, made: Step, condition: exp.Expr) -> Step:
+    def _filter(self, made: QueryStep, condition: exp.Expr) -> QueryStep:
         at = self.locate(condition)
-        return Step(Op.FILTER, (made,), (Output(None, self._term(condition)),), location=at)
+        return QueryStep(
+            Operator.FILTER, (made,), (Output(None, self._term(condition)),), location=at
+        )
 
     def _group_keys(
         self, group: exp.Group | None, node: exp.Select, items: tuple[Output, ...]
@@ -224,16 +226,18 @@ class _Queries:
         written = [*group.expressions, *(key for part in nested for key in _children(part))]
         return tuple(_selected(self._term(key), items) for key in written)
 
-    def _modified(self, node: exp.Expr, made: Step, items: tuple[Output, ...] = ()) -> Step:
+    def _modified(
+        self, node: exp.Expr, made: QueryStep, items: tuple[Output, ...] = ()
+    ) -> QueryStep:
         order, limit = node.args.get("order"), node.args.get("limit")
         if order is not None:
             keys = tuple(_selected(self._term(key.this), items) for key in order.expressions)
-            made = Step(Op.SORT, (made,), keys=keys, location=self.locate(order))
+            made = QueryStep(Operator.SORT, (made,), keys=keys, location=self.locate(order))
         if limit is not None or node.args.get("offset"):
             size = limit.expression if limit is not None else None
             count = int(size.name) if isinstance(size, exp.Literal) and not size.is_string else None
             at = self.locate(limit or node.args["offset"])
-            made = Step(Op.LIMIT, (made,), location=at or self.locate(node), count=count)
+            made = QueryStep(Operator.LIMIT, (made,), location=at or self.locate(node), count=count)
         return made
 
     def _term(self, node: exp.Expr) -> Term:
@@ -244,8 +248,8 @@ class _Queries:
 
 
 def query(
-    tree: exp.Expr, locate: Locate, source: Source, tables: Mapping[str, Step] | None = None
-) -> Step:
+    tree: exp.Expr, locate: Locate, source: Source, tables: Mapping[str, QueryStep] | None = None
+) -> QueryStep:
     """The steps of a query; `tables` are names that it is given from outside."""
     return _Queries(locate, source, tables or {}).step(tree)
 
@@ -253,7 +257,7 @@ def query(
 def _aggregates(node: exp.Expr) -> bool:
     """Whether a select item makes one value of many rows."""
     for part in node.walk(prune=lambda found: isinstance(found, exp.Query)):
-        named = isinstance(part, exp.Anonymous) and sqltext.is_aggregate(part.name)
+        named = isinstance(part, exp.Anonymous) and sql_text.is_aggregate(part.name)
         if isinstance(part, exp.AggFunc) or named:
             above = part.parent
             while isinstance(above, _SAME_VALUE):
@@ -265,9 +269,9 @@ def _aggregates(node: exp.Expr) -> bool:
 
 def _selected(key: Term, items: tuple[Output, ...]) -> Term:
     """What GROUP BY 2 or ORDER BY alias stands for."""
-    if key.kind is Kind.LITERAL and key.name.isdigit() and 0 < int(key.name) <= len(items):
+    if key.kind is TermKind.LITERAL and key.name.isdigit() and 0 < int(key.name) <= len(items):
         return items[int(key.name) - 1].term
-    if key.kind is Kind.COLUMN and "." not in key.name:
+    if key.kind is TermKind.COLUMN and "." not in key.name:
         for item in items:
             if item.column is not None and item.column.lower() == key.column:
                 return item.term

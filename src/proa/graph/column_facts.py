@@ -11,8 +11,8 @@ from typing import Any
 from pyspark.sql import types as t
 
 from proa.errors import PipelineError
-from proa.graph.findings.terms import Kind, Op, Output, Step, Term
-from proa.graph.functions import RETURNS_DOUBLE, SAME_TYPE
+from proa.graph.query import Operator, Output, QueryStep, Term, TermKind
+from proa.graph.spark_functions import RETURNS_DOUBLE, SAME_TYPE
 from proa.pipelines.ddl import parse_schema, parse_type
 
 Types = dict[str, t.DataType]
@@ -31,7 +31,7 @@ _UNIQUE_LOOKING = re.compile(
 
 
 @dataclass
-class Facts:
+class ColumnFacts:
     """What is known of the datasets upstream, by name."""
 
     types: dict[str, Types] = field(default_factory=dict)
@@ -39,26 +39,26 @@ class Facts:
 
     # -- types ----------------------------------------------------------------------------------
 
-    def types_of(self, step: Step) -> Types:
+    def types_of(self, step: QueryStep) -> Types:
         """The types of a step's columns, as far as they are known."""
-        if step.op is Op.SOURCE:
+        if step.op is Operator.SOURCE:
             if step.dataset is not None:
                 return self.types.get(step.dataset, {})
             return types_of_schema(step.schema)
         known = self.input_types(step)
-        if step.op in (Op.PROJECT, Op.AGGREGATE):
-            kept = known if any(o.term.kind is Kind.STAR for o in step.outputs) else {}
+        if step.op in (Operator.PROJECT, Operator.AGGREGATE):
+            kept = known if any(o.term.kind is TermKind.STAR for o in step.outputs) else {}
             return {**kept, **_types_of_outputs(step.outputs, known)}
-        if step.op is Op.EXTEND:
+        if step.op is Operator.EXTEND:
             made = _types_of_outputs(step.outputs, known)
             replaced = {output.column.lower() for output in step.outputs if output.column}
             return {name: kind for name, kind in known.items() if name not in replaced} | made
-        if step.op is Op.RENAME:
+        if step.op is Operator.RENAME:
             names = {old.lower(): new.lower() for old, new in step.names}
             return {names.get(name, name): kind for name, kind in known.items()}
         return known
 
-    def input_types(self, step: Step) -> Types:
+    def input_types(self, step: QueryStep) -> Types:
         """The types of the columns that a step's terms can refer to."""
         known: Types = {}
         clashing: set[str] = set()
@@ -71,25 +71,25 @@ class Facts:
 
     # -- keys -----------------------------------------------------------------------------------
 
-    def keys_of(self, step: Step) -> Keys:
+    def keys_of(self, step: QueryStep) -> Keys:
         """What identifies a row of the step; empty when that is not known."""
-        if step.op is Op.SOURCE:
+        if step.op is Operator.SOURCE:
             return self.keys.get(step.dataset or "", frozenset())
-        if step.op is Op.AGGREGATE:
+        if step.op is Operator.AGGREGATE:
             return _grouped(step)
         below = self.keys_of(step.inputs[0]) if len(step.inputs) == 1 else frozenset()
-        if step.op is Op.PROJECT:
+        if step.op is Operator.PROJECT:
             return _projected(below, step.outputs)
-        if step.op is Op.DEDUPLICATE:
+        if step.op is Operator.DEDUPLICATE:
             if step.keys:
                 return below | {frozenset(naming(key) for key in step.keys)}
             columns = columns_of(step)
             return below | {frozenset(columns)} if columns else below
-        if step.op is Op.FILTER:
+        if step.op is Operator.FILTER:
             return below | _first_of_each(step)
-        if step.op is Op.LIMIT and step.count == 1:
+        if step.op is Operator.LIMIT and step.count == 1:
             return frozenset({ONE_ROW})
-        if step.op is Op.RENAME:
+        if step.op is Operator.RENAME:
             names = {old.lower(): new.lower() for old, new in step.names}
             return frozenset(frozenset(names.get(name, name) for name in key) for key in below)
         return below
@@ -110,11 +110,11 @@ def is_total(order: Iterable[Term], partition: Iterable[Term], keys: Keys) -> bo
         if naming(term) in fixed:
             continue
         if any(
-            part.kind is Kind.STAR and not (above and above[0].name == "count")
+            part.kind is TermKind.STAR and not (above and above[0].name == "count")
             for part, above in term.walk()
         ):
             return True
-        columns = [part for part, _ in term.walk() if part.kind is Kind.COLUMN]
+        columns = [part for part, _ in term.walk() if part.kind is TermKind.COLUMN]
         if any(_UNIQUE_LOOKING.search(column.name.rpartition(".")[2]) for column in columns):
             return True
     return False
@@ -122,21 +122,25 @@ def is_total(order: Iterable[Term], partition: Iterable[Term], keys: Keys) -> bo
 
 def naming(term: Term) -> str:
     """How a key names a term: a column by its own name, anything else by its text."""
-    return term.column if term.kind is Kind.COLUMN else term.text.lower()
+    return term.column if term.kind is TermKind.COLUMN else term.text.lower()
 
 
-def columns_of(step: Step) -> tuple[str, ...]:
+def columns_of(step: QueryStep) -> tuple[str, ...]:
     """A step's columns when all of them are known by name, else nothing."""
-    while step.op in (Op.FILTER, Op.SORT, Op.LIMIT, Op.DEDUPLICATE, Op.SAMPLE) and step.inputs:
+    while (
+        step.op
+        in (Operator.FILTER, Operator.SORT, Operator.LIMIT, Operator.DEDUPLICATE, Operator.SAMPLE)
+        and step.inputs
+    ):
         step = step.inputs[0]
-    if step.op not in (Op.PROJECT, Op.AGGREGATE):
+    if step.op not in (Operator.PROJECT, Operator.AGGREGATE):
         return ()
     if any(output.column is None for output in step.outputs):
         return ()
     return tuple(output.column.lower() for output in step.outputs if output.column)
 
 
-def _grouped(step: Step) -> Keys:
+def _grouped(step: QueryStep) -> Keys:
     names = frozenset(naming(key) for key in step.keys)
     aliases: dict[str, str] = {}
     for output in step.outputs:
@@ -149,7 +153,7 @@ def _projected(below: Keys, outputs: tuple[Output, ...]) -> Keys:
     aliases: dict[str, str] = {}
     star = False
     for output in outputs:
-        if output.term.kind is Kind.STAR:
+        if output.term.kind is TermKind.STAR:
             star = True
         elif output.column is not None:
             aliases.setdefault(naming(output.term), output.column.lower())
@@ -158,13 +162,13 @@ def _projected(below: Keys, outputs: tuple[Output, ...]) -> Keys:
     return frozenset({*mapped, *kept})
 
 
-def _first_of_each(step: Step) -> Keys:
+def _first_of_each(step: QueryStep) -> Keys:
     """`WHERE n = 1` over `n = row_number() OVER (PARTITION BY k ...)` makes k a key."""
     windows: dict[str, Term] = {}
     below = step.inputs[0] if step.inputs else step
-    while below.op in (Op.PROJECT, Op.EXTEND, Op.FILTER) and below.inputs:
+    while below.op in (Operator.PROJECT, Operator.EXTEND, Operator.FILTER) and below.inputs:
         for output in below.outputs:
-            if output.column and output.term.kind is Kind.WINDOW:
+            if output.column and output.term.kind is TermKind.WINDOW:
                 windows.setdefault(output.column.lower(), output.term)
         below = below.inputs[0]
     found = set()
@@ -172,7 +176,7 @@ def _first_of_each(step: Step) -> Keys:
         for term, _ in output.term.walk():
             if len(term.args) == 2 and term.args[1].name == "1" and "or" not in term.name:
                 left = term.args[0]
-                window = left if left.kind is Kind.WINDOW else windows.get(left.column)
+                window = left if left.kind is TermKind.WINDOW else windows.get(left.column)
                 if window is not None and window.args[0].name == "row_number":
                     found.add(frozenset(naming(part) for part in window.partition))
     return frozenset(found)
@@ -183,17 +187,17 @@ def _first_of_each(step: Step) -> Keys:
 
 def type_of(term: Term, columns: Mapping[str, t.DataType]) -> t.DataType | None:
     """A term's type, when it is known."""
-    if term.kind is Kind.CAST:
+    if term.kind is TermKind.CAST:
         return _parsed(term.name)
-    if term.kind is Kind.LITERAL:
+    if term.kind is TermKind.LITERAL:
         return _parsed(term.type)
-    if term.kind is Kind.COLUMN:
+    if term.kind is TermKind.COLUMN:
         return _field(term.name, columns)
-    if term.kind is Kind.WINDOW:
+    if term.kind is TermKind.WINDOW:
         return type_of(term.args[0], columns)
-    if term.kind is Kind.OTHER and len(term.args) == 1:
+    if term.kind is TermKind.OTHER and len(term.args) == 1:
         return type_of(term.args[0], columns)
-    if term.kind is not Kind.CALL:
+    if term.kind is not TermKind.CALL:
         return None
     if term.name in RETURNS_DOUBLE:
         return t.DoubleType()

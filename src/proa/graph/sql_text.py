@@ -17,8 +17,8 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from proa.errors import PipelineError, SourceLocation
-from proa.graph.functions import AGGREGATES, words
-from proa.graph.sqlmask import Edit, Mask
+from proa.graph.spark_functions import AGGREGATES, words
+from proa.graph.sql_mask import Mask, TextEdit
 
 DIALECT = "databricks"
 STREAM = "proa_stream"
@@ -69,7 +69,7 @@ class SqlReads:
     files: tuple[FilesRead, ...]
     tree: exp.Expr
     """The masked text's syntax tree: files are tables called `__f0`, `__f1` ..."""
-    fixes: tuple[Edit, ...]
+    fixes: tuple[TextEdit, ...]
     """What else must change once names are replaced: column qualifiers to shorten
     (`live.orders.id` becomes `orders.id`), `TABLE t` to spell out, a last semicolon to drop."""
 
@@ -88,7 +88,7 @@ class SqlReads:
         return tuple(sorted((*self.tables, *self.files), key=lambda read: read.start))
 
 
-def edited(text: str, edits: list[Edit]) -> str:
+def edited(text: str, edits: list[TextEdit]) -> str:
     """The text with the edits made. They do not overlap."""
     for edit in sorted(edits, key=lambda edit: (edit.start, edit.end), reverse=True):
         text = text[: edit.start] + edit.text + text[edit.end :]
@@ -345,7 +345,7 @@ def _named(tables: list[TableRead]) -> list[TableRead]:
     ]
 
 
-def _qualifiers(tree: exp.Expr, tables: list[TableRead]) -> Iterator[Edit]:
+def _qualifiers(tree: exp.Expr, tables: list[TableRead]) -> Iterator[TextEdit]:
     """Let columns that name their table in full, or without its catalog, use its alias."""
     aliases: dict[tuple[str, ...], str] = {}
     for table in tables:
@@ -360,9 +360,9 @@ def _qualifiers(tree: exp.Expr, tables: list[TableRead]) -> Iterator[Edit]:
             start, end = _span(parts[:found])
             alias, last = aliases[names[:found]], parts[found - 1]
             if alias.casefold() == last.name.casefold():
-                yield Edit(start, last.meta["start"], "")
+                yield TextEdit(start, last.meta["start"], "")
             else:
-                yield Edit(start, end, quoted(alias))
+                yield TextEdit(start, end, quoted(alias))
 
 
 def _shortened(text: str) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator
 
-from proa.graph.sqltext import quoted
+from proa.graph.sql_text import quoted
 from proa.pipelines.identifiers import Namespace
 
 
-class Names:
+class DatasetNames:
     """The datasets' names, and how they may be spelled.
 
     Case does not matter. The pipeline's own catalog and schema may stand before a name or not, and

@@ -15,7 +15,7 @@ from sqlglot.dialects.databricks import Databricks
 from sqlglot.errors import SqlglotError
 
 from proa.errors import PipelineError, SourceLocation
-from proa.graph.functions import words
+from proa.graph.spark_functions import words
 
 FILE_FUNCTIONS = words("read_files cloud_files")
 _REFUSED_FUNCTIONS = {
@@ -44,7 +44,7 @@ _CLAUSES = {"select": "select", "from": "from", "join": "from"} | dict.fromkeys(
 
 
 @dataclass(frozen=True)
-class Edit:
+class TextEdit:
     """Replace the text from `start` up to `end` (exclusive) by `text`."""
 
     start: int
@@ -67,7 +67,7 @@ class Mask:
         """Stand-in -> span of the file function's call."""
         self.options: dict[int, tuple[dict[str, str], int]] = {}
         """End of a table's name -> its options and their end."""
-        self.fixes: list[Edit] = []
+        self.fixes: list[TextEdit] = []
         """What must change in the text itself, whatever it reads."""
         self._copy = list(text)
         try:
@@ -120,11 +120,11 @@ class Mask:
         first, last = self.tokens[0], self.tokens[-1]
         if last.token_type == TokenType.SEMICOLON:
             self._blank(last.start, last.end + 1)
-            self.fixes.append(Edit(last.start, last.end + 1, ""))
+            self.fixes.append(TextEdit(last.start, last.end + 1, ""))
         if first.text.lower() != "table":
             return ""
         self._overwrite(first.start, first.end + 1, "FROM ")
-        self.fixes.append(Edit(first.start, first.end + 1, "SELECT * FROM"))
+        self.fixes.append(TextEdit(first.start, first.end + 1, "SELECT * FROM"))
         return "from"
 
     def _step(self, index: int) -> int:

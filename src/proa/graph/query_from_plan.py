@@ -10,10 +10,9 @@ from pyspark.sql.connect import proto
 from sqlglot import exp
 
 from proa.errors import SourceLocation
-from proa.graph import relations, sqltext
-from proa.graph.findings import from_sql
-from proa.graph.findings.terms import Kind, Op, Output, Step, Term
-from proa.graph.relations import Message, Relation
+from proa.graph import plan_proto, query_from_sql, sql_text
+from proa.graph.plan_proto import Message, Relation
+from proa.graph.query import Operator, Output, QueryStep, Term, TermKind
 from proa.pipelines.identifiers import parts as name_parts
 
 _JOINS = ("join", "as_of_join", "lateral_join", "nearest_by_join")
@@ -21,7 +20,7 @@ _SAMPLES = ("sample", "sample_by")
 _INFIX = {"+", "-", "*", "/", "%", "==", "!=", "<", ">", "<=", ">=", "and", "or", "<=>"}
 
 
-class Reader:
+class PlanReader:
     """Translates the plans of one flow.
 
     `dataset` says which dataset a table's name means, or None; `locate` where a message was
@@ -40,11 +39,11 @@ class Reader:
 
     # -- relations ------------------------------------------------------------------------------
 
-    def step(self, relation: Relation) -> Step:
+    def step(self, relation: Relation) -> QueryStep:
         """The steps of a plan."""
-        kind = relations.kind(relation)
+        kind = plan_proto.kind(relation)
         if not kind:
-            return Step(Op.OTHER)
+            return QueryStep(Operator.OTHER)
         node = getattr(relation, kind)
         if kind == "read":
             return self._read(node)
@@ -56,54 +55,59 @@ class Reader:
         step = self._operator(kind, node, inputs)
         return replace(step, location=step.location or self._place(node))
 
-    def _operator(self, kind: str, node: Any, inputs: tuple[Step, ...]) -> Step:
+    def _operator(self, kind: str, node: Any, inputs: tuple[QueryStep, ...]) -> QueryStep:
         if kind == "project":
-            return Step(Op.PROJECT, inputs, self._outputs(node.expressions))
+            return QueryStep(Operator.PROJECT, inputs, self._outputs(node.expressions))
         if kind == "with_columns":
             outputs = tuple(
                 Output(".".join(alias.name), self.term(alias.expr)) for alias in node.aliases
             )
-            return Step(Op.EXTEND, inputs, outputs)
+            return QueryStep(Operator.EXTEND, inputs, outputs)
         if kind == "aggregate":
             return self._aggregate(node, inputs)
         if kind == "sort":
             keys = tuple(self.term(order.child) for order in node.order)
-            return Step(Op.SORT if node.is_global else Op.OTHER, inputs, keys=keys)
+            return QueryStep(Operator.SORT if node.is_global else Operator.OTHER, inputs, keys=keys)
         if kind in ("limit", "tail", "offset"):
             count = node.limit if kind == "limit" else None
-            return Step(Op.LIMIT, inputs, count=count)
+            return QueryStep(Operator.LIMIT, inputs, count=count)
         if kind == "deduplicate":
-            keys = tuple(Term(Kind.COLUMN, name, text=name) for name in node.column_names)
-            return Step(Op.DEDUPLICATE, inputs, keys=keys)
+            keys = tuple(Term(TermKind.COLUMN, name, text=name) for name in node.column_names)
+            return QueryStep(Operator.DEDUPLICATE, inputs, keys=keys)
         if kind == "set_op" and not (
             node.is_all and node.set_op_type == proto.SetOperation.SET_OP_TYPE_UNION
         ):
-            return Step(Op.DEDUPLICATE, (Step(Op.OTHER, inputs),))
+            return QueryStep(Operator.DEDUPLICATE, (QueryStep(Operator.OTHER, inputs),))
         if kind == "with_columns_renamed":
             pairs = [(rename.col_name, rename.new_col_name) for rename in node.renames]
-            return Step(Op.RENAME, inputs, names=(*node.rename_columns_map.items(), *pairs))
+            return QueryStep(
+                Operator.RENAME, inputs, names=(*node.rename_columns_map.items(), *pairs)
+            )
         if kind == "subquery_alias":
             return inputs[0]
-        operators = {**dict.fromkeys(_JOINS, Op.JOIN), **dict.fromkeys(_SAMPLES, Op.SAMPLE)}
-        op = Op.FILTER if kind == "filter" else operators.get(kind, Op.OTHER)
+        operators = {
+            **dict.fromkeys(_JOINS, Operator.JOIN),
+            **dict.fromkeys(_SAMPLES, Operator.SAMPLE),
+        }
+        op = Operator.FILTER if kind == "filter" else operators.get(kind, Operator.OTHER)
         if kind in ("drop", "repartition", "hint", "repartition_by_expression"):
             return replace(inputs[0])
-        return Step(op, inputs, tuple(Output(None, term) for term in self._terms_in(node)))
+        return QueryStep(op, inputs, tuple(Output(None, term) for term in self._terms_in(node)))
 
-    def _aggregate(self, node: Any, inputs: tuple[Step, ...]) -> Step:
+    def _aggregate(self, node: Any, inputs: tuple[QueryStep, ...]) -> QueryStep:
         keys = tuple(self.term(key) for key in node.grouping_expressions)
         for grouping in node.grouping_sets:
             keys += tuple(self.term(key) for key in grouping.grouping_set)
         grouped = tuple(Output(_name(key), self.term(key)) for key in node.grouping_expressions)
         outputs = (*grouped, *self._outputs(node.aggregate_expressions))
-        return Step(Op.AGGREGATE, inputs, outputs, keys)
+        return QueryStep(Operator.AGGREGATE, inputs, outputs, keys)
 
-    def _read(self, node: Any) -> Step:
+    def _read(self, node: Any) -> QueryStep:
         if node.WhichOneof("read_type") == "data_source":
             source = node.data_source
             paths = list(source.paths) or [source.options.get("path", "")]
-            return Step(
-                Op.SOURCE,
+            return QueryStep(
+                Operator.SOURCE,
                 format=source.format.lower(),
                 path=paths[0],
                 schema=source.schema or _hints(source.options),
@@ -112,38 +116,38 @@ class Reader:
             )
         return self._table(name_parts(node.named_table.unparsed_identifier), node.is_streaming)
 
-    def _table(self, parts: tuple[str, ...], streaming: bool) -> Step:  # noqa: FBT001
+    def _table(self, parts: tuple[str, ...], streaming: bool) -> QueryStep:  # noqa: FBT001
         name = self.dataset(parts)
         if name is None:
-            return Step(Op.SOURCE, format=parts[0].lower(), path=parts[-1])
-        return Step(Op.SOURCE, dataset=name, streaming=streaming)
+            return QueryStep(Operator.SOURCE, format=parts[0].lower(), path=parts[-1])
+        return QueryStep(Operator.SOURCE, dataset=name, streaming=streaming)
 
-    def _with_relations(self, node: Any) -> Step:
+    def _with_relations(self, node: Any) -> QueryStep:
         references = [self.step(reference) for reference in node.references]
-        if relations.kind(node.root) != "sql":
+        if plan_proto.kind(node.root) != "sql":
             return replace(self.step(node.root), extra=tuple(references))
         given = {
             reference.subquery_alias.alias.casefold(): made
             for reference, made in zip(node.references, references, strict=True)
-            if relations.kind(reference) == "subquery_alias"
+            if plan_proto.kind(reference) == "subquery_alias"
         }
         return self._sql(node.root.sql.query, given)
 
-    def _sql(self, text: str, given: Mapping[str, Step]) -> Step:
-        found = sqltext.read(text)
-        files = {f"__f{number}": read for number, read in enumerate(sqltext.in_text(found.files))}
+    def _sql(self, text: str, given: Mapping[str, QueryStep]) -> QueryStep:
+        found = sql_text.read(text)
+        files = {f"__f{number}": read for number, read in enumerate(sql_text.in_text(found.files))}
 
         def locate(part: exp.Expr) -> SourceLocation | None:
             return self.text_location(text, found.line(part))
 
-        def source(table: exp.Table) -> Step:
+        def source(table: exp.Table) -> QueryStep:
             read = files.get(table.name)
-            streaming = bool(table.meta.get(sqltext.STREAM))
+            streaming = bool(table.meta.get(sql_text.STREAM))
             if read is None:
                 parts = tuple(part.name for part in table.parts)
                 return replace(self._table(parts, streaming), location=locate(table))
-            return Step(
-                Op.SOURCE,
+            return QueryStep(
+                Operator.SOURCE,
                 format="cloudfiles",
                 path=read.path,
                 schema=read.schema or _hints(read.options),
@@ -152,10 +156,10 @@ class Reader:
                 location=locate(table),
             )
 
-        return from_sql.query(found.tree, locate, source, given)
+        return query_from_sql.query(found.tree, locate, source, given)
 
     def _place(self, node: Any) -> SourceLocation | None:
-        return next(filter(None, (self.locate(part) for part in relations.own_parts(node))), None)
+        return next(filter(None, (self.locate(part) for part in plan_proto.own_parts(node))), None)
 
     # -- expressions ----------------------------------------------------------------------------
 
@@ -170,12 +174,12 @@ class Reader:
             return Output(_name(expression), replace(made, location=at))
         if kind == "expression_string":
             at = self.locate(expression)
-            return from_sql.expression(expression.expression_string.expression, at)
+            return query_from_sql.expression(expression.expression_string.expression, at)
         return Output(_name(expression), self.term(expression))
 
     def _terms_in(self, node: Message) -> list[Term]:
         found = []
-        for part in relations.parts(node):
+        for part in plan_proto.parts(node):
             if isinstance(part, proto.Expression):
                 found.append(self.term(part))
             elif isinstance(part, proto.CommonInlineUserDefinedFunction):
@@ -189,18 +193,18 @@ class Reader:
         kind = expression.WhichOneof("expr_type") or ""
         node = getattr(expression, kind) if kind else expression
         at = self.locate(expression)
-        base = Term(Kind.OTHER, location=at)
+        base = Term(TermKind.OTHER, location=at)
         if kind == "unresolved_attribute":
             name = node.unparsed_identifier
-            return replace(base, kind=Kind.COLUMN, name=name, text=name)
+            return replace(base, kind=TermKind.COLUMN, name=name, text=name)
         if kind == "literal":
             return _literal(node, base)
         if kind == "alias":
             return self.term(node.expr)
         if kind == "expression_string":
-            return from_sql.expression(node.expression, at).term
+            return query_from_sql.expression(node.expression, at).term
         if kind == "unresolved_star":
-            return replace(base, kind=Kind.STAR, text="*")
+            return replace(base, kind=TermKind.STAR, text="*")
         if kind == "window":
             return self._window(node, base)
         if kind == "common_inline_user_defined_function":
@@ -209,32 +213,32 @@ class Reader:
         if kind in ("unresolved_function", "call_function"):
             name = node.function_name.lower()
             return replace(
-                base, kind=Kind.CALL, name=name, args=children, text=_call_text(name, children)
+                base, kind=TermKind.CALL, name=name, args=children, text=_call_text(name, children)
             )
         if kind == "unresolved_extract_value":
             return self._extract(children, base)
         if kind == "cast":
             to = node.type_str.lower() if node.type_str else _type_name(node.type)
             text = f"CAST({children[0].text} AS {to})"
-            return replace(base, kind=Kind.CAST, name=to, args=children[:1], text=text)
+            return replace(base, kind=TermKind.CAST, name=to, args=children[:1], text=text)
         if kind == "subquery_expression":
-            return replace(base, kind=Kind.SUBQUERY, args=children, text="(subquery)")
+            return replace(base, kind=TermKind.SUBQUERY, args=children, text="(subquery)")
         return replace(base, args=children, text=", ".join(child.text for child in children))
 
     def _extract(self, children: tuple[Term, ...], base: Term) -> Term:
         child, key = children[0], children[1]
         text = f"{child.text}.{key.name}"
-        if child.kind is Kind.COLUMN and key.type == "string":
-            return replace(base, kind=Kind.COLUMN, name=text, text=text)
+        if child.kind is TermKind.COLUMN and key.type == "string":
+            return replace(base, kind=TermKind.COLUMN, name=text, text=text)
         text = f"{child.text}[{key.text}]"
-        return replace(base, kind=Kind.CALL, name="element_at", args=children, text=text)
+        return replace(base, kind=TermKind.CALL, name="element_at", args=children, text=text)
 
     def _window(self, node: Any, base: Term) -> Term:
         function = self.term(node.window_function)
         frame = node.frame_spec.frame_type if node.HasField("frame_spec") else 0
         return replace(
             base,
-            kind=Kind.WINDOW,
+            kind=TermKind.WINDOW,
             args=(function,),
             text=f"{function.text} OVER (...)",
             partition=tuple(self.term(part) for part in node.partition_spec),
@@ -245,7 +249,7 @@ class Reader:
     def _udf(self, node: Any, at: SourceLocation | None) -> Term:
         arguments = tuple(self.term(argument) for argument in node.arguments)
         return Term(
-            Kind.UDF,
+            TermKind.UDF,
             node.function_name,
             arguments,
             _call_text(node.function_name, arguments),
@@ -255,7 +259,7 @@ class Reader:
 
 
 def _inputs(node: Any) -> list[Relation]:
-    return [part for part in relations.parts(node) if isinstance(part, proto.Relation)]
+    return [part for part in plan_proto.parts(node) if isinstance(part, proto.Relation)]
 
 
 def _hints(options: Any) -> str:
@@ -286,7 +290,7 @@ def _literal(node: Any, base: Term) -> Term:
     types = {"long": "int", "integer": "int", "short": "int", "byte": "int", "float": "double"}
     text = repr(value) if isinstance(value, str) else str(value)
     name = value if isinstance(value, str) else text
-    return replace(base, kind=Kind.LITERAL, name=name, text=text, type=types.get(kind, kind))
+    return replace(base, kind=TermKind.LITERAL, name=name, text=text, type=types.get(kind, kind))
 
 
 def _type_name(data_type: Any) -> str:
