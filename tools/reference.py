@@ -23,6 +23,7 @@ from pydantic import BaseModel
 from proa import settings
 from proa.autoloader import options
 from proa.cli.main import app
+from proa.formats import reader_options
 from proa.steps import Step
 
 ROOT = Path(__file__).parents[1]
@@ -318,9 +319,9 @@ def _option_default(after: Sequence[ast.expr]) -> str:
         return _option_default(given.args[-1:])
     value = given.value if isinstance(given, ast.Constant) else None
     if isinstance(given, ast.Name):
-        value = getattr(options, given.id, None)
+        value = getattr(reader_options, given.id, getattr(options, given.id, None))
     elif isinstance(given, ast.Attribute) and isinstance(given.value, ast.Attribute):
-        value = getattr(options.Mode, given.value.attr).value
+        value = getattr(reader_options.Mode, given.value.attr).value
     if isinstance(value, bool):
         value = str(value).lower()
     if value in {name.lower() for name in options.KNOWN}:  # looked up under another name

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from pyspark.sql.types import StructType
 
 from proa.autoloader.hints import apply, parse_hints
-from proa.autoloader.options import KNOWN, Evolution, parse, parse_bytes
+from proa.autoloader.options import KNOWN, parse, parse_bytes
 from proa.errors import PipelineError, ProaError
+from proa.formats.reader_options import Evolution
 
 JSON = {"cloudFiles.format": "json"}
 

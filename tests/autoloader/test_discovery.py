@@ -6,11 +6,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from proa.autoloader.discovery import Place, discover, glob_to_regex, partition_values
+from proa.autoloader.discovery import Place, discover, glob_to_regex
 from proa.autoloader.known import KnownFiles
 from proa.autoloader.loader import AutoLoader
 from proa.autoloader.options import parse
 from proa.errors import PipelineError
+from proa.formats.folders import partition_values
 from proa.graph.leaves import FilesLeaf
 from proa.storage import Store
 

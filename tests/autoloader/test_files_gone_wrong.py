@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from proa.autoloader.problems import Problem, ProblemKind, ReadError, explain
 from proa.errors import DataError, UnavailableError
+from proa.formats.problems import Problem, ProblemKind, ReadError, explain
 
 CSV = {"cloudFiles.format": "csv"}
 PARQUET = {"cloudFiles.format": "parquet"}

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from proa.landing.event_time import event_span
+from proa.landing.event_span import event_span
 
 FIRST, LAST = datetime(2023, 2, 28, 13, tzinfo=UTC), datetime(2023, 3, 1, 0, 0, 0, 500_000, UTC)
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proa.errors import DataError, UnavailableError
-from proa.landing import ship as ship_module
+from proa.landing import shipper as ship_module
 from proa.steps import Step, probing
 from proa.storage import NotFoundError, Store
 from proa.testing import FaultProbe, Killed, every_fault

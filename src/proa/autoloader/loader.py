@@ -20,26 +20,25 @@ from proa.autoloader.discovery import (
     Place,
     discover,
     existing_keys,
-    partition_values,
 )
-from proa.autoloader.inference import OUTPUT, InferTask
 from proa.autoloader.known import KnownFiles
-from proa.autoloader.options import Evolution, Options, parse
-from proa.autoloader.problems import MAX_FIELD, Problem, ProblemKind, explain
-from proa.autoloader.readers.shapes import paths
-from proa.autoloader.readers.worker import METADATA, Assignment, ReadTask
+from proa.autoloader.options import Options, parse
 from proa.autoloader.schema import FileSchema, SchemaVersions
-from proa.autoloader.splits import split
-from proa.autoloader.types import (
+from proa.autoloader.tasks import INFERRED, METADATA, Assignment, InferTask, ReadTask, split
+from proa.clock import Clock
+from proa.errors import ConflictError, DataError, PipelineError
+from proa.formats.arrow_types import (
     arrow_schema,
+    field_paths,
     in_order,
     merge_structs,
     settled,
     spark_type,
     widened,
 )
-from proa.clock import Clock
-from proa.errors import ConflictError, DataError, PipelineError
+from proa.formats.folders import partition_values
+from proa.formats.problems import MAX_FIELD, Problem, ProblemKind, explain
+from proa.formats.reader_options import Evolution
 from proa.graph.leaves import FilesLeaf
 from proa.pipelines.ddl import parse_schema
 from proa.storage import Store
@@ -236,7 +235,7 @@ class AutoLoader:
         if files:
             frame = engine.spark.range(0, len(partitions), 1, len(partitions))
             try:
-                rows = frame.mapInArrow(task, OUTPUT).collect()
+                rows = frame.mapInArrow(task, INFERRED).collect()
             except Exception as error:
                 problem = explain(error)
                 if problem is None:
@@ -303,7 +302,7 @@ class AutoLoader:
 
 def _has(schema: t.StructType, path: str) -> bool:
     """Whether the schema has the field, nested or with dots in its name."""
-    names = {name.lower() for name in paths(arrow_schema(schema))}
+    names = {name.lower() for name in field_paths(arrow_schema(schema))}
     return path.lower() in names
 
 

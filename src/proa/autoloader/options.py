@@ -10,84 +10,20 @@ from enum import StrEnum
 from typing import Any, NoReturn
 
 from proa.autoloader.hints import Hint, parse_hints
-from proa.autoloader.problems import ProblemKind
 from proa.errors import PipelineError
+from proa.formats.reader_options import (
+    CORRUPT_COLUMN,
+    RESCUED_COLUMN,
+    Evolution,
+    Mode,
+    ReaderOptions,
+)
+from proa.graph import FilesLeaf, Graph
 from proa.pipelines.nearest import suggestion
 from proa.times import parse_duration
 
-RESCUED_COLUMN = "_rescued_data"
-CORRUPT_COLUMN = "_corrupt_record"
 FORMATS = ("csv", "json", "parquet", "text")
 """The formats that are read; `avro`, `binaryFile`, `orc` and `xml` are refused by name."""
-
-
-class Evolution(StrEnum):
-    """What happens when a file has a field that the schema lacks."""
-
-    ADD = "addNewColumns"
-    WIDEN = "addNewColumnsWithTypeWidening"
-    RESCUE = "rescue"
-    FAIL = "failOnNewColumns"
-    NONE = "none"
-
-    @property
-    def stops(self) -> bool:
-        """Whether a new field stops the batch that meets it."""
-        return self in {Evolution.ADD, Evolution.WIDEN, Evolution.FAIL}
-
-
-class Mode(StrEnum):
-    """What happens to a record that cannot be parsed."""
-
-    PERMISSIVE = "PERMISSIVE"
-    DROP = "DROPMALFORMED"
-    FAIL = "FAILFAST"
-
-
-@dataclass(frozen=True)
-class ReaderOptions:
-    """What the readers on the engine's workers need to know."""
-
-    format: str
-    mode: Mode = Mode.PERMISSIVE
-    evolution: Evolution = Evolution.ADD
-    rescued_column: str | None = RESCUED_COLUMN
-    """The column that takes what does not fit; None when nobody wants it."""
-    corrupt_column: str = CORRUPT_COLUMN
-    case_sensitive: bool = True
-    ignore_corrupt: bool = False
-    ignore_missing: bool = False
-    allow_overwrites: bool = False
-    multi_line: bool = False
-    encoding: str = "utf-8"
-    line_separator: str = "\n"
-    """What ends a line; "\\r\\n" needs no mention."""
-    header: bool = True
-    """CSV: whether the first line names the columns."""
-    delimiter: str = ","
-    quote: str = '"'
-    escape: str = "\\"
-    comment: str = ""
-    null_value: str = ""
-    """CSV: this text is NULL too, in quotes or not. No text at all always is."""
-    empty_value: str = ""
-    """CSV: what stands for `""`."""
-    trim_left: bool = False
-    """CSV: leave out the white space before a value that is not in quotes."""
-    trim_right: bool = False
-    whole_text: bool = False
-    pinned: frozenset[str] = frozenset()
-    """Columns, in lower case, whose types hints pin: they are never widened."""
-    partitions: frozenset[str] = frozenset()
-    """Columns, in lower case, that folders' names fill: fields of the same name are not new."""
-    date_format: str | None = None
-    timestamp_format: str | None = None
-
-    def ignores(self, kind: ProblemKind) -> bool:
-        """Whether a file with such a problem is left out."""
-        if kind is ProblemKind.MISSING:
-            return self.ignore_missing
-        return kind is ProblemKind.CORRUPT and self.ignore_corrupt
 
 
 @dataclass(frozen=True)
@@ -148,6 +84,19 @@ def parse(written: Mapping[str, str], *, schema_given: bool) -> Options:
         or 50 * 1024**3,
         metadata=get.boolean("proa.metadata", False),
     )
+
+
+def check_options(graph: Graph) -> None:
+    """Raise PipelineError, with the query's place, for the first option that is wrong."""
+    for node in graph.datasets.values():
+        for flow in node.flows:
+            for leaf in flow.plan.leaves:
+                if isinstance(leaf, FilesLeaf):
+                    try:
+                        parse(leaf.options, schema_given=leaf.schema is not None)
+                    except PipelineError as error:
+                        error.location = error.location or flow.flow.location
+                        raise
 
 
 def parse_bytes(text: str) -> int:
@@ -296,7 +245,7 @@ def _character(get: _Values, name: str, default: str) -> str:
 
 def _pattern(text: str) -> str | None:
     """The pattern of dates or times, when it is one that can be read."""
-    from proa.autoloader.readers.times import to_strptime
+    from proa.formats.date_texts import to_strptime
 
     if text:
         to_strptime(text)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from pyspark.sql import types as t
 
-from proa.autoloader.types import merge_structs
 from proa.errors import ConflictError, DataError
+from proa.formats.arrow_types import merge_structs
 from proa.steps import Step, step
 from proa.storage import Store
 

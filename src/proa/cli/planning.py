@@ -32,8 +32,8 @@ def plan(folder: Path, region: str | None, *, columns: bool = False) -> Planned:
     Raises PipelineError for the first mistake.
     """
     from proa import graph
-    from proa.autoloader.checks import check_options
     from proa.autoloader.loader import AutoLoader
+    from proa.autoloader.options import check_options
     from proa.clock import SystemClock
     from proa.engine import Engine
     from proa.errors import DataError

@@ -2,7 +2,7 @@
 
 from proa.landing.manifest import Manifest, Shipment, ShippedFile
 from proa.landing.project import open_source, open_zones
-from proa.landing.ship import Refusal, Shipper, ShipReport, Source, Zone, ZoneReport
+from proa.landing.shipper import Refusal, Shipper, ShipReport, Source, Zone, ZoneReport
 
 __all__ = [
     "Manifest",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from proa.errors import SettingsError
-from proa.landing.ship import Source, Zone
+from proa.landing.shipper import Source, Zone
 from proa.settings import ProjectSettings, SourceSettings
 from proa.storage import Store, is_url
 

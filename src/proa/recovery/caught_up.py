@@ -16,7 +16,6 @@ import pyarrow.compute as pc
 from proa.clock import Clock
 from proa.errors import ProaError, SettingsError
 from proa.landing import open_source
-from proa.landing.names import is_hidden, is_temporary
 from proa.recovery.regions import Region
 from proa.recovery.status import (
     Order,
@@ -29,6 +28,7 @@ from proa.recovery.status import (
     unprocessed,
 )
 from proa.settings import ProjectSettings
+from proa.storage.visible import is_hidden, is_temporary
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from proa.clock import Clock
 from proa.errors import DataError, ProaError
 from proa.lake import largest
 from proa.landing import Manifest, open_source
-from proa.landing.names import is_hidden
 from proa.recovery.regions import Region
 from proa.settings import EventTimeSettings, ProjectSettings
 from proa.storage import ObjectInfo, Store
+from proa.storage.visible import is_hidden
 from proa.times import as_moment
 
 

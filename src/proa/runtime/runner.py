@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from proa import graph as graphs
-from proa.autoloader.checks import check_options
+from proa.autoloader.options import check_options
 from proa.clock import Clock, Ids, RandomIds, SystemClock
 from proa.engine import Engine
 from proa.errors import ProaError

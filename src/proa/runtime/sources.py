@@ -9,10 +9,10 @@ from typing import Any, Protocol
 from proa.autoloader.discovery import FileRef
 from proa.autoloader.known import KnownFiles, file_key
 from proa.autoloader.loader import AutoLoader
-from proa.autoloader.options import Evolution
 from proa.clock import Clock
 from proa.engine import Engine, Relation
 from proa.errors import DataError
+from proa.formats.reader_options import Evolution
 from proa.graph import DatasetLeaf, FilesLeaf
 from proa.lake import Table
 from proa.runtime.checkpoint import FilesInput, Input, Plan, TableInput

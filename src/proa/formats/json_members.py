@@ -17,9 +17,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from proa.autoloader.readers.exact import Converter
-from proa.autoloader.readers.rescued import rescued_column
-from proa.autoloader.readers.values import parse_record
+from proa.formats.json_record import Converter
+from proa.formats.json_values import parse_record
+from proa.formats.rescued import rescued_column
 
 
 class UnreadableError(Exception):

@@ -1,13 +1,17 @@
-"""Spark's types and Arrow's, and how types of the same field come together."""
+"""Spark's types and Arrow's: how types of one field come together, and which Arrow's parser makes."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import types as t
 
 from proa.errors import PipelineError
+from proa.formats.date_texts import to_strptime
+from proa.formats.reader_options import ReaderOptions
 
 _SIMPLE: dict[type[t.DataType], pa.DataType] = {
     t.StringType: pa.string(),
@@ -216,3 +220,109 @@ def widened(old: t.DataType, new: t.DataType) -> t.DataType:
         wider = new.scale >= old.scale and new.precision - new.scale >= old.precision - old.scale
         return new if wider else old
     return new if type(new) in _WIDENS.get(type(old), ()) else old
+
+
+def is_parseable(type_: pa.DataType) -> bool:
+    """Whether Arrow's JSON parser can make the type, or what `parsed_type` makes of it."""
+    kinds = pa.types
+    if kinds.is_map(type_) or kinds.is_binary(type_):
+        return False
+    if kinds.is_struct(type_):
+        return all(is_parseable(f.type) for f in type_)
+    return not kinds.is_list(type_) or is_parseable(type_.value_type)
+
+
+def parsed_type(type_: pa.DataType, options: ReaderOptions) -> pa.DataType:
+    """The type to ask the parser for: days, and times in the user's own pattern, are strings."""
+    kinds = pa.types
+    if kinds.is_date(type_) or (kinds.is_timestamp(type_) and options.timestamp_format):
+        return pa.string()
+    if kinds.is_struct(type_):
+        return pa.struct([f.with_type(parsed_type(f.type, options)) for f in type_])
+    if kinds.is_list(type_):
+        return pa.list_(parsed_type(type_.value_type, options))
+    return type_
+
+
+def unknown_fields(found: pa.Schema, wanted: Iterable[pa.Field]) -> list[str]:
+    """Paths of the fields in `found` that `wanted` lacks ("a.b", list elements left out)."""
+    known = {f.name: f.type for f in wanted}
+    return list(_unknown(found, known, ""))
+
+
+def _unknown(
+    found: Iterable[pa.Field], known: dict[str, pa.DataType], prefix: str
+) -> Iterator[str]:
+    for f in found:
+        if f.name not in known:
+            yield prefix + f.name
+            continue
+        type_, wanted = f.type, known[f.name]
+        while pa.types.is_list(type_) and pa.types.is_list(wanted):
+            type_, wanted = type_.value_type, wanted.value_type
+        if pa.types.is_struct(type_) and pa.types.is_struct(wanted):
+            inner = {child.name: child.type for child in wanted}
+            yield from _unknown(type_, inner, f"{prefix}{f.name}.")
+
+
+def field_paths(fields: Iterable[pa.Field], prefix: str = "") -> Iterator[str]:
+    """Paths of all fields, nested ones too, as `unknown_fields` spells them."""
+    for f in fields:
+        yield prefix + f.name
+        type_ = f.type
+        while pa.types.is_list(type_):
+            type_ = type_.value_type
+        if pa.types.is_struct(type_):
+            yield from field_paths(type_, f"{prefix}{f.name}.")
+
+
+def has_values(table: pa.Table, extra: Iterable[str]) -> bool:
+    """Whether one of the fields has a value that is not null; nested fields count as having."""
+    names = set(table.schema.names)
+    return any(name not in names or table[name].null_count < len(table) for name in extra)
+
+
+def converted_column(
+    column: pa.ChunkedArray, type_: pa.DataType, options: ReaderOptions
+) -> pa.Array | None:
+    """The column, read as `parsed_type(type_)`, as `type_`; None when a value will not convert."""
+    array = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+    if isinstance(array, pa.ChunkedArray):
+        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
+    try:
+        # Arrow's parser gives decimals that have more digits than their type.
+        if _has_decimals(array.type):
+            array.validate(full=True)
+        return _convert(array, type_, options)
+    except pa.ArrowInvalid:
+        return None
+
+
+def _has_decimals(type_: pa.DataType) -> bool:
+    if pa.types.is_nested(type_):
+        return any(_has_decimals(type_.field(i).type) for i in range(type_.num_fields))
+    return bool(pa.types.is_decimal(type_))
+
+
+def _convert(array: pa.Array, type_: pa.DataType, options: ReaderOptions) -> pa.Array:
+    kinds = pa.types
+    if array.type == type_:
+        return array
+    if kinds.is_struct(type_):
+        children = {f.name: array.field(i) for i, f in enumerate(array.type)}
+        return pa.StructArray.from_arrays(
+            [_convert(children[f.name], f.type, options) for f in type_],
+            fields=list(type_),
+            mask=array.is_null(),
+        )
+    if kinds.is_list(type_):
+        values = _convert(array.values, type_.value_type, options)
+        return pa.ListArray.from_arrays(
+            array.offsets, values, type=type_, mask=array.is_null() if array.null_count else None
+        )
+    if kinds.is_date(type_) and options.date_format is not None:
+        return pc.strptime(array, to_strptime(options.date_format), "us").cast(type_)
+    if kinds.is_timestamp(type_) and options.timestamp_format is not None:
+        parsed = pc.strptime(array, to_strptime(options.timestamp_format), "us")
+        return parsed.cast(type_) if type_.tz is None else pc.assume_timezone(parsed, type_.tz)
+    return array.cast(type_)

@@ -12,12 +12,12 @@ import pyarrow as pa
 from pyarrow import json as pj
 from pyspark.sql import types as t
 
-from proa.autoloader.options import ReaderOptions
-from proa.autoloader.readers.json import array_lines, layout, one_object_a_line
-from proa.autoloader.readers.source import Source, is_utf8
-from proa.autoloader.readers.texts import Lines
-from proa.autoloader.readers.values import Number, parse
-from proa.autoloader.types import merge, merge_structs
+from proa.formats.arrow_types import merge, merge_structs
+from proa.formats.json_blocks import array_lines, layout, one_object_a_line
+from proa.formats.json_members import Lines
+from proa.formats.json_values import Number, parse
+from proa.formats.reader_options import ReaderOptions
+from proa.formats.source import Source, is_utf8
 
 
 class JsonInference:

@@ -11,12 +11,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyspark.sql import types as t
 
-from proa.autoloader.options import Evolution, ReaderOptions
-from proa.autoloader.readers import shapes
-from proa.autoloader.readers.exact import Converter
-from proa.autoloader.readers.rescued import rescued_column
-from proa.autoloader.readers.source import Source
-from proa.autoloader.types import spark_type, widened
+from proa.formats.arrow_types import field_paths, spark_type, unknown_fields, widened
+from proa.formats.json_record import Converter
+from proa.formats.reader_options import Evolution, ReaderOptions
+from proa.formats.rescued import rescued_column
+from proa.formats.source import Source
 
 _ROWS = 65_536
 
@@ -47,8 +46,8 @@ class ParquetReader:
 
     def _columns(self, found: pa.Schema, convert: Converter) -> list[str] | None:
         """The columns to read, None for all. Stops at new fields when the mode says so."""
-        extra = shapes.unknown(found, self._data)
-        known = {name.lower() for name in shapes.paths(self._data)}
+        extra = unknown_fields(found, self._data)
+        known = {name.lower() for name in field_paths(self._data)}
         new = [n for n in extra if n.lower() not in known and not convert.is_folder(n)]
         if new and self.options.evolution.stops:
             convert.unknown.update(dict.fromkeys(new))

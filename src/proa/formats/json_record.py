@@ -6,17 +6,18 @@ into its columns; what does not fit is rescued, as JSON, so that nothing is lost
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import pyarrow as pa
 
-from proa.autoloader.discovery import partition_values
-from proa.autoloader.options import Mode, ReaderOptions
-from proa.autoloader.problems import Problem, ProblemKind, ReadError
-from proa.autoloader.readers.scalars import Convert, scalar
-from proa.autoloader.readers.values import Number, dump, parse, parse_record, quoted
+from proa.formats.folders import partition_values
+from proa.formats.json_values import Number, parse, parse_record
+from proa.formats.problems import Problem, ProblemKind, ReadError
+from proa.formats.reader_options import Mode, ReaderOptions
+from proa.formats.rescued import rescued
+from proa.formats.scalars import Convert, scalar
 
 
 class _Absent:
@@ -256,23 +257,3 @@ def _objects(value: Any) -> list[Any]:
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
         raise ValueError("it is not a JSON object")
     return value
-
-
-def rescued(leftover: dict[str, Any], file: str, record: Mapping[str, Any] | None = None) -> str:
-    """The value of the rescued data column: a JSON object, nested values as JSON text in it.
-
-    Members that are rescued whole keep the text that they have in `record`.
-    """
-    raw = getattr(record, "raw", {})
-    members = []
-    for name, value in sorted(leftover.items()):
-        whole = record is not None and name in raw and record.get(name) is value
-        text = raw[name] if whole else dump(value)
-        nested = isinstance(value, (dict, list))
-        members.append(rescued_member(name, quoted(text) if nested else text))
-    return "{" + ",".join([*members, rescued_member("_file_path", quoted(file))]) + "}"
-
-
-def rescued_member(name: str, text: str) -> str:
-    """One member of the rescued data, before the next one's comma."""
-    return f"{quoted(name)}:{text}"

@@ -21,12 +21,12 @@ from typing import TypeVar, cast
 
 from proa.clock import Clock
 from proa.errors import ConflictError, DataError, ProaError, UnavailableError
-from proa.landing.event_time import event_span
+from proa.landing.event_span import event_span
 from proa.landing.handover import Handover, Parcel
 from proa.landing.manifest import FOLDER, Manifest, Shipment, ShippedFile, microseconds
-from proa.landing.names import is_hidden, is_temporary
 from proa.steps import Step, step
 from proa.storage import NotFoundError, ObjectInfo, Store
+from proa.storage.visible import is_hidden, is_temporary
 
 IN_MEMORY = 64 * 1024 * 1024
 """Files up to this size are read once and kept until they are written; larger ones are read again."""

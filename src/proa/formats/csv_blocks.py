@@ -15,13 +15,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv as pacsv
+from pyspark.sql import types as t
 
-from proa.autoloader.options import Evolution, Mode, ReaderOptions
-from proa.autoloader.readers.casts import cast
-from proa.autoloader.readers.exact import Converter
-from proa.autoloader.readers.records import WHITE, records
-from proa.autoloader.readers.rescued import rescued_column
-from proa.autoloader.readers.source import Part, Source, is_utf8
+from proa.formats.arrow_types import merge_structs, spark_type
+from proa.formats.casts import cast, text_type
+from proa.formats.csv_record import WHITE, records
+from proa.formats.json_record import Converter
+from proa.formats.reader_options import Evolution, Mode, ReaderOptions
+from proa.formats.rescued import rescued_column
+from proa.formats.source import Part, Source, is_utf8
 
 
 @dataclass
@@ -395,3 +397,24 @@ def _table(rows: list[list[str | None]], width: int) -> pa.Table:
 def _one(column: pa.ChunkedArray) -> pa.Array:
     found = column.combine_chunks()
     return pa.concat_arrays(found.chunks) if isinstance(found, pa.ChunkedArray) else found
+
+
+def infer_csv(source: Source, options: ReaderOptions, *, types: bool) -> t.StructType:
+    """The columns in the file's order; without `types` every one is a string."""
+    merged = t.StructType()
+    for names, rows in read_texts(source, options, []):
+        extra = max(map(len, rows.surplus.values()), default=0) if not options.header else 0
+        found = [
+            t.StructField(name, _type(rows.texts.column(i), options) if types else t.StringType())
+            for i, name in enumerate(names)
+        ]
+        found += [t.StructField(f"_c{len(names) + i}", t.StringType()) for i in range(extra)]
+        merged = merge_structs(merged, t.StructType(found))
+        if not types and options.header:
+            break
+    return merged
+
+
+def _type(column: pa.ChunkedArray, options: ReaderOptions) -> t.DataType:
+    kind = text_type(_one(column), options)
+    return t.NullType() if pa.types.is_null(kind) else spark_type(kind)

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from proa.autoloader.options import ReaderOptions
-from proa.autoloader.readers.source import Source
-from proa.autoloader.readers.texts import Lines
+from proa.formats.json_members import Lines
+from proa.formats.reader_options import ReaderOptions
+from proa.formats.source import Source
 
 
 class TextReader:

@@ -12,9 +12,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from proa.autoloader.options import ReaderOptions
-from proa.autoloader.readers.times import parse_date, parse_timestamp
-from proa.autoloader.readers.values import Number, dump
+from proa.formats.date_texts import parse_date, parse_timestamp
+from proa.formats.json_values import Number, dump
+from proa.formats.reader_options import ReaderOptions
 
 _RANGES = {
     pa.int8(): 2**7,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from proa.autoloader.options import ReaderOptions
+from proa.formats.reader_options import ReaderOptions
 
 WHITE = "".join(map(chr, range(33)))
 """What Spark's parser takes for white space."""

@@ -11,9 +11,9 @@ from typing import Any
 import pyarrow as pa
 
 from proa.autoloader.options import parse
-from proa.autoloader.readers.exact import Converter
-from proa.autoloader.readers.source import Part, Source
-from proa.autoloader.readers.worker import reader_of
+from proa.autoloader.tasks import reader_of
+from proa.formats.json_record import Converter
+from proa.formats.source import Part, Source
 
 
 def read(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from autoloader_reading import as_texts, read
+from format_reading import as_texts, read
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from autoloader_reading import as_texts, one_by_one, read
+from format_reading import as_texts, one_by_one, read
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 

@@ -1,22 +1,28 @@
-"""What the engine calls on its workers: read the parts of a partition, one after the other."""
+"""What the engine calls on its workers: who reads which parts, reading them, inferring from them."""
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import pyarrow as pa
+from pyspark.sql import types as t
 
-from proa.autoloader.discovery import partition_values, relative
-from proa.autoloader.options import ReaderOptions
-from proa.autoloader.problems import ReadError
-from proa.autoloader.readers.exact import rescued
-from proa.autoloader.readers.scalars import scalar
-from proa.autoloader.readers.source import Part, Source
-from proa.autoloader.readers.values import Number
+from proa.autoloader.discovery import FileRef
+from proa.formats.arrow_types import merge_structs
+from proa.formats.folders import partition_values, relative
+from proa.formats.json_values import Number
+from proa.formats.problems import ReadError
+from proa.formats.reader_options import ReaderOptions
+from proa.formats.rescued import rescued
+from proa.formats.scalars import scalar
+from proa.formats.source import COMPRESSED, Part, Source
 
 _ROWS = 65_536
 """Rows of a batch that is handed to the engine."""
@@ -144,18 +150,18 @@ class ReadTask:
 def reader_of(data: pa.Schema, options: ReaderOptions) -> Reader:
     """The reader of the options' format."""
     if options.format == "csv":
-        from proa.autoloader.readers.csv import CsvReader
+        from proa.formats.csv_blocks import CsvReader
 
         return CsvReader(data, options)
     if options.format == "parquet":
-        from proa.autoloader.readers.parquet import ParquetReader
+        from proa.formats.parquet import ParquetReader
 
         return ParquetReader(data, options)
     if options.format == "text":
-        from proa.autoloader.readers.text import TextReader
+        from proa.formats.text_file import TextReader
 
         return TextReader(data, options)
-    from proa.autoloader.readers.json import JsonReader
+    from proa.formats.json_blocks import JsonReader
 
     return JsonReader(data, options)
 
@@ -187,3 +193,105 @@ def _metadata(part: Part) -> dict[str, Any]:
         "file_block_length": (part.size if part.end is None else part.end) - part.start,
         "file_modification_time": part.modified,
     }
+
+
+INFERRED = "schema string"
+"""What a task yields: one row per partition, a Spark struct as JSON."""
+
+
+@dataclass(frozen=True)
+class InferTask:
+    """A function from a partition's number to the schema of its files, for `mapInArrow`."""
+
+    assignment: Assignment
+    storage: Mapping[str, str]
+    options: ReaderOptions
+    types: bool
+    """Whether types are wanted, or only names (all columns are strings then)."""
+    pinned: frozenset[str]
+    """Lower-case names of columns whose types are known: when there are no others, only names
+    are looked at, which is several times faster."""
+
+    def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        try:
+            for batch in batches:
+                for partition in batch.column(0).to_pylist():
+                    found = self._partition(partition)
+                    yield pa.RecordBatch.from_pydict({"schema": [found.json()]})
+        except ReadError as error:
+            raise error from None
+
+    def _partition(self, partition: int) -> t.StructType:
+        merged = t.StructType()
+        infer = self._inference()
+        for part in self.assignment.parts(partition):
+            source = Source(part, self.options, self.storage)
+            try:
+                merged = merge_structs(merged, infer(source))
+            except ReadError as error:
+                if not self.options.ignores(error.problem.kind):
+                    raise
+        return merged
+
+    def _inference(self) -> Callable[[Source], t.StructType]:
+        if self.options.format == "parquet":
+            from proa.formats.parquet import infer_parquet
+
+            return infer_parquet
+        if self.options.format == "csv":
+            from proa.formats.csv_blocks import infer_csv
+
+            return partial(infer_csv, options=self.options, types=self.types)
+        from proa.formats.json_schema import JsonInference
+
+        return JsonInference(self.options, types=self.types, pinned=self.pinned).infer
+
+
+_RANGE = 64 << 20
+"""Bytes; larger files are read in ranges of about this size."""
+_OPENING = 256 << 10
+"""What opening a file costs, in bytes that could be read instead."""
+
+
+def split(files: Sequence[FileRef], options: ReaderOptions, parallelism: int) -> list[list[Part]]:
+    """The parts of each partition, evenly loaded; at least one partition, at most `parallelism`."""
+    parts = sorted(
+        (part for file in files for part in _parts(file, options, parallelism)),
+        key=lambda part: (-_weight(part), part.path, part.start),
+    )
+    count = max(1, min(parallelism, len(parts)))
+    loads = [(0, index) for index in range(count)]
+    assigned: list[list[Part]] = [[] for _ in range(count)]
+    for part in parts:
+        load, index = heapq.heappop(loads)
+        assigned[index].append(part)
+        heapq.heappush(loads, (load + _weight(part), index))
+    for partition in assigned:
+        partition.sort(key=lambda part: (part.modified, part.path, part.start))
+    return assigned
+
+
+def _weight(part: Part) -> int:
+    return (part.size if part.end is None else part.end) - part.start + _OPENING
+
+
+def _parts(file: FileRef, options: ReaderOptions, parallelism: int) -> Iterator[Part]:
+    pieces = min(-(-file.size // _RANGE), 4 * parallelism) if _can_split(file, options) else 1
+    if pieces <= 1:
+        yield Part(file.path, file.size, file.modified)
+        return
+    bounds = [file.size * i // pieces for i in range(pieces + 1)]
+    for start, end in itertools.pairwise(bounds):
+        last = end == file.size
+        yield Part(file.path, file.size, file.modified, start, None if last else end)
+
+
+def _can_split(file: FileRef, options: ReaderOptions) -> bool:
+    return (
+        options.format in {"json", "csv", "text"}
+        and not options.multi_line
+        and not options.whole_text
+        and options.encoding == "utf-8"
+        and options.line_separator == "\n"
+        and not file.path.lower().endswith(COMPRESSED)
+    )

@@ -9,13 +9,13 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from autoloader_reading import as_texts, one_by_one, read
+from format_reading import as_texts, one_by_one, read
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from proa.autoloader.options import parse
-from proa.autoloader.readers.json import JsonReader
-from proa.autoloader.readers.source import Part, Source
+from proa.formats.json_blocks import JsonReader
+from proa.formats.source import Part, Source
 
 RESCUED = pa.field("_rescued_data", pa.string())
 CORRUPT = pa.field("_corrupt_record", pa.string())

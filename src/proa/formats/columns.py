@@ -12,9 +12,9 @@ from decimal import Decimal
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from proa.autoloader.options import ReaderOptions
-from proa.autoloader.readers.exact import ABSENT, Converter
-from proa.autoloader.readers.values import parse
+from proa.formats.json_record import ABSENT, Converter
+from proa.formats.json_values import parse
+from proa.formats.reader_options import ReaderOptions
 
 Found = tuple[pa.Array, pa.Array, pa.Array]
 """(values, whether a text fits, whether it does not); a text that does neither is open."""

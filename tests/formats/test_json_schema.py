@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proa.autoloader.options import parse
-from proa.autoloader.readers.infer_json import JsonInference
-from proa.autoloader.readers.source import Part, Source
-from proa.autoloader.types import in_order, settled
+from proa.formats.arrow_types import in_order, settled
+from proa.formats.json_schema import JsonInference
+from proa.formats.source import Part, Source
 
 OPTIONS = parse({"format": "json"}, schema_given=False).reader
 

@@ -17,12 +17,20 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import json as pj
 
-from proa.autoloader.options import Mode, ReaderOptions
-from proa.autoloader.readers import misfits, shapes
-from proa.autoloader.readers.exact import ABSENT, Converter
-from proa.autoloader.readers.source import Source, is_utf8
-from proa.autoloader.readers.texts import Lines, TextColumns, UnreadableError
-from proa.autoloader.readers.values import dump, parse
+from proa.formats import columns as misfits
+from proa.formats.arrow_types import (
+    converted_column,
+    field_paths,
+    has_values,
+    is_parseable,
+    parsed_type,
+    unknown_fields,
+)
+from proa.formats.json_members import Lines, TextColumns, UnreadableError
+from proa.formats.json_record import ABSENT, Converter
+from proa.formats.json_values import dump, parse
+from proa.formats.reader_options import Mode, ReaderOptions
+from proa.formats.source import Source, is_utf8
 
 _FEW = 8
 """Records; fewer are read one by one."""
@@ -69,7 +77,7 @@ class JsonReader:
             or options.rescued_column is not None
             or not options.case_sensitive
         )
-        raw = {f.name for f in self._data if not shapes.parseable(f.type)}
+        raw = {f.name for f in self._data if not is_parseable(f.type)}
         strings = {f.name for f in self._data if f.type == pa.string()}
         everything = len(raw | strings) == len(self._data)
         self._text = TextColumns(raw, strings if everything else set())
@@ -228,7 +236,7 @@ class JsonReader:
             if len(found) != count:
                 raise DirtyError
             columns.update((f.name, self._as(found[f.name], f)) for f in flat)
-            extra = shapes.unknown(found.schema, flat) if self._notice and not names else []
+            extra = unknown_fields(found.schema, flat) if self._notice and not names else []
         try:
             lines = Lines(block) if names or extra else None
             if names and lines is not None:
@@ -314,10 +322,10 @@ class JsonReader:
         if len(found) != len(lines):
             raise DirtyError
         columns.update((f.name, self._as(found[f.name], f)) for f in apart)
-        return shapes.unknown(found.schema, apart)
+        return unknown_fields(found.schema, apart)
 
     def _as(self, column: pa.ChunkedArray, wanted: pa.Field) -> pa.Array:
-        array = shapes.convert(column, wanted.type, self.options)
+        array = converted_column(column, wanted.type, self.options)
         if array is None:
             raise DirtyError(columns=[wanted.name])
         return array
@@ -329,7 +337,7 @@ class JsonReader:
                 read_options=pj.ReadOptions(use_threads=False, block_size=len(block) + 1),
                 parse_options=pj.ParseOptions(
                     explicit_schema=pa.schema(
-                        [f.with_type(shapes.read_as(f.type, self.options)) for f in typed]
+                        [f.with_type(parsed_type(f.type, self.options)) for f in typed]
                     ),
                     unexpected_field_behavior="infer" if infer else "ignore",
                 ),
@@ -354,7 +362,7 @@ class JsonReader:
 
         Returns those to rescue.
         """
-        known = {name.lower() for name in shapes.paths(self._data)}
+        known = {name.lower() for name in field_paths(self._data)}
         new = [n for n in extra if n.lower() not in known and not convert.is_folder(n)]
         if new and self.options.evolution.stops:
             convert.unknown.update(dict.fromkeys(new))
@@ -363,7 +371,7 @@ class JsonReader:
             return []
         if not self.options.case_sensitive and len(new) < len(extra):
             raise IntricateError
-        if found is not None and not shapes.any_values(found, extra):
+        if found is not None and not has_values(found, extra):
             return []
         top = set(found.schema.names) if found is not None else set()
         if any("." in name and name not in top for name in extra):

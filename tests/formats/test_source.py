@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from proa.autoloader.options import parse
-from proa.autoloader.problems import ProblemKind, ReadError
-from proa.autoloader.readers.source import BLOCK, Part, Source
 from proa.errors import UnavailableError
+from proa.formats.problems import ProblemKind, ReadError
+from proa.formats.source import BLOCK, Part, Source
 from proa.storage import Store
 
 OPTIONS = parse({"format": "json"}, schema_given=False).reader

@@ -17,9 +17,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from proa.autoloader.options import ReaderOptions
-from proa.autoloader.problems import Problem, ProblemKind, ReadError
 from proa.errors import ProaError
+from proa.formats.problems import Problem, ProblemKind, ReadError
+from proa.formats.reader_options import ReaderOptions
 from proa.storage import NotFoundError, Store, is_url
 
 BLOCK = 8 << 20

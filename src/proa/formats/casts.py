@@ -8,9 +8,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from proa.autoloader.options import ReaderOptions
-from proa.autoloader.readers.scalars import decimal
-from proa.autoloader.readers.times import parse_date, parse_timestamp, to_strptime
+from proa.formats.date_texts import parse_date, parse_timestamp, to_strptime
+from proa.formats.reader_options import ReaderOptions
+from proa.formats.scalars import decimal
 
 _WHITE = "".join(map(chr, range(33)))
 

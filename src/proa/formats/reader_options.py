@@ -1,0 +1,80 @@
+"""What a reader of files needs to know: how the bytes are written, and what to do with dirt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from proa.formats.problems import ProblemKind
+
+RESCUED_COLUMN = "_rescued_data"
+CORRUPT_COLUMN = "_corrupt_record"
+
+
+class Evolution(StrEnum):
+    """What happens when a file has a field that the schema lacks."""
+
+    ADD = "addNewColumns"
+    WIDEN = "addNewColumnsWithTypeWidening"
+    RESCUE = "rescue"
+    FAIL = "failOnNewColumns"
+    NONE = "none"
+
+    @property
+    def stops(self) -> bool:
+        """Whether a new field stops the batch that meets it."""
+        return self in {Evolution.ADD, Evolution.WIDEN, Evolution.FAIL}
+
+
+class Mode(StrEnum):
+    """What happens to a record that cannot be parsed."""
+
+    PERMISSIVE = "PERMISSIVE"
+    DROP = "DROPMALFORMED"
+    FAIL = "FAILFAST"
+
+
+@dataclass(frozen=True)
+class ReaderOptions:
+    """What the readers on the engine's workers need to know."""
+
+    format: str
+    mode: Mode = Mode.PERMISSIVE
+    evolution: Evolution = Evolution.ADD
+    rescued_column: str | None = RESCUED_COLUMN
+    """The column that takes what does not fit; None when nobody wants it."""
+    corrupt_column: str = CORRUPT_COLUMN
+    case_sensitive: bool = True
+    ignore_corrupt: bool = False
+    ignore_missing: bool = False
+    allow_overwrites: bool = False
+    multi_line: bool = False
+    encoding: str = "utf-8"
+    line_separator: str = "\n"
+    """What ends a line; "\\r\\n" needs no mention."""
+    header: bool = True
+    """CSV: whether the first line names the columns."""
+    delimiter: str = ","
+    quote: str = '"'
+    escape: str = "\\"
+    comment: str = ""
+    null_value: str = ""
+    """CSV: this text is NULL too, in quotes or not. No text at all always is."""
+    empty_value: str = ""
+    """CSV: what stands for `""`."""
+    trim_left: bool = False
+    """CSV: leave out the white space before a value that is not in quotes."""
+    trim_right: bool = False
+    whole_text: bool = False
+    pinned: frozenset[str] = frozenset()
+    """Columns, in lower case, whose types hints pin: they are never widened."""
+    partitions: frozenset[str] = frozenset()
+    """Columns, in lower case, that folders' names fill: fields of the same name are not new."""
+    date_format: str | None = None
+    timestamp_format: str | None = None
+
+    def ignores(self, kind: ProblemKind) -> bool:
+        """Whether a file with such a problem is left out."""
+        if kind is ProblemKind.MISSING:
+            return self.ignore_missing
+        return kind is ProblemKind.CORRUPT and self.ignore_corrupt
