@@ -10,6 +10,7 @@ import pytest
 from proa.engine import Engine
 from proa.errors import SourceLocation
 from proa.graph import Graph, build
+from proa.pipelines.declaring_session import DeclaringSession
 from proa.pipelines.definitions import (
     Dataset,
     DatasetKind,
@@ -17,7 +18,6 @@ from proa.pipelines.definitions import (
     Flow,
     SqlQuery,
 )
-from proa.pipelines.session import DeclaringSession
 
 
 @pytest.fixture(scope="session")

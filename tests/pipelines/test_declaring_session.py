@@ -11,7 +11,7 @@ from pyspark.sql import types as t
 
 from proa.errors import PipelineError
 from proa.pipelines.ddl import parse_schema, parse_type
-from proa.pipelines.session import DeclaringSession, relation_of
+from proa.pipelines.declaring_session import DeclaringSession, relation_of
 
 ANALYSIS = "ATTEMPT_ANALYSIS_IN_PIPELINE_QUERY_FUNCTION"
 MUTATION = "SESSION_MUTATION_IN_DECLARATIVE_PIPELINE"

@@ -268,7 +268,7 @@ def test_datasets_of_the_pipeline_are_read_complete_or_as_streams(python):
         def b():
             return dlt.read("x")
     """)
-    from proa.pipelines.session import relation_of
+    from proa.pipelines.declaring_session import relation_of
 
     plans = [relation_of(flow.query()) for flow in found.flows]
     assert [plan.read.is_streaming for plan in plans] == [True, False]

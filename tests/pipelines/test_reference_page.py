@@ -17,8 +17,8 @@ CODE = re.findall(r"`([^`]+)`", re.sub(r"```.*?```", "", PAGE, flags=re.DOTALL))
 ROWS = [line.split(" | ") for line in PAGE.splitlines() if line.startswith("| ")]
 SOURCES = [
     path
-    for path in (ROOT / "src" / "proa" / "pipelines").glob("*.py")
-    if path.name not in {"session.py", "ddl.py", "definitions.py"}
+    for path in (ROOT / "src" / "proa" / "pipelines").rglob("*.py")
+    if path.name not in {"declaring_session.py", "ddl.py", "definitions.py"}
 ]
 
 

@@ -19,7 +19,7 @@ from proa.formats.reader_options import (
     ReaderOptions,
 )
 from proa.graph import FilesLeaf, Graph
-from proa.pipelines.nearest import suggestion
+from proa.text import suggestion
 from proa.times import parse_duration
 
 FORMATS = ("csv", "json", "parquet", "text")

@@ -84,7 +84,7 @@ def init(
 def _tree(folder: Path, target: Path, active: str | None, hosts: list[str]) -> Tree:
     from proa.infra import RegionRoot, Tree
     from proa.pipelines import spec as specs
-    from proa.pipelines.loader import source_files
+    from proa.pipelines.spec import source_files
 
     regions = load_regions(folder).regions
     spec = specs.load_spec(specs.find(folder))

@@ -22,6 +22,7 @@ from proa.graph.plan import FlowPlan, read
 from proa.graph.plan_proto import Relation
 from proa.graph.python_code import line_in_source
 from proa.pipelines.ddl import parse_schema
+from proa.pipelines.declaring_session import DeclaringSession, relation_of
 from proa.pipelines.definitions import (
     DatasetKind,
     Declarations,
@@ -29,7 +30,6 @@ from proa.pipelines.definitions import (
     SqlQuery,
 )
 from proa.pipelines.identifiers import Namespace
-from proa.pipelines.session import DeclaringSession, relation_of
 
 Analyze = Callable[[Relation], StructType]
 """The schema of a plan whose leaves are bound."""

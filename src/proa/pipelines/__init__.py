@@ -1,7 +1,7 @@
 """What users import and write; what a project declares. Declaring runs nothing."""
 
 from proa.pipelines.definitions import Dataset, DatasetKind, Declarations, Expectation, Flow
-from proa.pipelines.loader import load
+from proa.pipelines.load import load
 from proa.pipelines.spec import PipelineSpec, find, load_spec
 
 __all__ = [

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 from proa.errors import PipelineError
-from proa.pipelines.current import caller
-from proa.pipelines.nearest import suggestion
+from proa.pipelines.environment import caller
+from proa.text import suggestion
 
 P = ParamSpec("P")
 R = TypeVar("R")

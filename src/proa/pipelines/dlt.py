@@ -5,10 +5,10 @@ Declaring runs nothing: a query function is called later, when the graph is buil
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 from proa.pipelines.arguments import checked, required_name
-from proa.pipelines.current import current_session
 from proa.pipelines.decorators import (
     append_flow,
     create_streaming_table,
@@ -23,18 +23,9 @@ from proa.pipelines.decorators import (
     table,
     temporary_view,
 )
-from proa.pipelines.refusals import (
-    apply_changes,
-    apply_changes_from_snapshot,
-    create_auto_cdc_flow,
-    create_auto_cdc_from_snapshot_flow,
-    create_sink,
-    foreach_batch_sink,
-    on_event_hook,
-    replace_flow,
-    update_flow,
-)
+from proa.pipelines.environment import caller, current_session
 from proa.pipelines.registry import enable_local_execution
+from proa.pipelines.unsupported import refused
 
 view = temporary_view
 create_view = temporary_view
@@ -55,6 +46,25 @@ def read_stream(name: str) -> Any:
 
 
 readStream = read_stream  # noqa: N816 - its older name
+
+
+def _refusing(feature: str) -> Callable[..., NoReturn]:
+    """A name that refuses `feature`, a key of REMEDIES, whatever it is called with."""
+
+    def refuse(*_args: Any, **_options: Any) -> NoReturn:
+        raise refused(feature, caller())
+
+    refuse.__doc__ = f"Refused: {feature}."
+    return refuse
+
+
+apply_changes = create_auto_cdc_flow = _refusing("AUTO CDC")
+apply_changes_from_snapshot = _refusing("AUTO CDC FROM SNAPSHOT")
+create_auto_cdc_from_snapshot_flow = apply_changes_from_snapshot
+create_sink = foreach_batch_sink = _refusing("sinks")
+update_flow = _refusing("update flows")
+replace_flow = _refusing("replace flows")
+on_event_hook = _refusing("event hooks")
 
 __all__ = [
     "append_flow",

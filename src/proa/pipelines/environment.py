@@ -13,13 +13,50 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, chdir, contextmanager, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from proa.errors import PipelineError
-from proa.pipelines.current import Place, running
-from proa.pipelines.session import DeclaringSession
+from proa.errors import PipelineError, SourceLocation
+from proa.pipelines.declaring_session import DeclaringSession, user_location
+from proa.pipelines.spec import seen_from
+
+
+@dataclass(frozen=True)
+class RunningPipeline:
+    """Where a pipeline's code runs: the project's folder and the session it sees as `spark`."""
+
+    root: Path
+    session: DeclaringSession
+
+    def shown(self, location: SourceLocation | None) -> SourceLocation | None:
+        """`location` with its file as seen from the root, when it lies below."""
+        if location is None:
+            return None
+        return SourceLocation(seen_from(self.root, location.file), location.line)
+
+
+running: list[RunningPipeline] = []
+"""The innermost last. Only `Environment.entered` changes it, one thread at a time."""
+
+
+def current_session() -> DeclaringSession:
+    """The session of the pipeline whose code is running; PipelineError when none is."""
+    if not running:
+        raise PipelineError(
+            "a dataset can only be read while a pipeline is loaded, in its query functions",
+            condition="GRAPH_ELEMENT_DEFINED_OUTSIDE_OF_DECLARATIVE_PIPELINE",
+            location=caller(),
+        )
+    return running[-1].session
+
+
+def caller() -> SourceLocation | None:
+    """The line of the user's code that is calling, its file as seen from the pipeline's root."""
+    location = user_location()
+    return running[-1].shown(location) if running else location
+
 
 _entering = threading.RLock()
 """One pipeline at a time: modules, paths and the working folder belong to the whole process."""
@@ -44,7 +81,7 @@ class Environment:
         self.root = root
         self.session = session
         self._names = names
-        self.place = Place(root, session)
+        self.place = RunningPipeline(root, session)
         self._folders = tuple(folder for folder in dict.fromkeys(folders) if folder != root)
         self._modules: dict[str, ModuleType] = {}
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from proa.errors import PipelineError, SourceLocation
 from proa.pipelines.definitions import Expectation, Violation
-from proa.pipelines.sql_lexer import Source
-from proa.pipelines.sql_parser import Parser
+from proa.pipelines.sql.lexer import SqlText
+from proa.pipelines.sql.parser import Parser
 
 CONDITION = "INVALID_EXPECTATION"
 
@@ -73,7 +73,7 @@ def _mistake_in(condition: str) -> str | None:
     """What is wrong with a SQL expression; None when it is one."""
     from sqlglot import errors, exp, parse_one
 
-    parser = Parser(Source(condition, ""))
+    parser = Parser(SqlText(condition, ""))
     if parser.at_end:
         return "it is empty"
     try:

@@ -16,9 +16,7 @@ from pyspark.pipelines.output import MaterializedView, Output, StreamingTable, T
 from pyspark.pipelines.source_code_location import SourceCodeLocation
 
 from proa.errors import PipelineError, SourceLocation
-from proa.pipelines import sql
-from proa.pipelines.checks import check_dataset, check_flow, check_unique
-from proa.pipelines.current import caller
+from proa.pipelines.dataset_checks import check_dataset, check_flow, check_unique
 from proa.pipelines.definitions import (
     Dataset,
     DatasetKind,
@@ -27,10 +25,11 @@ from proa.pipelines.definitions import (
     Flow,
     SqlQuery,
 )
-from proa.pipelines.environment import Environment
+from proa.pipelines.environment import Environment, caller
 from proa.pipelines.identifiers import Namespace, plain
-from proa.pipelines.places import seen_from
-from proa.pipelines.sql_lexer import Source
+from proa.pipelines.spec import seen_from
+from proa.pipelines.sql import declarations
+from proa.pipelines.sql.lexer import SqlText
 from proa.pipelines.unsupported import refused
 from proa.pipelines.views import enforcing
 
@@ -169,8 +168,8 @@ class Registry(GraphElementRegistry):  # type: ignore[misc] # pyspark is untyped
 
     def register_sql(self, sql_text: str, file_path: Path, first_line: int = 1) -> None:
         """Declare what a SQL text declares; it begins on line `first_line` of its file."""
-        source = Source(sql_text, seen_from(self._root, file_path), first_line)
-        found = sql.declare(source, self._configuration)
+        source = SqlText(sql_text, seen_from(self._root, file_path), first_line)
+        found = declarations.declare(source, self._configuration)
         for dataset in found.datasets:
             self.add_dataset(dataset)
         for flow in found.flows:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from proa.errors import PipelineError, SourceLocation
-from proa.pipelines.sql_lexer import Source
+from proa.pipelines.sql.lexer import SqlText
 
 CONDITION = "UNSUPPORTED_FEATURE"
 
@@ -60,6 +60,6 @@ def refused(feature: str, location: SourceLocation | None) -> PipelineError:
     )
 
 
-def refusal(feature: str, source: Source, offset: int) -> PipelineError:
+def refusal(feature: str, source: SqlText, offset: int) -> PipelineError:
     """The same for a place in SQL text."""
     return refused(feature, source.location(offset))

@@ -10,8 +10,8 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from proa.pipelines.declaring_session import DeclaringSession
 from proa.pipelines.definitions import Dataset, Expectation, Flow, SqlQuery, Violation
-from proa.pipelines.session import DeclaringSession
 
 
 def enforcing(view: Dataset, flow: Flow, session: DeclaringSession) -> Callable[[], Any] | SqlQuery:

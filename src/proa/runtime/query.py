@@ -11,10 +11,10 @@ from proa.graph import DatasetLeaf, FlowPlan
 from proa.graph.plan import read
 from proa.lake import Table
 from proa.layout import Layout, dataset_of
+from proa.pipelines.declaring_session import DeclaringSession, relation_of
 from proa.pipelines.identifiers import Namespace
-from proa.pipelines.nearest import suggestion
-from proa.pipelines.session import DeclaringSession, relation_of
 from proa.storage import NotFoundError, Store
+from proa.text import suggestion
 
 
 class Queries:

@@ -22,7 +22,7 @@ from proa.graph.findings import Verdicts, findings
 from proa.layout import Layout
 from proa.pipelines import load
 from proa.pipelines.definitions import Flow
-from proa.pipelines.loader import source_files
+from proa.pipelines.spec import source_files
 from proa.runtime import pipeline as pipelines
 from proa.runtime.checkpoint import Checkpoint, FilesInput
 from proa.runtime.context import Context

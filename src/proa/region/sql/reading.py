@@ -19,8 +19,8 @@ from sqlglot import TokenType, exp
 from sqlglot.errors import SqlglotError
 
 from proa.pipelines.identifiers import parts
-from proa.pipelines.nearest import suggestion
 from proa.region.errors import InvalidParameterError
+from proa.text import suggestion
 
 DEFAULT = "default"
 """The schema of a table that names none."""

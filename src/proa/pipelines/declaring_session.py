@@ -8,7 +8,6 @@ somebody who knows the schemas has set `DeclaringSession.analyzer`.
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -31,6 +30,7 @@ from pyspark.sql.types import StructType
 
 from proa.errors import PipelineError, SourceLocation
 from proa.pipelines.ddl import parse_type
+from proa.pipelines.sql.lexer import first_word, reads_stream
 
 Relation = Any
 """A `spark.connect.Relation`: protobuf's generated classes are untyped here."""
@@ -61,9 +61,7 @@ _DEFAULTS = {
 }
 """Spark's defaults for the settings that its Python client asks for while it builds a plan."""
 
-_QUERY = re.compile(r"(?:\s|--[^\n]*(?:\n|$)|/\*.*?\*/|\()*(\w+)", re.DOTALL)
-_QUERY_STARTS = frozenset({"select", "with", "from", "values", "table"})
-_STREAM = re.compile(r"\bstream\s*[(`\w]", re.IGNORECASE)
+_QUERY_STARTS = frozenset({"SELECT", "WITH", "FROM", "VALUES", "TABLE"})
 
 _LIBRARIES = (str(Path(pyspark.__file__).parent), str(Path(__file__).parent.parent))
 
@@ -108,9 +106,8 @@ class DeclaringSession(SparkSession):  # type: ignore[misc]
             formatter = SQLStringFormatter(self)
             sqlQuery = formatter.format(sqlQuery, **kwargs)  # noqa: N806
             views = [SubqueryAlias(df._plan, name) for df, name in formatter._temp_views]  # noqa: SLF001
-        first = _QUERY.match(sqlQuery)
-        if first is None or first.group(1).lower() not in _QUERY_STARTS:
-            word = first.group(1).upper() if first else sqlQuery
+        word = first_word(sqlQuery)
+        if word not in _QUERY_STARTS:
             raise PipelineError(
                 f"spark.sql() in a pipeline takes queries only, and this one starts with {word!r};"
                 " declare a dataset for what the statement should do",
@@ -301,7 +298,7 @@ def _is_streaming(message: Any) -> bool:
     """Whether anything in the plan is read as a stream."""
     if isinstance(message, proto.Read) and message.is_streaming:
         return True
-    if isinstance(message, proto.SQL) and _STREAM.search(message.query):
+    if isinstance(message, proto.SQL) and reads_stream(message.query):
         return True
     for field, value in message.ListFields():
         if field.message_type is None or field.message_type.GetOptions().map_entry:

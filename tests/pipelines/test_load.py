@@ -12,7 +12,7 @@ import pytest
 
 from proa.errors import PipelineError
 from proa.pipelines import PipelineSpec, load
-from proa.pipelines.loader import source_files
+from proa.pipelines.spec import source_files
 
 ORDERS = """
     from pyspark import pipelines as dp
@@ -180,7 +180,7 @@ def test_two_projects_with_helpers_of_one_name_do_not_mix(tmp_path):
             "    import helpers.names\n    return spark.table(helpers.names.NAME)\n"
         )
         loaded.append(load(PipelineSpec("p", "s", libraries=("a.py",)), root))
-    from proa.pipelines.session import relation_of
+    from proa.pipelines.declaring_session import relation_of
 
     tables = [relation_of(d.flows[0].query()).read.named_table.unparsed_identifier for d in loaded]
     assert tables == [names(d)[0] for d in loaded] == ["first", "other"]
@@ -228,7 +228,7 @@ def test_functions_of_the_project_travel_with_a_udf(project):
             return spark.range(1).select(shifted("id"))
         """,
     )
-    from proa.pipelines.session import relation_of
+    from proa.pipelines.declaring_session import relation_of
 
     (flow,) = project.load().flows
     plan = relation_of(flow.query())

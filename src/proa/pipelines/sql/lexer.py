@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
@@ -13,7 +13,7 @@ from proa.errors import PipelineError, SourceLocation
 SYNTAX_ERROR = "PARSE_SYNTAX_ERROR"
 
 
-class Kind(Enum):
+class TokenKind(Enum):
     """What a token is."""
 
     SPACE = auto()
@@ -30,10 +30,10 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
+class SqlToken:
     """A piece of the text, `[start, end)` in characters."""
 
-    kind: Kind
+    kind: TokenKind
     text: str
     start: int
 
@@ -44,11 +44,11 @@ class Token:
     @property
     def is_trivia(self) -> bool:
         """Whether the piece says nothing to a parser."""
-        return self.kind in {Kind.SPACE, Kind.COMMENT}
+        return self.kind in {TokenKind.SPACE, TokenKind.COMMENT}
 
 
 @dataclass(frozen=True, slots=True)
-class Edit:
+class Substitution:
     """A stretch of text that stands for another one: a parameter's value for `${key}`."""
 
     start: int
@@ -58,18 +58,18 @@ class Edit:
 
 
 @dataclass(frozen=True)
-class Source:
+class SqlText:
     """SQL text that knows where it came from, even after parameters were replaced."""
 
     text: str
     file: str
     line: int = 1
     """The line of the file on which `text` begins."""
-    origin: Source | None = None
+    origin: SqlText | None = None
     """The text as the user wrote it, when this one differs from it."""
     offset: int = 0
     """Where this text begins in `origin`."""
-    edits: tuple[Edit, ...] = field(default=(), repr=False)
+    edits: tuple[Substitution, ...] = field(default=(), repr=False)
 
     def location(self, offset: int) -> SourceLocation:
         """The file and line of a character of `text`."""
@@ -106,33 +106,37 @@ _COMMENT_EDGE = re.compile(r"/\*|\*/")
 _UNCLOSED = {"'": "string", '"': "string", "`": "quoted name"}
 
 
-def tokenize(source: Source) -> list[Token]:
-    """All tokens of the text, in order; joined they are the text.
+def tokenize(source: SqlText) -> list[SqlToken]:
+    """Return all tokens of the text, in order; joined they are the text.
 
     Raises PipelineError for a string, name or comment that is never closed.
     """
-    text, found, position = source.text, [], 0
+    return list(tokens_of(source))
+
+
+def tokens_of(source: SqlText) -> Iterator[SqlToken]:
+    """Yield the tokens of the text as they are read. Raises PipelineError as `tokenize` does."""
+    text, position = source.text, 0
     while position < len(text):
         if text.startswith("/*", position):
             end = _comment_end(source, position)
-            found.append(Token(Kind.COMMENT, text[position:end], position))
+            yield SqlToken(TokenKind.COMMENT, text[position:end], position)
             position = end
             continue
         match = _TOKEN.match(text, position)
         assert match is not None and match.lastgroup is not None  # noqa: PT018 - SYMBOL takes all
-        token = Token(Kind[match.lastgroup], match.group(), position)
-        if token.kind is Kind.SYMBOL and token.text in _UNCLOSED:
+        token = SqlToken(TokenKind[match.lastgroup], match.group(), position)
+        if token.kind is TokenKind.SYMBOL and token.text in _UNCLOSED:
             raise source.error(
                 f"the {_UNCLOSED[token.text]} that begins here is never closed:"
                 f" expected a closing {token.text}",
                 position,
             )
-        found.append(token)
+        yield token
         position = token.end
-    return found
 
 
-def _comment_end(source: Source, start: int) -> int:
+def _comment_end(source: SqlText, start: int) -> int:
     """Where a bracketed comment ends; they nest, as in Spark."""
     depth = 0
     for edge in _COMMENT_EDGE.finditer(source.text, start):
@@ -150,10 +154,10 @@ _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "0": "\0", "b": "\b", "Z": "\x1a"}
 _ESCAPED = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))|''|\"\"", re.DOTALL)
 
 
-def unquote(token: Token) -> str:
+def unquote(token: SqlToken) -> str:
     """What a string or a quoted name stands for."""
     text = token.text
-    if token.kind is Kind.QUOTED:
+    if token.kind is TokenKind.QUOTED:
         return text[1:-1].replace("``", "`")
     if text[0] in "rR":
         return text[2:-1]
@@ -173,6 +177,80 @@ def unquote(token: Token) -> str:
     return _ESCAPED.sub(plain, text[1:-1])
 
 
-def significant(tokens: Sequence[Token]) -> list[Token]:
+def first_word(text: str) -> str:
+    """Return the word that a statement begins with, in capitals, behind comments and brackets.
+
+    Returns the first other token if it does not begin with a word, "" if it is empty.
+    """
+    for token in tokens_of(SqlText(text, "")):
+        if not token.is_trivia and token.text != "(":
+            return token.text.upper()
+    return ""
+
+
+_BEFORE_STREAM = frozenset({"FROM", "JOIN", ",", "("})
+_AFTER_STREAM = frozenset({TokenKind.WORD, TokenKind.QUOTED})
+
+
+def reads_stream(text: str) -> bool:
+    """Return whether a query reads a relation as a stream: FROM STREAM t, FROM STREAM(t)."""
+    tokens = significant(tokenize(SqlText(text, "")))
+    return any(
+        word.kind is TokenKind.WORD
+        and word.text.upper() == "STREAM"
+        and before.text.upper() in _BEFORE_STREAM
+        and (after.kind in _AFTER_STREAM or after.text == "(")
+        for before, word, after in zip(tokens, tokens[1:], tokens[2:], strict=False)
+    )
+
+
+def significant(tokens: Sequence[SqlToken]) -> list[SqlToken]:
     """The tokens a parser looks at."""
     return [token for token in tokens if not token.is_trivia]
+
+
+CELL_MARK = re.compile(r"--\s*COMMAND\s*-{5,}\s*$")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of the text. The pieces of a text, joined, are the text."""
+
+    tokens: tuple[SqlToken, ...]
+    is_separator: bool
+
+    @property
+    def start(self) -> int:
+        return self.tokens[0].start
+
+    @property
+    def end(self) -> int:
+        return self.tokens[-1].end
+
+    @property
+    def says_something(self) -> bool:
+        """Whether it is a statement rather than blanks, comments or a separator."""
+        return not self.is_separator and not all(token.is_trivia for token in self.tokens)
+
+
+def split(source: SqlText) -> list[Piece]:
+    """All pieces of the text, in order: statements, and the separators between them."""
+    pieces: list[Piece] = []
+    current: list[SqlToken] = []
+    for token in tokenize(source):
+        if not _separates(token):
+            current.append(token)
+            continue
+        if current:
+            pieces.append(Piece(tuple(current), is_separator=False))
+        pieces.append(Piece((token,), is_separator=True))
+        current = []
+    if current:
+        pieces.append(Piece(tuple(current), is_separator=False))
+    return pieces
+
+
+def _separates(token: SqlToken) -> bool:
+    if token.kind is TokenKind.SYMBOL:
+        return token.text == ";"
+    return token.kind is TokenKind.COMMENT and CELL_MARK.match(token.text) is not None

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from proa.errors import PipelineError
 from proa.pipelines.definitions import Dataset, DatasetKind, Expectation, Flow, Violation
-from proa.pipelines.sql import SqlDeclarations, declare
-from proa.pipelines.sql_lexer import Source
+from proa.pipelines.sql.declarations import SqlDeclarations, declare
+from proa.pipelines.sql.lexer import SqlText
 
 STREAMING, VIEW, MATERIALIZED = (
     DatasetKind.STREAMING_TABLE,
@@ -19,7 +19,7 @@ STREAMING, VIEW, MATERIALIZED = (
 
 
 def read(text: str, **configuration: str) -> SqlDeclarations:
-    return declare(Source(text, "f.sql"), configuration)
+    return declare(SqlText(text, "f.sql"), configuration)
 
 
 def one(text: str) -> tuple[Dataset, Flow]:
@@ -295,7 +295,7 @@ def test_a_parameters_value_cannot_end_the_statement():
 def test_any_text_declares_something_or_is_refused_with_a_place(text: str):
     error = None
     try:
-        declare(Source(text, "f.sql"), {})
+        declare(SqlText(text, "f.sql"), {})
     except PipelineError as refusal:
         error = refusal
     assert error is None or error.location is not None

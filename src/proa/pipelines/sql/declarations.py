@@ -6,12 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from proa.errors import PipelineError
-from proa.pipelines import sql_parameters
 from proa.pipelines.definitions import Dataset, DatasetKind, Flow, SqlQuery
-from proa.pipelines.sql_clauses import begins_query, parse_clauses
-from proa.pipelines.sql_lexer import Kind, Source, significant, tokenize, unquote
-from proa.pipelines.sql_parser import Parser
-from proa.pipelines.sql_split import Piece, split
+from proa.pipelines.sql import substitution
+from proa.pipelines.sql.clauses import begins_query, parse_clauses
+from proa.pipelines.sql.lexer import (
+    Piece,
+    SqlText,
+    TokenKind,
+    significant,
+    split,
+    tokenize,
+    unquote,
+)
+from proa.pipelines.sql.parser import Parser
 from proa.pipelines.unsupported import CONDITION as UNSUPPORTED
 from proa.pipelines.unsupported import refusal
 
@@ -29,7 +36,7 @@ class SqlDeclarations:
     flows: tuple[Flow, ...]
 
 
-def declare(source: Source, configuration: Mapping[str, str]) -> SqlDeclarations:
+def declare(source: SqlText, configuration: Mapping[str, str]) -> SqlDeclarations:
     """Read the declarations of a SQL text, which may be a notebook's export.
 
     `configuration` replaces `${key}`. `SET key = value` applies to the statements below it: to
@@ -37,10 +44,10 @@ def declare(source: Source, configuration: Mapping[str, str]) -> SqlDeclarations
 
     Raises PipelineError, with file and line, for what is not understood or cannot be done.
     """
-    return _Reader(configuration).read(source)
+    return _DeclarationReader(configuration).read(source)
 
 
-class _Reader:
+class _DeclarationReader:
     """Reads one text from top to bottom; what `SET` says holds until its end."""
 
     def __init__(self, configuration: Mapping[str, str]) -> None:
@@ -49,14 +56,14 @@ class _Reader:
         self._datasets: list[Dataset] = []
         self._flows: list[Flow] = []
 
-    def read(self, source: Source) -> SqlDeclarations:
+    def read(self, source: SqlText) -> SqlDeclarations:
         for piece in split(source):
             if piece.says_something:
                 self._statement(source, piece)
         return SqlDeclarations(tuple(self._datasets), tuple(self._flows))
 
-    def _statement(self, source: Source, piece: Piece) -> None:
-        parser = Parser(sql_parameters.replace(source, piece, self._known))
+    def _statement(self, source: SqlText, piece: Piece) -> None:
+        parser = Parser(substitution.replace(source, piece, self._known))
         if parser.at_end:
             return
         start = parser.here
@@ -76,8 +83,8 @@ class _Reader:
             return
         key, value = setting
         self._known[key] = value
-        tokens = significant(tokenize(Source(value, "")))
-        is_string = len(tokens) == 1 and tokens[0].kind is Kind.STRING
+        tokens = significant(tokenize(SqlText(value, "")))
+        is_string = len(tokens) == 1 and tokens[0].kind is TokenKind.STRING
         self._spark_conf[key] = unquote(tokens[0]) if is_string else value
 
     def _create(self, parser: Parser, start: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proa.errors import PipelineError
-from proa.pipelines.notebook import SqlCell, is_notebook, sql_cells
+from proa.pipelines.notebook_source import SqlCell, is_notebook, sql_cells
 
 NOTEBOOK = """\
 # Databricks notebook source

@@ -7,15 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proa.errors import PipelineError
-from proa.pipelines.sql_lexer import Source
-from proa.pipelines.sql_parameters import replace
-from proa.pipelines.sql_split import split
+from proa.pipelines.sql.lexer import SqlText, split
+from proa.pipelines.sql.substitution import replace
 
 CONFIGURATION = {"source": "/landing", "day": "'2026-01-01'", "a.b": "x", "lines": "1\n+\n2"}
 
 
-def replaced(text: str, configuration: dict[str, str] = CONFIGURATION) -> Source:
-    source = Source(text, "f.sql")
+def replaced(text: str, configuration: dict[str, str] = CONFIGURATION) -> SqlText:
+    source = SqlText(text, "f.sql")
     (piece,) = split(source)
     return replace(source, piece, configuration)
 

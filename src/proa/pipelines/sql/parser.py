@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from proa.errors import PipelineError
-from proa.pipelines.sql_lexer import Kind, Source, Token, significant, tokenize, unquote
+from proa.pipelines.sql.lexer import SqlText, SqlToken, TokenKind, significant, tokenize, unquote
 
 _OPENING = {"(": ")", "[": "]", "{": "}"}
 
@@ -13,7 +13,7 @@ _OPENING = {"(": ")", "[": "]", "{": "}"}
 class Parser:
     """A cursor over the significant tokens of a statement."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: SqlText) -> None:
         self.source = source
         self._tokens = significant(tokenize(source))
         self._index = 0
@@ -29,7 +29,7 @@ class Parser:
             return self._tokens[self._index].start
         return self._tokens[-1].end if self._tokens else 0
 
-    def peek(self, ahead: int = 0) -> Token | None:
+    def peek(self, ahead: int = 0) -> SqlToken | None:
         index = self._index + ahead
         return self._tokens[index] if index < len(self._tokens) else None
 
@@ -37,7 +37,7 @@ class Parser:
         """Whether the next tokens are these words or symbols."""
         for ahead, word in enumerate(words):
             token = self.peek(ahead)
-            if token is None or token.kind not in {Kind.WORD, Kind.SYMBOL}:
+            if token is None or token.kind not in {TokenKind.WORD, TokenKind.SYMBOL}:
                 return False
             if token.text.upper() != word:
                 return False
@@ -48,7 +48,7 @@ class Parser:
         token = self.peek()
         return (
             token is not None
-            and token.kind is Kind.WORD
+            and token.kind is TokenKind.WORD
             and words.fullmatch(token.text.upper()) is not None
         )
 
@@ -67,7 +67,7 @@ class Parser:
             if not self.accept(word):
                 raise self.failure(f"expected {word} {after}")
 
-    def take(self) -> Token:
+    def take(self) -> SqlToken:
         token = self._tokens[self._index]
         self._index += 1
         return token
@@ -80,17 +80,17 @@ class Parser:
 
     def string(self, after: str) -> str:
         token = self.peek()
-        if token is None or token.kind is not Kind.STRING:
+        if token is None or token.kind is not TokenKind.STRING:
             raise self.failure(f"expected a string in quotes {after}")
         return unquote(self.take())
 
     def identifier(self, what: str) -> str:
         """One part of a name, without its backticks."""
         token = self.peek()
-        if token is None or token.kind not in {Kind.WORD, Kind.QUOTED}:
+        if token is None or token.kind not in {TokenKind.WORD, TokenKind.QUOTED}:
             raise self.failure(f"expected {what}")
         taken = self.take()
-        return unquote(taken) if taken.kind is Kind.QUOTED else taken.text
+        return unquote(taken) if taken.kind is TokenKind.QUOTED else taken.text
 
     def name(self, what: str) -> str:
         """A name of one or more parts; parts that need backticks keep them."""
@@ -159,12 +159,12 @@ class Parser:
         return self.span(start)
 
     @staticmethod
-    def _opens(token: Token) -> bool:
-        return token.kind is Kind.SYMBOL and token.text in _OPENING
+    def _opens(token: SqlToken) -> bool:
+        return token.kind is TokenKind.SYMBOL and token.text in _OPENING
 
     @staticmethod
-    def _closes(token: Token) -> bool:
-        return token.kind is Kind.SYMBOL and token.text in _OPENING.values()
+    def _closes(token: SqlToken) -> bool:
+        return token.kind is TokenKind.SYMBOL and token.text in _OPENING.values()
 
 
 def quoted(part: str) -> str:

@@ -9,8 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proa.errors import PipelineError
-from proa.pipelines.sql_lexer import Kind, Source, tokenize, unquote
-from proa.pipelines.sql_split import split
+from proa.pipelines.sql.lexer import (
+    SqlText,
+    TokenKind,
+    first_word,
+    reads_stream,
+    split,
+    tokenize,
+    unquote,
+)
 
 FRAGMENTS = st.sampled_from(
     [
@@ -43,21 +50,21 @@ FRAGMENTS = st.sampled_from(
 def statements(text: str) -> list[str]:
     return [
         text[piece.start : piece.end].strip()
-        for piece in split(Source(text, "f.sql"))
+        for piece in split(SqlText(text, "f.sql"))
         if piece.says_something
     ]
 
 
 @given(st.lists(FRAGMENTS).map(" ".join))
 def test_statements_and_separators_joined_are_the_text(text: str):
-    pieces = split(Source(text, "f.sql"))
+    pieces = split(SqlText(text, "f.sql"))
     assert "".join(text[piece.start : piece.end] for piece in pieces) == text
     assert all(before.end == after.start for before, after in pairwise(pieces))
 
 
 @given(st.text())
 def test_any_text_is_tokenized_without_loss_or_refused_with_a_line(text: str):
-    source = Source(text, "f.sql")
+    source = SqlText(text, "f.sql")
     error = None
     try:
         tokens = tokenize(source)
@@ -99,14 +106,14 @@ def test_a_cell_mark_inside_a_string_is_text():
 )
 def test_what_is_never_closed_is_refused_at_the_line_where_it_opens(text, line, expected):
     with pytest.raises(PipelineError, match=expected) as caught:
-        tokenize(Source(text, "f.sql"))
+        tokenize(SqlText(text, "f.sql"))
     assert caught.value.condition == "PARSE_SYNTAX_ERROR"
     assert caught.value.location.line == line
 
 
 def test_an_open_comment_has_sparks_own_condition():
     with pytest.raises(PipelineError) as caught:
-        tokenize(Source("SELECT 1\n/* a /* b */", "f.sql"))
+        tokenize(SqlText("SELECT 1\n/* a /* b */", "f.sql"))
     assert caught.value.condition == "UNCLOSED_BRACKETED_COMMENT"
     assert caught.value.location.line == 2
 
@@ -127,6 +134,36 @@ def test_an_open_comment_has_sparks_own_condition():
     ],
 )
 def test_quotes_and_escapes_mean_what_spark_means(written, meant):
-    (token,) = tokenize(Source(written, "f.sql"))
-    assert token.kind in {Kind.STRING, Kind.QUOTED}
+    (token,) = tokenize(SqlText(written, "f.sql"))
+    assert token.kind in {TokenKind.STRING, TokenKind.QUOTED}
     assert unquote(token) == meant
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("-- a\n/* b /* c */ */ ((select 1", "SELECT"),
+        ("with a as ('unclosed", "WITH"),
+        ("", ""),
+        ("-- only this", ""),
+        ("'x'", "'X'"),
+    ],
+)
+def test_a_statement_begins_with_its_first_word(text: str, word: str):
+    assert first_word(text) == word
+
+
+@pytest.mark.parametrize(
+    ("text", "streams"),
+    [
+        ("SELECT * FROM STREAM(a)", True),
+        ("SELECT * FROM stream a.b", True),
+        ("SELECT * FROM b JOIN STREAM `a`", True),
+        ("SELECT * FROM a -- FROM STREAM b", False),
+        ("SELECT 'FROM STREAM(a)' FROM b", False),
+        ("SELECT stream FROM a", False),
+        ("SELECT * FROM a stream WHERE x", False),
+    ],
+)
+def test_a_stream_is_read_where_a_relation_stands(text, streams):
+    assert reads_stream(text) is streams

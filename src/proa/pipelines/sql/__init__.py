@@ -1,0 +1,1 @@
+"""SQL files of a pipeline: tokens, statements, clauses and the declarations they make."""
