@@ -3,25 +3,32 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test check bench docs clean
+.PHONY: help demo test test-slow test-all check bench docs clean
 
 help:
-	@echo "make demo    two regions, real flights, one region lost, equality proven"
-	@echo "make test    the default test suite"
-	@echo "make check   lint, types, import contracts, size ceilings"
-	@echo "make bench   measurements, side by side with peers"
-	@echo "make docs    regenerate the reference pages from the code"
+	@echo "make demo      two regions, real flights, one region lost, equality proven"
+	@echo "make test      the fast tests, about two minutes on two cores"
+	@echo "make test-all  every test"
+	@echo "make check     lint, types, import contracts, sizes and names, the documentation's links"
+	@echo "make bench     measurements, side by side with peers"
+	@echo "make docs      the reference pages from the code, then the site in build/site"
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[demo,server]" --group dev
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[demo,server]" --group dev --group docs
 	@touch $@
 
 demo: $(VENV)/.ready
 	$(BIN)/proa demo
 
 test: $(VENV)/.ready
+	$(BIN)/pytest -m "not slow"
+
+test-slow: $(VENV)/.ready
+	$(BIN)/pytest -m slow
+
+test-all: $(VENV)/.ready
 	$(BIN)/pytest
 
 check: $(VENV)/.ready
@@ -29,13 +36,16 @@ check: $(VENV)/.ready
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python tools/size.py
+	$(BIN)/python tools/shape.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(VENV)/.ready
 	$(BIN)/python -m benchmarks $(BENCH)
 
 docs: $(VENV)/.ready
 	$(BIN)/python tools/reference.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "open build/site/index.html"
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build dist

@@ -1,0 +1,159 @@
+"""Checks the shape of the tree: sizes and names. `make check` runs it; each line it prints is a failure.
+
+* A file has at most 700 lines, a function at most 70: the centre of the world starts small.
+* A module's name is unique, so that a stranger's first guess is right. A public class's name too.
+  An edge (a command, a route) is named after what it is the edge of.
+* A function is not named by a participle alone: `kept` says neither what is done nor what is returned.
+* A module under 60 lines that one module imports is part of that module, unless its header says
+  "Apart because" and why.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+FILE_LINES = 700
+FUNCTION_LINES = 70
+SMALL_MODULE_LINES = 60
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "proa"
+FOLDERS = ("src", "tests", "tools", "benchmarks", "examples")
+SHARED_MODULE_NAMES = frozenset({"__init__", "__main__", "env"})
+SHARED_FOLDERS = frozenset({"migrations"})
+"""Folders whose file names a framework chooses."""
+EDGE_FOLDERS = frozenset({"cli", "routes"})
+"""Folders of commands and of routes: one module each."""
+
+_IRREGULAR = frozenset(
+    re.findall(
+        r"\w+",
+        "begun bought brought built caught chosen done drawn driven given gone grown held hidden kept"
+        " known laid left lent lost made meant met paid said seen sent shown sold spent spoken taken"
+        " taught thought told thrown torn understood won worn woven written",
+    )
+)
+"""Participles that are not also a verb or a noun in common use."""
+_NOT_PARTICIPLES = frozenset(
+    {"need", "feed", "seed", "embed", "exceed", "proceed", "speed", "shed"}
+)
+
+
+def size_failures(path: Path, tree: ast.Module, lines: int) -> Iterator[str]:
+    """Yield a sentence for the file if it is too long, and for each function that is."""
+    where = path.relative_to(ROOT)
+    if lines > FILE_LINES:
+        yield f"{where}: {lines} lines, {FILE_LINES} are allowed"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            if length > FUNCTION_LINES:
+                yield (
+                    f"{where}:{node.lineno}: {node.name} has {length} lines,"
+                    f" {FUNCTION_LINES} are allowed"
+                )
+
+
+def is_lone_participle(name: str) -> bool:
+    """Whether a function's name is one word, and that word a participle."""
+    word = name.strip("_").lower()
+    if "_" in word or word in _NOT_PARTICIPLES:
+        return False
+    return word in _IRREGULAR or bool(re.fullmatch(r"[a-z]{2,}ed", word))
+
+
+def participle_failures(where: Path, tree: ast.Module) -> Iterator[str]:
+    """Yield a sentence for each function, properties apart, that is named by a participle alone."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            decorators = {ast.unparse(one).split(".")[-1] for one in node.decorator_list}
+            if not decorators & {"property", "cached_property"} and is_lone_participle(node.name):
+                yield (
+                    f"{where}:{node.lineno}: {node.name} is a participle; name the act or its result"
+                )
+
+
+def name_failures(trees: dict[Path, ast.Module]) -> Iterator[str]:
+    """Yield a sentence for each name in the package that has two meanings or none."""
+    modules: dict[str, list[str]] = defaultdict(list)
+    classes: dict[str, list[str]] = defaultdict(list)
+    for path, tree in trees.items():
+        where = path.relative_to(ROOT)
+        yield from participle_failures(where, tree)
+        folders = set(path.parts)
+        if EDGE_FOLDERS & folders:
+            continue
+        if path.stem not in SHARED_MODULE_NAMES and not SHARED_FOLDERS & folders:
+            modules[path.stem].append(str(where))
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                classes[node.name].append(f"{where}:{node.lineno}")
+    for kind, names in (("module", modules), ("class", classes)):
+        for name, places in names.items():
+            if len(places) > 1:
+                yield f"the {kind} name {name!r} occurs {len(places)} times: {', '.join(places)}"
+
+
+def imported_modules(tree: ast.Module) -> set[str]:
+    """The dotted names that a module imports, with `from a import b` as `a` and `a.b`."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    return names
+
+
+def small_module_failures(trees: dict[Path, ast.Module], texts: dict[Path, str]) -> Iterator[str]:
+    """Yield a sentence for each small module that has a single importer and no reason to be apart."""
+    importers: dict[str, set[Path]] = defaultdict(set)
+    for path, tree in trees.items():
+        for name in imported_modules(tree):
+            importers[name].add(path)
+    for path, text in texts.items():
+        dotted = ".".join(path.relative_to(SOURCE.parent).with_suffix("").parts)
+        lines = len(text.splitlines())
+        if path.stem in SHARED_MODULE_NAMES or (SHARED_FOLDERS | EDGE_FOLDERS) & set(path.parts):
+            continue
+        if (
+            lines < SMALL_MODULE_LINES
+            and len(importers[dotted]) == 1
+            and "Apart because" not in (ast.get_docstring(trees[path]) or "")
+        ):
+            importer = next(iter(importers[dotted])).relative_to(ROOT)
+            yield (
+                f"{path.relative_to(ROOT)}: {lines} lines, and only {importer} imports it;"
+                " fold it in, or say 'Apart because ...' in its header"
+            )
+
+
+def failures(*, names: bool) -> Iterable[str]:
+    """Yield every failure of the tree, files in order; those of names if `names`."""
+    trees: dict[Path, ast.Module] = {}
+    texts: dict[Path, str] = {}
+    for path in sorted(one for folder in FOLDERS for one in (ROOT / folder).rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        tree = ast.parse(text)
+        yield from size_failures(path, tree, len(text.splitlines()))
+        if path.is_relative_to(SOURCE):
+            trees[path], texts[path] = tree, text
+    if not names:
+        return
+    yield from name_failures(trees)
+    yield from small_module_failures(trees, texts)
+
+
+def main() -> int:
+    lines = list(failures(names="--names" in sys.argv))
+    print("\n".join(lines) or "sizes and names are as they should be")
+    return 1 if lines else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
