@@ -12,8 +12,8 @@ from deltalake import DeltaTable
 
 from proa.engine import Engine
 from proa.errors import DataError, UnavailableError
-from proa.lake import Change, Flag, Table, Target, write
-from proa.lake.schema import from_delta, to_arrow, to_delta
+from proa.lake import Change, Destination, Flag, Table, write
+from proa.lake.table_schema import from_delta, to_arrow, to_delta
 from proa.lake.writer import Outcome, task
 from proa.pipelines.definitions import Violation
 
@@ -41,7 +41,7 @@ def written(engine: Engine, rows: pa.Table, url: str, options=None, **target):
     frame = engine.spark.createDataFrame(rows)
     flags = {flag.column for flag in target.get("flags", ())}
     schema = pa.schema([field for field in rows.schema if field.name not in flags])
-    made = Target(url, options or {}, schema, "attempt", **target)
+    made = Destination(url, options or {}, schema, "attempt", **target)
     return write(engine, frame, made)
 
 
@@ -129,7 +129,9 @@ def test_other_readers_read_it_and_prune_by_partition(engine: Engine, location) 
 
 def test_no_rows_make_no_file(engine: Engine, tmp_path) -> None:
     frame = engine.spark.range(0)
-    result = write(engine, frame, Target(str(tmp_path), {}, pa.schema([("id", pa.int64())]), "x"))
+    result = write(
+        engine, frame, Destination(str(tmp_path), {}, pa.schema([("id", pa.int64())]), "x")
+    )
     assert (result.files, result.rows) == ((), 0)
 
 
@@ -176,7 +178,7 @@ def test_a_null_where_none_may_be_is_refused(engine: Engine, tmp_path) -> None:
     schema = pa.schema([pa.field("a", pa.int64(), nullable=False)])
     frame = engine.spark.createDataFrame(pa.table({"a": pa.array([1, None], pa.int64())}))
     with pytest.raises(DataError, match=r"column 'a' .* is NOT NULL") as caught:
-        write(engine, frame, Target(str(tmp_path), {}, schema, "x"))
+        write(engine, frame, Destination(str(tmp_path), {}, schema, "x"))
     assert caught.value.condition == "NOT_NULL_CONSTRAINT_VIOLATION"
 
 
@@ -201,7 +203,7 @@ def test_rows_take_the_tables_shape(engine: Engine, tmp_path) -> None:
         ]
     )
     frame = engine.spark.createDataFrame(rows)
-    (file,) = write(engine, frame, Target(str(tmp_path), {}, schema, "x")).files
+    (file,) = write(engine, frame, Destination(str(tmp_path), {}, schema, "x")).files
     assert pq.read_table(tmp_path / file.path).to_pylist() == [
         {
             "new": None,
@@ -263,6 +265,6 @@ def test_a_panic_of_the_engine_is_no_end_of_the_rows(tmp_path) -> None:
         yield pa.RecordBatch.from_pydict({"n": [1]})
         raise PanicError("inconsistent types")
 
-    target = Target(str(tmp_path), {}, pa.schema([("n", pa.int64())]), "attempt")
+    target = Destination(str(tmp_path), {}, pa.schema([("n", pa.int64())]), "attempt")
     with pytest.raises(Exception, match="inconsistent types"):
         list(task(target)(rows()))

@@ -17,7 +17,7 @@ from databricks.sdk.service import jobs
 from killing import Lives, Site, alive, pause_until
 
 from proa.region.jobs.runs import Life
-from proa.region.pipelines.updates import UpdateState
+from proa.states import UpdateState
 
 MOST_DEATHS = 4
 """Of one run: an update that meets the death of many more servers is given up, on purpose."""

@@ -16,9 +16,10 @@ from sqlalchemy import select
 from stills import Still, still_region
 
 from proa.region.jobs.runs import Life, Result
-from proa.region.pipelines.updates import UpdateCause, UpdateState
+from proa.region.pipelines.updates import UpdateCause
 from proa.region.store.tables import runs
 from proa.region.workspace.workspace import Kind
+from proa.states import UpdateState
 from proa.steps import Step, probing
 from proa.testing import FakeClock
 

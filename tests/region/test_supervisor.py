@@ -6,8 +6,9 @@ import pytest
 
 from proa.region.errors import MissingError, TakenError
 from proa.region.pipelines.supervisor import HEALTHY_AFTER_S, MAX_ATTEMPTS
-from proa.region.pipelines.updates import UpdateCause, UpdateState
+from proa.region.pipelines.updates import UpdateCause
 from proa.region.store import StateUnavailableError
+from proa.states import UpdateState
 from proa.steps import Step, probing
 from proa.times import millis
 

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from proa.cli.main import app
 from proa.errors import UserError
-from proa.runtime.query import Queries
+from proa.runtime.queries import Queries
 
 APACHE = {
     "spark-pipeline.yml": """

@@ -10,7 +10,7 @@ from small_projects import Project
 
 from proa.clock import SystemClock
 from proa.errors import SettingsError
-from proa.runtime import Event, State, UpdateRequest, UpdateResult
+from proa.runtime import Event, UpdateRequest, UpdateResult, UpdateState
 from proa.runtime.continuous import INTERVAL
 from proa.steps import Step, probing
 from proa.testing import Fail, FaultProbe
@@ -92,7 +92,7 @@ def test_new_files_flow_through_while_it_runs(live: Project) -> None:
         live.land("b.json", [{"id": 2}])
         watch.until("gold", "has new rows", 2)
     assert (live.rows("silver", "id"), live.rows("gold", "n")) == ([1, 2], [2])
-    assert results[0].state is State.CANCELED
+    assert results[0].state is UpdateState.CANCELED
 
 
 def test_a_flow_that_fails_begins_again_and_the_others_do_not_notice(live: Project) -> None:
@@ -116,7 +116,7 @@ def picky():
         watch.until("silver", "has new rows", 3)
     assert live.rows("silver", "id") == [1, 2, 7]
     assert live.rows("picky", "id") == [1]
-    assert results[0].state is State.FAILED
+    assert results[0].state is UpdateState.FAILED
 
 
 def test_a_store_that_is_away_for_a_while_is_waited_for(live: Project) -> None:
@@ -150,7 +150,7 @@ def test_it_ends_when_nothing_is_left_that_could_run(live: Project) -> None:
     stop = threading.Event()
     with live.runner() as runner:
         result = runner.update(UpdateRequest(continuous=True, stop=stop))
-    assert result.state is State.FAILED
+    assert result.state is UpdateState.FAILED
 
 
 def test_an_idle_update_hardly_looks(live: Project) -> None:

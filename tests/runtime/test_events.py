@@ -3,8 +3,8 @@ import pytest
 from proa.errors import UnavailableError
 from proa.lake import Table
 from proa.runtime.event import Origin
-from proa.runtime.eventrows import read
-from proa.runtime.events import EventLog
+from proa.runtime.event_log import EventLog
+from proa.runtime.event_rows import read
 from proa.steps import Step, probing
 from proa.testing import Fail, FaultProbe, FixedIds, LoseAnswer
 

@@ -6,7 +6,7 @@ from pyspark.sql.types import LongType, StructField, StructType
 from small_projects import Project, ok
 
 from proa.lake import Table
-from proa.lake.schema import to_arrow
+from proa.lake.table_schema import to_arrow
 from proa.steps import Step, probing
 
 BRONZE = """

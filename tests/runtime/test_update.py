@@ -7,8 +7,8 @@ from small_projects import Project, ok
 
 from proa.engine import Engine
 from proa.errors import DataError, PipelineError, UserError
-from proa.runtime import FlowStatus, State, UpdateRequest
-from proa.runtime.eventrows import read
+from proa.runtime import FlowStatus, UpdateRequest, UpdateState
+from proa.runtime.event_rows import read
 from proa.settings import EngineSettings
 from proa.steps import Step, probing
 from proa.storage import Store
@@ -120,7 +120,7 @@ def test_a_broken_fail_rule_stores_nothing_and_says_which_rows(project: Project)
     project.write(BRONZE.replace("@dp.table", '@dp.table\n@dp.expect_or_fail("positive", "v > 0")'))
     land(project, "a", 1, -2, -3)
     result = project.run()
-    assert (result.state, result.flows[0].status) == (State.FAILED, FlowStatus.FAILED)
+    assert (result.state, result.flows[0].status) == (UpdateState.FAILED, FlowStatus.FAILED)
     with pytest.raises(DataError, match=r"'positive' of 'bronze' is broken by 2 rows.*\"id\": -2"):
         raise result.error
     assert not project.exists("bronze")
@@ -298,7 +298,7 @@ def test_a_check_runs_nothing(project: Project) -> None:
 def test_a_mistake_in_the_source_is_the_updates_error(project: Project) -> None:
     project.write(GOLD)
     result = project.run()
-    assert (result.state, result.flows) == (State.FAILED, ())
+    assert (result.state, result.flows) == (UpdateState.FAILED, ())
     with pytest.raises(UserError, match="TABLE_OR_VIEW_NOT_FOUND"):
         raise result.error
 
@@ -320,7 +320,7 @@ def worse():
     )
     land(project, "a", 1)
     result = project.run()
-    assert result.state is State.FAILED
+    assert result.state is UpdateState.FAILED
     assert statuses(result) == {
         "bronze": "COMPLETED",
         "gold": "COMPLETED",
@@ -342,7 +342,7 @@ def test_a_flow_is_tried_three_times_and_an_update_six(project: Project) -> None
     land(project, "a", 1)
     probe = FaultProbe(*(Fail(Step.COMPUTE_WRITE, at) for at in range(1, 100)))
     with probing(probe):
-        assert project.run().state is State.FAILED
+        assert project.run().state is UpdateState.FAILED
     assert probe.reached[Step.COMPUTE_WRITE] == 18
     updates = [wait for wait in project.clock.waits if wait > 4]
     assert [int(math.log2(wait / 5)) for wait in updates] == [0, 1, 2, 3, 4]
@@ -353,13 +353,13 @@ def test_somebody_who_looks_on_is_not_kept_waiting(project: Project) -> None:
     land(project, "a", 1)
     probe = FaultProbe(*(Fail(Step.COMPUTE_WRITE, at) for at in range(1, 100)))
     with probing(probe):
-        assert project.run(cause="USER_ACTION").state is State.FAILED
+        assert project.run(cause="USER_ACTION").state is UpdateState.FAILED
     assert probe.reached[Step.COMPUTE_WRITE] == 3
 
 
 def test_the_users_mistakes_are_not_tried_again(project: Project) -> None:
     project.write(BRONZE.replace(".load(", '.option("cloudFiles.typo", 1).load('))
-    assert project.run().state is State.FAILED
+    assert project.run().state is UpdateState.FAILED
     assert project.clock.waits == []
 
 
@@ -369,7 +369,7 @@ def test_an_update_that_is_stopped_goes_on_later(project: Project) -> None:
     stop = threading.Event()
     stop.set()
     result = project.run(stop=stop)
-    assert (result.state, set(statuses(result).values())) == (State.CANCELED, {"STOPPED"})
+    assert (result.state, set(statuses(result).values())) == (UpdateState.CANCELED, {"STOPPED"})
     ok(project.run())
     assert project.rows("gold", "total") == [1]
 

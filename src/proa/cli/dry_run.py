@@ -41,7 +41,7 @@ def dry_run(
     Example: proa dry-run --region east
     """
     from proa.graph.findings import findings
-    from proa.runtime.safety import Agreement
+    from proa.runtime.dr_policy import DrPolicy
 
     folder = find_project(project)
     try:
@@ -55,7 +55,7 @@ def dry_run(
         raise typer.Exit(MISUSED) from error
     analysis = planned.analysis
     assert analysis is not None
-    agreed = Agreement(dr_safety="warn") if settings is None else Agreement.of(settings, "error")
+    agreed = DrPolicy(dr_safety="warn") if settings is None else DrPolicy.of(settings, "error")
     values = agreed.regional(planned.pipeline.configuration)
     judged = agreed.judge(findings(planned.graph, region_values=values, schemas=analysis.schemas))
     if as_json:

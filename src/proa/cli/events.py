@@ -39,7 +39,7 @@ def events(
     """
     from proa.layout import Layout
     from proa.runtime import from_project
-    from proa.runtime.eventrows import read
+    from proa.runtime.event_rows import read
 
     pipeline = from_project(find_project(project), region)
     log = Layout(pipeline.storage).events

@@ -43,7 +43,7 @@ def query(
     from proa.engine import Engine
     from proa.pipelines.identifiers import Namespace
     from proa.runtime import from_project
-    from proa.runtime.query import Queries
+    from proa.runtime.queries import Queries
 
     pipeline = from_project(find_project(project), region)
     with Engine.start(pipeline.engine, pipeline.options) as engine:

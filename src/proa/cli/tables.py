@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.table import Table
@@ -10,6 +10,9 @@ from rich.table import Table
 from proa.cli.output import console, print_json
 from proa.cli.project import JsonOption, ProjectOption, find_project
 from proa.cli.run import RegionOption
+
+if TYPE_CHECKING:
+    from proa.runtime import Runner
 
 
 def register(app: typer.Typer) -> None:
@@ -28,7 +31,6 @@ def tables(
     Example: proa tables --region east
     """
     from proa.runtime import Runner
-    from proa.runtime.overview import overview
 
     folder = find_project(project)
     with Runner.from_project(folder, region) as runner:
@@ -64,3 +66,44 @@ def _event_time(folder: Any) -> str | None:
         return None
     event_time = settings.load(path).event_time
     return None if event_time is None else event_time.column
+
+
+def overview(runner: Runner, event_time: str | None = None) -> list[dict[str, Any]]:
+    """One object per table: `name`, `kind`, `rows`, `version`, `latest_event_time`, `files`.
+
+    All but the first two are None while the table is not there. `event_time` is the column whose
+    newest value is `latest_event_time`, in tables that have it.
+    """
+    from proa.lake import largest
+    from proa.runtime.lineage import Lineage
+
+    graph = runner.graph()
+    context, pipeline = runner.context, runner.pipeline
+    lineage = Lineage(pipeline.storage, pipeline.options, context.paths)
+    found = []
+    for name in graph.tables:
+        table = context.table(name)
+        row: dict[str, Any] = {
+            "name": name,
+            "kind": str(graph.datasets[name].dataset.kind),
+            "rows": None,
+            "version": table.refresh(),
+            "latest_event_time": None,
+            "files": None,
+        }
+        if row["version"] is not None:
+            row["rows"] = table.count()
+            row["files"] = len(lineage.files(name))
+            columns = {field.name.lower(): field.name for field in table.schema.fields}
+            column = columns.get((event_time or "").lower())
+            if column is not None:
+                row["latest_event_time"] = _text_of_value(largest(table, column))
+        found.append(row)
+    return found
+
+
+def _text_of_value(value: Any) -> str | None:
+    if value is None:
+        return None
+    text = value.isoformat() if hasattr(value, "isoformat") else str(value)
+    return str(text).replace("+00:00", "Z")

@@ -24,7 +24,7 @@ from proa.lake import Table
 from proa.landing import Shipper, ShipReport, open_source, open_zones
 from proa.layout import Layout, app_id
 from proa.recovery import read_caught_up
-from proa.runtime import Runner, State
+from proa.runtime import Runner, UpdateState
 from proa.runtime.checkpoint import Checkpoint
 from proa.settings import FILE_NAME, ProjectSettings, load
 from proa.storage import Store
@@ -167,7 +167,7 @@ class Demo:
     def _run(self, region: str, what: str) -> None:
         runner = self._runner(region)
         result = runner.update()
-        if result.state is not State.COMPLETED:
+        if result.state is not UpdateState.COMPLETED:
             raise result.error or UnavailableError(f"the update of {region} is {result.state}")
         files = sum(flow.progress.files for flow in result.flows)
         self._tell(region, f"{what}: {files} files, {result.seconds:.1f} s")

@@ -5,9 +5,9 @@ from proa.lake.log import Commit
 from proa.lake.table import GENERATION, Change, Committed, Table
 from proa.lake.writer import (
     DataFile,
+    Destination,
     Flag,
     Outcome,
-    Target,
     WriteResult,
     discard,
     write,
@@ -20,10 +20,10 @@ __all__ = [
     "Commit",
     "Committed",
     "DataFile",
+    "Destination",
     "Flag",
     "Outcome",
     "Table",
-    "Target",
     "WriteResult",
     "discard",
     "largest",

@@ -24,14 +24,15 @@ from proa.clock import Clock, SystemClock
 from proa.errors import ConflictError, DataError, ProaError, UnavailableError, UnknownOutcome
 from proa.lake import log
 from proa.lake.log import Commit
-from proa.lake.schema import from_delta, keeps_types, to_delta
+from proa.lake.table_schema import from_delta, keeps_types, to_delta
 from proa.lake.writer import DataFile
 from proa.steps import Step, step
 from proa.storage import NotFoundError, Store, absolute, is_url
 
 GENERATION = "proa:generation"
-TYPES_CHANGED = "TYPES_CHANGED"
 """The `txn` application that counts a table's full refreshes."""
+TYPES_CHANGED = "TYPES_CHANGED"
+"""The condition of a commit whose files have other types than the table's columns."""
 
 _CACHED_COMMITS = 2000
 _RECENT = 3600.0
@@ -333,7 +334,7 @@ class Table:
         which the columns were found to fit. `ConflictError` when another commit was first.
         """
         with self._lock:
-            self._still(version)
+            self._check_version(version)
             parts = list(self.partition_by if partition_by is None else partition_by)
             if parts != list(self.partition_by) and not self.is_empty:
                 raise DataError(
@@ -351,7 +352,7 @@ class Table:
         Streams see no new rows. `ConflictError` when another commit was first.
         """
         with self._lock:
-            self._still(version)
+            self._check_version(version)
             now = int(self._clock.now().timestamp() * 1000)
             self._allow_types(schema)
             old = self._there().get_add_actions(flatten=False).column("path").to_pylist()
@@ -483,7 +484,7 @@ class Table:
         """
         with self._lock:
             for _ in range(_TRIES):
-                done = self._look(change)
+                done = self._find_own_commit(change)
                 if done is not None:
                     return done
                 try:
@@ -495,7 +496,7 @@ class Table:
                         raise UnavailableError(str(error)) from error
                 except UnavailableError:
                     self.refresh()
-                    done = self._look(change)
+                    done = self._find_own_commit(change)
                     if done is None:
                         raise
                     return done
@@ -517,7 +518,7 @@ class Table:
             )
             self.refresh()
 
-    def _look(self, change: Change) -> Committed | None:
+    def _find_own_commit(self, change: Change) -> Committed | None:
         """Whether the batch is in the table, and whose attempt it was."""
         if self.generation != change.generation:
             raise ConflictError(
@@ -527,7 +528,7 @@ class Table:
             )
         last = self.transaction(change.app_id)
         if last is None or last < change.batch:
-            self._take_types(change)
+            self._check_types(change)
             return None
         for version in range(self.version, -1, -1):
             try:
@@ -539,11 +540,11 @@ class Table:
         # Nobody can tell any more, and files that may be committed are never removed.
         return Committed(self.version, by_us=True)
 
-    def _still(self, version: int | None) -> None:
+    def _check_version(self, version: int | None) -> None:
         if version is not None and version != self.version:
             raise ConflictError(f"the table {self.url!r} has a newer version than {version}")
 
-    def _take_types(self, change: Change) -> None:
+    def _check_types(self, change: Change) -> None:
         """Files of one type must not come into a table of another: engines read them differently."""
         if change.overwrite or change.schema is None or keeps_types(change.schema, self.schema):
             return

@@ -19,9 +19,9 @@ from proa.clock import Ids
 from proa.engine import Engine
 from proa.errors import ConflictError, DataError
 from proa.lake import log
-from proa.lake.schema import to_arrow
 from proa.lake.table import Table
-from proa.lake.writer import Target, discard, write
+from proa.lake.table_schema import to_arrow
+from proa.lake.writer import Destination, discard, write
 from proa.steps import Step, step
 from proa.storage import ObjectInfo, Store
 
@@ -88,7 +88,7 @@ def compact(table: Table, group: Sequence[str], engine: Engine, ids: Ids) -> Com
     files = [f"{table.url}/{urllib.parse.unquote(path)}" for path in group]
     table.check(files)
     schema = table.schema
-    target = Target(
+    target = Destination(
         url=table.url,
         options=table.options,
         schema=to_arrow(schema),

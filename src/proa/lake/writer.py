@@ -44,7 +44,7 @@ class Flag:
 
 
 @dataclass(frozen=True)
-class Target:
+class Destination:
     """Where a batch's files go, and in which shape."""
 
     url: str
@@ -110,7 +110,7 @@ class WriteResult:
         return next((o for o in self.outcomes if o.violation is Violation.FAIL and o.failed), None)
 
 
-def write(engine: Engine, frame: Any, target: Target) -> WriteResult:
+def write(engine: Engine, frame: Any, target: Destination) -> WriteResult:
     """Compute `frame`, a DataFrame with the target's columns and its flags', into files.
 
     When it fails, files of `target.attempt` may be left; no log knows them. A broken `fail`
@@ -123,21 +123,21 @@ def write(engine: Engine, frame: Any, target: Target) -> WriteResult:
 
 def write_rows(rows: pa.Table, url: str, options: Mapping[str, str], attempt: str) -> DataFile:
     """Write rows that are at hand, without an engine, into one file below `url`."""
-    target = Target(url, options, rows.schema, attempt)
+    target = Destination(url, options, rows.schema, attempt)
     file = _File(f"part-00001-{attempt}.zstd.parquet", Store.open(url, options), target)
     for batch in rows.to_batches():
         file.add(batch)
     return file.end({})
 
 
-def discard(target: Target, result: WriteResult) -> None:
+def discard(target: Destination, result: WriteResult) -> None:
     """Remove what an attempt wrote. Only for files that no commit has been tried with."""
     store = Store.open(target.url, target.options)
     for file in result.files:
         store.delete(file.path)
 
 
-def task(target: Target) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
+def task(target: Destination) -> Callable[[Iterable[pa.RecordBatch]], Iterator[pa.RecordBatch]]:
     """The function that `mapInArrow` runs once per partition."""
 
     def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -156,7 +156,7 @@ class _WriteError(Exception):
     """A write stage failed; the message is the whole story."""
 
 
-def _reported(target: Target, batches: Iterable[pa.RecordBatch]) -> tuple[str, str | None]:
+def _reported(target: Destination, batches: Iterable[pa.RecordBatch]) -> tuple[str, str | None]:
     """The report of a partition, or why there is none."""
     try:
         with carried():
@@ -165,7 +165,7 @@ def _reported(target: Target, batches: Iterable[pa.RecordBatch]) -> tuple[str, s
         return "", traceback.format_exc()
 
 
-def _gathered(reports: list[str], target: Target) -> WriteResult:
+def _gathered(reports: list[str], target: Destination) -> WriteResult:
     outcomes = [Outcome(flag.expectation, flag.violation) for flag in target.flags]
     files: list[DataFile] = []
     rows = dropped = 0
@@ -184,7 +184,7 @@ def _gathered(reports: list[str], target: Target) -> WriteResult:
 class _Task:
     """One partition of a batch on its way into files."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Destination) -> None:
         self._target = target
         self._name = f"{target.attempt}-{RandomIds().new()[:8]}"
         self._store = Store.open(target.url, target.options)
@@ -275,7 +275,7 @@ class _Task:
 class _File:
     """One Parquet file being written, row group by row group."""
 
-    def __init__(self, path: str, store: Store, target: Target) -> None:
+    def __init__(self, path: str, store: Store, target: Destination) -> None:
         self.path = path
         self.held = 0
         """Arrow bytes not yet written."""
@@ -373,7 +373,7 @@ class _Sink:
         self.closed = True
 
 
-def _refuse_nulls(batch: pa.RecordBatch, target: Target) -> None:
+def _refuse_nulls(batch: pa.RecordBatch, target: Destination) -> None:
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
         if column.null_count and not target.schema.field(name).nullable:
             row = batch.filter(pc.is_null(column)).slice(0, 1).to_pylist()[0]

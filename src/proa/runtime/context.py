@@ -11,7 +11,7 @@ from proa.engine import Engine
 from proa.graph import FlowNode
 from proa.lake import Table
 from proa.layout import Layout
-from proa.runtime.events import EventLog
+from proa.runtime.event_log import EventLog
 from proa.storage import absolute
 
 

@@ -12,8 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 from proa.runtime.context import Context
 from proa.runtime.flow import FlowRunner
+from proa.runtime.flow_scheduler import FlowResult, FlowScheduler, report, run_flow
 from proa.runtime.retry import Retries, worth_another_try
-from proa.runtime.update import FlowResult, Flows, FlowStatus, report, run_flow
+from proa.states import FlowStatus
 from proa.times import duration_setting
 
 INTERVAL = "pipelines.trigger.interval"
@@ -28,7 +29,7 @@ class Continuous:
 
     def __init__(
         self,
-        flows: Flows,
+        flows: FlowScheduler,
         context: Context,
         retries: Retries,
         configuration: Mapping[str, str],
@@ -39,7 +40,7 @@ class Continuous:
         self._retries = retries
         self._configuration = configuration
         self._runners = runners = flows.runners
-        self._stop = flows.patience.stop
+        self._stop = flows.retrier.stop
         self._wakes = {id(runner): threading.Event() for runner in runners}
         self._running = len(runners)
         self._lock = threading.Lock()
@@ -67,7 +68,7 @@ class Continuous:
         while not self._stop.is_set():
             wake.clear()
             before = result.progress.batches
-            run_flow(runner, result, self._context, self._flows.patience, quiet=True)
+            run_flow(runner, result, self._context, self._flows.retrier, quiet=True)
             pause = interval
             if result.status is FlowStatus.FAILED:
                 again = self._pause_after(result, next(pauses, None))

@@ -17,17 +17,17 @@ from typing import Any
 from proa.engine import PYTHON_FAILED
 from proa.errors import ConflictError, DataError, UserError
 from proa.graph import FilesLeaf, FlowNode
-from proa.lake import Change, Outcome, Table, Target, WriteResult, discard, write
-from proa.lake.schema import WIDENING, keeps_types, merged, storable, to_arrow
+from proa.lake import Change, Destination, Outcome, Table, WriteResult, discard, write
 from proa.lake.table import TYPES_CHANGED
+from proa.lake.table_schema import WIDENING, keeps_types, merged, storable, to_arrow
 from proa.layout import app_id
 from proa.pipelines.ddl import parse_schema
 from proa.pipelines.definitions import Dataset, DatasetKind
-from proa.runtime import expectations
+from proa.runtime import expectation_columns
 from proa.runtime.checkpoint import Checkpoint, FilesInput, Input, Plan
 from proa.runtime.context import Context
-from proa.runtime.definition import fingerprint
 from proa.runtime.event_time import Span, joined, span
+from proa.runtime.fingerprint import fingerprint
 from proa.runtime.sources import Backlog, FilesSource, Source, TableSource
 from proa.storage import Store
 
@@ -144,7 +144,7 @@ class FlowRunner:
             return pending, True
         if not self._looked:
             for source in self._sources.values():
-                source.look()
+                source.refresh()
             self._looked = True
         plan = self._planned(number, progress)
         if plan is None:
@@ -200,7 +200,7 @@ class FlowRunner:
     def _remember(self, plan: Plan) -> None:
         self._last = plan
         for source in self._sources.values():
-            source.remember(plan)
+            source.mark_planned(plan)
 
     # -- plan ---------------------------------------------------------------------------------------
 
@@ -211,7 +211,7 @@ class FlowRunner:
         inputs: dict[str, Input] = {}
         any_new = False
         for key, source in self._sources.items():
-            found, new = source.next(before.get(key))
+            found, new = source.next_input(before.get(key))
             if found is None:
                 progress.waiting_for = key.split(":")[1] if ":" in key else key
                 return None
@@ -253,7 +253,7 @@ class FlowRunner:
             covered = span(done.result.files, self._context.event_time)
             progress.add(plan, done.result, None if self.is_view else covered)
         for source in self._sources.values():
-            source.settled(plan.batch)
+            source.mark_committed(plan.batch)
         self._checkpoint.settled(plan.batch)
 
     def _stored(self, plan: Plan, done: _Computed, began: datetime) -> bool | None:
@@ -331,8 +331,8 @@ class FlowRunner:
         for key, source in self._sources.items():
             found = plan.inputs.get(key)
             if found is None:
-                source.look()
-                found = source.nothing()
+                source.refresh()
+                found = source.empty_input()
             if found is None:
                 raise ConflictError(f"{key!r} is not there any more; plan the batch anew")
             inputs[key] = found
@@ -348,19 +348,19 @@ class FlowRunner:
             relations = {k: s.relation(engine, inputs[k]) for k, s in self._sources.items()}
             frame = engine.dataframe(self.node.plan.bind(relations))
             self._frame = frame
-            target = Target(
+            target = Destination(
                 url=self._table.url,
                 options=context.options,
                 schema=to_arrow(schema),
                 attempt=context.ids.new(),
                 partition_by=self._partitions(schema),
-                flags=expectations.flags_of(rules),
+                flags=expectation_columns.flags_of(rules),
             )
             try:
                 with engine.translating():
-                    result = write(engine, expectations.flagged(frame, rules), target)
+                    result = write(engine, expectation_columns.flagged(frame, rules), target)
             except UserError:
-                expectations.check(engine, engine.dataframe(query), rules, self.node.target)
+                expectation_columns.check(engine, engine.dataframe(query), rules, self.node.target)
                 raise
         return _Computed(schema, target, result)
 
@@ -482,7 +482,7 @@ class FlowRunner:
         context, table = self._context, self._table
         files = table.files(version)
         table.check(files)
-        target = Target(
+        target = Destination(
             url=table.url,
             options=context.options,
             schema=to_arrow(schema),
@@ -504,7 +504,7 @@ class _Computed:
 
     schema: Any
     """The table's columns with the batch in it."""
-    target: Target
+    target: Destination
     result: WriteResult
 
 

@@ -11,7 +11,7 @@ from proa import settings as project_settings
 from proa.errors import SettingsError
 from proa.pipelines import spec as specs
 from proa.pipelines.spec import PipelineSpec
-from proa.runtime.safety import Agreement
+from proa.runtime.dr_policy import DrPolicy
 from proa.settings import LANDING_ZONE, EngineSettings, ProjectSettings
 from proa.storage import absolute
 
@@ -33,7 +33,7 @@ class Pipeline:
     configuration: Mapping[str, str] = field(default_factory=dict)
     """The whole of it: the specification's, the region's, `landing_zone`."""
     region: str | None = None
-    agreed: Agreement = field(default_factory=Agreement)
+    agreed: DrPolicy = field(default_factory=DrPolicy)
     """What findings mean."""
     event_time: str | None = None
     """The column that carries the time at which events happened, in tables that have it."""
@@ -73,7 +73,7 @@ def from_project(folder: Path, region: str | None = None) -> Pipeline:
             LANDING_ZONE: found.landing_zone,
         },
         region=region,
-        agreed=Agreement.of(settings),
+        agreed=DrPolicy.of(settings),
         event_time=None if settings.event_time is None else settings.event_time.column,
     )
 

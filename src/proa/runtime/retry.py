@@ -55,7 +55,7 @@ def worth_another_try(error: BaseException) -> bool:
 
 
 @dataclass(frozen=True)
-class Patience:
+class Retrier:
     """Tries things again, until they go well, are hopeless, or nobody wants them any more."""
 
     retries: Retries

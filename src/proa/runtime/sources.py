@@ -39,23 +39,23 @@ class Source(Protocol):
     @property
     def streaming(self) -> bool: ...
 
-    def remember(self, plan: Plan) -> None:
+    def mark_planned(self, plan: Plan) -> None:
         """The batch `plan` is settled: what it reads is not new any more."""
 
-    def look(self) -> None:
-        """Find out what there is now. `next` hands out what was seen by the last look."""
+    def refresh(self) -> None:
+        """Find out what there is now. `next_input` hands out what was seen by the last refresh."""
 
-    def next(self, before: Input | None) -> tuple[Input | None, bool]:
+    def next_input(self, before: Input | None) -> tuple[Input | None, bool]:
         """What the next batch reads after one that read `before`, and whether it is anything new.
 
         None while the leaf cannot be read because there is nothing there yet.
         """
 
-    def nothing(self) -> Input | None:
+    def empty_input(self) -> Input | None:
         """What a batch reads of a leaf that its plan does not know."""
 
     def backlog(self, before: Input | None) -> Backlog:
-        """What `next` would still hand out."""
+        """What `next_input` would still hand out."""
 
     def schema(self, engine: Engine, found: Input) -> Any:
         """The columns of the leaf in a batch, as a StructType."""
@@ -66,7 +66,7 @@ class Source(Protocol):
     def evolve(self, engine: Engine, error: BaseException, found: Input) -> bool:
         """Whether the batch failed for a reason that is mended now; see `AutoLoader.evolve`."""
 
-    def settled(self, batch: int) -> None:
+    def mark_committed(self, batch: int) -> None:
         """All batches up to this one are in the table."""
 
 
@@ -84,14 +84,14 @@ class TableSource:
     def streaming(self) -> bool:
         return self.leaf.streaming
 
-    def remember(self, plan: Plan) -> None:
+    def mark_planned(self, plan: Plan) -> None:
         """Nothing: where a table was read to stands in the plan."""
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         self._table.refresh()
         self._seen = self._table.version
 
-    def next(self, before: Input | None) -> tuple[Input | None, bool]:
+    def next_input(self, before: Input | None) -> tuple[Input | None, bool]:
         if self._seen < 0:
             return None, False
         name, generation = self.leaf.dataset, self._table.generation
@@ -109,7 +109,7 @@ class TableSource:
         until, new = self._reach(after)
         return TableInput(name, until, generation, after), new
 
-    def nothing(self) -> Input | None:
+    def empty_input(self) -> Input | None:
         if self._seen < 0:
             return None
         after = self._seen if self.streaming else None
@@ -163,7 +163,7 @@ class TableSource:
     def evolve(self, engine: Engine, error: BaseException, found: Input) -> bool:  # noqa: ARG002
         return False
 
-    def settled(self, batch: int) -> None:
+    def mark_committed(self, batch: int) -> None:
         """Nothing to tidy."""
 
 
@@ -194,7 +194,7 @@ class FilesSource:
         """The last batch whose files are known without its plan."""
         return self._recorded
 
-    def remember(self, plan: Plan) -> None:
+    def mark_planned(self, plan: Plan) -> None:
         if self._known is None or plan.batch <= self._recorded:
             return
         found = plan.inputs.get(self.leaf.key)
@@ -202,10 +202,10 @@ class FilesSource:
         self._loader.record(self._known, plan.batch, files)
         self._recorded = plan.batch
 
-    def look(self) -> None:
+    def refresh(self) -> None:
         self._backlog = self._loader.discover(self._known)
 
-    def next(self, before: Input | None) -> tuple[Input | None, bool]:  # noqa: ARG002
+    def next_input(self, before: Input | None) -> tuple[Input | None, bool]:  # noqa: ARG002
         taken = self._backlog.take() if self.streaming else self._backlog.take_all()
         while taken and not (new := self._unknown(taken)):
             taken = self._backlog.take()
@@ -219,7 +219,7 @@ class FilesSource:
         known = self._known.contains([file_key(file, versions=versions) for file in files])
         return tuple(file for file, is_known in zip(files, known, strict=True) if not is_known)
 
-    def nothing(self) -> Input | None:
+    def empty_input(self) -> Input | None:
         return FilesInput(()) if self.streaming else FilesInput(self._backlog.take_all())
 
     def backlog(self, before: Input | None) -> Backlog:  # noqa: ARG002 - the port's shape
@@ -239,7 +239,7 @@ class FilesSource:
         assert isinstance(found, FilesInput)
         return self._loader.evolve(engine, error, found.files)
 
-    def settled(self, batch: int) -> None:
+    def mark_committed(self, batch: int) -> None:
         if self._known is not None and batch - self._known.through >= _COMPACT_EVERY:
             self._known.compact(batch)
 

@@ -3,48 +3,23 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from proa.errors import ConflictError, ProaError
 from proa.graph import Graph, Selection
 from proa.lake.table import GENERATION
 from proa.runtime.context import Context
-from proa.runtime.flow import FlowProgress, FlowRunner
-from proa.runtime.retry import Patience, worth_another_try
+from proa.runtime.continuous import Continuous
+from proa.runtime.flow_scheduler import FlowResult, FlowScheduler
+from proa.runtime.retry import NO_RETRIES, Retrier, flow_retries, update_retries, worth_another_try
+from proa.states import UpdateState
 from proa.storage import NotFoundError
-from proa.times import utc_text
 
-
-class State(StrEnum):
-    """Where an update is."""
-
-    INITIALIZING = "INITIALIZING"
-    RESETTING = "RESETTING"
-    SETTING_UP_TABLES = "SETTING_UP_TABLES"
-    RUNNING = "RUNNING"
-    STOPPING = "STOPPING"
-    COMPLETED = "COMPLETED"
-    FAILED = "FAILED"
-    CANCELED = "CANCELED"
-
-
-class FlowStatus(StrEnum):
-    """Where a flow is within an update."""
-
-    QUEUED = "QUEUED"
-    STARTING = "STARTING"
-    RUNNING = "RUNNING"
-    COMPLETED = "COMPLETED"
-    FAILED = "FAILED"
-    SKIPPED = "SKIPPED"
-    STOPPED = "STOPPED"
-    IDLE = "IDLE"
-    EXCLUDED = "EXCLUDED"
+if TYPE_CHECKING:
+    from proa.runtime.runner import Runner
 
 
 @dataclass(frozen=True)
@@ -64,23 +39,12 @@ class UpdateRequest:
     stop: threading.Event = field(default_factory=threading.Event)
 
 
-@dataclass
-class FlowResult:
-    """What one flow did in an update."""
-
-    flow: str
-    dataset: str
-    status: FlowStatus = FlowStatus.QUEUED
-    progress: FlowProgress = field(default_factory=FlowProgress)
-    error: Exception | None = None
-
-
 @dataclass(frozen=True)
 class UpdateResult:
     """How an update ended."""
 
     update_id: str
-    state: State
+    state: UpdateState
     flows: tuple[FlowResult, ...]
     started: datetime
     ended: datetime
@@ -93,172 +57,193 @@ class UpdateResult:
         return sum(flow.progress.rows for flow in self.flows)
 
 
-class Flows:
-    """The flows of an update, run in the order that their reads demand and otherwise at once."""
+class UpdateRun:
+    """One update of a runner."""
 
-    def __init__(
-        self,
-        graph: Graph,
-        runners: Mapping[str, Sequence[FlowRunner]],
-        selection: Selection,
-        context: Context,
-        patience: Patience,
-    ) -> None:
-        self.results = {
-            id(runner): FlowResult(runner.name, name)
-            for name in graph.tables
-            if name in selection.tables
-            for runner in runners[name]
-        }
-        self._runners = {name: runners[name] for name in graph.tables if name in selection.tables}
-        self._context = context
-        self.patience = patience
+    def __init__(self, runner: Runner, request: UpdateRequest) -> None:
+        self._runner = runner
+        self._request = request
+        self._context = runner.context
+        self._events = runner.context.events
+        self._clock = runner.context.clock
+        self._ids = runner.context.ids
+        self.id = request.update_id or self._ids.new()
+        self._graph: Graph
+        self._schemas: dict[str, Any] = {}
+        """The columns of the datasets that the event log was told of."""
 
-    def run(self) -> None:
-        """Run every flow that is not completed; a flow's failure skips what reads its table."""
-        for result in self.results.values():
-            if result.status is not FlowStatus.COMPLETED:
-                result.status, result.error = FlowStatus.QUEUED, None
-        waiting = dict(self._runners)
-        open_: dict[Future[None], str] = {}
-        left = {name: len(runners) for name, runners in self._runners.items()}
-        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="proa-flow") as pool:
-            while waiting or open_:
-                for name in [n for n, rs in waiting.items() if self._ready(rs, left)]:
-                    for runner in waiting.pop(name):
-                        open_[pool.submit(self._one, runner)] = name
-                done, _ = wait(open_, return_when=FIRST_COMPLETED)
-                for future in done:
-                    left[open_.pop(future)] -= 1
-                    future.result()
-
-    @property
-    def runners(self) -> list[FlowRunner]:
-        """All flows' runners, upstream ones first."""
-        return [runner for runners in self._runners.values() for runner in runners]
-
-    @property
-    def failed(self) -> list[FlowResult]:
-        """Flows that failed, upstream ones first."""
-        return [r for r in self.results.values() if r.status is FlowStatus.FAILED]
-
-    def _ready(self, runners: Sequence[FlowRunner], left: Mapping[str, int]) -> bool:
-        return all(not left.get(up, 0) for runner in runners for up in runner.node.upstream)
-
-    def _one(self, runner: FlowRunner) -> None:
-        result = self.results[id(runner)]
-        if result.status is FlowStatus.COMPLETED:
-            return
-        if self.patience.stop.is_set():
-            result.status = FlowStatus.STOPPED
-            report(self._context, result, "is stopped")
-            return
-        broken = self._broken_upstream(runner)
-        if broken is not None:
-            result.status = FlowStatus.SKIPPED
-            report(self._context, result, f"is skipped: {broken!r}, which it reads, failed", "WARN")
-            return
-        run_flow(runner, result, self._context, self.patience)
-
-    def _broken_upstream(self, runner: FlowRunner) -> str | None:
-        bad = {FlowStatus.FAILED, FlowStatus.SKIPPED}
-        for result in self.results.values():
-            if result.dataset in runner.node.upstream and result.status in bad:
-                return result.dataset
-        return None
-
-
-def run_flow(
-    runner: FlowRunner,
-    result: FlowResult,
-    context: Context,
-    patience: Patience,
-    *,
-    quiet: bool = False,
-) -> None:
-    """Run a flow until nothing is new, trying again where that may help; tells the event log.
-
-    `quiet` tells it of failures only.
-    """
-
-    def failed(error: Exception, tries: int, pause: float) -> None:
-        report(
-            context,
-            result,
-            f"failed {tries} time{'s' * (tries != 1)} and is tried again in {pause:.0f} s: {error}",
-            "WARN",
-            error,
+    def run(self) -> UpdateResult:
+        started, since = self._clock.now(), self._clock.monotonic()
+        self._context.update_id = self.id
+        self._events.begin(self.id)
+        request = self._request
+        self._events.add(
+            "create_update",
+            f"Update {self.id[:8]} is started by {request.cause}.",
+            details={
+                "cause": request.cause,
+                "full_refresh": request.full_refresh_all,
+                "full_refresh_selection": list(request.full_refresh),
+                "refresh_selection": list(request.refresh),
+                "validate_only": request.validate_only,
+                "continuous": request.continuous,
+            },
+        )
+        results: tuple[FlowResult, ...] = ()
+        error: Exception | None = None
+        try:
+            self._state(UpdateState.INITIALIZING)
+            flows = self._prepared()
+            if flows is not None:
+                self._state(UpdateState.RUNNING)
+                self._work(flows)
+                for name in [n for n, before in self._schemas.items() if self._schema(n) != before]:
+                    self._defined(self._graph, name)
+                results = tuple(flows.results.values())
+                error = first_error(flows.failed)
+        except ProaError as found:
+            error = found
+        state = self._end_state(error)
+        self._state(state, error)
+        self._flush()
+        ended = self._clock.now()
+        return UpdateResult(
+            self.id, state, results, started, ended, self._clock.monotonic() - since, error
         )
 
-    result.status, result.error = FlowStatus.RUNNING, None
-    if not quiet:
-        report(context, result, "is running")
-    try:
-        patience.call(lambda: runner.run(result.progress, patience.stop), failed)
-    except Exception as error:  # noqa: BLE001 - whatever a flow dies of, the others go on
-        result.status, result.error = FlowStatus.FAILED, error
-        report(context, result, f"failed: {error}", "ERROR", error)
-        return
-    if quiet:
-        return
-    if patience.stop.is_set():
-        result.status = FlowStatus.STOPPED
-        report(context, result, "is stopped")
-        return
-    result.status = FlowStatus.COMPLETED
-    what = "is completed"
-    if result.progress.waiting_for is not None:
-        what = f"has nothing to do yet: {result.progress.waiting_for} is not there"
-    report(context, result, what)
+    def _prepared(self) -> FlowScheduler | None:
+        """The flows to run, tables emptied where asked for; None when it is only a check."""
+        request, runner = self._request, self._runner
+        self._graph = graph = runner.graph()
+        selection: Selection = graph.select(
+            request.refresh, request.full_refresh, full_refresh_all=request.full_refresh_all
+        )
+        runner.allow()
+        if request.validate_only:
+            return None
+        if selection.full_refresh:
+            self._state(UpdateState.RESETTING)
+            for name in sorted(selection.full_refresh):
+                reset(self._context, name, self.id)
+        self._state(UpdateState.SETTING_UP_TABLES)
+        self._define(graph, selection)
+        return FlowScheduler(
+            graph,
+            runner.runners(),
+            selection,
+            self._context,
+            self._retrier(request.stop),
+        )
 
+    def _define(self, graph: Graph, selection: Selection) -> None:
+        """Make the tables whose columns are declared; tell the event log of all."""
+        for name, runners in self._runner.runners().items():
+            if name not in selection.tables:
+                continue
+            for runner in runners:
+                runner.set_up()
+            self._defined(graph, name)
+            for runner in runners:
+                self._events.add(
+                    "flow_definition",
+                    f"Flow {runner.name!r} feeds {name!r}.",
+                    details={
+                        "flow_name": runner.name,
+                        "output_dataset": name,
+                        "input_datasets": list(runner.node.upstream),
+                        "flow_type": "ONCE"
+                        if runner.node.flow.once
+                        else "COMPLETE"
+                        if runner.is_view
+                        else "APPEND",
+                    },
+                    origin=self._events.origin_of(runner.name, name),
+                )
 
-def report(
-    context: Context,
-    result: FlowResult,
-    what: str,
-    level: str = "INFO",
-    error: Exception | None = None,
-) -> None:
-    """Tell the event log how a flow is."""
-    context.events.add(
-        "flow_progress",
-        f"Flow {result.flow!r} {what}.".replace("..", "."),
-        level=level,
-        details=details(result),
-        error=error,
-        origin=context.events.origin_of(result.flow, result.dataset),
-    )
-
-
-def details(result: FlowResult) -> dict[str, Any]:
-    """What `flow_progress` says of a flow, under Databricks' names."""
-    progress = result.progress
-    found: dict[str, Any] = {
-        "status": result.status,
-        "metrics": {
-            "num_output_rows": progress.rows,
-            "num_output_bytes": progress.bytes,
-            "backlog_bytes": progress.backlog.bytes,
-            "backlog_files": progress.backlog.files,
-        },
-    }
-    if progress.event_time is not None:
-        low, high = (utc_text(moment, "milliseconds") for moment in progress.event_time)
-        found["streaming_metrics"] = {"event_time": {"min": low, "max": high}}
-    if progress.outcomes:
-        found["data_quality"] = {
-            "dropped_records": progress.dropped,
-            "expectations": [
-                {
-                    "name": outcome.expectation,
-                    "dataset": result.dataset,
-                    "passed_records": outcome.passed,
-                    "failed_records": outcome.failed,
-                }
-                for outcome in progress.outcomes.values()
-            ],
+    def _defined(self, graph: Graph, name: str) -> None:
+        """Tell the event log what a dataset is, with the columns that its table has."""
+        dataset, runners = graph.datasets[name].dataset, self._runner.runners()[name]
+        again = name in self._schemas
+        schema = self._schemas[name] = self._schema(name)
+        details: dict[str, Any] = {
+            "dataset_type": dataset.kind,
+            "num_flows": len(runners),
+            "expectations": [rule.name for rule in dataset.expectations],
+            "input_datasets": sorted({up for r in runners for up in r.node.upstream}),
         }
-    return found
+        if schema is not None:
+            details["schema_json"] = schema.json()
+            details["schema"] = [
+                {
+                    "name": column.name,
+                    "path": column.name,
+                    "data_type": column.dataType.simpleString(),
+                    "comment": (column.metadata or {}).get("comment"),
+                }
+                for column in schema.fields
+            ]
+        self._events.add(
+            "dataset_definition",
+            f"{name!r} has the columns {', '.join(schema.names)} now."
+            if again and schema is not None
+            else f"{name!r} is a {dataset.kind.lower().replace('_', ' ')}.",
+            details=details,
+            origin=replace(self._events.origin, dataset_name=name),
+        )
+
+    def _schema(self, name: str) -> Any:
+        """The columns of a table as it was looked at last; None while it is not there."""
+        table = self._context.table(name)
+        return table.schema if table.version >= 0 else None
+
+    def _work(self, flows: FlowScheduler) -> None:
+        request, configuration = self._request, self._runner.pipeline.configuration
+        retries = update_retries(configuration, continuous=request.continuous)
+        if request.continuous:
+            Continuous(flows, self._context, retries, configuration).run()
+            return
+        if request.cause == "USER_ACTION":
+            retries = NO_RETRIES
+        pauses = retries.pauses(self._ids)
+        while True:
+            flows.run()
+            failed = flows.failed
+            pause = next(pauses, None) if retryable(failed) else None
+            if pause is None:
+                return
+            self._events.add(
+                "update_progress",
+                f"Update {self.id[:8]} runs its failed flows again in {pause:.0f} s:"
+                f" {first_error(failed)}",
+                level="WARN",
+                details={"state": UpdateState.RUNNING},
+            )
+            if self._clock.wait(pause, request.stop):
+                return
+
+    def _flush(self) -> None:
+        """Write the event log; it is worth as many tries as a flow."""
+        self._retrier(threading.Event()).call(self._events.flush, lambda *_: None)
+
+    def _retrier(self, stop: threading.Event) -> Retrier:
+        retries = flow_retries(self._runner.pipeline.configuration)
+        return Retrier(retries, self._clock, self._ids, stop)
+
+    def _end_state(self, error: Exception | None) -> UpdateState:
+        if error is not None:
+            return UpdateState.FAILED
+        return UpdateState.CANCELED if self._request.stop.is_set() else UpdateState.COMPLETED
+
+    def _state(self, state: UpdateState, error: Exception | None = None) -> None:
+        self._events.add(
+            "update_progress",
+            f"Update {self.id[:8]} is {state}."
+            if error is None
+            else f"Update {self.id[:8]} is {state}: {error}",
+            level="INFO" if error is None else "ERROR",
+            details={"state": state},
+            error=error,
+        )
 
 
 def reset(context: Context, dataset: str, update_id: str) -> bool:
@@ -305,5 +290,3 @@ def first_error(failed: Sequence[FlowResult]) -> Exception | None:
 
 
 _TRIES = 20
-_AT_ONCE = 16
-"""Flows that run side by side."""

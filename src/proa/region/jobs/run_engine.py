@@ -31,11 +31,12 @@ from proa.region.jobs.runs import (
     values_of,
 )
 from proa.region.pipelines.pipelines import Pipelines
-from proa.region.pipelines.updates import UpdateCause, Updates, UpdateState
+from proa.region.pipelines.updates import UpdateCause, Updates
 from proa.region.store import Database, LostError, StateUnavailableError
 from proa.region.store.tables import jobs, runs
 from proa.region.work.reports import Reports
 from proa.region.work.workers import Handle, Report, Work, Workers
+from proa.states import UpdateState
 from proa.steps import Step, step
 from proa.times import millis
 

@@ -18,11 +18,12 @@ from proa.region.pipelines import pipelines as of_pipelines
 from proa.region.pipelines import updates as of_updates
 from proa.region.pipelines.events import Event, Events, failure
 from proa.region.pipelines.pipelines import Pipeline
-from proa.region.pipelines.updates import Update, UpdateCause, Updates, UpdateState
+from proa.region.pipelines.updates import Update, UpdateCause, Updates
 from proa.region.store import Database, LostError, StateUnavailableError
 from proa.region.store.tables import pipelines, updates
 from proa.region.work.reports import Reports
 from proa.region.work.workers import Handle, Report, Work, Workers
+from proa.states import UpdateState
 from proa.steps import Step, step
 from proa.times import millis
 

@@ -25,27 +25,10 @@ from proa.region.pipelines.events import Event, Events
 from proa.region.pipelines.pipelines import Pipeline, PipelineState, shown_spec
 from proa.region.store import Database
 from proa.region.store.tables import pipelines, updates
+from proa.states import UpdateState
 from proa.times import millis
 
 _MAX_PAGE = 100
-
-
-class UpdateState(StrEnum):
-    """Where an update is."""
-
-    QUEUED = "QUEUED"
-    INITIALIZING = "INITIALIZING"
-    RESETTING = "RESETTING"
-    SETTING_UP_TABLES = "SETTING_UP_TABLES"
-    RUNNING = "RUNNING"
-    STOPPING = "STOPPING"
-    COMPLETED = "COMPLETED"
-    FAILED = "FAILED"
-    CANCELED = "CANCELED"
-
-    @property
-    def over(self) -> bool:
-        return self in {UpdateState.COMPLETED, UpdateState.FAILED, UpdateState.CANCELED}
 
 
 class UpdateCause(StrEnum):

@@ -10,8 +10,8 @@ from proa.errors import UserError
 from proa.pipelines.spec import PipelineSpec
 from proa.region.work.failures import described
 from proa.region.work.inbox import Inbox
-from proa.runtime import Event, Pipeline, Runner, State, UpdateRequest
-from proa.runtime.safety import Agreement
+from proa.runtime import Event, Pipeline, Runner, UpdateRequest, UpdateState
+from proa.runtime.dr_policy import DrPolicy
 from proa.settings import AcceptedFinding, EngineSettings
 from proa.times import millis
 
@@ -25,7 +25,7 @@ def run(work: Mapping[str, Any], say: Callable[..., None], inbox: Inbox) -> dict
     def hear(event: Event) -> None:
         if event.event_type == "update_progress" and event.level == "INFO":
             state = str(event.details["update_progress"]["state"])
-            if state not in {State.COMPLETED, State.FAILED, State.CANCELED}:
+            if not UpdateState(state).over:
                 say("state", state=state, timestamp=millis(event.timestamp))
         elif event.event_type not in _OWN or event.level == "WARN":
             say("event", event=_plain(event))
@@ -88,7 +88,7 @@ def _pipeline(work: Mapping[str, Any], folder: Path) -> Pipeline:
         engine=EngineSettings(remote=work.get("engine")),
         configuration=configuration,
         region=work["region"],
-        agreed=Agreement(
+        agreed=DrPolicy(
             work["dr_safety"],
             tuple(AcceptedFinding(**entry) for entry in work["accept"]),
             frozenset(work["regional_keys"]),

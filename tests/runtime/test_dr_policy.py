@@ -4,8 +4,8 @@ import pytest
 from small_projects import Project, ok
 
 from proa.errors import PipelineError
-from proa.runtime import Runner, State, UpdateRequest
-from proa.runtime.eventrows import read
+from proa.runtime import Runner, UpdateRequest, UpdateState
+from proa.runtime.event_rows import read
 from proa.testing import FakeClock
 
 BRONZE = """
@@ -72,7 +72,7 @@ def test_under_error_a_finding_is_refused_before_anything_runs(shop: Project, as
     agree(shop, "dr_safety: error\n")
     heard: list = []
     result = runner(shop, heard).update(UpdateRequest(**asked))
-    assert (result.state, result.flows) == (State.FAILED, ())
+    assert (result.state, result.flows) == (UpdateState.FAILED, ())
     assert isinstance(result.error, PipelineError)
     assert str(result.error) == (
         "[ENVIRONMENT_DEPENDENT] CLOCK: stamped.seen depends on current_timestamp(), and two regions"

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from pyspark.sql.types import StringType, StructField, StructType, TimestampType
 
 from proa.lake import Table
-from proa.lake.schema import to_arrow
+from proa.lake.table_schema import to_arrow
 from proa.runtime.event import Event, Origin, compact_json
 from proa.times import utc_text
 

@@ -121,7 +121,7 @@ class EventLog:
                 self._table.compact()
 
     def _write(self, events: Sequence[Event]) -> None:
-        from proa.runtime.eventrows import SCHEMA, rows
+        from proa.runtime.event_rows import SCHEMA, rows
 
         table = self._table
         with step(Step.EVENTS_FLUSH):

@@ -17,7 +17,7 @@ _VOLATILE = frozenset(
 
 
 @dataclass(frozen=True)
-class Agreement:
+class DrPolicy:
     """`dr_safety` and `accept` of a project; without a project nothing is looked for."""
 
     dr_safety: str = "off"
@@ -26,7 +26,7 @@ class Agreement:
     """The configuration keys that each region sets for itself."""
 
     @classmethod
-    def of(cls, settings: ProjectSettings | None, unsaid: str = "warn") -> Agreement:
+    def of(cls, settings: ProjectSettings | None, unsaid: str = "warn") -> DrPolicy:
         """What the settings say; `unsaid` is the `dr_safety` of settings that do not say any."""
         if settings is None:
             return cls()

@@ -1,0 +1,198 @@
+"""The flows of an update: which may run now, how each is run, and what the event log is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from typing import Any
+
+from proa.graph import Graph, Selection
+from proa.runtime.context import Context
+from proa.runtime.flow import FlowProgress, FlowRunner
+from proa.runtime.retry import Retrier
+from proa.states import FlowStatus
+from proa.times import utc_text
+
+
+@dataclass
+class FlowResult:
+    """What one flow did in an update."""
+
+    flow: str
+    dataset: str
+    status: FlowStatus = FlowStatus.QUEUED
+    progress: FlowProgress = field(default_factory=FlowProgress)
+    error: Exception | None = None
+
+
+class FlowScheduler:
+    """The flows of an update, run in the order that their reads demand and otherwise at once."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        runners: Mapping[str, Sequence[FlowRunner]],
+        selection: Selection,
+        context: Context,
+        retrier: Retrier,
+    ) -> None:
+        self.results = {
+            id(runner): FlowResult(runner.name, name)
+            for name in graph.tables
+            if name in selection.tables
+            for runner in runners[name]
+        }
+        self._runners = {name: runners[name] for name in graph.tables if name in selection.tables}
+        self._context = context
+        self.retrier = retrier
+
+    def run(self) -> None:
+        """Run every flow that is not completed; a flow's failure skips what reads its table."""
+        for result in self.results.values():
+            if result.status is not FlowStatus.COMPLETED:
+                result.status, result.error = FlowStatus.QUEUED, None
+        waiting = dict(self._runners)
+        open_: dict[Future[None], str] = {}
+        left = {name: len(runners) for name, runners in self._runners.items()}
+        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="proa-flow") as pool:
+            while waiting or open_:
+                for name in [n for n, rs in waiting.items() if self._ready(rs, left)]:
+                    for runner in waiting.pop(name):
+                        open_[pool.submit(self._one, runner)] = name
+                done, _ = wait(open_, return_when=FIRST_COMPLETED)
+                for future in done:
+                    left[open_.pop(future)] -= 1
+                    future.result()
+
+    @property
+    def runners(self) -> list[FlowRunner]:
+        """All flows' runners, upstream ones first."""
+        return [runner for runners in self._runners.values() for runner in runners]
+
+    @property
+    def failed(self) -> list[FlowResult]:
+        """Flows that failed, upstream ones first."""
+        return [r for r in self.results.values() if r.status is FlowStatus.FAILED]
+
+    def _ready(self, runners: Sequence[FlowRunner], left: Mapping[str, int]) -> bool:
+        return all(not left.get(up, 0) for runner in runners for up in runner.node.upstream)
+
+    def _one(self, runner: FlowRunner) -> None:
+        result = self.results[id(runner)]
+        if result.status is FlowStatus.COMPLETED:
+            return
+        if self.retrier.stop.is_set():
+            result.status = FlowStatus.STOPPED
+            report(self._context, result, "is stopped")
+            return
+        broken = self._broken_upstream(runner)
+        if broken is not None:
+            result.status = FlowStatus.SKIPPED
+            report(self._context, result, f"is skipped: {broken!r}, which it reads, failed", "WARN")
+            return
+        run_flow(runner, result, self._context, self.retrier)
+
+    def _broken_upstream(self, runner: FlowRunner) -> str | None:
+        bad = {FlowStatus.FAILED, FlowStatus.SKIPPED}
+        for result in self.results.values():
+            if result.dataset in runner.node.upstream and result.status in bad:
+                return result.dataset
+        return None
+
+
+def run_flow(
+    runner: FlowRunner,
+    result: FlowResult,
+    context: Context,
+    retrier: Retrier,
+    *,
+    quiet: bool = False,
+) -> None:
+    """Run a flow until nothing is new, trying again where that may help; tells the event log.
+
+    `quiet` tells it of failures only.
+    """
+
+    def failed(error: Exception, tries: int, pause: float) -> None:
+        report(
+            context,
+            result,
+            f"failed {tries} time{'s' * (tries != 1)} and is tried again in {pause:.0f} s: {error}",
+            "WARN",
+            error,
+        )
+
+    result.status, result.error = FlowStatus.RUNNING, None
+    if not quiet:
+        report(context, result, "is running")
+    try:
+        retrier.call(lambda: runner.run(result.progress, retrier.stop), failed)
+    except Exception as error:  # noqa: BLE001 - whatever a flow dies of, the others go on
+        result.status, result.error = FlowStatus.FAILED, error
+        report(context, result, f"failed: {error}", "ERROR", error)
+        return
+    if quiet:
+        return
+    if retrier.stop.is_set():
+        result.status = FlowStatus.STOPPED
+        report(context, result, "is stopped")
+        return
+    result.status = FlowStatus.COMPLETED
+    what = "is completed"
+    if result.progress.waiting_for is not None:
+        what = f"has nothing to do yet: {result.progress.waiting_for} is not there"
+    report(context, result, what)
+
+
+def report(
+    context: Context,
+    result: FlowResult,
+    what: str,
+    level: str = "INFO",
+    error: Exception | None = None,
+) -> None:
+    """Tell the event log how a flow is."""
+    context.events.add(
+        "flow_progress",
+        f"Flow {result.flow!r} {what}.".replace("..", "."),
+        level=level,
+        details=details(result),
+        error=error,
+        origin=context.events.origin_of(result.flow, result.dataset),
+    )
+
+
+def details(result: FlowResult) -> dict[str, Any]:
+    """What `flow_progress` says of a flow, under Databricks' names."""
+    progress = result.progress
+    found: dict[str, Any] = {
+        "status": result.status,
+        "metrics": {
+            "num_output_rows": progress.rows,
+            "num_output_bytes": progress.bytes,
+            "backlog_bytes": progress.backlog.bytes,
+            "backlog_files": progress.backlog.files,
+        },
+    }
+    if progress.event_time is not None:
+        low, high = (utc_text(moment, "milliseconds") for moment in progress.event_time)
+        found["streaming_metrics"] = {"event_time": {"min": low, "max": high}}
+    if progress.outcomes:
+        found["data_quality"] = {
+            "dropped_records": progress.dropped,
+            "expectations": [
+                {
+                    "name": outcome.expectation,
+                    "dataset": result.dataset,
+                    "passed_records": outcome.passed,
+                    "failed_records": outcome.failed,
+                }
+                for outcome in progress.outcomes.values()
+            ],
+        }
+    return found
+
+
+_AT_ONCE = 16
+"""Flows that run side by side."""
