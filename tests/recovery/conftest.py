@@ -14,7 +14,7 @@ from deltalake import CommitProperties, Transaction, write_deltalake
 from proa.autoloader.discovery import FileRef
 from proa.landing import Shipper, ShipReport, open_source, open_zones
 from proa.layout import Layout, app_id
-from proa.recovery import Region
+from proa.recovery import StoredRegion
 from proa.runtime.checkpoint import Checkpoint, FilesInput, Plan, TableInput
 from proa.settings import (
     EventTimeSettings,
@@ -43,9 +43,9 @@ class Project:
     settings: ProjectSettings
     batches: dict[tuple[str, str], int] = field(default_factory=dict)
 
-    def region(self, name: str) -> Region:
+    def region(self, name: str) -> StoredRegion:
         """A fresh look at a region."""
-        return Region(name, self.settings.region(name))
+        return StoredRegion(name, self.settings.region(name))
 
     def arrive(self, *numbers: int) -> None:
         source = Store.open(self.settings.sources["orders"].path, self.options)

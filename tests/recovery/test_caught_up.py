@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proa.errors import SettingsError, UnavailableError
-from proa.recovery import Answer, read_caught_up
+from proa.recovery import CaughtUp, read_caught_up
 from proa.storage import Store
 
 if TYPE_CHECKING:
     from conftest import Project
 
 
-def ask(project: Project, region: str = "west", as_of: datetime | None = None) -> Answer:
+def ask(project: Project, region: str = "west", as_of: datetime | None = None) -> CaughtUp:
     as_of = as_of or project.clock.now()
     return read_caught_up(project.settings, region, as_of, project.clock)
 

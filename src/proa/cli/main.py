@@ -25,11 +25,12 @@ from proa.cli import (
     init,
     maintain,
     query,
-    recovery,
     serve,
     ship,
+    status,
     tables,
     token,
+    verify,
 )
 from proa.cli import run as run_command
 from proa.cli.exit_codes import ANSWER_IS_NO, INTERRUPTED, MISUSED, UNAVAILABLE
@@ -72,7 +73,8 @@ for group in (
     init,
     maintain,
     query,
-    recovery,
+    status,
+    verify,
     run_command,
     serve,
     ship,

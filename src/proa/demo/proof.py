@@ -9,7 +9,7 @@ from typing import Any
 
 import duckdb
 
-from proa.recovery import Region, TableReport, Verdict, rules_of, verify
+from proa.recovery import StoredRegion, TableReport, Verdict, rules_of, verify
 from proa.settings import ProjectSettings
 
 BRONZE = "flights_bronze"
@@ -76,7 +76,7 @@ class DemoReport:
 
 def prove(settings: ProjectSettings, folder: Path, timeline: Timeline) -> DemoReport:
     """Look at both regions' tables and at the source, and compare."""
-    left, right = (Region(name, region) for name, region in settings.regions.items())
+    left, right = (StoredRegion(name, region) for name, region in settings.regions.items())
     reports = list(verify(left, right, lambda table: rules_of(settings.verify, table)))
     with duckdb.connect() as connection:
         rows = _publish(connection, folder / "data" / "source" / "flights")
@@ -106,7 +106,7 @@ def _publish(connection: Any, source: Path) -> int:
     return _number(connection, "SELECT count(*) FROM published")
 
 
-def _against_source(connection: Any, region: Region) -> tuple[int, int]:
+def _against_source(connection: Any, region: StoredRegion) -> tuple[int, int]:
     """How many source events the region lacks, and how many rows it has too often."""
     connection.register("landed", region.rows(BRONZE, region.lineage.version(BRONZE)))
     connection.execute("CREATE OR REPLACE TABLE bronze AS SELECT event_id FROM landed")

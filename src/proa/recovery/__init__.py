@@ -1,19 +1,19 @@
 """Both regions: how far each one is, whether it has caught up, and whether they are the same."""
 
-from proa.recovery.caught_up import Answer, read_caught_up
+from proa.recovery.by_storage import RawFile, StoredRegion
+from proa.recovery.caught_up import CaughtUp, read_caught_up
 from proa.recovery.compare import Comparison, Rules, compare
-from proa.recovery.regions import RawFile, Region
-from proa.recovery.status import RegionStatus, SourceStatus, read_status
-from proa.recovery.verify import TableReport, Verdict, rules_of, verify
+from proa.recovery.region_status import RegionStatus, SourceStatus, read_status
+from proa.recovery.verification import TableReport, Verdict, rules_of, verify
 
 __all__ = [
-    "Answer",
+    "CaughtUp",
     "Comparison",
     "RawFile",
-    "Region",
     "RegionStatus",
     "Rules",
     "SourceStatus",
+    "StoredRegion",
     "TableReport",
     "Verdict",
     "compare",

@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 from proa.clock import Clock
 from proa.errors import ProaError, SettingsError
 from proa.landing import open_source
-from proa.recovery.regions import Region
-from proa.recovery.status import (
+from proa.recovery.by_storage import StoredRegion
+from proa.recovery.region_status import (
     Order,
     foreign_sources,
     has_files,
@@ -32,7 +32,7 @@ from proa.storage.visible import is_hidden, is_temporary
 
 
 @dataclass(frozen=True)
-class SourceAnswer:
+class SourceCaughtUp:
     """One source."""
 
     source: str
@@ -45,7 +45,7 @@ class SourceAnswer:
 
 
 @dataclass(frozen=True)
-class Answer:
+class CaughtUp:
     """Whether `region` has processed everything from up to `as_of`."""
 
     region: str
@@ -53,17 +53,19 @@ class Answer:
     caught_up: bool
     sentence: str
     latest_event: datetime | None
-    sources: tuple[SourceAnswer, ...] = ()
+    sources: tuple[SourceCaughtUp, ...] = ()
 
 
-def read_caught_up(settings: ProjectSettings, region: str, as_of: datetime, clock: Clock) -> Answer:
-    """Answer for one region. Raises UnavailableError when that region does not answer.
+def read_caught_up(
+    settings: ProjectSettings, region: str, as_of: datetime, clock: Clock
+) -> CaughtUp:
+    """CaughtUp for one region. Raises UnavailableError when that region does not answer.
 
     Other regions and the sources may be gone: then the region's own manifest is what is known.
     """
     if as_of > clock.now():
         raise SettingsError(f"--as-of {as_of.isoformat()} lies in the future; nobody knows yet")
-    here = Region(region, settings.region(region))
+    here = StoredRegion(region, settings.region(region))
     held = processed_files(here)
     latest = latest_event(here, settings.event_time)
     answers = []
@@ -88,24 +90,24 @@ def read_caught_up(settings: ProjectSettings, region: str, as_of: datetime, cloc
         sentence = f"{region} is not caught up as of {moment}: {told}"
     if latest is not None:
         sentence += f"; the latest event in its tables is {latest.isoformat()}"
-    return Answer(region, as_of, caught_up, sentence, latest, tuple(answers))
+    return CaughtUp(region, as_of, caught_up, sentence, latest, tuple(answers))
 
 
 def _by_event_table(
-    region: Region, settings: ProjectSettings, answers: list[SourceAnswer]
-) -> list[SourceAnswer]:
+    region: StoredRegion, settings: ProjectSettings, answers: list[SourceCaughtUp]
+) -> list[SourceCaughtUp]:
     """A region that died in its first update may lack the very table that consumers look at."""
     if settings.event_time is None or not any(answer.needed for answer in answers):
         return []
     table = settings.event_time.table
     if table in region.lineage.datasets():
         return []
-    return [SourceAnswer(table, False, None, None, f"the table {table!r} is not there yet")]
+    return [SourceCaughtUp(table, False, None, None, f"the table {table!r} is not there yet")]
 
 
 def _by_manifest(
     order: Order, paths: frozenset[str], as_of: datetime, settings: ProjectSettings
-) -> SourceAnswer:
+) -> SourceCaughtUp:
     needed = _needed(order.table, as_of)
     processed = prefix(pc.is_in(order.table["path"], pa.array(sorted(paths), pa.string())))
     name, caught_up = order.source, processed >= needed
@@ -125,7 +127,7 @@ def _by_manifest(
         sentence += f", and {unshipped} older files of the source were not shipped yet"
     if not order.whole:
         sentence += " (as far as the landing zones know: the source does not answer)"
-    return SourceAnswer(name, caught_up, needed, processed, sentence)
+    return SourceCaughtUp(name, caught_up, needed, processed, sentence)
 
 
 def _needed(table: pa.Table, as_of: datetime) -> int:
@@ -154,8 +156,12 @@ def _unshipped(order: Order, as_of: datetime, settings: ProjectSettings) -> int:
 
 
 def _by_names(
-    region: Region, source: str, paths: frozenset[str], as_of: datetime, latest: datetime | None
-) -> SourceAnswer:
+    region: StoredRegion,
+    source: str,
+    paths: frozenset[str],
+    as_of: datetime,
+    latest: datetime | None,
+) -> SourceCaughtUp:
     """A zone that somebody else fills: its files' names and times, and the events' own time."""
     missing = [info for info in unprocessed(region.zone, source, paths) if info.modified <= as_of]
     late = latest is None or latest < as_of
@@ -166,4 +172,4 @@ def _by_names(
         sentence = f"{source} has no event from {as_of.isoformat()} or later yet ({judged})"
     else:
         sentence = f"{source} has every landed file processed ({judged})"
-    return SourceAnswer(source, not missing and not late, None, None, sentence)
+    return SourceCaughtUp(source, not missing and not late, None, None, sentence)

@@ -17,8 +17,8 @@ import duckdb
 import pyarrow as pa
 
 from proa.errors import SettingsError
-from proa.recovery.encode import BUCKET_BITS, quoted, row_hash, row_text
 from proa.recovery.keys import guess_key
+from proa.recovery.row_hash import BUCKET_BITS, quoted, row_hash, row_text
 
 EXAMPLES = 10
 _LOW = "18446744073709551615"
@@ -39,7 +39,7 @@ class Rules:
 
 
 @dataclass(frozen=True)
-class Change:
+class ChangedRow:
     """A row that is there on both sides with other values."""
 
     key: Mapping[str, Any]
@@ -65,7 +65,7 @@ class Comparison:
     """Pairs of rows that differ within the tolerance."""
     key: tuple[str, ...] = ()
     """The columns by which rows were paired, when rows differ."""
-    changes: tuple[Change, ...] = ()
+    changes: tuple[ChangedRow, ...] = ()
     """The first of the changed rows."""
     only_left: tuple[Mapping[str, Any], ...] = ()
     """The first of the rows that are on the left alone."""
@@ -242,7 +242,7 @@ class _Comparing:
         facts = self._unpaired((left - changed, right - changed), keyed=True)
         return {**facts, "changed": changed, "key": key, "changes": self._changes(key)}
 
-    def _changes(self, key: Sequence[str]) -> tuple[Change, ...]:
+    def _changes(self, key: Sequence[str]) -> tuple[ChangedRow, ...]:
         pairs = [
             self._dicts(
                 f"SELECT {side}.* FROM l_keyed JOIN r_keyed USING (proa_k, proa_d)"
@@ -258,7 +258,7 @@ class _Comparing:
                 for name in self.names
                 if texts[name] != other_texts[name]
             }
-            changes.append(Change({name: row[name] for name in key}, columns))
+            changes.append(ChangedRow({name: row[name] for name in key}, columns))
         return tuple(changes)
 
     def _unpaired(self, only: tuple[int, int], *, keyed: bool = False) -> dict[str, Any]:

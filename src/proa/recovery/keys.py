@@ -9,7 +9,7 @@ import re
 import duckdb
 import pyarrow as pa
 
-from proa.recovery.encode import quoted
+from proa.recovery.row_hash import quoted
 
 MOST_COLUMNS = 4
 

@@ -14,7 +14,7 @@ from proa.clock import Clock
 from proa.errors import DataError, ProaError
 from proa.lake import largest
 from proa.landing import Manifest, open_source
-from proa.recovery.regions import Region
+from proa.recovery.by_storage import StoredRegion
 from proa.settings import EventTimeSettings, ProjectSettings
 from proa.storage import ObjectInfo, Store
 from proa.storage.visible import is_hidden
@@ -81,7 +81,7 @@ def read_status(
     settings: ProjectSettings, clock: Clock, regions: Sequence[str] = ()
 ) -> list[RegionStatus]:
     """The status of `regions`, or of all. A region that does not answer is reported, not raised."""
-    wanted = [Region(name, settings.region(name)) for name in regions or settings.regions]
+    wanted = [StoredRegion(name, settings.region(name)) for name in regions or settings.regions]
     with ThreadPoolExecutor(4) as pool:
         orders = list(pool.map(lambda name: read_order(settings, name), settings.sources))
         return list(pool.map(lambda one: _region(one, orders, settings.event_time, clock), wanted))
@@ -102,7 +102,7 @@ def read_order(settings: ProjectSettings, source: str) -> Order:
     best = None
     for name, one in settings.regions.items():
         try:
-            table = Manifest(Region(name, one).zone, source).table()
+            table = Manifest(StoredRegion(name, one).zone, source).table()
         except ProaError as error:
             errors.append(error)
             continue
@@ -112,7 +112,10 @@ def read_order(settings: ProjectSettings, source: str) -> Order:
 
 
 def _region(
-    region: Region, orders: Sequence[Order], event_time: EventTimeSettings | None, clock: Clock
+    region: StoredRegion,
+    orders: Sequence[Order],
+    event_time: EventTimeSettings | None,
+    clock: Clock,
 ) -> RegionStatus:
     try:
         held = processed_files(region)
@@ -127,7 +130,7 @@ def _region(
         return RegionStatus(region.name, error=error)
 
 
-def processed_files(region: Region) -> Mapping[str, frozenset[str]]:
+def processed_files(region: StoredRegion) -> Mapping[str, frozenset[str]]:
     """For each source, the paths that are in all of the tables that consumers read and that read it.
 
     Consumers read the tables that no other table is made from.
@@ -142,7 +145,7 @@ def processed_files(region: Region) -> Mapping[str, frozenset[str]]:
     return found
 
 
-def latest_event(region: Region, event_time: EventTimeSettings | None) -> datetime | None:
+def latest_event(region: StoredRegion, event_time: EventTimeSettings | None) -> datetime | None:
     """The latest event in the table that the settings name; None while there is none."""
     if event_time is None or event_time.table not in region.lineage.datasets():
         return None
@@ -159,7 +162,7 @@ def latest_event(region: Region, event_time: EventTimeSettings | None) -> dateti
 
 
 def _source(
-    region: Region, order: Order, held: Mapping[str, frozenset[str]], clock: Clock
+    region: StoredRegion, order: Order, held: Mapping[str, frozenset[str]], clock: Clock
 ) -> SourceStatus:
     paths = held.get(order.source, frozenset())
     manifest = Manifest(region.zone, order.source)
@@ -204,7 +207,7 @@ def _without_manifest(zone: Store, source: str, paths: frozenset[str]) -> Source
     )
 
 
-def foreign_sources(region: Region, known: set[str]) -> list[str]:
+def foreign_sources(region: StoredRegion, known: set[str]) -> list[str]:
     """Folders of the landing zone that no source of proa.yml fills: somebody else does."""
     return [name for name in region.zone.folders() if name not in known and not is_hidden(name)]
 

@@ -28,7 +28,7 @@ class RawFile:
 
 
 @dataclass(frozen=True)
-class Region:
+class StoredRegion:
     """One region. Looking never makes anything; what is not there is unavailable."""
 
     name: str

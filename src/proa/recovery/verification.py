@@ -12,8 +12,8 @@ from enum import StrEnum
 from itertools import islice
 
 from proa.errors import SettingsError
+from proa.recovery.by_storage import RawFile, StoredRegion
 from proa.recovery.compare import Comparison, Rules, compare
-from proa.recovery.regions import RawFile, Region
 from proa.settings import VerifySettings
 from proa.storage import NotFoundError
 
@@ -57,8 +57,8 @@ def rules_of(settings: VerifySettings, table: str) -> Rules:
 
 
 def verify(
-    left: Region,
-    right: Region,
+    left: StoredRegion,
+    right: StoredRegion,
     rules: Callable[[str], Rules],
     tables: Sequence[str] = (),
 ) -> Iterator[TableReport]:
@@ -88,7 +88,7 @@ def verify(
             yield _verify(left, right, table, rules(table))
 
 
-def _verify(left: Region, right: Region, table: str, rules: Rules) -> TableReport:
+def _verify(left: StoredRegion, right: StoredRegion, table: str, rules: Rules) -> TableReport:
     common = _common(left, right, table)
     behind = common.behind
     if common.versions is None:
@@ -106,7 +106,7 @@ def _verify(left: Region, right: Region, table: str, rules: Rules) -> TableRepor
     return TableReport(table, verdict, sentence, versions, common.files, behind, found)
 
 
-def _told(found: Comparison, left: Region, right: Region) -> str:
+def _told(found: Comparison, left: StoredRegion, right: StoredRegion) -> str:
     if found.equal:
         within = f" ({found.tolerated} within the tolerance)" if found.tolerated else ""
         return f"is equal: {found.rows[0]} rows{within}"
@@ -121,7 +121,7 @@ def _told(found: Comparison, left: Region, right: Region) -> str:
     return f"is different: {'; '.join(parts)}"
 
 
-def _lagging(left: Region, right: Region, behind: tuple[int, int]) -> str:
+def _lagging(left: StoredRegion, right: StoredRegion, behind: tuple[int, int]) -> str:
     parts = [
         f"{region.name} is {count} file{'s' * (count != 1)} behind"
         for region, count in zip((left, right), behind, strict=True)
@@ -137,7 +137,7 @@ class _Common:
     behind: tuple[int, int]
 
 
-def _common(left: Region, right: Region, table: str) -> _Common:
+def _common(left: StoredRegion, right: StoredRegion, table: str) -> _Common:
     """The newest versions of a table that hold the same files in both regions."""
     newest = (_newest(left, table), _newest(right, table))
     contents = [
@@ -160,7 +160,7 @@ def _common(left: Region, right: Region, table: str) -> _Common:
     return _Common(None, 0, behind)
 
 
-def _versions(region: Region, table: str, newest: int) -> dict[frozenset[RawFile], int]:
+def _versions(region: StoredRegion, table: str, newest: int) -> dict[frozenset[RawFile], int]:
     """The newest version for each set of files that a table has held, newest first."""
     found: dict[frozenset[RawFile], int] = {}
     for version in islice(range(newest, -1, -1), MOST_VERSIONS):
@@ -172,5 +172,5 @@ def _versions(region: Region, table: str, newest: int) -> dict[frozenset[RawFile
     return found
 
 
-def _newest(region: Region, table: str) -> int:
+def _newest(region: StoredRegion, table: str) -> int:
     return region.lineage.version(table)

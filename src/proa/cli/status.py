@@ -1,0 +1,175 @@
+"""`proa status` and `proa caught-up`: how far each region is."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from proa.cli.exit_codes import ANSWER_IS_NO
+from proa.cli.output import console, print_json, stderr
+from proa.cli.project import JsonOption, ProjectOption, load_regions
+from proa.errors import SettingsError
+
+if TYPE_CHECKING:
+    from proa.recovery import RegionStatus, SourceStatus
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `app`."""
+    app.command("status")(status)
+    app.command("caught-up")(caught_up)
+
+
+def status(
+    region: Annotated[
+        list[str] | None, typer.Option("--region", metavar="R", help="Only this; may be repeated.")
+    ] = None,
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show how far each region is, source by source.
+
+    Shipped, landed through and processed through are numbers in the order of shipments. Lag is the age
+    of the newest shipment in the tables that consumers read; 0 when nothing is missing.
+
+    Exit codes: 0 every region answered; 1 a region did not, its line says why.
+
+    Example: proa status --json
+    """
+    from proa.clock import SystemClock
+    from proa.recovery import read_status
+
+    found = read_status(load_regions(project), SystemClock(), region or ())
+    if as_json:
+        print_json({"regions": [_status_facts(one) for one in found]})
+    else:
+        _print_status(found)
+    if any(one.error for one in found):
+        raise typer.Exit(ANSWER_IS_NO)
+
+
+def caught_up(
+    region: Annotated[str, typer.Option("--region", metavar="R", help="The region to ask about.")],
+    as_of: Annotated[
+        str,
+        typer.Option(
+            "--as-of", metavar="TIME", help="ISO 8601, UTC unless it says otherwise; or now."
+        ),
+    ] = "now",
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Has a region processed every event from up to TIME?
+
+    Judged by the manifest: every file that was shipped by then is in the tables, without gaps. A landing
+    zone without a manifest is judged by file names and event time, and the answer says so.
+
+    Exit codes: 0 yes; 1 no; 3 the region does not answer.
+
+    Example: proa caught-up --region us-west --as-of 2023-02-28T13:00:00Z
+    """
+    from proa.clock import SystemClock
+    from proa.recovery import read_caught_up
+
+    clock = SystemClock()
+    moment = clock.now() if as_of == "now" else _moment(as_of)
+    answer = read_caught_up(load_regions(project), region, moment, clock)
+    if as_json:
+        print_json(
+            {
+                "region": answer.region,
+                "as_of": _iso(answer.as_of),
+                "caught_up": answer.caught_up,
+                "sentence": answer.sentence,
+                "latest_event": _iso(answer.latest_event),
+                "sources": [
+                    {
+                        "source": one.source,
+                        "caught_up": one.caught_up,
+                        "needed_through": one.needed,
+                        "processed_through": one.processed,
+                        "sentence": one.sentence,
+                    }
+                    for one in answer.sources
+                ],
+            }
+        )
+    else:
+        console.print(answer.sentence, markup=False)
+    if not answer.caught_up:
+        raise typer.Exit(ANSWER_IS_NO)
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise SettingsError(
+            f"--as-of {text!r} is not a time; write it like 2023-02-28T13:00:00Z"
+        ) from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()
+
+
+def _status_facts(one: RegionStatus) -> dict[str, Any]:
+    return {
+        "region": one.region,
+        "latest_event": _iso(one.latest_event),
+        "lag_s": one.lag,
+        "error": str(one.error) if one.error else None,
+        "sources": [
+            {
+                "source": source.source,
+                "manifest": source.manifest,
+                "shipped_through": source.shipped,
+                "landed_through": source.landed,
+                "processed_through": source.processed,
+                "backlog_files": source.backlog_files,
+                "backlog_bytes": source.backlog_bytes,
+                "newest_shipped_at": _iso(source.newest_shipped_at),
+                "lag_s": source.lag,
+            }
+            for source in one.sources
+        ],
+    }
+
+
+def _print_status(found: list[RegionStatus]) -> None:
+    rows: list[tuple[str, ...]] = [_HEADINGS]
+    for one in found:
+        moment = one.latest_event.astimezone(UTC) if one.latest_event else None
+        latest = f"{moment:%Y-%m-%d %H:%M:%S}" if moment else "-"
+        rows += [(one.region, source.source, *_cells(source), latest) for source in one.sources]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows if len(rows) > 1 else ():
+        texts = [text.ljust(width) for text, width in zip(row[:2], widths[:2], strict=True)]
+        texts += [text.rjust(width) for text, width in zip(row[2:], widths[2:], strict=True)]
+        console.print("  ".join(texts).rstrip(), markup=False)
+    for one in found:
+        if one.error:
+            stderr.print(f"{one.region}: {one.error}", markup=False)
+        if any(not source.manifest for source in one.sources):
+            console.print(
+                f"{one.region}: a dash stands where the landing zone has no manifest", markup=False
+            )
+
+
+_HEADINGS = (
+    "region", "source", "shipped", "landed", "processed", "backlog", "bytes", "lag",
+    "latest event (UTC)",
+)  # fmt: skip
+
+
+def _cells(source: SourceStatus) -> tuple[str, ...]:
+    numbers = (source.shipped, source.landed, source.processed)
+    return (
+        *("-" if number is None else str(number) for number in numbers),
+        f"{source.backlog_files} files",
+        f"{source.backlog_bytes:,}",
+        "-" if source.lag is None else f"{source.lag:,.0f} s",
+    )
