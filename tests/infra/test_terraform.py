@@ -8,7 +8,7 @@ import pytest
 from terraform import Terraform
 from two_regions import SHIPPED
 
-from proa.region.errors import ApiError
+from proa.http.api_errors import ApiError
 
 PIPELINE = "module.dlt_pipeline.databricks_pipeline.dlt_pipeline"
 JOB = "module.dlt_pipeline.databricks_job.dlt_pipeline"

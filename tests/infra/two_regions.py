@@ -11,7 +11,7 @@ from databricks.sdk.core import Config
 
 from proa.clock import SystemClock
 from proa.region.server import Listen, Server
-from proa.region.work.testing import FakeWorkers
+from proa.region.workers.fake_workers import FakeWorkers
 from proa.settings import RegionSettings
 
 SHIPPED = Path(__file__).parents[2] / "infra"

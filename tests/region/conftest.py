@@ -14,10 +14,10 @@ from databricks.sdk.core import Config
 from killing import Lives
 from stills import Still, region_settings, state_url, still_region
 
+from proa.region.region import RegionServices
 from proa.region.server import Listen, Server
-from proa.region.service import Region
-from proa.region.work.testing import FakeWorkers
-from proa.region.work.workers import Workers
+from proa.region.workers.fake_workers import FakeWorkers
+from proa.region.workers.port import Workers
 from proa.settings import RegionSettings
 from proa.testing import FakeClock
 
@@ -28,7 +28,7 @@ class Running:
 
     address: str
     token: str
-    region: Region
+    region: RegionServices
     workers: Workers | None
 
     def client(self, token: str | None = None) -> WorkspaceClient:

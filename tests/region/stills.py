@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from proa.clock import RandomIds
-from proa.region.service import Region
-from proa.region.store import Database
-from proa.region.work.testing import FakeWorkers
+from proa.region.region import RegionServices
+from proa.region.state import Database
+from proa.region.workers.fake_workers import FakeWorkers
 from proa.settings import RegionSettings, ServerSettings
 from proa.testing import FakeClock
 
@@ -52,11 +52,11 @@ class SteadyIds(RandomIds):
 class Still:
     """A region without server, threads or time of its own: the test gives the turns."""
 
-    region: Region
+    region: RegionServices
     workers: FakeWorkers
     clock: FakeClock
     folder: Path
-    regions: list[Region]
+    regions: list[RegionServices]
     """All that were opened, this one the last."""
 
     def turn(self, times: int = 1) -> None:
@@ -79,12 +79,12 @@ class Still:
 def still_region(
     folder: Path,
     clock: FakeClock,
-    regions: list[Region] | None = None,
+    regions: list[RegionServices] | None = None,
     *,
     url: str | None = None,
 ) -> Still:
     workers = FakeWorkers()
-    region = Region.open(
+    region = RegionServices.open(
         "us-east",
         region_settings(folder),
         Database.open(url or state_url(folder)),

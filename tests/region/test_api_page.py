@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from proa.region.http.app import create_app
+from proa.region.api.app import create_app
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "api.md"
 

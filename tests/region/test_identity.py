@@ -8,10 +8,10 @@ import pytest
 
 from proa.clock import RandomIds
 from proa.errors import ConflictError, SettingsError
-from proa.region.errors import MissingError
+from proa.http.api_errors import MissingError
 from proa.region.identity import Identity
-from proa.region.store import Database, Exclusive, LostError
-from proa.region.store.tables import metadata
+from proa.region.state import Database, Exclusive, LostError
+from proa.region.state.state_tables import metadata
 from proa.region.tokens import Tokens
 from proa.testing import FakeClock
 

@@ -17,7 +17,7 @@ from stills import Still, still_region
 
 from proa.region.jobs.runs import Life, Result
 from proa.region.pipelines.updates import UpdateCause
-from proa.region.store.tables import runs
+from proa.region.state.state_tables import runs
 from proa.region.workspace.workspace import Kind
 from proa.states import UpdateState
 from proa.steps import Step, probing

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from stills import still_region
 
-from proa.region.errors import TakenError
+from proa.http.api_errors import TakenError
 from proa.region.jobs.runs import ACTIVE
 from proa.region.pipelines.updates import UpdateCause
 from proa.testing import FakeClock
@@ -99,8 +99,8 @@ class Updates(RuleBasedStateMachine):
     @rule(polite=st.booleans())
     def restart(self, polite):
         if polite:
-            self.still.region.supervisor.hand_back(0)
-            self.still.region.run_engine.hand_back(0)
+            self.still.region.update_loop.hand_back(0)
+            self.still.region.run_loop.hand_back(0)
         self.still = self.still.restarted()
 
     @invariant()

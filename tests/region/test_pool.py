@@ -14,9 +14,9 @@ import pytest
 from killing import alive, pause_until
 
 from proa.clock import SystemClock
-from proa.region.work.pool import Pool
-from proa.region.work.scratch import end_leftovers
-from proa.region.work.workers import Report, Work
+from proa.region.workers.pool import Pool
+from proa.region.workers.port import Report, Work
+from proa.region.workers.scratch import end_leftovers
 
 
 class Reports(queue.SimpleQueue):
@@ -163,7 +163,7 @@ def test_work_for_a_frozen_worker_makes_nobody_wait():
 
 def test_a_frozen_worker_of_a_dead_server_is_ended_by_the_next(tmp_path):
     code = (
-        "from proa.clock import SystemClock; from proa.region.work.pool import Pool\n"
+        "from proa.clock import SystemClock; from proa.region.workers.pool import Pool\n"
         "import sys, threading\n"
         "pool = Pool(SystemClock(), limit=1, warm=1, memory=1 << 30); pool.open()\n"
         "print(pool._scratch.path, *pool.pids, flush=True)\n"

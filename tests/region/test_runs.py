@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from proa.region.errors import InvalidParameterError, InvalidStateError
+from proa.http.api_errors import InvalidParameterError, InvalidStateError
 from proa.region.jobs.runs import Life, Result
 from proa.region.pipelines.updates import UpdateCause
-from proa.region.store import StateUnavailableError
+from proa.region.state import StateUnavailableError
 from proa.region.workspace.workspace import Kind
 from proa.steps import Step, probing
 
@@ -290,7 +290,7 @@ def test_after_sigkill_a_notebook_is_not_run_twice_unless_it_has_retries(still, 
 def test_a_notebook_that_ends_while_the_server_stops_has_ended(still, notebook):
     run = run_now(still, job(still, task("n", notebook_task={"notebook_path": notebook})))
     still.workers.running[0].end("COMPLETED", output="42")
-    still.region.run_engine.hand_back(0)
+    still.region.run_loop.hand_back(0)
     later = still.restarted()
     assert ended(later, run) == (Life.TERMINATED, Result.SUCCESS)
     assert later.region.runs.attempts([run])[run][0].output["result"] == "42"

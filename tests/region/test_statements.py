@@ -11,9 +11,9 @@ from databricks.sdk.errors import InvalidParameterValue, NotFound
 from databricks.sdk.service.sql import StatementParameterListItem, StatementState
 from deltalake import write_deltalake
 
-from proa.region.errors import InvalidParameterError
-from proa.region.sql.reading import Shape, bare, bound, in_one_catalog, prepared
-from proa.region.sql.statements import IDLE_S
+from proa.http.api_errors import InvalidParameterError
+from proa.region.statements.guard import Shape, bare, bound, in_one_catalog, prepared
+from proa.region.statements.statements import IDLE_S
 
 TABLES = [
     {"catalog": None, "schema": "shop", "name": "gold_table"},

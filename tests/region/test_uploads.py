@@ -13,8 +13,8 @@ from databricks.sdk import WorkspaceClient
 from databricks.sdk.core import Config
 from databricks.sdk.errors import AlreadyExists, NotFound
 
-from proa.region.errors import InvalidParameterError, MissingError
-from proa.region.http.gate import MAX_BYTES
+from proa.http.api_errors import InvalidParameterError, MissingError
+from proa.http.gate import MAX_BYTES
 
 MIB = 1024 * 1024
 PATH = "/Volumes/main/shop/files"

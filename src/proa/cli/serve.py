@@ -71,7 +71,7 @@ def serve(
     """
     with needs("server"):
         from proa.region.server import Listen, Server, log_to
-    from proa.region.state import state_url
+        from proa.region.state import state_url
 
     agreed = load_regions(project)
     settings = agreed.region(region)

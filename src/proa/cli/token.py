@@ -109,10 +109,9 @@ def revoke(
 @contextmanager
 def _tokens(region: str, state: str | None, project: Path | None) -> Iterator[Tokens]:
     from proa.clock import RandomIds, SystemClock
-    from proa.region.state import state_url
 
     with needs("server"):
-        from proa.region.store import Database
+        from proa.region.state import Database, state_url
         from proa.region.tokens import Tokens
 
     settings = load_regions(project).region(region)

@@ -24,6 +24,11 @@ def plain(name: str) -> str:
     )
 
 
+def quote_identifier(name: str) -> str:
+    """The name in backticks, as SQL reads any name."""
+    return f"`{name.replace('`', '``')}`"
+
+
 @dataclass(frozen=True)
 class Namespace:
     """The pipeline's default catalog and database, which names may leave out."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from sqlalchemy import insert, select
 
 from proa.errors import SettingsError
-from proa.region.store import Database
-from proa.region.store.database import stable_number
-from proa.region.store.tables import meta
+from proa.region.state import Database
+from proa.region.state.database import stable_number
+from proa.region.state.state_tables import meta
 
 
 @dataclass(frozen=True)

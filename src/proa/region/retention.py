@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from proa.clock import Clock
 from proa.region.jobs.runs import Runs
-from proa.region.pipelines.events import Events
+from proa.region.pipelines.pipeline_events import Events
 from proa.region.pipelines.updates import Updates
 from proa.times import millis
 

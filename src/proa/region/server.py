@@ -21,11 +21,11 @@ import uvicorn
 
 from proa.clock import Clock, Ids, RandomIds, SystemClock
 from proa.errors import SettingsError, UnavailableError
-from proa.region.http.app import create_app
-from proa.region.service import Region
-from proa.region.store import Database, Exclusive, LostError
-from proa.region.work.pool import Pool
-from proa.region.work.workers import Workers
+from proa.region.api.app import create_app
+from proa.region.region import RegionServices
+from proa.region.state import Database, Exclusive, LostError
+from proa.region.workers.pool import Pool
+from proa.region.workers.port import Workers
 from proa.settings import ProjectSettings, RegionSettings
 
 _BACKLOG = 2048
@@ -107,7 +107,7 @@ class Server:
             warm=settings.server.warm_workers,
             memory=settings.server.worker_memory_mb << 20,
         )
-        self.region = Region.open(
+        self.region = RegionServices.open(
             name, settings, self._database, self._workers, clock, ids or RandomIds(), project
         )
         self._uvicorn = _Uvicorn(

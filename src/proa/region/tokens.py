@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from sqlalchemy import insert, select, update
 
 from proa.clock import Clock, Ids
-from proa.region.errors import MissingError
-from proa.region.store import Database
-from proa.region.store.tables import tokens
+from proa.http.api_errors import MissingError
+from proa.region.state import Database
+from proa.region.state.state_tables import tokens
 from proa.times import millis
 
 _PREFIX = "proa"
@@ -20,7 +20,7 @@ DEFAULT_USER = "admin@proa"
 
 
 @dataclass(frozen=True)
-class Token:
+class ApiToken:
     """What is known of a token; not the token."""
 
     token_id: str
@@ -42,7 +42,7 @@ class Tokens:
 
     def create(
         self, user: str = DEFAULT_USER, comment: str = "", lifetime_s: int | None = None
-    ) -> tuple[Token, str]:
+    ) -> tuple[ApiToken, str]:
         """A new token of `user` and its text, which nobody can ask for again."""
         token_id = self._ids.new().replace("-", "")[-_ID_LENGTH:]
         text = f"{_PREFIX}{token_id}{self._ids.new()}{self._ids.new()}".replace("-", "")
@@ -59,16 +59,16 @@ class Tokens:
                     expires_at=expires,
                 )
             )
-        return Token(token_id, user, comment, now, expires, None), text
+        return ApiToken(token_id, user, comment, now, expires, None), text
 
-    def list(self) -> list[Token]:
+    def list(self) -> list[ApiToken]:
         """All tokens, the revoked included, oldest first."""
         with self._database.read() as connection:
             rows = connection.execute(
                 select(tokens).order_by(tokens.c.created_at, tokens.c.token_id)
             )
             return [
-                Token(
+                ApiToken(
                     row.token_id,
                     row.user_name,
                     row.comment,

@@ -9,11 +9,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, delete, func, insert, select, update
 
 from proa.clock import Clock
-from proa.region.errors import InvalidParameterError, MissingError
-from proa.region.http.paging import page, place, token
+from proa.http.api_errors import InvalidParameterError, MissingError
+from proa.http.paging import page, place, token
 from proa.region.jobs.quartz import CronExpression, time_zone
-from proa.region.store import Database
-from proa.region.store.tables import jobs
+from proa.region.state import Database
+from proa.region.state.state_tables import jobs
 from proa.times import millis, moment
 
 TASK_TYPES = ("pipeline_task", "notebook_task", "run_job_task", "condition_task")

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC
 from typing import Any
 
-from proa.region.errors import InvalidParameterError
+from proa.http.api_errors import InvalidParameterError
 from proa.region.jobs.runs import Run, values_of
 from proa.times import moment
 

@@ -1,4 +1,4 @@
-"""Runs: what a job, or somebody, asked to be done once. `run_engine` does it.
+"""Runs: what a job, or somebody, asked to be done once. `run_loop` does it.
 
 One table holds both levels: the run of a job, and the attempts at its tasks. An attempt's row says
 what it waits for or has started (an update, another run), written in the same transaction that
@@ -16,12 +16,12 @@ from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, or_
 
 from proa.clock import Clock
 from proa.errors import ConflictError
-from proa.region.errors import InvalidParameterError, InvalidStateError, MissingError
-from proa.region.http.paging import page, place, token
+from proa.http.api_errors import InvalidParameterError, InvalidStateError, MissingError
+from proa.http.paging import page, place, token
 from proa.region.jobs import jobs as of_jobs
 from proa.region.jobs.jobs import Job
-from proa.region.store import Database
-from proa.region.store.tables import jobs, runs
+from proa.region.state import Database
+from proa.region.state.state_tables import jobs, runs
 from proa.times import millis
 
 DEFAULT_PAGE = 25

@@ -12,12 +12,12 @@ from typing import Any
 from sqlalchemy import Row, delete, insert, select, update
 
 from proa.clock import Clock, Ids
-from proa.region.errors import InvalidParameterError, MissingError, TakenError
-from proa.region.http.paging import page, place, token
-from proa.region.pipelines.events import Event, Events
-from proa.region.pipelines.filters import parse
-from proa.region.store import Database
-from proa.region.store.tables import pipelines
+from proa.http.api_errors import InvalidParameterError, MissingError, TakenError
+from proa.http.paging import page, place, token
+from proa.region.pipelines.event_filter import parse
+from proa.region.pipelines.pipeline_events import Events, PipelineEvent
+from proa.region.state import Database
+from proa.region.state.state_tables import pipelines
 from proa.region.workspace.workspace import canonical
 from proa.times import millis
 
@@ -44,7 +44,7 @@ class PipelineState(StrEnum):
 
 
 @dataclass(frozen=True)
-class Pipeline:
+class StoredPipeline:
     """One pipeline."""
 
     number: int
@@ -112,7 +112,7 @@ class Pipelines:
                 connection,
                 (pipeline_id, name),
                 None,
-                Event(
+                PipelineEvent(
                     "user_action",
                     f"User {user} created the pipeline.",
                     details=_action("CREATE", user),
@@ -120,7 +120,7 @@ class Pipelines:
             )
         return pipeline_id
 
-    def get(self, pipeline_id: str) -> Pipeline:
+    def get(self, pipeline_id: str) -> StoredPipeline:
         """The pipeline. MissingError when there is none."""
         with self._database.read() as connection:
             row = connection.execute(
@@ -130,7 +130,7 @@ class Pipelines:
             raise MissingError(f"The specified pipeline {pipeline_id} was not found.")
         return of(row)
 
-    def every(self) -> list[Pipeline]:
+    def every(self) -> list[StoredPipeline]:
         """All pipelines, oldest first."""
         with self._database.read() as connection:
             rows = connection.execute(select(pipelines).order_by(pipelines.c.number))
@@ -143,7 +143,7 @@ class Pipelines:
         order: Sequence[str] = (),
         size: int = DEFAULT_PAGE,
         page_token: str | None = None,
-    ) -> tuple[list[Pipeline], str | None]:
+    ) -> tuple[list[StoredPipeline], str | None]:
         """(pipelines, token of the next page) that the filter `text` lets through."""
         at = place(page_token, "o", "f")
         if at is not None:
@@ -229,7 +229,7 @@ class Pipelines:
                 connection,
                 (pipeline_id, name),
                 None,
-                Event(
+                PipelineEvent(
                     "user_action",
                     f"User {user} edited the pipeline.",
                     details=_action("EDIT", user),
@@ -269,9 +269,11 @@ class Pipelines:
             )
 
 
-def of(row: Row[Any]) -> Pipeline:
-    """A row of the table as a Pipeline."""
-    return Pipeline(**{name: getattr(row, name) for name in Pipeline.__dataclass_fields__})
+def of(row: Row[Any]) -> StoredPipeline:
+    """A row of the table as a StoredPipeline."""
+    return StoredPipeline(
+        **{name: getattr(row, name) for name in StoredPipeline.__dataclass_fields__}
+    )
 
 
 def check(spec: Mapping[str, Any]) -> None:
@@ -300,12 +302,12 @@ def check(spec: Mapping[str, Any]) -> None:
         canonical(path)
 
 
-def storage_of(pipeline: Pipeline) -> str:
+def storage_of(pipeline: StoredPipeline) -> str:
     """Where the pipeline keeps its tables; Databricks' default when it does not say."""
     return str(pipeline.spec.get("storage") or f"dbfs:/pipelines/{pipeline.pipeline_id}")
 
 
-def shown_spec(pipeline: Pipeline) -> dict[str, Any]:
+def shown_spec(pipeline: StoredPipeline) -> dict[str, Any]:
     """The spec as the API echoes it: what was sent, with id and storage."""
     spec = {"id": pipeline.pipeline_id, **pipeline.spec}
     if "storage" not in spec and "catalog" not in spec:
@@ -340,7 +342,7 @@ def _like(name: str, pattern: str) -> bool:
     return re.fullmatch("".join(parts), name, re.DOTALL | re.IGNORECASE) is not None
 
 
-def _reads(pipeline: Pipeline, path: str) -> bool:
+def _reads(pipeline: StoredPipeline, path: str) -> bool:
     paths = (
         str(library["notebook"].get("path", ""))
         for library in pipeline.spec.get("libraries") or ()

@@ -19,12 +19,12 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from proa.clock import Clock, Ids
-from proa.region.errors import MissingError, TakenError
-from proa.region.http.paging import page, place, token
-from proa.region.pipelines.events import Event, Events
-from proa.region.pipelines.pipelines import Pipeline, PipelineState, shown_spec
-from proa.region.store import Database
-from proa.region.store.tables import pipelines, updates
+from proa.http.api_errors import MissingError, TakenError
+from proa.http.paging import page, place, token
+from proa.region.pipelines.pipeline_events import Events, PipelineEvent
+from proa.region.pipelines.pipelines import PipelineState, StoredPipeline, shown_spec
+from proa.region.state import Database
+from proa.region.state.state_tables import pipelines, updates
 from proa.states import UpdateState
 from proa.times import millis
 
@@ -76,7 +76,9 @@ class Updates:
         self._ids = ids
         self._events = events
 
-    def start(self, pipeline: Pipeline, request: Mapping[str, Any], cause: UpdateCause) -> str:
+    def start(
+        self, pipeline: StoredPipeline, request: Mapping[str, Any], cause: UpdateCause
+    ) -> str:
         """Queue an update and return its id.
 
         TakenError while another one is active, MissingError when the pipeline is gone.
@@ -87,7 +89,7 @@ class Updates:
     def begin(
         self,
         connection: Connection,
-        pipeline: Pipeline,
+        pipeline: StoredPipeline,
         request: Mapping[str, Any],
         cause: UpdateCause,
     ) -> str:
@@ -136,7 +138,7 @@ class Updates:
             connection,
             pipeline.key,
             update_id,
-            Event(
+            PipelineEvent(
                 "create_update",
                 f"Update {update_id[:6]} started by {cause}.",
                 details={"create_update": {"cause": cause, **request}},
@@ -219,7 +221,7 @@ class Updates:
             update(updates).where(updates.c.number == found.number).values(attempt=1)
         )
 
-    def state_of(self, pipeline: Pipeline, latest: Sequence[Update]) -> PipelineState:
+    def state_of(self, pipeline: StoredPipeline, latest: Sequence[Update]) -> PipelineState:
         """What the pipeline is doing, given its updates, newest first."""
         if latest and not latest[0].state.over:
             return _WHILE_ACTIVE.get(
@@ -278,10 +280,10 @@ def progress(
     error: str | None = None,
     failed_by: Mapping[str, Any] | None = None,
     since: int | None = None,
-) -> Event:
+) -> PipelineEvent:
     """The event that an update is in `state`."""
     message = f"Update {update_id[:6]} is {state}."
-    return Event(
+    return PipelineEvent(
         "update_progress",
         f"{message} {error}" if error else message,
         level="ERROR" if state is UpdateState.FAILED else "INFO",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from proa.clock import Clock
 from proa.errors import ConflictError
-from proa.region.errors import (
+from proa.http.api_errors import (
     AlreadyExistsError,
     ApiError,
     InvalidParameterError,

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from proa.region.errors import InvalidParameterError
+from proa.http.api_errors import InvalidParameterError
 
 COMMENT = {"PYTHON": "#", "SQL": "--", "SCALA": "//", "R": "#"}
 """What begins a comment in each language of a notebook."""

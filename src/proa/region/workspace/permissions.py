@@ -6,8 +6,8 @@ from typing import Any
 
 from sqlalchemy import delete, insert, select
 
-from proa.region.store import Database
-from proa.region.store.tables import permissions
+from proa.region.state import Database
+from proa.region.state.state_tables import permissions
 
 LEVELS: dict[str, tuple[str, ...]] = {
     "pipelines": ("CAN_VIEW", "CAN_RUN", "CAN_MANAGE", "IS_OWNER"),

@@ -7,9 +7,9 @@ import re
 from sqlalchemy import Connection, delete, insert, select, update
 
 from proa.clock import Clock
-from proa.region.errors import ApiError, InvalidParameterError, MissingError
-from proa.region.store import Database
-from proa.region.store.tables import secret_scopes, secrets
+from proa.http.api_errors import ApiError, InvalidParameterError, MissingError
+from proa.region.state import Database
+from proa.region.state.state_tables import secret_scopes, secrets
 from proa.times import millis
 
 _NAME = re.compile(r"[A-Za-z0-9_@.\-]{1,128}")

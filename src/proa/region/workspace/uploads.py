@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from proa.clock import Clock, Ids
-from proa.region.errors import InvalidParameterError, MissingError
+from proa.http.api_errors import InvalidParameterError, MissingError
 from proa.region.workspace.files import Files
 from proa.storage import NotFoundError, ObjectInfo, Store
 

@@ -15,15 +15,15 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, func, insert, or_, select, update
 
 from proa.clock import Clock
-from proa.region.errors import (
+from proa.http.api_errors import (
     AlreadyExistsError,
     ApiError,
     InvalidParameterError,
     MissingError,
     TakenError,
 )
-from proa.region.store import Database
-from proa.region.store.tables import objects
+from proa.region.state import Database
+from proa.region.state.state_tables import objects
 from proa.region.workspace import notebooks
 from proa.times import millis
 
@@ -32,7 +32,7 @@ _FOLDERS = ("/Shared", "/Users", "/Repos")
 _MAX_PATH = 1000
 
 
-class Kind(StrEnum):
+class ObjectKind(StrEnum):
     """What stands at a path."""
 
     DIRECTORY = "DIRECTORY"
@@ -41,13 +41,13 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True)
-class Item:
+class WorkspaceObject:
     """One object of the workspace."""
 
     object_id: int
     path: str
     """Canonical: without `/Workspace`."""
-    kind: Kind
+    kind: ObjectKind
     language: str | None
     """PYTHON, SQL, SCALA or R; of notebooks only."""
     size: int
@@ -94,7 +94,7 @@ class Workspace:
         for folder in _FOLDERS:
             self.mkdirs(folder)
 
-    def get(self, path: str, *, content: bool = False) -> Item:
+    def get(self, path: str, *, content: bool = False) -> WorkspaceObject:
         """The object at `path`, with its content when asked. MissingError when there is none."""
         with self._database.read() as connection:
             row = _find(connection, canonical(path), content=content)
@@ -102,7 +102,7 @@ class Workspace:
             raise MissingError(f"Path ({path}) doesn't exist.")
         return row
 
-    def by_id(self, object_id: int) -> Item:
+    def by_id(self, object_id: int) -> WorkspaceObject:
         """The object with that id. MissingError when there is none."""
         with self._database.read() as connection:
             row = connection.execute(
@@ -112,10 +112,10 @@ class Workspace:
             raise MissingError(f"there is no workspace object with the id {object_id}")
         return _item(row)
 
-    def children(self, path: str) -> list[Item]:
+    def children(self, path: str) -> list[WorkspaceObject]:
         """What lies directly in the folder, by name; a notebook or file is its own only child."""
         item = self.get(path)
-        if item.kind is not Kind.DIRECTORY:
+        if item.kind is not ObjectKind.DIRECTORY:
             return [item]
         with self._database.read() as connection:
             rows = connection.execute(
@@ -125,18 +125,18 @@ class Workspace:
             )
             return [_item(row) for row in rows]
 
-    def below(self, path: str) -> list[Item]:
+    def below(self, path: str) -> list[WorkspaceObject]:
         """All notebooks and files below the folder, at any depth, with content, by path."""
         folder = canonical(path)
         with self._database.read() as connection:
             rows = connection.execute(
                 select(*_columns(content=True))
-                .where(_inside(folder), objects.c.object_type != Kind.DIRECTORY)
+                .where(_inside(folder), objects.c.object_type != ObjectKind.DIRECTORY)
                 .order_by(objects.c.path)
             )
             return [_item(row) for row in rows]
 
-    def mkdirs(self, path: str) -> Item:
+    def mkdirs(self, path: str) -> WorkspaceObject:
         """Make the folder and those above it; no error when they are there."""
         with self._database.write() as connection:
             return self._mkdirs(connection, canonical(path))
@@ -145,11 +145,11 @@ class Workspace:
         self,
         path: str,
         content: bytes,
-        kind: Kind,
+        kind: ObjectKind,
         language: str | None = None,
         *,
         overwrite: bool = False,
-    ) -> Item:
+    ) -> WorkspaceObject:
         """Write a notebook or file; its folder must be there.
 
         One transaction: of two that create the same path without `overwrite`, one gets
@@ -168,12 +168,12 @@ class Workspace:
             parent = _find(connection, posixpath.dirname(target))
             if parent is None:
                 raise MissingError(f"The parent folder ({posixpath.dirname(path)}) does not exist.")
-            if parent.kind is not Kind.DIRECTORY:
+            if parent.kind is not ObjectKind.DIRECTORY:
                 raise InvalidParameterError(
                     f"{parent.path!r} is a {parent.kind.lower()}; nothing can lie in it"
                 )
             there = _find(connection, target)
-            if there is not None and (not overwrite or there.kind is Kind.DIRECTORY):
+            if there is not None and (not overwrite or there.kind is ObjectKind.DIRECTORY):
                 raise AlreadyExistsError(f"Path ({path}) already exists.")
             if there is not None:
                 connection.execute(
@@ -216,10 +216,10 @@ class Workspace:
         format: str = "SOURCE",  # noqa: A002 - the API's own word
         language: str | None = None,
         overwrite: bool = False,
-    ) -> Item:
+    ) -> WorkspaceObject:
         """Write `content` in one of the formats SOURCE, JUPYTER, AUTO and RAW."""
         if format == "RAW":
-            return self.put(path, content, Kind.FILE, overwrite=overwrite)
+            return self.put(path, content, ObjectKind.FILE, overwrite=overwrite)
         if format == "AUTO":
             return self.upload(path, content, overwrite=overwrite)
         if format == "JUPYTER":
@@ -233,28 +233,28 @@ class Workspace:
                 "language is needed to import a notebook with format SOURCE;"
                 " set it, or use format AUTO"
             )
-        return self.put(path, content, Kind.NOTEBOOK, language, overwrite=overwrite)
+        return self.put(path, content, ObjectKind.NOTEBOOK, language, overwrite=overwrite)
 
-    def upload(self, path: str, content: bytes, *, overwrite: bool) -> Item:
+    def upload(self, path: str, content: bytes, *, overwrite: bool) -> WorkspaceObject:
         """Write a file; one that begins as a notebook does becomes a notebook without suffix."""
         name = posixpath.basename(path)
         if name.lower().endswith(".ipynb"):
             language, text = notebooks.from_jupyter(content)
             return self.put(
-                path[: -len(".ipynb")], text, Kind.NOTEBOOK, language, overwrite=overwrite
+                path[: -len(".ipynb")], text, ObjectKind.NOTEBOOK, language, overwrite=overwrite
             )
         found = notebooks.language_of_source(name, content)
         if found is not None:
             bare = path[: path.rindex(".")]
-            return self.put(bare, content, Kind.NOTEBOOK, found, overwrite=overwrite)
-        return self.put(path, content, Kind.FILE, overwrite=overwrite)
+            return self.put(bare, content, ObjectKind.NOTEBOOK, found, overwrite=overwrite)
+        return self.put(path, content, ObjectKind.FILE, overwrite=overwrite)
 
     def export(self, path: str, format: str = "SOURCE") -> tuple[bytes, str]:  # noqa: A002
         """(content, file type) of the object in the format SOURCE, JUPYTER, AUTO or RAW."""
         item = self.get(path, content=True)
-        if item.kind is Kind.DIRECTORY:
+        if item.kind is ObjectKind.DIRECTORY:
             raise InvalidParameterError(f"{path!r} is a folder; export what lies in it")
-        if item.kind is Kind.FILE or item.language is None:
+        if item.kind is ObjectKind.FILE or item.language is None:
             return item.content, posixpath.splitext(path)[1].removeprefix(".") or "txt"
         if format == "JUPYTER":
             return notebooks.to_jupyter(item.language, item.content), "ipynb"
@@ -265,10 +265,10 @@ class Workspace:
         suffix = next(s for s, of in notebooks.SUFFIXES.items() if of == item.language)
         return notebooks.source(item.language, item.content), suffix.removeprefix(".")
 
-    def _mkdirs(self, connection: Connection, target: str) -> Item:
+    def _mkdirs(self, connection: Connection, target: str) -> WorkspaceObject:
         item = _find(connection, target)
         if item is not None:
-            if item.kind is not Kind.DIRECTORY:
+            if item.kind is not ObjectKind.DIRECTORY:
                 raise AlreadyExistsError(f"{target!r} is a {item.kind.lower()}, not a folder")
             return item
         parent = self._mkdirs(connection, posixpath.dirname(target)) if target != "/" else None
@@ -277,7 +277,7 @@ class Workspace:
             insert(objects).values(
                 path=target,
                 parent=parent.path if parent else "",
-                object_type=Kind.DIRECTORY,
+                object_type=ObjectKind.DIRECTORY,
                 size=0,
                 created_at=now,
                 modified_at=now,
@@ -300,18 +300,18 @@ def _columns(*, content: bool) -> Sequence[Any]:
     return [column for column in columns if content or column.name != "content"]
 
 
-def _find(connection: Connection, path: str, *, content: bool = False) -> Item | None:
+def _find(connection: Connection, path: str, *, content: bool = False) -> WorkspaceObject | None:
     row = connection.execute(
         select(*_columns(content=content)).where(objects.c.path == path)
     ).first()
     return None if row is None else _item(row)
 
 
-def _item(row: Row[Any]) -> Item:
-    return Item(
+def _item(row: Row[Any]) -> WorkspaceObject:
+    return WorkspaceObject(
         row.object_id,
         row.path,
-        Kind(row.object_type),
+        ObjectKind(row.object_type),
         row.language,
         row.size,
         row.created_at,

@@ -1,0 +1,1 @@
+"""What every HTTP server of Proa needs: the gate, errors as clients expect them, pages, metrics."""

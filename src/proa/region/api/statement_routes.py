@@ -1,0 +1,196 @@
+"""The SQL API: statements against the region's tables, and the one warehouse that answers them."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter
+from pydantic import Field
+from starlette.concurrency import run_in_threadpool
+
+from proa.http.api_errors import InvalidParameterError, MissingError
+from proa.region.api.route_parts import Body, Empty, Int64, RegionOf, present
+from proa.region.region import RegionServices
+from proa.region.statements.statements import Statement, StatementState
+
+router = APIRouter(prefix="/api/2.0/sql", tags=["sql"])
+
+_WAIT = re.compile(r"(\d{1,2})s")
+_LONGEST_WAIT_S = 50
+_SHORTEST_WAIT_S = 5
+_ERROR_CODES = ("BAD_REQUEST", "ABORTED", "INTERNAL_ERROR")
+
+
+class Parameter(Body):
+    """The value of a marker `:name`."""
+
+    name: str
+    value: str | None = None
+    type: str | None = None
+
+
+class Execute(Body):
+    """A statement to run."""
+
+    statement: str
+    warehouse_id: str
+    catalog: str | None = None
+    schema_: str | None = Field(default=None, alias="schema")
+    parameters: list[Parameter] = Field(default_factory=list)
+    row_limit: Annotated[Int64, Field(ge=1)] | None = None
+    byte_limit: Annotated[Int64, Field(ge=1)] | None = None
+    disposition: Literal["INLINE", "EXTERNAL_LINKS", "INLINE_OR_EXTERNAL_LINKS"] = "INLINE"
+    format: Literal["JSON_ARRAY", "ARROW_STREAM", "CSV"] = "JSON_ARRAY"
+    wait_timeout: str = "10s"
+    on_wait_timeout: Literal["CONTINUE", "CANCEL"] = "CONTINUE"
+
+
+@router.post("/statements")
+async def execute_statement(body: Execute, region: RegionOf) -> dict[str, Any]:
+    """Run a statement, and wait a while for its end. It can only read."""
+    _need_warehouse(region, body.warehouse_id)
+    if body.format != "JSON_ARRAY" or body.disposition == "EXTERNAL_LINKS":
+        raise InvalidParameterError(
+            "a region answers statements INLINE and as JSON_ARRAY; use the gateway for more rows"
+        )
+    seconds = _seconds(body.wait_timeout)
+    statement = await run_in_threadpool(
+        region.statements.execute,
+        body.statement,
+        schema=body.schema_,
+        parameters=[parameter.model_dump() for parameter in body.parameters],
+        row_limit=body.row_limit,
+        byte_limit=body.byte_limit,
+    )
+    if seconds and not statement.state.over:
+        done = asyncio.wrap_future(statement.done)
+        await asyncio.wait([done], timeout=seconds)
+        if not statement.state.over and body.on_wait_timeout == "CANCEL":
+            region.statements.cancel(statement.statement_id)
+    return _shown(statement)
+
+
+@router.get("/statements/{statement_id}")
+async def get_statement(statement_id: str, region: RegionOf) -> dict[str, Any]:
+    """A statement's state and, once it is there, the first chunk of its result."""
+    return _shown(region.statements.get(statement_id))
+
+
+@router.get("/statements/{statement_id}/result/chunks/{chunk_index}")
+async def get_statement_result_chunk(
+    statement_id: str, chunk_index: Int64, region: RegionOf
+) -> dict[str, Any]:
+    """One chunk of a result."""
+    statement = region.statements.get(statement_id)
+    if not 0 <= chunk_index < len(statement.chunks):
+        raise MissingError(f"the statement {statement_id} has no chunk {chunk_index}")
+    return _chunk(statement, chunk_index)
+
+
+@router.post("/statements/{statement_id}/cancel")
+async def cancel_statement(statement_id: str, region: RegionOf) -> Empty:
+    """Give a statement up."""
+    region.statements.cancel(statement_id)
+    return Empty()
+
+
+@router.get("/warehouses")
+async def list_warehouses(region: RegionOf) -> dict[str, Any]:
+    """The one warehouse."""
+    return {"warehouses": [_warehouse(region)]}
+
+
+@router.get("/warehouses/{warehouse_id}")
+async def get_warehouse(warehouse_id: str, region: RegionOf) -> dict[str, Any]:
+    """The one warehouse; always running."""
+    _need_warehouse(region, warehouse_id)
+    return _warehouse(region)
+
+
+@router.post("/warehouses/{warehouse_id}/start")
+async def start_warehouse(warehouse_id: str, region: RegionOf) -> Empty:
+    """It is running already."""
+    _need_warehouse(region, warehouse_id)
+    return Empty()
+
+
+def warehouse_id_of(region: RegionServices) -> str:
+    """The id of the region's warehouse: 16 hexadecimal digits, always the same."""
+    return f"{int(region.identity.workspace_id):016x}"
+
+
+def _need_warehouse(region: RegionServices, warehouse_id: str) -> None:
+    if warehouse_id != warehouse_id_of(region):
+        raise MissingError(
+            f"there is no warehouse {warehouse_id!r}; this region has {warehouse_id_of(region)}"
+        )
+
+
+def _warehouse(region: RegionServices) -> dict[str, Any]:
+    return {
+        "id": warehouse_id_of(region),
+        "name": f"Proa {region.name}",
+        "state": "RUNNING",
+        "cluster_size": "2X-Small",
+        "min_num_clusters": 1,
+        "max_num_clusters": 1,
+        "num_clusters": 1,
+        "auto_stop_mins": 0,
+        "enable_serverless_compute": False,
+        "warehouse_type": "CLASSIC",
+    }
+
+
+def _seconds(text: str) -> int:
+    match = _WAIT.fullmatch(text)
+    seconds = int(match.group(1)) if match else -1
+    if seconds != 0 and not _SHORTEST_WAIT_S <= seconds <= _LONGEST_WAIT_S:
+        raise InvalidParameterError(
+            f"wait_timeout is '0s' or between '{_SHORTEST_WAIT_S}s' and '{_LONGEST_WAIT_S}s',"
+            f" not {text[:20]!r}"
+        )
+    return seconds
+
+
+def _shown(statement: Statement) -> dict[str, Any]:
+    answer: dict[str, Any] = {
+        "statement_id": statement.statement_id,
+        "status": {"state": statement.state},
+    }
+    if statement.state is StatementState.FAILED:
+        code = statement.condition if statement.condition in _ERROR_CODES else "BAD_REQUEST"
+        answer["status"]["error"] = {"error_code": code, "message": statement.error}
+    if statement.state is not StatementState.SUCCEEDED:
+        return answer
+    answer["manifest"] = {
+        "format": "JSON_ARRAY",
+        "schema": {"column_count": len(statement.columns), "columns": list(statement.columns)},
+        "total_chunk_count": len(statement.chunks),
+        "total_row_count": statement.rows,
+        "truncated": statement.truncated,
+        "chunks": [
+            {"chunk_index": index, "row_offset": _offset(statement, index), "row_count": len(chunk)}
+            for index, chunk in enumerate(statement.chunks)
+        ],
+    }
+    answer["result"] = _chunk(statement, 0) if statement.chunks else {}
+    return answer
+
+
+def _chunk(statement: Statement, index: int) -> dict[str, Any]:
+    following = index + 1 if index + 1 < len(statement.chunks) else None
+    link = f"/api/2.0/sql/statements/{statement.statement_id}/result/chunks/{following}"
+    return present(
+        chunk_index=index,
+        row_offset=_offset(statement, index),
+        row_count=len(statement.chunks[index]),
+        data_array=statement.chunks[index],
+        next_chunk_index=following,
+        next_chunk_internal_link=link if following is not None else None,
+    )
+
+
+def _offset(statement: Statement, index: int) -> int:
+    return sum(len(chunk) for chunk in statement.chunks[:index])

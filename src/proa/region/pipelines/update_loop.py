@@ -1,0 +1,364 @@
+"""The part of the control loop that looks after updates.
+
+Each turn reads what is asked for (the pipelines), what is (the updates and what workers reported),
+and moves every update by at most one state. A turn never waits; only the loop does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import structlog
+from sqlalchemy import Row, select, update
+
+from proa.clock import Clock, Ids
+from proa.errors import ConflictError
+from proa.region.pipelines import pipelines as of_pipelines
+from proa.region.pipelines import updates as of_updates
+from proa.region.pipelines.pipeline_events import Events, PipelineEvent, failure
+from proa.region.pipelines.pipelines import StoredPipeline
+from proa.region.pipelines.updates import Update, UpdateCause, Updates
+from proa.region.state import Database, LostError, StateUnavailableError
+from proa.region.state.state_tables import pipelines, updates
+from proa.region.workers.charges import Reports
+from proa.region.workers.port import Report, Work, Workers, WorkHandle
+from proa.states import UpdateState
+from proa.steps import Step, step
+from proa.times import millis
+
+MAX_ATTEMPTS = 6
+"""How many servers may die soon after they began one update, before it counts as the cause."""
+
+FIRST_BACKOFF_S = 5.0
+MAX_BACKOFF_S = 300.0
+HEALTHY_AFTER_S = 600.0
+"""An update that ran this long begins counting failures, and dead servers, anew."""
+
+_log = structlog.get_logger("proa.region")
+
+
+class UpdateLoop:
+    """Keeps the updates of a region as they should be."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 - its parts
+        self,
+        database: Database,
+        clock: Clock,
+        ids: Ids,
+        events: Events,
+        states: Updates,
+        workers: Workers,
+        plan: Callable[[Update], Mapping[str, Any]],
+        wake: Callable[[], None],
+        grace_seconds: float,
+    ) -> None:
+        self._database = database
+        self._clock = clock
+        self._ids = ids
+        self._events = events
+        self._updates = states
+        self._workers = workers
+        self._plan = plan
+        self._wake = wake
+        self._handles: dict[str, WorkHandle] = {}
+        self._stopping: dict[str, float] = {}
+        """Who was asked to stop, and when that one's patience ends."""
+        self._reports = Reports(wake)
+        self._grace_seconds = grace_seconds
+        self._handing_back = False
+
+    def recover(self, *, died: bool = True) -> None:
+        """Make the state true after a server's end: nobody runs what was active.
+
+        `died` says that it was not told to end.
+        """
+        for pipeline, found in self._active():
+            if found.stop_requested or found.state is not UpdateState.QUEUED:
+                self._requeue(pipeline, found, died=died)
+
+    def turn(self) -> None:
+        """Look once, and do what is due."""
+        self._reports.deal(self._read)
+        active = self._active()
+        known = {found.update_id for _, found in active}
+        for update_id in self._handles.keys() - known:
+            self._handles[update_id].kill()
+        if self._handing_back:
+            return
+        for pipeline, found in active:
+            self._look_after(pipeline, found)
+        self._keep_continuous()
+
+    def next_due(self) -> int | None:
+        """When a failed continuous pipeline is to be tried again, or a stop's patience ends."""
+        with self._database.read() as connection:
+            times = connection.scalars(
+                select(pipelines.c.retry_at).where(
+                    pipelines.c.retry_at.is_not(None), pipelines.c.wanted
+                )
+            ).all()
+        due = [int(time) for time in times if time is not None]
+        if self._stopping:
+            left = min(self._stopping.values()) - self._clock.monotonic()
+            due.append(millis(self._clock.now()) + max(0, int(1000 * left)))
+        return min(due, default=None)
+
+    def hand_back(self, seconds: float) -> None:
+        """Stop all workers; what they leave unfinished is queued for the next server."""
+        self._handing_back = True
+        for handle in self._handles.values():
+            handle.stop()
+        end = self._clock.monotonic() + seconds
+        self._reports.deal(self._read)
+        while self._handles and (left := end - self._clock.monotonic()) > 0:
+            self._reports.wait(self._clock, left)
+            self._reports.deal(self._read)
+        for handle in self._handles.values():
+            handle.kill()
+        self._reports.deal(self._read)
+        self._handles.clear()
+        self.recover(died=False)
+
+    def _requeue(self, pipeline: StoredPipeline, found: Update, *, died: bool) -> None:
+        """Say what is true of an active update that no process works on."""
+        with self._database.write() as connection:
+            if found.stop_requested:
+                self._updates.enter(connection, pipeline.key, found, UpdateState.CANCELED)
+                return
+            if died and found.attempt >= MAX_ATTEMPTS:
+                reason = f"the region's server died {found.attempt} times while it ran"
+                self._fail(connection, pipeline, found, "SERVER_DIED", reason)
+                return
+            self._events.add(
+                connection,
+                pipeline.key,
+                found.update_id,
+                PipelineEvent(
+                    "update_progress",
+                    "The region's server stopped while this update ran;"
+                    " it goes on from the last committed batch.",
+                    level="WARN",
+                ),
+            )
+            self._updates.enter(connection, pipeline.key, found, UpdateState.QUEUED, died=died)
+
+    def _read(self, report: Report) -> None:
+        entry = self._entry(report.work_id)
+        if entry is not None:
+            self._heard(*entry, report)
+        if report.kind == "end":
+            self._handles.pop(report.work_id, None)
+            self._stopping.pop(report.work_id, None)
+
+    def _heard(self, pipeline: StoredPipeline, found: Update, report: Report) -> None:
+        if report.kind == "end":
+            self._ended(pipeline, found, report.data)
+        elif report.kind == "state":
+            state = UpdateState(str(report.data["state"]))
+            if state is not found.state and not found.stop_requested and not state.over:
+                with self._database.write() as connection:
+                    self._updates.enter(
+                        connection, pipeline.key, found, state, since=report.data.get("timestamp")
+                    )
+        elif report.kind == "event":
+            with self._database.write() as connection:
+                self._events.add(
+                    connection, pipeline.key, found.update_id, _event(report.data["event"])
+                )
+        elif report.kind == "output":
+            with self._database.write() as connection:
+                self._events.add(
+                    connection,
+                    pipeline.key,
+                    found.update_id,
+                    PipelineEvent("user_output", str(report.data["text"])),
+                )
+
+    def _ended(self, pipeline: StoredPipeline, found: Update, data: Mapping[str, Any]) -> None:
+        outcome = data["outcome"]
+        _log.info("update ended", update=found.update_id, pipeline=pipeline.name, how=outcome)
+        with self._database.write() as connection:
+            if outcome in {"FAILED", "CRASHED"}:
+                if found.stop_requested and outcome == "CRASHED":
+                    self._updates.enter(connection, pipeline.key, found, UpdateState.CANCELED)
+                    return
+                if self._handing_back and outcome == "CRASHED":
+                    self._updates.enter(connection, pipeline.key, found, UpdateState.QUEUED)
+                    return
+                self._fail(
+                    connection,
+                    pipeline,
+                    found,
+                    str(data.get("condition") or "UPDATE_FAILED"),
+                    str(data.get("error") or "the update failed"),
+                    retry=bool(data.get("retryable", True)),
+                    stack=data.get("stack") or (),
+                )
+            elif outcome == "COMPLETED":
+                self._updates.enter(connection, pipeline.key, found, UpdateState.COMPLETED)
+                self._healthy(connection, pipeline)
+            elif self._handing_back and not found.stop_requested:
+                self._updates.enter(connection, pipeline.key, found, UpdateState.QUEUED)
+            else:
+                self._updates.enter(connection, pipeline.key, found, UpdateState.CANCELED)
+                self._healthy(connection, pipeline)
+
+    def _fail(  # noqa: PLR0913 - what the event says
+        self,
+        connection: Any,
+        pipeline: StoredPipeline,
+        found: Update,
+        condition: str,
+        reason: str,
+        *,
+        retry: bool = True,
+        stack: Any = (),
+    ) -> None:
+        self._updates.enter(
+            connection,
+            pipeline.key,
+            found,
+            UpdateState.FAILED,
+            error=reason,
+            failed_by=failure(condition, reason, stack=stack),
+        )
+        _log.warning("update failed", update=found.update_id, pipeline=pipeline.name, why=condition)
+        if not found.continuous:
+            return
+        now = millis(self._clock.now())
+        failures = 1 if self._lasted(found) >= HEALTHY_AFTER_S else pipeline.failures + 1
+        wait = min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2 ** min(failures - 1, 16))
+        wait *= 0.5 + self._ids.jitter()
+        connection.execute(
+            update(pipelines)
+            .where(pipelines.c.pipeline_id == pipeline.pipeline_id)
+            .values(failures=failures, retry_at=now + int(1000 * wait) if retry else None)
+        )
+
+    def _lasted(self, found: Update) -> float:
+        """How long it has been running, in seconds."""
+        now = millis(self._clock.now())
+        return (now - (found.started_at or now)) / 1000
+
+    @staticmethod
+    def _healthy(connection: Any, pipeline: StoredPipeline) -> None:
+        connection.execute(
+            update(pipelines)
+            .where(pipelines.c.pipeline_id == pipeline.pipeline_id)
+            .values(failures=0, retry_at=None)
+        )
+
+    def _look_after(self, pipeline: StoredPipeline, found: Update) -> None:
+        try:
+            self._stop_or_start(pipeline, found)
+        except (StateUnavailableError, LostError):
+            raise
+        except Exception:  # noqa: BLE001 - one update must not keep all others waiting
+            _log.exception("an update cannot be moved on", update=found.update_id)
+
+    def _stop_or_start(self, pipeline: StoredPipeline, found: Update) -> None:
+        handle = self._handles.get(found.update_id)
+        if handle is None and found.state is not UpdateState.QUEUED:
+            # Its beginning was written and then came to nothing.
+            self._requeue(pipeline, found, died=False)
+            return
+        stale = found.continuous and (
+            not pipeline.continuous or not pipeline.wanted or found.revision != pipeline.revision
+        )
+        if not (found.stop_requested or stale):
+            if found.state is UpdateState.QUEUED and self._workers.free() > 0:
+                self._start(pipeline, found)
+            elif found.attempt > 1 and self._lasted(found) >= HEALTHY_AFTER_S:
+                with self._database.write() as connection:
+                    self._updates.forget_deaths(connection, found)
+            return
+        with self._database.write() as connection:
+            if handle is None:
+                self._updates.enter(connection, pipeline.key, found, UpdateState.CANCELED)
+                return
+            if found.state is not UpdateState.STOPPING:
+                connection.execute(
+                    update(updates)
+                    .where(updates.c.number == found.number)
+                    .values(stop_requested=True)
+                )
+                self._updates.enter(connection, pipeline.key, found, UpdateState.STOPPING)
+        now = self._clock.monotonic()
+        patience = self._stopping.get(found.update_id)
+        if patience is None:
+            self._stopping[found.update_id] = now + self._grace_seconds
+            handle.stop()
+        elif now >= patience:
+            handle.kill()
+
+    def _start(self, pipeline: StoredPipeline, found: Update) -> None:
+        try:
+            payload = self._plan(found)
+        except (StateUnavailableError, LostError):
+            raise
+        except Exception as error:  # noqa: BLE001 - any mistake in a spec fails its update only
+            with self._database.write() as connection:
+                condition = getattr(error, "condition", type(error).__name__)
+                self._fail(connection, pipeline, found, condition, str(error), retry=False)
+            return
+        with self._database.write() as connection:
+            self._updates.enter(connection, pipeline.key, found, UpdateState.INITIALIZING)
+        _log.info("update begins", update=found.update_id, pipeline=pipeline.name)
+        work = Work(found.update_id, "update", payload)
+        try:
+            with step(Step.WORK_BEGIN):
+                self._handles[found.update_id] = self._workers.start(work, self._reports.put)
+        except OSError as error:
+            with self._database.write() as connection:
+                reason = f"no worker process could be started: {error}; the update can be repeated"
+                self._fail(connection, pipeline, found, "WORKER_NOT_STARTED", reason)
+
+    def _keep_continuous(self) -> None:
+        now = millis(self._clock.now())
+        with self._database.read() as connection:
+            rows = connection.execute(
+                select(pipelines)
+                .outerjoin(updates, updates.c.active == pipelines.c.pipeline_id)
+                .where(pipelines.c.wanted, updates.c.number.is_(None))
+            )
+            idle = [of_pipelines.of(row) for row in rows]
+        for pipeline in idle:
+            tried = pipeline.failures > 0
+            due = not tried or (pipeline.retry_at is not None and pipeline.retry_at <= now)
+            if not (pipeline.continuous and due):
+                continue
+            cause = UpdateCause.RETRY_ON_FAILURE if tried else UpdateCause.USER_ACTION
+            try:
+                self._updates.start(pipeline, {}, cause)
+            except ConflictError:
+                continue
+            self._wake()
+
+    def _active(self) -> list[tuple[StoredPipeline, Update]]:
+        with self._database.read() as connection:
+            rows = connection.execute(
+                select(updates).where(updates.c.active.is_not(None)).order_by(updates.c.number)
+            )
+            return [entry for row in rows if (entry := self._with_pipeline(connection, row))]
+
+    def _entry(self, update_id: str) -> tuple[StoredPipeline, Update] | None:
+        with self._database.read() as connection:
+            row = connection.execute(
+                select(updates).where(
+                    updates.c.update_id == update_id, updates.c.active.is_not(None)
+                )
+            ).first()
+            return None if row is None else self._with_pipeline(connection, row)
+
+    @staticmethod
+    def _with_pipeline(connection: Any, row: Row[Any]) -> tuple[StoredPipeline, Update] | None:
+        owner = connection.execute(
+            select(pipelines).where(pipelines.c.pipeline_id == row.pipeline_id)
+        ).first()
+        return None if owner is None else (of_pipelines.of(owner), of_updates.of(row))
+
+
+def _event(data: Mapping[str, Any]) -> PipelineEvent:
+    known = {key: data[key] for key in PipelineEvent.__dataclass_fields__ if key in data}
+    return PipelineEvent(**known)

@@ -1,0 +1,111 @@
+"""One update of a pipeline, run in a worker process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from proa.errors import UserError
+from proa.pipelines.spec import PipelineSpec
+from proa.region.workers.failures import described
+from proa.region.workers.port import Inbox
+from proa.runtime import Event, Pipeline, Runner, UpdateRequest, UpdateState
+from proa.runtime.dr_policy import DrPolicy
+from proa.settings import AcceptedFinding, EngineSettings
+from proa.times import millis
+
+_OWN = ("create_update", "update_progress")
+"""Events that the region's server tells itself."""
+
+
+def run(work: Mapping[str, Any], say: Callable[..., None], inbox: Inbox) -> dict[str, Any]:
+    """Run the update `work` describes, telling its events as they happen."""
+
+    def hear(event: Event) -> None:
+        if event.event_type == "update_progress" and event.level == "INFO":
+            state = str(event.details["update_progress"]["state"])
+            if not UpdateState(state).over:
+                say("state", state=state, timestamp=millis(event.timestamp))
+        elif event.event_type not in _OWN or event.level == "WARN":
+            say("event", event=_plain(event))
+
+    asked = work["request"]
+    folder = Path(work["scratch"]).resolve()
+    request = UpdateRequest(
+        update_id=work["update_id"],
+        continuous=bool(work["continuous"]),
+        refresh=tuple(asked.get("refresh_selection") or ()),
+        full_refresh=tuple(asked.get("full_refresh_selection") or ()),
+        full_refresh_all=bool(asked.get("full_refresh")),
+        validate_only=bool(asked.get("validate_only")),
+        cause="USER_ACTION" if work["development"] else str(work["cause"]),
+        stop=inbox.stop,
+    )
+    try:
+        _refuse_resets(asked)
+        with Runner(_pipeline(work, folder), listener=hear) as runner:
+            result = runner.update(request)
+    except BaseException as error:  # noqa: BLE001 - SystemExit of user code included
+        return described(error, folder=str(folder))
+    if result.error is not None:
+        return described(result.error, folder=str(folder))
+    return {"outcome": str(result.state)}
+
+
+def _refuse_resets(asked: Mapping[str, Any]) -> None:
+    if asked.get("reset_checkpoint_selection"):
+        raise UserError(
+            "a flow's checkpoint is not reset alone: that would repeat its rows;"
+            " use full_refresh_selection with the table's name"
+        )
+
+
+def _pipeline(work: Mapping[str, Any], folder: Path) -> Pipeline:
+    """The pipeline, its sources written below `folder` under their paths in the workspace."""
+    names = []
+    for path, text in work["files"].items():
+        file = folder / path.lstrip("/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+        names.append(path.lstrip("/"))
+    configuration = dict(work["configuration"])
+    spec = PipelineSpec(
+        work["name"],
+        work["storage"],
+        work.get("catalog"),
+        work.get("schema"),
+        configuration,
+        tuple(names),
+    )
+    return Pipeline(
+        id=work["pipeline_id"],
+        name=work["name"],
+        spec=spec,
+        root=folder,
+        storage=work["storage"],
+        options=work["options"],
+        engine=EngineSettings(remote=work.get("engine")),
+        configuration=configuration,
+        region=work["region"],
+        agreed=DrPolicy(
+            work["dr_safety"],
+            tuple(AcceptedFinding(**entry) for entry in work["accept"]),
+            frozenset(work["regional_keys"]),
+        ),
+        event_time=work["event_time"],
+    )
+
+
+def _plain(event: Event) -> dict[str, Any]:
+    origin = event.origin
+    return {
+        "event_type": event.event_type,
+        "message": event.message,
+        "level": event.level,
+        "details": event.details,
+        "error": event.error,
+        "origin": {"flow_name": origin.flow_name, "dataset_name": origin.dataset_name},
+        "event_id": event.id,
+        "timestamp": millis(event.timestamp),
+    }

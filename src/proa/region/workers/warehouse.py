@@ -1,0 +1,224 @@
+"""The region's SQL warehouse: a worker process that answers statements until it is told to stop."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+import decimal
+import json
+import math
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from proa.engine import Engine
+from proa.errors import ProaError
+from proa.region.workers.catalog import enter, register
+from proa.region.workers.port import Inbox, Shape
+from proa.settings import EngineSettings
+
+_AT_ONCE = 4
+_CHUNK_ROWS = 5000
+_MAX_BYTES = 25 * 1024 * 1024
+"""What Databricks allows an inline result."""
+
+_NAMES = {
+    "boolean": ("BOOLEAN", "BOOLEAN"),
+    "tinyint": ("BYTE", "TINYINT"),
+    "smallint": ("SHORT", "SMALLINT"),
+    "int": ("INT", "INT"),
+    "bigint": ("LONG", "BIGINT"),
+    "float": ("FLOAT", "FLOAT"),
+    "double": ("DOUBLE", "DOUBLE"),
+    "string": ("STRING", "STRING"),
+    "binary": ("BINARY", "BINARY"),
+    "date": ("DATE", "DATE"),
+    "timestamp": ("TIMESTAMP", "TIMESTAMP"),
+    "timestamp_ntz": ("TIMESTAMP", "TIMESTAMP_NTZ"),
+    "void": ("NULL", "VOID"),
+}
+_FLOATS = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+_NESTED = ("decimal", "array", "struct", "map", "char", "interval")
+
+
+def run(work: Mapping[str, Any], say: Callable[..., None], inbox: Inbox) -> dict[str, Any]:
+    """Answer statements, some at a time, until the end."""
+    settings = EngineSettings(remote=work.get("engine"))
+    sessions = _Sessions(settings, work.get("options") or {})
+    with ThreadPoolExecutor(_AT_ONCE) as threads:
+        while (message := inbox.messages.get()) is not None:
+            threads.submit(_answer, sessions, message, say)
+    return {"outcome": "COMPLETED"}
+
+
+class _Sessions:
+    """An engine a thread: a session's schema and tables belong to one statement."""
+
+    def __init__(self, settings: EngineSettings, options: Mapping[str, str]) -> None:
+        self._settings = settings
+        self._options = options
+        self._local = threading.local()
+
+    def engine(self, tables: Sequence[Mapping[str, Any]], schema: str | None) -> Engine:
+        """An engine that knows exactly `tables`.
+
+        A name that is gone, or means another table now, takes a new engine: to drop a table from
+        a catalog is not to touch what it names, but nothing here should depend on that.
+        """
+        here = self._local
+        wanted = {(table["schema"], table["name"]): table["url"] for table in reversed(tables)}
+        known: dict[Any, str] = getattr(here, "known", {})
+        if any(wanted.get(name) != url for name, url in known.items()):
+            here.engine.close()
+            del here.engine
+        if not hasattr(here, "engine"):
+            here.engine = Engine.start(self._settings, self._options)
+            here.known = {}
+        found: Engine = here.engine
+        new = [table for table in tables if (table["schema"], table["name"]) not in here.known]
+        register(found, new)
+        here.known = wanted
+        enter(found, tables, schema)
+        return found
+
+
+def _answer(sessions: _Sessions, message: Mapping[str, Any], say: Callable[..., None]) -> None:
+    asked = message["id"]
+    try:
+        engine = sessions.engine(message["tables"], message.get("schema"))
+        say("answer", id=asked, **_computed(engine, message))
+    except ProaError as error:
+        say("answer", id=asked, condition=error.condition, error=str(error))
+    except Exception as error:  # noqa: BLE001 - the top of a thread: the asker must hear of it
+        say("answer", id=asked, condition=type(error).__name__, error=str(error))
+
+
+def _computed(engine: Engine, message: Mapping[str, Any]) -> dict[str, Any]:
+    shape = Shape(message.get("shape", Shape.ROWS.value))
+    limit = int(message["row_limit"])
+    with engine.translating():
+        frame = engine.spark.sql(message["sql"])
+        schema = frame.schema
+        arrow = frame.limit(limit + 1).toArrow() if shape is Shape.ROWS else None
+    if arrow is None:
+        return _described(schema, shape)
+    # By column: names may repeat, as after a join.
+    cells = [_cells(column) for column in arrow.slice(0, limit).columns]
+    rows: list[list[str | None]] = []
+    size = 0
+    truncated = arrow.num_rows > limit
+    for row in zip(*cells, strict=True):
+        size += sum(len(cell or "") for cell in row)
+        if size > int(message.get("byte_limit") or _MAX_BYTES):
+            truncated = True
+            break
+        rows.append(list(row))
+    columns = [_column(position, field) for position, field in enumerate(schema)]
+    return _answered(columns, rows, truncated=truncated)
+
+
+def _described(schema: Any, shape: Shape) -> dict[str, Any]:
+    """The answer to DESCRIBE or SHOW COLUMNS; the engine does not know the columns of a table."""
+    names = ["col_name"] if shape is Shape.COLUMNS else ["col_name", "data_type", "comment"]
+    rows = [
+        [field.name, _type_text(field.dataType).lower(), field.metadata.get("comment")]
+        for field in schema
+    ]
+    columns = [
+        {"name": name, "position": position, "type_name": "STRING", "type_text": "STRING"}
+        for position, name in enumerate(names)
+    ]
+    return _answered(columns, [row[: len(names)] for row in rows], truncated=False)
+
+
+def _answered(
+    columns: list[dict[str, Any]], rows: list[list[str | None]], *, truncated: bool
+) -> dict[str, Any]:
+    chunks = [rows[at : at + _CHUNK_ROWS] for at in range(0, len(rows), _CHUNK_ROWS)]
+    return {"columns": columns, "chunks": chunks, "truncated": truncated}
+
+
+def _column(position: int, field: Any) -> dict[str, Any]:
+    text = field.dataType.simpleString()
+    nested = next((kind for kind in _NESTED if text.startswith(kind)), None)
+    column: dict[str, Any] = {
+        "name": field.name,
+        "position": position,
+        "type_name": _NAMES.get(text, (nested.upper() if nested else "STRING", ""))[0],
+        "type_text": _type_text(field.dataType),
+    }
+    if nested == "decimal":
+        column |= {"type_precision": field.dataType.precision, "type_scale": field.dataType.scale}
+    return column
+
+
+def _type_text(kind: Any) -> str:
+    """The type as SQL writes it: words in capitals, the names of fields as they are."""
+    found = kind.typeName()
+    if found == "array":
+        return f"ARRAY<{_type_text(kind.elementType)}>"
+    if found == "map":
+        return f"MAP<{_type_text(kind.keyType)}, {_type_text(kind.valueType)}>"
+    if found == "struct":
+        inside = ", ".join(f"{field.name}: {_type_text(field.dataType)}" for field in kind.fields)
+        return f"STRUCT<{inside}>"
+    text = str(kind.simpleString())
+    return _NAMES.get(text, ("", text.upper()))[1]
+
+
+def _cells(column: Any) -> list[str | None]:
+    """A column of Arrow as texts."""
+    import pyarrow as pa
+
+    if pa.types.is_floating(column.type):
+        texts = column.cast(pa.string()).to_pylist()
+        return [None if text is None else _FLOATS.get(text, text) for text in texts]
+    return [_cell(value) for value in column.to_pylist(maps_as_pydicts="lossy")]
+
+
+def _cell(value: Any) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict | list | tuple):
+        return json.dumps(_plain(value), separators=(",", ":"), ensure_ascii=False)
+    return _scalar(value)
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can say of a nested value; the keys of maps are texts."""
+    if isinstance(value, dict):
+        return {_cell(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    return _scalar(value)
+
+
+def _scalar(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
+    if isinstance(value, dt.datetime):
+        text = value.replace(tzinfo=None).isoformat(timespec="milliseconds")
+        return text + "Z" if value.tzinfo else text
+    if isinstance(value, decimal.Decimal):
+        return f"{value:f}"
+    if isinstance(value, dt.timedelta):
+        return _interval(value)
+    text = str(value)
+    return _FLOATS.get(text, text) if isinstance(value, float) else text
+
+
+def _interval(value: dt.timedelta) -> str:
+    """`1 02:03:04.500000000`, days first, as Databricks writes an interval."""
+    sign, rest = ("-", -value) if value < dt.timedelta(0) else ("", value)
+    hours, seconds = divmod(rest.seconds, 3600)
+    minutes, seconds = divmod(seconds, 60)
+    return f"{sign}{rest.days} {hours:02}:{minutes:02}:{seconds:02}.{rest.microseconds:06}000"
