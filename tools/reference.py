@@ -29,7 +29,7 @@ from proa.steps import Step
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "proa"
 FOLDER = ROOT / "docs" / "reference"
-REGION = SOURCE / "region"
+SERVERS = {SOURCE / "http", SOURCE / "region"}
 """The server's errors are Databricks' own; its page of the API has them."""
 
 
@@ -367,7 +367,7 @@ def errors() -> str:
 
 def conditions() -> set[str]:
     """The conditions of all errors that Proa raises outside of the server."""
-    trees = [tree for path, tree in _trees().items() if REGION not in path.parents]
+    trees = [tree for path, tree in _trees().items() if SERVERS.isdisjoint(path.parents)]
     takers = {
         node.name: [argument.arg for argument in node.args.args if argument.arg != "self"].index(
             "condition"

@@ -27,7 +27,7 @@ FOLDERS = ("src", "tests", "tools", "benchmarks", "examples")
 SHARED_MODULE_NAMES = frozenset({"__init__", "__main__", "env"})
 SHARED_FOLDERS = frozenset({"migrations"})
 """Folders whose file names a framework chooses."""
-EDGE_FOLDERS = frozenset({"cli", "routes"})
+EDGE_FOLDERS = frozenset({"cli", "api"})
 """Folders of commands and of routes: one module each."""
 
 _IRREGULAR = frozenset(

@@ -18,7 +18,7 @@ from stills import Still, still_region
 from proa.region.jobs.runs import Life, Result
 from proa.region.pipelines.updates import UpdateCause
 from proa.region.state.state_tables import runs
-from proa.region.workspace.workspace import Kind
+from proa.region.workspace.workspace import ObjectKind
 from proa.states import UpdateState
 from proa.steps import Step, probing
 from proa.testing import FakeClock
@@ -84,8 +84,8 @@ def task(key, after=None, **body):
 
 def deploy(still: Still) -> dict[str, object]:
     region = still.region
-    region.workspace.put("/Shared/good", b"1", Kind.NOTEBOOK, "PYTHON")
-    region.workspace.put("/Shared/bad", b"raise ValueError", Kind.NOTEBOOK, "PYTHON")
+    region.workspace.put("/Shared/good", b"1", ObjectKind.NOTEBOOK, "PYTHON")
+    region.workspace.put("/Shared/bad", b"raise ValueError", ObjectKind.NOTEBOOK, "PYTHON")
     shop = region.pipelines.create({"name": "shop"}, "me")
     stream = region.pipelines.create({"name": "stream", "continuous": True}, "me")
     inner = region.jobs.create({"name": "inner", "tasks": [task("c", **CONDITION)]}, "me")

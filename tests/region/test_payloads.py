@@ -7,7 +7,7 @@ import pytest
 from proa.http.api_errors import ApiError, InvalidParameterError
 from proa.region.payloads import Payloads
 from proa.region.pipelines.updates import UpdateCause
-from proa.region.workspace.workspace import Kind
+from proa.region.workspace.workspace import ObjectKind
 
 
 @pytest.fixture
@@ -20,11 +20,11 @@ def payloads(still):
 def workspace(still):
     found = still.region.workspace
     found.mkdirs("/Shared/etl/deep")
-    found.put("/Shared/etl/a", b"# Databricks notebook source\n1", Kind.NOTEBOOK, "PYTHON")
-    found.put("/Shared/etl/b.sql", b"select 1", Kind.FILE)
-    found.put("/Shared/etl/deep/c.py", b"1", Kind.FILE)
-    found.put("/Shared/etl/readme.md", b"#", Kind.FILE)
-    found.put("/Shared/etl/scala", b"1", Kind.NOTEBOOK, "SCALA")
+    found.put("/Shared/etl/a", b"# Databricks notebook source\n1", ObjectKind.NOTEBOOK, "PYTHON")
+    found.put("/Shared/etl/b.sql", b"select 1", ObjectKind.FILE)
+    found.put("/Shared/etl/deep/c.py", b"1", ObjectKind.FILE)
+    found.put("/Shared/etl/readme.md", b"#", ObjectKind.FILE)
+    found.put("/Shared/etl/scala", b"1", ObjectKind.NOTEBOOK, "SCALA")
     return found
 
 

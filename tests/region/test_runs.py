@@ -8,7 +8,7 @@ from proa.http.api_errors import InvalidParameterError, InvalidStateError
 from proa.region.jobs.runs import Life, Result
 from proa.region.pipelines.updates import UpdateCause
 from proa.region.state import StateUnavailableError
-from proa.region.workspace.workspace import Kind
+from proa.region.workspace.workspace import ObjectKind
 from proa.steps import Step, probing
 
 
@@ -19,7 +19,7 @@ def pipeline(still):
 
 @pytest.fixture
 def notebook(still):
-    return still.region.workspace.put("/Shared/nb", b"1", Kind.NOTEBOOK, "PYTHON").path
+    return still.region.workspace.put("/Shared/nb", b"1", ObjectKind.NOTEBOOK, "PYTHON").path
 
 
 def job(still, *tasks, **settings):
