@@ -81,10 +81,10 @@ def test_a_mistake_is_named_with_file_and_key(tmp_path: Path, text: str, message
     assert "proa.yml" in str(found.value)
 
 
-def test_a_mistake_is_told_in_one_line(tmp_path: Path):
+def test_broken_yaml_is_shown_with_its_place(tmp_path: Path):
     with pytest.raises(SettingsError) as found:
         load(tmp_path, "regions: [")
-    assert "\n" not in str(found.value)
+    assert str(found.value).splitlines()[1:] == ["  1 | regions: [", "    |           ^"]
 
 
 def test_a_missing_file_is_named(tmp_path: Path):

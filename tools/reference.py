@@ -67,7 +67,8 @@ def commands() -> str:
             "| 1 | it ran, and the answer is no |\n"
             "| 2 | the command, a setting or the pipeline is wrong |\n"
             "| 3 | a store, an engine or a region did not answer; try again |\n"
-            "| 130 | interrupted |"
+            "| 130 | interrupted |\n"
+            "| 141 | whoever reads the output stopped reading, as `head` does |"
         ),
     ]
     for name, command in command_tree():

@@ -67,9 +67,18 @@ class PipelineError(UserError):
 
 
 class SettingsError(UserError):
-    """A mistake in a settings file, an option or an environment variable."""
+    """A mistake in a settings file, an option or an environment variable.
+
+    `keys` lead to its place in the file, when the mistake has one.
+    """
 
     condition = "INVALID_SETTING"
+
+    def __init__(
+        self, message: str, *, condition: str | None = None, keys: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(message, condition=condition)
+        self.keys = keys
 
 
 class DataError(UserError):

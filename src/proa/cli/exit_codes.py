@@ -9,3 +9,5 @@ MISUSED = 2
 UNAVAILABLE = 3
 """Something did not answer; another try may succeed."""
 INTERRUPTED = 130
+OUTPUT_CLOSED = 141
+"""Whoever reads the output stopped reading, as `head` does."""

@@ -2,7 +2,7 @@
 
 Exit codes: 0 it worked; 1 it ran and the answer is no (an update failed, regions differ, not caught
 up); 2 the command, a setting or the pipeline is wrong; 3 something did not answer, try again;
-130 interrupted.
+130 interrupted; 141 whoever reads the output stopped reading.
 """
 
 from __future__ import annotations

@@ -4,18 +4,57 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import typer
 from rich.console import Console
+from rich.table import Table
 
+from proa.cli.exit_codes import OUTPUT_CLOSED
 from proa.errors import ProaError
 
 _UNCUT = 100_000
 """Characters; a pipe or a file has no edge at which a table must be cut."""
 
-console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _UNCUT)
-stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+console = Console(
+    highlight=False, soft_wrap=True, emoji=False, width=None if sys.stdout.isatty() else _UNCUT
+)
+stderr = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False)
+
+
+def new_table(*titles: str, right: Iterable[str] = ()) -> Table:
+    """Make an empty table without lines, whose `right` columns are aligned there.
+
+    What does not fit a narrow terminal goes on in the next line of its cell; nothing is cut.
+    """
+    table = Table(box=None, pad_edge=False)
+    numbers = frozenset(right)
+    for title in titles:
+        table.add_column(
+            title, justify="right" if title in numbers else "left", overflow="fold", header_style=""
+        )
+    return table
+
+
+def print_table(table: Table) -> None:
+    """Print a table on standard output."""
+    console.print(table, soft_wrap=False)
+
+
+@contextmanager
+def reader_may_leave() -> Iterator[None]:
+    """End the command quietly, with its own exit code, when the output's reader stops reading."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # what is still buffered has nowhere to go
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(OUTPUT_CLOSED) from None
 
 
 def print_json(value: Any) -> None:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, datetime, time
 from decimal import Decimal
+from itertools import chain, islice
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.text import Text
 
-from proa.cli.output import console
+from proa.cli.output import console, new_table, print_table, reader_may_leave
 from proa.cli.project import JsonOption, ProjectOption, find_project
 from proa.cli.run import RegionOption
 from proa.times import utc_text
+
+_MEASURED_ROWS = 1000
 
 
 def register(app: typer.Typer) -> None:
@@ -47,24 +51,47 @@ def query(
 
     pipeline = from_project(find_project(project), region)
     with Engine.start(pipeline.engine, pipeline.options) as engine:
-        found = Queries(
+        schema, batches = Queries(
             pipeline.storage,
             engine,
             pipeline.options,
             namespace=Namespace(pipeline.spec.catalog, pipeline.spec.database),
-        ).arrow(sql, as_of_version=as_of_version)
-    rows = [dict(zip(found.column_names, row, strict=True)) for row in _rows(found)]
-    if as_json:
-        lines = ",\n".join(f"  {to_json(row)}" for row in rows)
-        sys.stdout.write(f"[\n{lines}\n]\n" if rows else "[]\n")
-        return
-    table = Table(box=None, pad_edge=False)
-    for name in found.column_names:
-        table.add_column(name)
-    for row in rows:
-        table.add_row(*("NULL" if value is None else _shown(value) for value in row.values()))
-    console.print(table)
-    console.print(f"{len(rows)} row{'s' * (len(rows) != 1)}", style="dim")
+        ).stream(sql, as_of_version=as_of_version)
+        with reader_may_leave():
+            (print_objects if as_json else print_rows)(schema.names, batches)
+
+
+def print_objects(names: Sequence[str], batches: Iterable[Any]) -> None:
+    """Print one JSON array with an object for each row, as record batches come."""
+    separator = "[\n"
+    for row in _rows(batches):
+        sys.stdout.write(f"{separator}  {to_json(dict(zip(names, row, strict=True)))}")
+        separator = ",\n"
+    sys.stdout.write("[]\n" if separator == "[\n" else "\n]\n")
+
+
+def print_rows(names: Sequence[str], batches: Iterable[Any]) -> None:
+    """Print rows in columns, as record batches come, and then their number.
+
+    The first rows decide how wide a column is. Few rows fit the terminal; more are printed as they
+    come, a line each.
+    """
+    rows = (tuple(map(_shown, row)) for row in _rows(batches))
+    first = list(islice(rows, _MEASURED_ROWS))
+    count = len(first)
+    if count < _MEASURED_ROWS:
+        table = new_table(*names)
+        for row in first:
+            table.add_row(*map(Text, row))
+        print_table(table)
+    else:
+        widths = [max(map(len, column)) for column in zip(names, *first, strict=True)]
+        for row in chain([tuple(names)], first, rows):
+            line = "  ".join(map(str.ljust, row, widths))
+            sys.stdout.write(f"{line.rstrip()}\n")
+            count += 1
+        count -= 1 + len(first)
+    console.print(f"{count:,} row{'s' * (count != 1)}", style="dim")
 
 
 def to_json(value: Any) -> str:
@@ -84,13 +111,17 @@ def to_json(value: Any) -> str:
     return json.dumps(_text(value))
 
 
-def _rows(found: Any) -> list[tuple[Any, ...]]:
-    """Rows as tuples: two columns may share a name."""
-    columns = [column.to_pylist() for column in found.columns]
-    return list(zip(*columns, strict=True))
+def _rows(batches: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of record batches as tuples: two columns may share a name."""
+    for batch in batches:
+        for start in range(0, batch.num_rows, _MEASURED_ROWS):
+            part = batch.slice(start, _MEASURED_ROWS)
+            yield from zip(*(column.to_pylist() for column in part.columns), strict=True)
 
 
 def _shown(value: Any) -> str:
+    if value is None:
+        return "NULL"
     if isinstance(value, (dict, list, tuple)):
         return to_json(value)
     return _text(value)

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from proa.cli.extras import needs
 from proa.cli.output import console, print_json
 from proa.cli.project import JsonOption, ProjectOption, find_project, load_regions
+from proa.extras import needs
 
 RegionOption = Annotated[
     str, typer.Option("--region", metavar="REGION", help="The region, as named in proa.yml.")
@@ -65,7 +65,7 @@ def serve(
     Exit codes: 0 stopped as asked; 1 another server owns the state; 2 a setting is wrong;
     3 the state or the storage did not answer, or the port is taken.
 
-    Needs a server's libraries: pip install 'proa[server]'.
+    Needs the libraries of the extra 'server'.
 
     Example: proa serve --region us-east --port 8101
     """

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import typer
-from rich.table import Table
 
-from proa.cli.output import console, print_json
+from proa.cli.output import new_table, print_json, print_table
 from proa.cli.project import JsonOption, ProjectOption, find_project
 from proa.cli.run import RegionOption
 
@@ -38,10 +37,15 @@ def tables(
     if as_json:
         print_json(found)
         return
-    table = Table(box=None, pad_edge=False)
-    for title in ("table", "kind", "rows", "version", "latest event", "files"):
-        right = title in {"rows", "version", "files"}
-        table.add_column(title, justify="right" if right else "left")
+    table = new_table(
+        "table",
+        "kind",
+        "rows",
+        "version",
+        "latest event",
+        "files",
+        right=("rows", "version", "files"),
+    )
     for row in found:
         table.add_row(
             row["name"],
@@ -51,7 +55,7 @@ def tables(
             row["latest_event_time"] or "-",
             _number(row["files"]),
         )
-    console.print(table)
+    print_table(table)
 
 
 def _number(value: Any) -> str:

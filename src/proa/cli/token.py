@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from proa.cli.extras import needs
 from proa.cli.output import console, print_json, stderr
 from proa.cli.project import JsonOption, ProjectOption, find_project, load_regions
 from proa.cli.serve import RegionOption, StateOption
+from proa.extras import needs
 
 if TYPE_CHECKING:
     from pathlib import Path

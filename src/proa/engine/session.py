@@ -125,6 +125,29 @@ class Engine:
         with self.translating():
             return dataframe.toArrow()
 
+    def stream(self, dataframe: Any) -> tuple[Any, Iterator[Any]]:
+        """Start to compute a DataFrame; its `pyarrow.Schema`, and its record batches as they come.
+
+        Memory holds a batch at a time. Closing the iterator ends the computation's answer.
+        """
+        from pyspark.sql.pandas.types import to_arrow_schema
+
+        with self.translating():
+            schema = to_arrow_schema(
+                dataframe.schema, error_on_duplicated_field_names_in_struct=True, timezone="UTC"
+            )
+        return schema, self._batches(dataframe, schema)
+
+    def _batches(self, dataframe: Any, schema: Any) -> Iterator[Any]:
+        import pyarrow as pa
+
+        with self.translating():
+            client = self.spark.client
+            plan = dataframe._plan  # noqa: SLF001 - the client's only way to a stream of Arrow
+            for part in client.to_table_as_iterator(plan.to_proto(client), plan.observations):
+                if isinstance(part, pa.Table):
+                    yield from part.cast(schema).to_batches()
+
     @contextmanager
     def translating(self) -> Iterator[None]:
         """Say errors of the Spark Connect client in Proa's kinds."""

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from proa.errors import PipelineError, SettingsError, SourceLocation, one_line
+from proa.errors import PipelineError, SettingsError, SourceLocation
 from proa.text import suggestion
+from proa.yaml_file import read_yaml
 
 FILE_NAMES = ("spark-pipeline.yaml", "spark-pipeline.yml")
 
@@ -56,20 +55,18 @@ def find(start: Path) -> Path:
 def load_spec(path: Path) -> PipelineSpec:
     """Read a specification. Raises SettingsError that names the file and the key."""
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        file = read_yaml(path)
     except FileNotFoundError as error:
         raise SettingsError(
             f"there is no pipeline specification {str(path)!r}; `proa init NAME` writes a project",
             condition="PIPELINE_SPEC_FILE_DOES_NOT_EXIST",
         ) from error
-    except OSError as error:
-        raise SettingsError(f"cannot read {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} is not valid YAML: {one_line(error)}") from error
     try:
-        return parse_spec(data)
+        return parse_spec(file.data)
     except SettingsError as error:
-        raise SettingsError(f"{path}: {error}", condition=error.condition) from error
+        raise SettingsError(
+            file.mistake(str(error), error.keys), condition=error.condition
+        ) from error
 
 
 def seen_from(root: Path, file: str | Path) -> str:
@@ -127,6 +124,7 @@ def parse_spec(data: Any) -> PipelineSpec:
                 f"there is no field {key!r}{suggestion(str(key), _FIELDS)};"
                 f" there are {', '.join(_FIELDS)}",
                 condition="PIPELINE_SPEC_UNEXPECTED_FIELD",
+                keys=(str(key),),
             )
     for key in ("name", "storage"):
         if data.get(key) is None:
@@ -146,7 +144,9 @@ def parse_spec(data: Any) -> PipelineSpec:
 
 def _text(value: Any, key: str) -> str | None:
     if value is not None and not isinstance(value, str):
-        raise SettingsError(f"the field {key!r} must be a string, not {value!r}; put it in quotes")
+        raise SettingsError(
+            f"the field {key!r} must be a string, not {value!r}; put it in quotes", keys=(key,)
+        )
     return value
 
 
@@ -157,18 +157,21 @@ def _configuration(value: Any) -> dict[str, str]:
         raise SettingsError(
             f"the field 'configuration' must be a mapping, not {type(value).__name__}",
             condition="PIPELINE_SPEC_FIELD_NOT_DICT",
+            keys=("configuration",),
         )
     for key, item in value.items():
         if not isinstance(key, str):
             raise SettingsError(
                 f"the key {key!r} of 'configuration' must be a string; put it in quotes",
                 condition="PIPELINE_SPEC_DICT_KEY_NOT_STRING",
+                keys=("configuration", str(key)),
             )
         if not isinstance(item, str):
             raise SettingsError(
                 f"the value {item!r} of 'configuration' key {key!r} must be a string;"
                 " put it in quotes",
                 condition="PIPELINE_SPEC_DICT_VALUE_NOT_STRING",
+                keys=("configuration", key),
             )
     return dict(value)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from proa.engine import Engine
@@ -44,19 +44,25 @@ class Queries:
         return sorted({*map(dataset_of, folders), *self._paths})
 
     def arrow(self, sql: str, *, as_of_version: int | None = None) -> Any:
-        """The rows that a SELECT yields, as a `pyarrow.Table`.
+        """Compute the rows that a SELECT yields, as a `pyarrow.Table`. Otherwise like `stream`."""
+        return self._engine.arrow(self._frame(sql, as_of_version))
 
-        `as_of_version` is the version at which every table named is read. UserError for anything
-        but a query, for unknown tables and versions, and for what the engine refuses.
+    def stream(self, sql: str, *, as_of_version: int | None = None) -> tuple[Any, Iterator[Any]]:
+        """Start a SELECT; the `pyarrow.Schema` of its rows, and its record batches as they come.
+
+        `as_of_version` is the version at which every table named is read. Raises UserError for
+        anything but a query, for unknown tables and versions, and for what the engine refuses.
         """
+        return self._engine.stream(self._frame(sql, as_of_version))
+
+    def _frame(self, sql: str, as_of_version: int | None) -> Any:
         plan = read(relation_of(self._session.sql(sql)), _Names(self), SourceLocation("query", 1))
         bound = {}
         for leaf in plan.leaves:
             if not isinstance(leaf, DatasetLeaf) or leaf.streaming:
                 raise UserError("a query reads tables, complete; name them without STREAM")
             bound[leaf.key] = self._relation(leaf.dataset, as_of_version)
-        frame = self._engine.dataframe(plan.bind(bound))
-        return self._engine.arrow(frame)
+        return self._engine.dataframe(plan.bind(bound))
 
     def find(self, parts: tuple[str, ...]) -> str:
         """The table that a name in a query means."""

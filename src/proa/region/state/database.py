@@ -33,6 +33,7 @@ from sqlalchemy.exc import (
 )
 
 from proa.errors import ConflictError, SettingsError, UnavailableError, UserError
+from proa.extras import missing_library
 from proa.region.state.state_tables import meta
 from proa.steps import Step, step
 
@@ -231,8 +232,7 @@ def _postgresql(url: URL) -> Engine:
         )
     except ModuleNotFoundError as error:
         raise SettingsError(
-            "a state in PostgreSQL needs a driver that is not installed; install it with:"
-            " pip install 'proa[server,postgresql]'"
+            missing_library("the driver for a state in PostgreSQL", "postgresql")
         ) from error
 
 
