@@ -2,7 +2,7 @@
 
 python -m benchmarks                    everything that needs Python only
 python -m benchmarks pipeline shipping  these parts
-python -m benchmarks spark --peer spark the peer too (needs Java 17; installs pyspark)
+python -m benchmarks --peer spark       against Apache Spark (needs Java 17; installs pyspark)
 python -m benchmarks --json             one JSON document
 python -m benchmarks --quick            small data, for a first look
 """
@@ -51,6 +51,12 @@ def _region(folder: Path, quick: bool) -> list[Result]:  # noqa: FBT001
     return region.measure(folder, clients=1000, seconds=10 if quick else 30, runs=2 if quick else 5)
 
 
+def _querying(folder: Path, _quick: bool) -> list[Result]:  # noqa: FBT001
+    from benchmarks import querying
+
+    return querying.measure(folder)
+
+
 def _spark(folder: Path, quick: bool) -> list[Result]:  # noqa: FBT001
     from benchmarks import spark
 
@@ -63,6 +69,7 @@ PARTS: dict[str, Part] = {
     "shipping": _shipping,
     "discovery": _discovery,
     "region": _region,
+    "querying": _querying,
 }
 PEERS: dict[str, Part] = {"spark": _spark}
 
