@@ -29,6 +29,7 @@ class Step(StrEnum):
     COMPUTE_WRITE = "compute.write"
     TABLE_CREATE = "table.create"
     TABLE_EVOLVE = "table.evolve"
+    MEMORY_PUT = "memory.put"
     COMMIT = "commit"
     RESET = "reset"
     CHECKPOINT_COMPACT = "checkpoint.compact"

@@ -11,6 +11,7 @@ from proa.lake.writer import (
     WriteResult,
     discard,
     write,
+    write_batches,
     write_rows,
 )
 
@@ -28,5 +29,6 @@ __all__ = [
     "discard",
     "largest",
     "write",
+    "write_batches",
     "write_rows",
 ]

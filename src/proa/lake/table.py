@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.table import TableFeatures
@@ -60,6 +61,8 @@ class Change:
     """The columns of the files, as a StructType; None: those that the table has."""
     metadata: Mapping[str, Any] = field(default_factory=dict)
     """Noted in the commit under `proa`."""
+    transactions: Mapping[str, int] = field(default_factory=dict)
+    """Further `txn` actions of the same commit."""
 
 
 @dataclass(frozen=True)
@@ -221,6 +224,20 @@ class Table:
             if f"max.{column}" not in names:
                 return [(path, None) for path in paths]
             return list(zip(paths, actions.column(f"max.{column}").to_pylist(), strict=True))
+
+    def key_bounds(self, column: str, version: int | None = None) -> Any:
+        """For each file its `path` in the table and bounds `low` and `high` of a column, as a
+        `pyarrow.Table`; bounds are NULL where nothing is known. None when no file has bounds.
+        """
+        with self._lock:
+            actions = self._as_of(version).get_add_actions(flatten=True)
+            names = [f"min.{column}", f"max.{column}"]
+            if not set(names) <= set(actions.schema.names):
+                return None
+            paths = [urllib.parse.unquote(path) for path in actions.column("path").to_pylist()]
+            low, high = (actions.column(name) for name in names)
+            bounds = map(pa.chunked_array, (low, high))
+            return pa.table(dict(zip(("path", "low", "high"), (paths, *bounds), strict=True)))
 
     def count(self, version: int | None = None) -> int:
         """The number of rows, from the files' statistics."""
@@ -574,7 +591,8 @@ class Table:
             to_delta(change.schema) if change.overwrite else table.schema(),
             list(self.partition_by),
             commit_properties=_noted(
-                {**change.metadata, "attempt": change.attempt}, {change.app_id: change.batch}
+                {**change.metadata, "attempt": change.attempt},
+                {change.app_id: change.batch, **change.transactions},
             ),
             post_commithook_properties=_HOOKS,
         )

@@ -121,6 +121,13 @@ def write(engine: Engine, frame: Any, target: Destination) -> WriteResult:
     return _gathered(reports.column(0).to_pylist(), target)
 
 
+def write_batches(batches: Iterable[pa.RecordBatch], target: Destination) -> tuple[DataFile, ...]:
+    """Write batches that are at hand, without an engine, into files of `target`."""
+    with step(Step.COMPUTE_WRITE):
+        report = _Task(target).run(batches)
+    return _gathered([report], target).files
+
+
 def write_rows(rows: pa.Table, url: str, options: Mapping[str, str], attempt: str) -> DataFile:
     """Write rows that are at hand, without an engine, into one file below `url`."""
     target = Destination(url, options, rows.schema, attempt)

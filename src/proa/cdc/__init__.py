@@ -1,0 +1,21 @@
+"""Change data: AUTO CDC and snapshots, from change rows to the files of a merged table.
+
+A target is a function of the *set* of its change rows, in whatever batches and order they come.
+What the table itself does not show of that set is its memory, which lies beside the table.
+"""
+
+from proa.cdc.memory import MEMORY, Memory, MemoryStore
+from proa.cdc.merge import Merged, MergeInput, merge
+from proa.cdc.shape import ChangeColumns, ChangeShape, change_shape
+
+__all__ = [
+    "MEMORY",
+    "ChangeColumns",
+    "ChangeShape",
+    "Memory",
+    "MemoryStore",
+    "MergeInput",
+    "Merged",
+    "change_shape",
+    "merge",
+]

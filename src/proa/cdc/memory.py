@@ -1,0 +1,165 @@
+"""What a target remembers of its changes and does not show: its memory, beside the table.
+
+For each key the memory holds those events that the table's rows do not tell: the order of the
+newest one, deletions, and what SCD type 2 or partial changes need when a late event comes. It is a
+list of Parquet files, newest last; the newest file that knows a key holds all that is known of it.
+
+Which memory belongs to a version of the table, the table's own log says: a `txn` action `MEMORY`
+in the same commit. So the memory is never ahead of the rows, and never behind.
+"""
+
+# ruff: noqa: S608 - identifiers are quoted, no value of a row is put into a query
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from proa.cdc.duck_types import text_of
+from proa.cdc.shape import ChangeShape
+from proa.errors import ConflictError, DataError, UnknownOutcome
+from proa.lake import DataFile
+from proa.steps import Step, step
+from proa.storage import ObjectInfo, Store
+
+MEMORY = "proa:cdc"
+"""The `txn` application that counts a table's memories."""
+FOLDER = "_proa_cdc"
+"""Below the table's folder; readers of Delta tables pass over it."""
+_FORMAT = 1
+_RUNS = 8
+"""Files that a memory may have before all of them are put into one."""
+
+
+@dataclass(frozen=True)
+class Memory:
+    """One state of a target's memory."""
+
+    number: int = 0
+    """Its `txn` version; 0 for a table that has none yet."""
+    contract: Mapping[str, Any] = field(default_factory=dict)
+    """What keys, order and type of history were when it was written."""
+    files: tuple[tuple[str, int], ...] = ()
+    """Paths in the table's folder, oldest first, and their rows."""
+    truncated: str | None = None
+    """The file whose one row `o` is the newest truncation; older changes have no effect."""
+
+    def check(self, shape: ChangeShape, dataset: str) -> None:
+        """Raises DataError when the target was built with other keys, order or history."""
+        for name, condition in _DRIFTS.items():
+            before, now = self.contract.get(name), shape.contract()[name]
+            if self.number and before != now:
+                raise DataError(
+                    f"{dataset!r} was built with {name} {_shown(before)} and is declared with"
+                    f" {_shown(now)} now; refresh it fully (--full-refresh {dataset})",
+                    condition=f"AUTOCDC_INVALID_STATE.{condition}",
+                )
+
+    def merges(self, added: int) -> int:
+        """How many of the newest files a file of `added` rows is put together with.
+
+        Each file is at least twice as large as all newer ones, so that a row is written anew few
+        times only.
+        """
+        count = 0
+        for _, rows in reversed(self.files):
+            if len(self.files) - count < _RUNS and rows > 2 * added:
+                break
+            count += 1
+            added += rows
+        return count
+
+
+_DRIFTS = {
+    "keys": "KEY_SCHEMA_DRIFT",
+    "types": "KEY_SCHEMA_DRIFT",
+    "scd": "SCD_TYPE_DRIFT",
+    "sequence": "SEQUENCING_TYPE_DRIFT",
+    "tracked": "TRACK_HISTORY_DRIFT",
+}
+
+
+class MemoryStore:
+    """The memories of one table."""
+
+    def __init__(self, url: str, options: Mapping[str, str]) -> None:
+        self.url = url
+        self.options = options
+        self._store = Store.open(url, options)
+
+    def read(self, number: int | None) -> Memory:
+        """The memory of a `txn` version; an empty one for None and 0."""
+        if not number:
+            return Memory()
+        data = json.loads(self._store.get(_name(number)))
+        files = tuple((path, rows) for path, rows in data["files"])
+        return Memory(number, data["contract"], files, data["truncated"])
+
+    def put(self, memory: Memory, before: int) -> Memory:
+        """Write a memory under the next free number after `before`; it with that number.
+
+        Nobody reads it until a commit names the number.
+        """
+        number = before + 1
+        while True:
+            numbered = replace(memory, number=number)
+            body = {**asdict(numbered), "format": _FORMAT}
+            try:
+                with step(Step.MEMORY_PUT):
+                    self._store.create(_name(number), json.dumps(body).encode())
+            except (ConflictError, UnknownOutcome):
+                # Somebody's attempt has this number, perhaps an earlier one of ours.
+                number += 1
+                continue
+            return numbered
+
+    def superseded(self, current: int, objects: Iterable[ObjectInfo]) -> list[ObjectInfo]:
+        """Those of the memory's objects that the memory `current` does not need."""
+        memory = self.read(current)
+        needed = {_name(current), memory.truncated, *(path for path, _ in memory.files)}
+        return [info for info in objects if info.path not in needed]
+
+    def objects(self) -> list[ObjectInfo]:
+        """All objects of the table's memories, used or not."""
+        return list(self._store.walk(FOLDER))
+
+
+def written(files: Sequence[DataFile]) -> tuple[tuple[str, int], ...]:
+    """Files below the memory's folder as a memory lists them."""
+    return tuple((f"{FOLDER}/{file.path}", file.rows) for file in files)
+
+
+def newest_events(
+    locations: Sequence[str], shape: ChangeShape, *, touched: bool, having: str = "true"
+) -> str:
+    """SQL that yields the events of the files `locations`, oldest first, newest knowledge only.
+
+    With `touched`, of the keys in the table `touched`. A key of which nothing is known any more
+    has one row without `d`.
+    """
+    if not locations:
+        return f"SELECT {shape.no_event} WHERE false"
+    keys = shape.key_names
+    only = f"SEMI JOIN touched USING ({keys})" if touched else ""
+    parts = [
+        f"SELECT {n} AS run, {keys}, CAST(o AS {shape.order_type}) AS o, d,"
+        f" CAST(v AS {shape.value_type}) AS v, u FROM read_parquet({text_of(location)}) {only}"
+        for n, location in enumerate(locations)
+    ]
+    union = " UNION ALL ".join(parts)
+    if len(locations) == 1:
+        return f"SELECT {keys}, o, d, v, u FROM ({union}) WHERE {having}"
+    return (
+        f"SELECT {keys}, o, d, v, u FROM (SELECT *, max(run) OVER (PARTITION BY {keys}) AS newest"
+        f" FROM ({union})) WHERE run = newest AND {having}"
+    )
+
+
+def _name(number: int) -> str:
+    return f"{FOLDER}/memory/{number:010d}.json"
+
+
+def _shown(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

@@ -1,0 +1,442 @@
+"""Merges change rows into a table's files: which files change, and what is in their place.
+
+The work is SQL over Parquet files in an embedded DuckDB; rows never become Python objects. Files
+without a touched key are not read, files without a changed row are not written.
+"""
+
+# ruff: noqa: S608 - identifiers are quoted, no value of a row is put into a query
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pyarrow as pa
+
+from proa.cdc import memory as memories
+from proa.cdc.duck_types import name_of, text_of
+from proa.cdc.fold import fold_statements
+from proa.cdc.memory import Memory, MemoryStore, newest_events
+from proa.cdc.shape import END, HELPERS, START, ChangeShape
+from proa.errors import DataError
+from proa.lake import DataFile, Destination, Table, write_batches
+from proa.lake.table_schema import to_arrow
+from proa.storage import Store, is_url
+
+FILE_BYTES = 32 << 20
+"""Files of a merged table stay small, so that a change of one row writes little anew."""
+_MEMORY_LIMIT = "1200MB"
+_THREADS = 2
+_ROWS = 65_536
+"""Rows of a batch on its way from DuckDB into a file."""
+_FILE, _POSITION = "__proa_file", "file_row_number"
+
+
+@dataclass(frozen=True)
+class MergeInput:
+    """One batch of change rows and the table that they change."""
+
+    table: Table
+    version: int
+    """The version of the table that is changed."""
+    shape: ChangeShape
+    dataset: str
+    changes: Sequence[str]
+    """Locations of the Parquet files with the change rows."""
+    schema: Any
+    """The table's columns after the batch, as a StructType."""
+    partition_by: tuple[str, ...]
+    attempt: str
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What a batch does to a table. Nothing of it is part of the table yet."""
+
+    adds: tuple[DataFile, ...]
+    removes: tuple[str, ...]
+    """Files of the table, relative to it, in whose place `adds` are."""
+    memory: Memory
+    upserted: int
+    deleted: int
+    ties: int
+    """Keys that had several different changes of one sequence."""
+
+
+def merge(given: MergeInput) -> Merged:
+    """Compute what a batch of changes makes of a table.
+
+    Raises DataError for changes without key or sequence, and for a target that was built
+    otherwise. Files of a failed attempt may be left; no log knows them.
+    """
+    store = MemoryStore(given.table.url, given.table.options)
+    before = store.read(given.table.transaction(memories.MEMORY, given.version))
+    before.check(given.shape, given.dataset)
+    with _database() as (database, scratch):
+        return _Merge(given, before, store, database, Path(scratch)).run()
+
+
+@contextmanager
+def _database() -> Iterator[tuple[Any, str]]:
+    import duckdb
+
+    with TemporaryDirectory(prefix="proa-cdc-") as scratch:
+        settings = {
+            "threads": _THREADS,
+            "memory_limit": _MEMORY_LIMIT,
+            "temp_directory": f"{scratch}/spill",
+        }
+        database = duckdb.connect(config=settings)
+        try:
+            database.execute("SET TimeZone = 'UTC'")
+            yield database, scratch
+        finally:
+            database.close()
+
+
+class _Merge:
+    """One merge on its way."""
+
+    def __init__(
+        self, given: MergeInput, before: Memory, store: MemoryStore, database: Any, scratch: Path
+    ) -> None:
+        self.given = given
+        self.shape = given.shape
+        self.before = before
+        self.store = store
+        self.database = database
+        self.scratch = scratch
+        self.truncates = False
+        """Whether the batch holds a truncation that is newer than all before."""
+        self.paths: dict[str, str] = {}
+        """Table files by the path at which DuckDB reads them."""
+
+    def run(self) -> Merged:
+        self.read_changes()
+        self.apply_truncation()
+        self.read_known()
+        self.read_old()
+        for statement in fold_statements(self.shape):
+            self.execute(statement)
+        self.compare()
+        upserted, deleted = self.counts()
+        removes, adds = self.write_rows()
+        return Merged(adds, removes, self.write_memory(), upserted, deleted, self.count_ties())
+
+    # -- what there is ----------------------------------------------------------------------------
+
+    def read_changes(self) -> None:
+        """Make `fresh` and `truncation` of the batch's files."""
+        shape = self.shape
+        files = self.local(self.given.changes)
+        self.execute(f"CREATE VIEW change AS SELECT * FROM {_parquet(files)}")
+        names = self.names("change")
+        has = {name: name in names for name in vars(HELPERS).values()}
+        truncates = name_of(HELPERS.truncate) if has[HELPERS.truncate] else "false"
+        deletes = name_of(HELPERS.delete) if has[HELPERS.delete] else "false"
+        updates = name_of(HELPERS.update) if has[HELPERS.update] else "NULL"
+        self.execute(
+            f"""CREATE TABLE fresh AS SELECT {shape.key_values()},
+                {shape.order_of(name_of(HELPERS.sequence))} AS o,
+                coalesce({deletes}, false) AS d,
+                CASE WHEN NOT coalesce({deletes}, false) THEN {shape.struct_of(names)} END AS v,
+                CAST({updates} AS VARCHAR[]) AS u
+                FROM change WHERE NOT coalesce({truncates}, false)"""
+        )
+        self.execute(
+            f"""CREATE TABLE truncation AS SELECT max(o) AS o FROM
+                (SELECT {shape.order_of(name_of(HELPERS.sequence))} AS o FROM change
+                 WHERE coalesce({truncates}, false)) HAVING max(o) IS NOT NULL"""
+        )
+        self.check_changes(truncates)
+
+    def check_changes(self, truncates: str) -> None:
+        """Raises DataError for a change that belongs to no key or has no place in the order."""
+        missing = " OR ".join(f"k{i} IS NULL" for i in range(len(self.shape.keys)))
+        if count := self.number(f"SELECT count(*) FROM fresh WHERE {missing}"):
+            raise _invalid(self.given.dataset, count, "NULL in a key", "NULL_KEY")
+        sequence = name_of(HELPERS.sequence)
+        if count := self.number(f"SELECT count(*) FROM change WHERE {sequence} IS NULL"):
+            raise _invalid(self.given.dataset, count, "NULL as the sequence", "NULL_SEQUENCE")
+        del truncates
+
+    def apply_truncation(self) -> None:
+        """Take changes out that a truncation has undone; make `touched`."""
+        keys = self.shape.key_names
+        if self.before.truncated is not None:
+            [path] = self.local([f"{self.store.url}/{self.before.truncated}"])
+            self.execute(
+                f"""CREATE TABLE truncated AS
+                    SELECT CAST(o AS {self.shape.order_type}) AS o FROM {_parquet([path])}"""
+            )
+            self.truncates = bool(
+                self.number("SELECT count(*) FROM truncation t, truncated b WHERE t.o > b.o")
+            )
+            if not self.truncates:
+                self.execute("DELETE FROM truncation")
+                self.execute("INSERT INTO truncation SELECT o FROM truncated")
+        else:
+            self.truncates = bool(self.number("SELECT count(*) FROM truncation"))
+        self.execute("DELETE FROM fresh WHERE o < (SELECT o FROM truncation)")
+        self.execute(f"CREATE TABLE touched AS SELECT DISTINCT {keys} FROM fresh")
+        if self.truncates:
+            known = newest_events(self.memory_files(), self.shape, touched=False)
+            self.execute(
+                f"""INSERT INTO touched SELECT DISTINCT {keys} FROM ({known})
+                    WHERE o < (SELECT o FROM truncation) EXCEPT SELECT {keys} FROM touched"""
+            )
+
+    def read_known(self) -> None:
+        """Make `known`: what the memory holds of the touched keys."""
+        known = newest_events(self.memory_files(), self.shape, touched=True)
+        self.execute(f"CREATE TABLE known AS SELECT * FROM ({known}) WHERE d IS NOT NULL")
+        self.execute("DELETE FROM known WHERE o < (SELECT o FROM truncation)")
+
+    def read_old(self) -> None:
+        """Make `old`: the rows that the table has of the touched keys."""
+        shape = self.shape
+        self.paths = self.touched_files()
+        none = f"{shape.no_event}, CAST(NULL AS {shape.order_type}) AS s"
+        period = "NULL AS s, NULL AS e"
+        if not self.paths:
+            self.execute(
+                f"""CREATE TABLE old AS SELECT {shape.key_names}, s, s AS e, v, '' AS file, 0 AS pos
+                    FROM (SELECT {none}) WHERE false"""
+            )
+            return
+        source = _parquet(list(self.paths), f", filename = '{_FILE}', file_row_number = true")
+        names = self.names(source)
+        if shape.history:
+            period = ", ".join(
+                f"{shape.order_of(name_of(name))} AS {short}"
+                for name, short in ((START, "s"), (END, "e"))
+            )
+        same = " AND ".join(f"t.{name_of(key)} = touched.k{i}" for i, key in enumerate(shape.keys))
+        self.execute(
+            f"""CREATE TABLE old AS SELECT {shape.key_values("t.")}, {period},
+                {shape.struct_of(names, "t.")} AS v, {_FILE} AS file, {_POSITION} AS pos
+                FROM {source} t SEMI JOIN touched ON {same}"""
+        )
+        if shape.history:
+            self.execute("DELETE FROM old WHERE s IS NULL")
+
+    def touched_files(self) -> dict[str, str]:
+        """The files that may hold a touched key: path to read from, and path in the table."""
+        table, shape = self.given.table, self.shape
+        files = table.files(self.given.version) if self.given.version >= 0 else ()
+        if not files:
+            return {}
+        key = next(f for f in shape.columns.fields if f.name.lower() == shape.keys[0].lower())
+        bounds = table.key_bounds(key.name, self.given.version)
+        wanted = files
+        if bounds is not None:
+            self.database.register("bounds", bounds)
+            rows = self.execute(
+                """SELECT path FROM bounds WHERE low IS NULL OR high IS NULL OR EXISTS
+                   (SELECT 1 FROM touched WHERE k0 BETWEEN low AND high)"""
+            ).to_arrow_table()
+            wanted = tuple(f"{table.url}/{path}" for path in rows.column(0).to_pylist())
+        table.check(wanted)
+        return dict(
+            zip(
+                self.local(wanted),
+                (file.removeprefix(f"{table.url}/") for file in wanted),
+                strict=True,
+            )
+        )
+
+    # -- what changes -----------------------------------------------------------------------------
+
+    def compare(self) -> None:
+        """Make `removed` (places of rows that go) and `added` (rows that come, and near which)."""
+        keys = self.shape.key_names
+        row = f"{keys}, s" if self.shape.history else keys
+        self.execute(
+            f"""CREATE TABLE kept AS SELECT old.* FROM old JOIN result USING ({row})
+                WHERE old.e IS NOT DISTINCT FROM result.e AND old.v IS NOT DISTINCT FROM result.v"""
+        )
+        self.execute("CREATE TABLE removed AS SELECT * FROM old ANTI JOIN kept USING (file, pos)")
+        self.execute(
+            f"""CREATE TABLE added AS SELECT result.*, near.file FROM
+                (SELECT * FROM result ANTI JOIN kept USING ({row})) result LEFT JOIN
+                (SELECT {keys}, max(file) AS file FROM removed GROUP BY {keys}) near
+                USING ({keys})"""
+        )
+
+    def counts(self) -> tuple[int, int]:
+        """How many rows were inserted or updated, and how many keys deleted."""
+        keys = self.shape.key_names
+        upserted = self.number("SELECT count(*) FROM added")
+        active, closed = "", 0
+        if self.shape.history:
+            active = "WHERE e IS NULL"
+            closed = self.number(
+                f"""SELECT count(*) FROM added JOIN removed USING ({keys}, s)
+                    WHERE added.v IS NOT DISTINCT FROM removed.v AND added.e IS NOT NULL"""
+            )
+        deleted = self.number(
+            f"""SELECT count(*) FROM (SELECT DISTINCT {keys} FROM old {active})
+                ANTI JOIN (SELECT {keys} FROM result {active}) USING ({keys})"""
+        )
+        return upserted - closed, deleted
+
+    def count_ties(self) -> int:
+        """Keys with several different changes of one sequence, of which the greatest holds."""
+        keys = self.shape.key_names
+        return self.number(
+            f"""SELECT count(*) FROM (SELECT 1 FROM (SELECT DISTINCT {keys}, o, d, v FROM fresh)
+                GROUP BY {keys}, o HAVING count(*) > 1)"""
+        )
+
+    # -- what is written --------------------------------------------------------------------------
+
+    def write_rows(self) -> tuple[tuple[str, ...], tuple[DataFile, ...]]:
+        """Write the changed files anew, and new rows into files of their own."""
+        rows = self.execute("SELECT DISTINCT file FROM removed ORDER BY file").to_arrow_table()
+        changed = rows.column(0).to_pylist()
+        queries = [
+            f"""SELECT * EXCLUDE ({_FILE}, {_POSITION}) FROM
+                {_parquet(group, f", filename = '{_FILE}', file_row_number = true")} t
+                ANTI JOIN removed ON t.{_FILE} = removed.file AND t.{_POSITION} = removed.pos
+                UNION ALL BY NAME SELECT {self.shape.row_of()} FROM added
+                WHERE file IN ({", ".join(map(text_of, group))})"""
+            for group in self.groups(changed)
+        ]
+        if self.number("SELECT count(*) FROM added WHERE file IS NULL"):
+            keys = self.shape.key_names
+            queries.append(
+                f"SELECT {self.shape.row_of()} FROM added WHERE file IS NULL ORDER BY {keys}"
+            )
+        with ThreadPoolExecutor(_THREADS) as pool:
+            files = [file for part in pool.map(self.write, queries) for file in part]
+        return tuple(self.paths[path] for path in changed), tuple(files)
+
+    def groups(self, paths: Sequence[str]) -> list[list[str]]:
+        """Files that are written anew together: small ones become one."""
+        groups: list[list[str]] = []
+        room = 0
+        for path in paths:
+            size = Path(path).stat().st_size
+            if not groups or size > room:
+                groups.append([])
+                room = FILE_BYTES
+            groups[-1].append(path)
+            room -= size
+        return groups
+
+    def write(self, query: str) -> tuple[DataFile, ...]:
+        given = self.given
+        target = Destination(
+            url=given.table.url,
+            options=given.table.options,
+            schema=to_arrow(given.schema),
+            attempt=given.attempt,
+            partition_by=given.partition_by,
+            file_bytes=2 * FILE_BYTES,
+        )
+        return write_batches(self.batches(query), target)
+
+    def write_memory(self) -> Memory:
+        """Write what the memory is to hold from now on."""
+        shape, keys, before = self.shape, self.shape.key_names, self.before
+        order = f"{keys}, o, d, v, u"
+        self.execute(
+            f"""CREATE TABLE lesson AS SELECT {order} FROM remember UNION ALL BY NAME
+                SELECT {keys} FROM touched ANTI JOIN remember USING ({keys})"""
+        )
+        count = self.number("SELECT count(*) FROM lesson")
+        merged = len(before.files) if self.truncates else before.merges(count)
+        left = before.files[: len(before.files) - merged]
+        self.execute(f"CREATE TABLE learned AS SELECT {order} FROM lesson")
+        if merged:
+            older = newest_events(self.memory_files()[len(left) :], shape, touched=False)
+            self.execute(
+                f"""INSERT INTO learned SELECT {order} FROM ({older})
+                    ANTI JOIN touched USING ({keys})"""
+            )
+        if not left:
+            self.execute("DELETE FROM learned WHERE d IS NULL")
+            self.execute("DELETE FROM learned WHERE o < (SELECT o FROM truncation)")
+            self.forget()
+        files = self.write_beside(f"SELECT {order} FROM learned ORDER BY {keys}")
+        truncated = before.truncated
+        if self.truncates:
+            truncated = self.write_beside("SELECT o FROM truncation")[0][0]
+        return Memory(before.number, shape.contract(), (*left, *files), truncated)
+
+    def forget(self) -> None:
+        """Delete deletions, and history that is no row, from before the time that is kept."""
+        clock = self.shape.clock_of("o")
+        if clock is None or self.shape.retention is None:
+            return
+        what = "true" if self.shape.history else "d"
+        self.execute(
+            f"""DELETE FROM learned WHERE {what} AND {clock} <
+                (SELECT max({clock}) FROM learned) - {self.shape.retention}"""
+        )
+
+    def write_beside(self, query: str) -> tuple[tuple[str, int], ...]:
+        target = Destination(
+            url=f"{self.store.url}/{memories.FOLDER}",
+            options=self.store.options,
+            schema=self.execute(f"{query} LIMIT 0").to_arrow_table().schema,
+            attempt=self.given.attempt,
+            group_bytes=8 << 20,
+        )
+        return memories.written(write_batches(self.batches(query), target))
+
+    # -- helpers ----------------------------------------------------------------------------------
+
+    def execute(self, statement: str) -> Any:
+        return self.database.execute(statement)
+
+    def number(self, query: str) -> int:
+        return int(self.execute(query).fetchone()[0])
+
+    def names(self, source: str) -> list[str]:
+        """The columns of a relation."""
+        return list(self.execute(f"SELECT * FROM {source} LIMIT 0").to_arrow_table().schema.names)
+
+    def batches(self, query: str) -> Iterator[pa.RecordBatch]:
+        cursor = self.database.cursor()
+        cursor.execute("SET TimeZone = 'UTC'")
+        yield from cursor.execute(query).to_arrow_reader(_ROWS)
+
+    def memory_files(self) -> list[str]:
+        return self.local([f"{self.store.url}/{path}" for path, _ in self.before.files])
+
+    def local(self, locations: Sequence[str]) -> list[str]:
+        """Paths at which DuckDB can read these files: remote ones are fetched."""
+        if not any(map(is_url, locations)):
+            return list(locations)
+        with ThreadPoolExecutor(8) as pool:
+            return list(pool.map(self.fetch, locations))
+
+    def fetch(self, location: str) -> str:
+        folder, _, name = location.rpartition("/")
+        path = self.scratch / f"{abs(hash(folder)):x}-{name}"
+        if not path.exists():
+            store = Store.open(folder, self.given.table.options)
+            with path.with_suffix(".part").open("wb") as file:
+                for chunk in store.chunks(name):
+                    file.write(chunk)
+            path.with_suffix(".part").rename(path)
+        return str(path)
+
+
+def _parquet(paths: Sequence[str], options: str = "") -> str:
+    files = ", ".join(map(text_of, paths))
+    return f"read_parquet([{files}], union_by_name = true, hive_partitioning = false{options})"
+
+
+def _invalid(dataset: str, count: int, what: str, condition: str) -> DataError:
+    return DataError(
+        f"{count} change{'s' * (count != 1)} for {dataset!r} {'have' if count != 1 else 'has'}"
+        f" {what}; filter them out in the source, or give them a value",
+        condition=f"AUTOCDC_MICROBATCH_VALIDATION.{condition}",
+    )

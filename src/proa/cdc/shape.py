@@ -1,0 +1,276 @@
+"""What one AUTO CDC target looks like: its keys, columns and order, and how SQL speaks of them.
+
+In DuckDB an *event* is a row `(k0, k1, ..., o, d, v, u)`: the key, its place in the order of
+changes, whether it deletes, the other columns as one struct, and the names of the columns that it
+sets (NULL: all). The order of two events of one key is that of `(o, d, v)`, so it never depends on
+which came first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pyspark.sql import types as T  # noqa: N812 - the name that Spark's users know it by
+
+from proa.cdc.duck_types import duck_type, name_of, text_of
+from proa.errors import PipelineError
+
+START, END = "__START_AT", "__END_AT"
+_NOTHING = "__proa_nothing"
+
+
+@dataclass(frozen=True)
+class ChangeColumns:
+    """Columns of the change rows beside the source's own."""
+
+    sequence: str = "__proa_sequence"
+    delete: str = "__proa_delete"
+    truncate: str = "__proa_truncate"
+    update: str = "__proa_update"
+
+
+HELPERS = ChangeColumns()
+
+
+@dataclass(frozen=True)
+class ChangeShape:
+    """How change rows become rows of the target."""
+
+    keys: tuple[str, ...]
+    columns: Any
+    """The target's columns without the period, as a StructType; the keys among them."""
+    sequence: Any
+    """The type that orders the changes."""
+    history: bool = False
+    """SCD type 2: each change of a tracked column opens a row."""
+    tracked: frozenset[str] | None = None
+    """Columns whose change opens a row; None: all."""
+    null_keeps: frozenset[str] = frozenset()
+    """Columns, in dotted lower case, of which NULL means: as it was."""
+    names_updates: bool = False
+    """Change rows name the columns that they set."""
+    retention: float | None = None
+    """Seconds of the data's own clock after which deletions are forgotten; None: never."""
+
+    @property
+    def partial(self) -> bool:
+        """Whether a change may say nothing about a column."""
+        return bool(self.null_keeps) or self.names_updates
+
+    @property
+    def values(self) -> tuple[Any, ...]:
+        """The columns that are not keys, as StructFields."""
+        keys = {key.lower() for key in self.keys}
+        return tuple(f for f in self.columns.fields if f.name.lower() not in keys)
+
+    @property
+    def target(self) -> Any:
+        """All columns of the target, as a StructType."""
+        if not self.history:
+            return self.columns
+        period = [T.StructField(name, self.sequence, True) for name in (START, END)]
+        return T.StructType([*self.columns.fields, *period])
+
+    def contract(self) -> dict[str, Any]:
+        """What must stay as it is while the target lives, for the memory to be understood."""
+        return {
+            "keys": [key.lower() for key in self.keys],
+            "types": [duck_type(self._type(key)) for key in self.keys],
+            "scd": 2 if self.history else 1,
+            "sequence": duck_type(self.sequence),
+            "tracked": None if self.tracked is None else sorted(self.tracked),
+        }
+
+    # -- SQL --------------------------------------------------------------------------------------
+
+    @property
+    def key_names(self) -> str:
+        """`k0, k1, ...`."""
+        return ", ".join(f"k{i}" for i in range(len(self.keys)))
+
+    def key_values(self, prefix: str = "") -> str:
+        """The key columns of a table as `k0, k1, ...`."""
+        return ", ".join(
+            f"CAST({prefix}{name_of(key)} AS {duck_type(self._type(key))}) AS k{i}"
+            for i, key in enumerate(self.keys)
+        )
+
+    @property
+    def no_event(self) -> str:
+        """The columns of an event, all NULL."""
+        keys = [
+            f"CAST(NULL AS {duck_type(self._type(key))}) AS k{i}" for i, key in enumerate(self.keys)
+        ]
+        return (
+            f"{', '.join(keys)}, CAST(NULL AS {self.order_type}) AS o, CAST(NULL AS BOOLEAN) AS d,"
+            f" CAST(NULL AS {self.value_type}) AS v, CAST(NULL AS VARCHAR[]) AS u"
+        )
+
+    @property
+    def value_type(self) -> str:
+        """The type of `v`."""
+        fields = [f"{name_of(f.name)} {duck_type(f.dataType)}" for f in self.values]
+        return f"STRUCT({', '.join(fields) or f'{_NOTHING} BOOLEAN'})"
+
+    @property
+    def order_type(self) -> str:
+        """The type of `o`."""
+        if not isinstance(self.sequence, T.StructType):
+            return duck_type(self.sequence)
+        parts = (
+            f"{name_of(f.name)} STRUCT(n BOOLEAN, x {duck_type(f.dataType)})"
+            for f in self.sequence.fields
+        )
+        return f"STRUCT({', '.join(parts)})"
+
+    def order_of(self, text: str) -> str:
+        """`o` of a sequence value: in a struct NULL is the lowest, as in Spark."""
+        if not isinstance(self.sequence, T.StructType):
+            return f"CAST({text} AS {duck_type(self.sequence)})"
+        parts = []
+        for part in self.sequence.fields:
+            inner = f"CAST({text}.{name_of(part.name)} AS {duck_type(part.dataType)})"
+            packed = f"struct_pack(n := {inner} IS NOT NULL, x := {inner})"
+            parts.append(f"{name_of(part.name)} := {packed}")
+        return f"CASE WHEN {text} IS NOT NULL THEN struct_pack({', '.join(parts)}) END"
+
+    def sequence_of(self, text: str) -> str:
+        """The sequence value of `o`."""
+        if not isinstance(self.sequence, T.StructType):
+            return text
+        parts = (f"{name_of(f.name)} := {text}.{name_of(f.name)}.x" for f in self.sequence.fields)
+        return f"CASE WHEN {text} IS NOT NULL THEN struct_pack({', '.join(parts)}) END"
+
+    def clock_of(self, text: str) -> str | None:
+        """Seconds since 1970 of `o`, or None where the sequence tells no time."""
+        first, kind = text, self.sequence
+        if isinstance(kind, T.StructType):
+            first, kind = f"{text}.{name_of(kind.fields[0].name)}.x", kind.fields[0].dataType
+        if not isinstance(kind, (T.TimestampType, T.TimestampNTZType, T.DateType)):
+            return None
+        return f"epoch({first})"
+
+    def struct_of(self, present: Sequence[str], prefix: str = "") -> str:
+        """`v` of a table that has the columns `present`."""
+        there = {name.lower(): name for name in present}
+        parts = []
+        for column in self.values:
+            kind, own = duck_type(column.dataType), there.get(column.name.lower())
+            value = "NULL" if own is None else f"{prefix}{name_of(own)}"
+            parts.append(f"{name_of(column.name)} := CAST({value} AS {kind})")
+        return f"struct_pack({', '.join(parts) or f'{_NOTHING} := true'})"
+
+    def tracked_of(self, text: str) -> str:
+        """The tracked columns of `v`, as one value."""
+        names = [
+            f.name for f in self.values if self.tracked is None or f.name.lower() in self.tracked
+        ]
+        if len(names) == len(self.values):
+            return text
+        parts = (f"{name_of(name)} := {text}.{name_of(name)}" for name in names)
+        return f"struct_pack({', '.join(parts)})" if names else "true"
+
+    def row_of(self, *, start: str = "s", end: str = "e") -> str:
+        """The target's columns from `k0, ..., v` and the period."""
+        keys = {key.lower(): f"k{i}" for i, key in enumerate(self.keys)}
+        parts = [
+            f"{keys.get(f.name.lower()) or f'v.{name_of(f.name)}'} AS {name_of(f.name)}"
+            for f in self.columns.fields
+        ]
+        if self.history:
+            parts += [
+                f"{self.sequence_of(start)} AS {name_of(START)}",
+                f"{self.sequence_of(end)} AS {name_of(END)}",
+            ]
+        return ", ".join(parts)
+
+    def _type(self, name: str) -> Any:
+        return next(f.dataType for f in self.columns.fields if f.name.lower() == name.lower())
+
+    # -- partial changes --------------------------------------------------------------------------
+
+    def resolved(self, value: Any) -> str:
+        """`v` put together from what `value(path, given)` yields for each of its parts."""
+        parts = [
+            f"{name_of(f.name)} := {self._resolved(f.dataType, (f.name,), value)}"
+            for f in self.values
+        ]
+        return f"struct_pack({', '.join(parts) or f'{_NOTHING} := true'})"
+
+    def _resolved(self, kind: Any, path: tuple[str, ...], value: Any) -> str:
+        inside = ".".join(path).lower() + "."
+        nested = self._keeps(path) or any(name.startswith(inside) for name in self.null_keeps)
+        if not isinstance(kind, T.StructType) or not nested:
+            return str(value(path, self._given(path)))
+        fields = [(f.name, self._resolved(f.dataType, (*path, f.name), value)) for f in kind.fields]
+        packed = ", ".join(f"{name_of(name)} := {text}" for name, text in fields)
+        known = " OR ".join(f"({text}) IS NOT NULL" for _, text in fields)
+        return f"CASE WHEN {known} THEN struct_pack({packed}) END"
+
+    def _keeps(self, path: tuple[str, ...]) -> bool:
+        prefixes = (".".join(path[:n]).lower() for n in range(1, len(path) + 1))
+        return any(prefix in self.null_keeps for prefix in prefixes)
+
+    def _given(self, path: tuple[str, ...]) -> str:
+        """Whether an event says anything about a part of `v`."""
+        if self._keeps(path):
+            return f"{part_of(path)} IS NOT NULL"
+        if self.names_updates:
+            name = text_of(path[0].lower())
+            mine = "list_transform(u, lambda x: lower(split_part(x, '.', 1)))"
+            return f"(u IS NULL OR list_contains({mine}, {name}))"
+        return "true"
+
+
+def part_of(path: Sequence[str]) -> str:
+    """A part of `v`."""
+    return ".".join(("v", *map(name_of, path)))
+
+
+def change_shape(  # noqa: PLR0913 - the names are those of the declaration
+    source: Any,
+    sequence: Any,
+    *,
+    dataset: str,
+    keys: Sequence[str],
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    **how: Any,
+) -> ChangeShape:
+    """The shape of a target over a source with the columns `source`, a StructType.
+
+    Raises PipelineError when a key is not among the columns that are kept, or one has a name that
+    SCD type 2 needs.
+    """
+    fields = [f for f in source.fields if not f.name.startswith("__proa_")]
+    there = {f.name.lower(): f for f in fields}
+    for name in (*keys, *include, *exclude):
+        if name.lower() not in there:
+            raise PipelineError(
+                f"the source of {dataset!r} has no column {name!r}; it has"
+                f" {', '.join(f.name for f in fields)}",
+                condition="UNRESOLVED_COLUMN.WITH_SUGGESTION",
+            )
+    if include:
+        wanted = {name.lower() for name in include}
+        fields = [f for f in fields if f.name.lower() in wanted]
+    elif exclude:
+        unwanted = {name.lower() for name in exclude}
+        fields = [f for f in fields if f.name.lower() not in unwanted]
+    left = {f.name.lower() for f in fields}
+    for key in keys:
+        if key.lower() not in left:
+            raise PipelineError(
+                f"the key {key!r} of {dataset!r} is left out by its column list; keep it",
+                condition="AUTOCDC_KEY_NOT_IN_SELECTED_SCHEMA",
+            )
+    shape = ChangeShape(tuple(keys), T.StructType(fields), sequence, **how)
+    if shape.history and (reserved := left & {START.lower(), END.lower()}):
+        raise PipelineError(
+            f"the source of {dataset!r} has a column {min(reserved).upper()}, which SCD type 2"
+            " makes itself; rename it, or leave it out with except_column_list",
+            condition="AUTOCDC_RESERVED_COLUMN_NAME_CONFLICT",
+        )
+    return shape

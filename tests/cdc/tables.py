@@ -1,0 +1,95 @@
+"""A target that is merged into without a pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from oracle import Event, rank
+from pyspark.sql import types as T
+
+from proa.cdc import MEMORY, ChangeShape, MemoryStore, Merged, MergeInput, merge
+from proa.lake import Change, Table
+
+COLUMNS = T.StructType(
+    [
+        T.StructField("id", T.LongType()),
+        T.StructField("a", T.StringType()),
+        T.StructField("b", T.LongType()),
+    ]
+)
+CHANGES = pa.schema(
+    [
+        ("id", pa.int64()),
+        ("a", pa.string()),
+        ("b", pa.int64()),
+        ("__proa_sequence", pa.int64()),
+        ("__proa_delete", pa.bool_()),
+        ("__proa_truncate", pa.bool_()),
+        ("__proa_update", pa.list_(pa.string())),
+    ]
+)
+
+
+class Merging:
+    """A table in `folder`, and the batches that went into it."""
+
+    def __init__(self, folder: Path, shape: ChangeShape) -> None:
+        self.folder = folder
+        self.shape = shape
+        self.table = Table.at(str(folder / "table"))
+        self.table.create(shape.target)
+        self.batch = 0
+
+    def merge(self, events: Sequence[Event]) -> Merged:
+        rows = [
+            {
+                "id": e.key,
+                "a": e.values[0] if e.values else None,
+                "b": e.values[1] if e.values else None,
+                "__proa_sequence": e.sequence,
+                "__proa_delete": e.kind == "delete",
+                "__proa_truncate": e.kind == "truncate",
+                "__proa_update": e.update,
+            }
+            for e in events
+        ]
+        return self.merge_rows(pa.Table.from_pylist(rows, schema=CHANGES))
+
+    def merge_rows(self, rows: pa.Table) -> Merged:
+        file = self.folder / f"changes-{self.batch}.parquet"
+        pq.write_table(rows, file)
+        self.table.refresh()
+        merged = merge(
+            MergeInput(
+                self.table,
+                self.table.version,
+                self.shape,
+                "target",
+                [str(file)],
+                self.shape.target,
+                (),
+                f"attempt-{self.batch}",
+            )
+        )
+        store = MemoryStore(self.table.url, {})
+        memory = store.put(merged.memory, merged.memory.number)
+        self.table.commit(
+            Change(
+                "flow",
+                self.batch,
+                f"attempt-{self.batch}",
+                0,
+                adds=merged.adds,
+                removes=merged.removes,
+                transactions={MEMORY: memory.number},
+            )
+        )
+        self.batch += 1
+        return merged
+
+    def rows(self) -> list[tuple]:
+        table = self.table.to_arrow()
+        return sorted((tuple(row.values()) for row in table.to_pylist()), key=rank)
