@@ -83,3 +83,8 @@ def _caller() -> SourceLocation:
 @pytest.fixture
 def pipeline() -> Pipeline:
     return Pipeline()
+
+
+@pytest.fixture(scope="session")
+def new_pipeline() -> type[Pipeline]:
+    return Pipeline

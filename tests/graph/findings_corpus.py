@@ -41,6 +41,7 @@ SQL: list[tuple[str, str]] = [
     ("SELECT * FROM events TABLESAMPLE (10 PERCENT)", "RANDOM"),
     ("SELECT spark_partition_id() AS p FROM events", "RANDOM"),
     ("SELECT sha2(concat_ws('|', who, ts), 256) AS key, md5(who), xxhash64(id) FROM events", ""),
+    ("SELECT e.id, r.x FROM events e, LATERAL (SELECT rand() AS x) r", "RANDOM"),
     # environment
     ("SELECT current_user() AS me, id FROM events", "ENVIRONMENT"),
     ("SELECT version() AS v, id FROM events", "ENVIRONMENT"),

@@ -60,22 +60,6 @@ def test_a_dataset_that_reads_itself_is_a_cycle(pipeline):
     fails(pipeline, "PIPELINE_GRAPH_NOT_TOPOLOGICALLY_SORTED")
 
 
-def test_two_datasets_of_one_name_whatever_the_spelling(pipeline):
-    pipeline.materialized_view("orders", ONE)
-    pipeline.materialized_view("main.default.`ORDERS`", ONE)
-    error = fails(
-        pipeline, "PIPELINE_DUPLICATE_IDENTIFIERS.OUTPUT", catalog="main", database="default"
-    )
-    assert "first at" in str(error)
-
-
-def test_two_flows_of_one_name(pipeline):
-    pipeline.streaming_table("t")
-    pipeline.flow("f", "t", FILES)
-    pipeline.flow("F", "t", FILES)
-    fails(pipeline, "PIPELINE_DUPLICATE_IDENTIFIERS.FLOW")
-
-
 def test_a_dataset_without_flow(pipeline):
     pipeline.streaming_table("t")
     fails(pipeline, "PIPELINE_DATASET_WITHOUT_FLOW")
@@ -110,11 +94,6 @@ def test_several_queries_for_one_view(pipeline, kind):
     pipeline.flow("g", "v", ONE)
     pipeline.materialized_view("t", "SELECT * FROM v")
     fails(pipeline, "MATERIALIZED_VIEW_WITH_MULTIPLE_QUERIES")
-
-
-def test_a_pipeline_of_views_only_is_empty(pipeline):
-    pipeline.view("v", ONE)
-    fails(pipeline, "RUN_EMPTY_PIPELINE")
 
 
 def test_a_streaming_view_is_read_as_a_stream_and_a_batch_view_is_not(pipeline):

@@ -141,7 +141,7 @@ WRONG = [
 @pytest.mark.parametrize(("text", "condition"), WRONG)
 def test_what_cannot_be_read_is_an_error_with_its_place(text, condition):
     with pytest.raises(PipelineError) as caught:
-        read(text, SourceLocation("q.sql", 10))
+        read(text, lambda line: SourceLocation("q.sql", 9 + line))
     assert caught.value.condition == condition
     assert caught.value.location == SourceLocation("q.sql", 10)
 

@@ -4,7 +4,7 @@ import pytest
 from pyspark.sql import Window
 from pyspark.sql import functions as F
 
-from proa.errors import PipelineError
+from proa.errors import PipelineError, SourceLocation
 
 A, B = "stream_a", "stream_b"
 
@@ -79,6 +79,11 @@ REFUSED_SQL = [
     "SELECT window(t, '1 hour'), count(*) FROM STREAM stream_a GROUP BY window(t, '1 hour')",
     "SELECT * FROM STREAM stream_a WATERMARK t DELAY OF INTERVAL 10 MINUTES",
     "(SELECT * FROM STREAM stream_a) LIMIT 3",
+    "SELECT * FROM STREAM(stream_a) WATERMARK t DELAY OF INTERVAL '1' HOUR AS a JOIN dim d USING (id)",
+    "SELECT * FROM STREAM stream_a PIVOT (sum(v) FOR k IN ('x'))",
+    "SELECT * FROM dim d, LATERAL (SELECT * FROM STREAM stream_a a WHERE a.id = d.id)",
+    "SELECT * FROM STREAM stream_a a, LATERAL (SELECT * FROM STREAM stream_b)",
+    "SELECT * FROM STREAM stream_a a ANTI JOIN (SELECT id FROM STREAM stream_b) b USING (id)",
 ]
 
 ALLOWED = {
@@ -117,6 +122,10 @@ ALLOWED_SQL = [
     "SELECT array_max(xs), reduce(xs, 0, (a, b) -> a + b), greatest(a, b) FROM STREAM stream_a",
     "SELECT * FROM (SELECT * FROM STREAM stream_a) a JOIN (SELECT * FROM dim LIMIT 3) d ON TRUE",
     "SELECT 'group by' AS first, count AS last FROM STREAM stream_a",
+    "SELECT * FROM STREAM stream_a UNPIVOT (v FOR k IN (a, b))",
+    "SELECT * FROM STREAM stream_a a, LATERAL (SELECT a.x + 1 AS y)",
+    "SELECT * FROM STREAM stream_a a, LATERAL explode(a.xs) AS t(x)",
+    "SELECT watermark, delay FROM STREAM stream_a WHERE watermark > delay",
 ]
 
 
@@ -159,3 +168,27 @@ def test_a_materialized_view_may_do_all_of_it(streams):
         "target", "SELECT a, count(*) FROM stream_a JOIN stream_b USING (id) GROUP BY a ORDER BY a"
     )
     assert "target" in streams.build().datasets
+
+
+def test_a_watermark_says_nothing_of_a_batch_and_is_not_passed_on(streams):
+    streams.materialized_view(
+        "target",
+        "SELECT t, count(*)\nFROM stream_a WATERMARK t DELAY OF INTERVAL 1 HOUR AS a\nGROUP BY t",
+    )
+    (flow,) = streams.build().datasets["target"].flows
+    text = flow.plan.template.with_relations.root.sql.query
+    assert text == "SELECT t, count(*)\nFROM __proa_0  AS a\nGROUP BY t"
+
+
+def test_sql_in_python_is_refused_at_its_own_line(streams):
+    def query(spark):
+        return spark.sql("""
+            SELECT a
+            FROM STREAM stream_a
+            ORDER BY a
+        """)
+
+    streams.streaming_table("target", query)
+    with pytest.raises(PipelineError) as caught:
+        streams.build()
+    assert caught.value.location == SourceLocation(__file__, query.__code__.co_firstlineno + 4)

@@ -20,7 +20,7 @@ from proa.graph.leaves import DatasetLeaf, FilesLeaf
 from proa.graph.nodes import DatasetNode, FlowNode, Graph
 from proa.graph.plan import FlowPlan, read
 from proa.graph.plan_proto import Relation
-from proa.graph.python_code import line_in_source
+from proa.graph.query_origin import QueryOrigin
 from proa.pipelines.ddl import parse_schema
 from proa.pipelines.declaring_session import DeclaringSession, relation_of
 from proa.pipelines.definitions import (
@@ -67,9 +67,7 @@ class _Builder:
         self.analyze = analyze
         self.infer = infer
         self.session = declarations.session or DeclaringSession(declarations.configuration)
-        checks.not_empty(declarations)
         self.names = DatasetNames((dataset.name for dataset in declarations.datasets), namespace)
-        checks.unique_names(declarations, self.names)
         self.datasets = {dataset.name: dataset for dataset in declarations.datasets}
         self.flows = checks.flows_by_target(declarations, self.names)
         self.nodes: dict[int, FlowNode] = {}
@@ -108,14 +106,13 @@ class _Builder:
             relation = proto.Relation()
             relation.common.plan_id = plan_proto.fresh_plan_id()
             relation.sql.query = flow.query.text
-            text_location = flow.query.location
         else:
-            relation, text_location = self.call(flow, flow.query), None
-        plan = read(relation, resolver, flow.location, text_location)
+            relation = self.call(flow, flow.query)
+        plan = read(relation, resolver, resolver.origin)
         upstream = dict.fromkeys(
             leaf.dataset for leaf in plan.leaves if isinstance(leaf, DatasetLeaf)
         )
-        return FlowNode(flow, target, plan, tuple(resolver.reads), tuple(upstream), relation)
+        return FlowNode(flow, target, plan, tuple(resolver.reads), tuple(upstream))
 
     def call(self, flow: Flow, function: Callable[[], Any]) -> Relation:
         """The plan that the query function returns."""
@@ -158,7 +155,7 @@ class _Builder:
 
     def schema_of(self, relation: Relation, flow: Flow) -> StructType:
         """The schema of a plan that is still being built."""
-        return self.plan_schema(read(relation, _Names(self, flow), flow.location), flow)
+        return self.plan_schema(read(relation, _Names(self, flow), QueryOrigin.of(flow)), flow)
 
     def plan_schema(self, plan: FlowPlan, flow: Flow) -> StructType:
         assert self.analyze is not None
@@ -197,6 +194,7 @@ class _Names:
     def __init__(self, builder: _Builder, flow: Flow) -> None:
         self.builder = builder
         self.flow = flow
+        self.origin = QueryOrigin.of(flow)
         self.reads: dict[str, None] = {}
 
     def dataset(
@@ -228,14 +226,14 @@ class _Names:
         checks.view_read(dataset, plan, self.location(parts[-1], line), streaming=streaming)
         return plan
 
+    def name(self, parts: tuple[str, ...]) -> str | None:
+        return self.builder.names.find(parts)
+
     def location(self, name: str, line: int | None) -> SourceLocation:
         """Where the query names `name`."""
-        query = self.flow.query
-        if isinstance(query, SqlQuery):
-            return SourceLocation(query.location.file, query.location.line + (line or 1) - 1)
-        found = line_in_source(query, name)
-        at = self.flow.location
-        return at if found is None else SourceLocation(at.file, found)
+        if self.origin.text_start is not None:
+            return self.origin.of_line("", line or 1)
+        return self.origin.of_words(name) or self.origin.location
 
 
 def schema_of_text(text: str) -> StructType:

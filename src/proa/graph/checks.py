@@ -15,43 +15,6 @@ if TYPE_CHECKING:
     from proa.graph.nodes import DatasetNode, FlowNode
     from proa.graph.plan import FlowPlan
 
-_STORED = (DatasetKind.STREAMING_TABLE, DatasetKind.MATERIALIZED_VIEW, DatasetKind.TABLE)
-
-
-def not_empty(declarations: Declarations) -> None:
-    """RUN_EMPTY_PIPELINE when nothing would be stored."""
-    if not any(dataset.kind in _STORED for dataset in declarations.datasets):
-        raise PipelineError(
-            "the pipeline declares no tables; declare at least one streaming table or materialized"
-            " view, and check the 'libraries' of spark-pipeline.yml",
-            condition="RUN_EMPTY_PIPELINE",
-        )
-
-
-def unique_names(declarations: Declarations, names: DatasetNames) -> None:
-    """PIPELINE_DUPLICATE_IDENTIFIERS for two datasets or two flows of one name."""
-    seen: dict[str, Dataset] = {}
-    for dataset in declarations.datasets:
-        name = names.find(dataset.name) or dataset.name
-        if name in seen:
-            raise PipelineError(
-                f"{dataset.name!r} is declared twice, first at {seen[name].location}; rename one",
-                condition="PIPELINE_DUPLICATE_IDENTIFIERS.OUTPUT",
-                location=dataset.location,
-            )
-        seen[name] = dataset
-    flows: dict[str, Flow] = {}
-    for flow in declarations.flows:
-        name = names.find(flow.name) or flow.name.casefold()
-        if name in flows:
-            raise PipelineError(
-                f"two flows are called {flow.name!r}, the first at {flows[name].location};"
-                " rename one",
-                condition="PIPELINE_DUPLICATE_IDENTIFIERS.FLOW",
-                location=flow.location,
-            )
-        flows[name] = flow
-
 
 def flows_by_target(declarations: Declarations, names: DatasetNames) -> dict[str, tuple[Flow, ...]]:
     """The flows of each dataset. Raises for a flow without target and a dataset without flow."""

@@ -41,19 +41,19 @@ class ColumnFacts:
 
     def types_of(self, step: QueryStep) -> Types:
         """The types of a step's columns, as far as they are known."""
-        if step.op is Operator.SOURCE:
+        if step.operator is Operator.SOURCE:
             if step.dataset is not None:
                 return self.types.get(step.dataset, {})
             return types_of_schema(step.schema)
         known = self.input_types(step)
-        if step.op in (Operator.PROJECT, Operator.AGGREGATE):
+        if step.operator in (Operator.PROJECT, Operator.AGGREGATE):
             kept = known if any(o.term.kind is TermKind.STAR for o in step.outputs) else {}
             return {**kept, **_types_of_outputs(step.outputs, known)}
-        if step.op is Operator.EXTEND:
+        if step.operator is Operator.EXTEND:
             made = _types_of_outputs(step.outputs, known)
             replaced = {output.column.lower() for output in step.outputs if output.column}
             return {name: kind for name, kind in known.items() if name not in replaced} | made
-        if step.op is Operator.RENAME:
+        if step.operator is Operator.RENAME:
             names = {old.lower(): new.lower() for old, new in step.names}
             return {names.get(name, name): kind for name, kind in known.items()}
         return known
@@ -73,23 +73,23 @@ class ColumnFacts:
 
     def keys_of(self, step: QueryStep) -> Keys:
         """What identifies a row of the step; empty when that is not known."""
-        if step.op is Operator.SOURCE:
+        if step.operator is Operator.SOURCE:
             return self.keys.get(step.dataset or "", frozenset())
-        if step.op is Operator.AGGREGATE:
+        if step.operator is Operator.AGGREGATE:
             return _grouped(step)
         below = self.keys_of(step.inputs[0]) if len(step.inputs) == 1 else frozenset()
-        if step.op is Operator.PROJECT:
+        if step.operator is Operator.PROJECT:
             return _projected(below, step.outputs)
-        if step.op is Operator.DEDUPLICATE:
+        if step.operator is Operator.DEDUPLICATE:
             if step.keys:
                 return below | {frozenset(naming(key) for key in step.keys)}
             columns = columns_of(step)
             return below | {frozenset(columns)} if columns else below
-        if step.op is Operator.FILTER:
+        if step.operator is Operator.FILTER:
             return below | _first_of_each(step)
-        if step.op is Operator.LIMIT and step.count == 1:
+        if step.operator is Operator.LIMIT and step.count == 1:
             return frozenset({ONE_ROW})
-        if step.op is Operator.RENAME:
+        if step.operator is Operator.RENAME:
             names = {old.lower(): new.lower() for old, new in step.names}
             return frozenset(frozenset(names.get(name, name) for name in key) for key in below)
         return below
@@ -128,12 +128,12 @@ def naming(term: Term) -> str:
 def columns_of(step: QueryStep) -> tuple[str, ...]:
     """A step's columns when all of them are known by name, else nothing."""
     while (
-        step.op
+        step.operator
         in (Operator.FILTER, Operator.SORT, Operator.LIMIT, Operator.DEDUPLICATE, Operator.SAMPLE)
         and step.inputs
     ):
         step = step.inputs[0]
-    if step.op not in (Operator.PROJECT, Operator.AGGREGATE):
+    if step.operator not in (Operator.PROJECT, Operator.AGGREGATE):
         return ()
     if any(output.column is None for output in step.outputs):
         return ()
@@ -166,7 +166,7 @@ def _first_of_each(step: QueryStep) -> Keys:
     """`WHERE n = 1` over `n = row_number() OVER (PARTITION BY k ...)` makes k a key."""
     windows: dict[str, Term] = {}
     below = step.inputs[0] if step.inputs else step
-    while below.op in (Operator.PROJECT, Operator.EXTEND, Operator.FILTER) and below.inputs:
+    while below.operator in (Operator.PROJECT, Operator.EXTEND, Operator.FILTER) and below.inputs:
         for output in below.outputs:
             if output.column and output.term.kind is TermKind.WINDOW:
                 windows.setdefault(output.column.lower(), output.term)

@@ -12,12 +12,11 @@ from typing import Any
 
 from pyspark.sql.connect import proto
 from sqlglot import Token, TokenType, exp
-from sqlglot.dialects.databricks import Databricks
-from sqlglot.errors import SqlglotError
 
 from proa.graph import plan_proto
 from proa.graph.plan_proto import Relation
 from proa.graph.sql_mask import TextEdit
+from proa.graph.sql_text import SqlExpression, SqlReads, SqlTexts, edited
 from proa.pipelines.identifiers import parts as name_parts
 
 COLUMN = "_metadata"
@@ -26,53 +25,94 @@ OPTION = "proa.metadata"
 """The leaf's option that makes the Auto Loader yield the column."""
 
 
-def edits(text: str, tree: exp.Expr | None = None) -> list[TextEdit]:
-    """What must change in SQL so that it asks for the hidden column.
+def edits(read: SqlReads) -> list[TextEdit]:
+    """What must change in a query's text so that it asks for the hidden column."""
+    whole = _selected_whole(read.tree)
+    return [
+        TextEdit(
+            token.start,
+            token.end + 1,
+            HIDDEN + (f" AS {COLUMN}" if token.start in whole else ""),
+        )
+        for token in read.tokens
+        if _names_the_column(token)
+    ]
 
-    `tree` is the text's syntax tree, from which it is seen whether the column is selected as such.
-    """
-    found = []
-    whole = _selected_whole(tree) if tree is not None else set()
-    for token in _tokens(text):
-        if token.text.lower() == COLUMN and token.token_type != TokenType.STRING:
-            name = HIDDEN + (f" AS {COLUMN}" if token.start in whole else "")
-            found.append(TextEdit(token.start, token.end + 1, name))
-    return found
+
+def _expression_edits(read: SqlExpression) -> list[TextEdit]:
+    return [
+        TextEdit(token.start - read.shift, token.end + 1 - read.shift, HIDDEN)
+        for token in read.tokens
+        if _names_the_column(token)
+    ]
 
 
-def expose(plan: Relation, is_files: Callable[[Relation], str | None]) -> set[str]:
-    """Let the leaves that are asked for `_metadata` yield it; their keys.
+def _names_the_column(token: Token) -> bool:
+    return token.text.lower() == COLUMN and token.token_type != TokenType.STRING
+
+
+def expose(plan: Relation, is_files: Callable[[Relation], str | None], texts: SqlTexts) -> set[str]:
+    """Let the leaves that are asked for `_metadata` yield it; returns their keys.
 
     `is_files` gives the key of a leaf that reads files and does not yield the column yet.
     """
-    exposed: set[str] = set()
-    _settle(plan, is_files, exposed, asked_above=False)
-    return exposed
+    exposing = _Exposing(is_files, texts)
+    exposing.settle(plan, asked_above=False)
+    return exposing.keys
 
 
-def _settle(
-    relation: Relation,
-    is_files: Callable[[Relation], str | None],
-    exposed: set[str],
-    *,
-    asked_above: bool,
-) -> None:
-    key = is_files(relation)
-    if key is not None:
-        if asked_above:
-            exposed.add(key)
-            _wrap(relation, _rename)
-        return
-    inputs = list(_inputs(relation))
-    asks = any(
-        is_files(part) for child in inputs for part in plan_proto.relations(child)
-    ) and _asks(relation)
-    for child in inputs:
-        _settle(child, is_files, exposed, asked_above=asked_above or asks)
-    if asks:
-        _ask_for_hidden(relation)
-        if not asked_above:
-            _wrap(relation, _drop)
+class _Exposing:
+    def __init__(self, is_files: Callable[[Relation], str | None], texts: SqlTexts) -> None:
+        self.is_files = is_files
+        self.texts = texts
+        self.keys: set[str] = set()
+
+    def settle(self, relation: Relation, *, asked_above: bool) -> None:
+        key = self.is_files(relation)
+        if key is not None:
+            if asked_above:
+                self.keys.add(key)
+                _wrap(relation, _rename)
+            return
+        inputs = list(_inputs(relation))
+        below = (part for child in inputs for part in plan_proto.relations(child))
+        asks = any(map(self.is_files, below)) and self._asks(relation)
+        for child in inputs:
+            self.settle(child, asked_above=asked_above or asks)
+        if asks:
+            self._ask_for_hidden(relation)
+            if not asked_above:
+                _wrap(relation, _drop)
+
+    def _asks(self, relation: Relation) -> bool:
+        for part in _own(relation):
+            if isinstance(part, proto.Expression.UnresolvedAttribute):
+                names = name_parts(part.unparsed_identifier)[:2]
+                if COLUMN in (name.lower() for name in names):
+                    return True
+            elif isinstance(part, proto.Expression.ExpressionString):
+                if _expression_edits(self.texts.expression(part.expression)):
+                    return True
+            elif isinstance(part, proto.SQL) and HIDDEN in part.query:
+                return True
+        return False
+
+    def _ask_for_hidden(self, relation: Relation) -> None:
+        if plan_proto.kind(relation) == "project":
+            for expression in relation.project.expressions:
+                _keep_name(expression)
+        for part in _own(relation):
+            if isinstance(part, proto.Expression.UnresolvedAttribute):
+                names = [
+                    HIDDEN if name.lower() == COLUMN and position < 2 else name
+                    for position, name in enumerate(name_parts(part.unparsed_identifier))
+                ]
+                if HIDDEN in names:
+                    part.unparsed_identifier = ".".join(f"`{name}`" for name in names)
+                    part.is_metadata_column = False
+            elif isinstance(part, proto.Expression.ExpressionString):
+                edits = _expression_edits(self.texts.expression(part.expression))
+                part.expression = edited(part.expression, edits)
 
 
 def _inputs(relation: Relation) -> Iterator[Relation]:
@@ -94,39 +134,6 @@ def _own(relation: Relation) -> Iterator[Any]:
     kind = plan_proto.kind(relation)
     if kind:
         yield from plan_proto.own_parts(getattr(relation, kind))
-
-
-def _asks(relation: Relation) -> bool:
-    for part in _own(relation):
-        if isinstance(part, proto.Expression.UnresolvedAttribute):
-            if COLUMN in (name.lower() for name in name_parts(part.unparsed_identifier)[:2]):
-                return True
-        elif isinstance(part, proto.Expression.ExpressionString):
-            if edits(part.expression):
-                return True
-        elif isinstance(part, proto.SQL) and HIDDEN in part.query:
-            return True
-    return False
-
-
-def _ask_for_hidden(relation: Relation) -> None:
-    if plan_proto.kind(relation) == "project":
-        for expression in relation.project.expressions:
-            _keep_name(expression)
-    for part in _own(relation):
-        if isinstance(part, proto.Expression.UnresolvedAttribute):
-            names = [
-                HIDDEN if name.lower() == COLUMN and position < 2 else name
-                for position, name in enumerate(name_parts(part.unparsed_identifier))
-            ]
-            if HIDDEN in names:
-                part.unparsed_identifier = ".".join(f"`{name}`" for name in names)
-                part.is_metadata_column = False
-        elif isinstance(part, proto.Expression.ExpressionString):
-            text = part.expression
-            for edit in reversed(edits(text)):
-                text = text[: edit.start] + edit.text + text[edit.end :]
-            part.expression = text
 
 
 def _keep_name(expression: Any) -> None:
@@ -165,13 +172,6 @@ def _rename(outer: Relation, inner: Relation) -> None:
 def _drop(outer: Relation, inner: Relation) -> None:
     outer.drop.input.CopyFrom(inner)
     outer.drop.column_names.append(HIDDEN)
-
-
-def _tokens(text: str) -> list[Token]:
-    try:
-        return list(Databricks().tokenize(text))
-    except SqlglotError:
-        return []  # the engine says what is wrong with it
 
 
 def _selected_whole(tree: exp.Expr) -> set[int]:

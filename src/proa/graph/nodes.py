@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from proa.errors import PipelineError, UserError
 from proa.graph.dataset_names import DatasetNames
 from proa.graph.plan import FlowPlan
-from proa.graph.plan_proto import Relation
 from proa.pipelines.definitions import Dataset, DatasetKind, Flow
 
 RESET_ALLOWED = "pipelines.reset.allowed"
@@ -27,8 +26,6 @@ class FlowNode:
     """The datasets that the query names, views included, in the order in which it names them."""
     upstream: tuple[str, ...]
     """The tables that the plan reads once its views are inlined."""
-    declared: Relation = field(compare=False, repr=False)
-    """The query as the user declared it, names unresolved."""
 
 
 @dataclass(frozen=True)

@@ -7,17 +7,20 @@ every leaf replaced by a relation that reads exactly that batch's data.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from pyspark.sql.connect import proto
 from sqlglot import exp
 
-from proa.errors import PipelineError, SourceLocation
+from proa.errors import PipelineError
 from proa.graph import metadata, plan_proto, sql_text, stateful
 from proa.graph.leaves import DatasetLeaf, FilesLeaf, Leaf
 from proa.graph.plan_proto import Relation
+from proa.graph.query import QueryStep
+from proa.graph.query_from_plan import PlanReader
+from proa.graph.query_origin import QueryOrigin
 from proa.graph.sql_mask import TextEdit
 from proa.pipelines.identifiers import parts as name_parts
 
@@ -36,6 +39,8 @@ class FlowPlan:
     leaves: tuple[Leaf, ...]
     template: Relation
     """The plan, temporary views inlined, with a placeholder where each leaf stands."""
+    query: QueryStep = field(compare=False, repr=False)
+    """The query as the user wrote it, names resolved and views not inlined."""
 
     @property
     def streaming(self) -> bool:
@@ -77,6 +82,9 @@ class Resolver(Protocol):
         `line` counts from 1 within the SQL text; None for a name in a DataFrame's plan.
         """
 
+    def name(self, parts: tuple[str, ...]) -> str | None:
+        """The dataset that a name means. Returns None if it means no dataset."""
+
 
 def placeholder(leaf: Leaf) -> Relation:
     """What stands for the leaf in a template."""
@@ -96,44 +104,28 @@ def placeholder_key(relation: Relation) -> str | None:
     return key
 
 
-def read(
-    relation: Relation,
-    resolver: Resolver,
-    location: SourceLocation,
-    text_location: SourceLocation | None = None,
-) -> FlowPlan:
-    """Find the leaves of a query's plan.
+def read(relation: Relation, resolver: Resolver, origin: QueryOrigin) -> FlowPlan:
+    """Read a query's plan once: its leaves, and its steps and terms.
 
-    `location` is where the query is written; `text_location`, for a query that is all SQL, is where
-    its text begins.
-
-    Raises PipelineError for names that do not resolve, sources that cannot be streamed and SQL
-    that cannot be read.
+    Raises PipelineError for names that do not resolve, sources that cannot be streamed, SQL that
+    cannot be read and operators over a stream that need state.
     """
     template = proto.Relation()
     template.CopyFrom(relation)
-    reader = _Reader(resolver, location, text_location)
+    reader = _Reader(resolver, origin)
     plan_proto.rewrite(template, reader.visit)
     reader.check_expressions(template)
-    stateful.check(template, leaf_streams, location)
+    query = PlanReader(resolver.name, reader.texts).step(relation)
+    stateful.check(query, origin.location)
     reader.expose_metadata(template)
-    return FlowPlan(tuple(reader.leaves.values()), template)
-
-
-def leaf_streams(relation: Relation) -> bool | None:
-    """Whether a relation of a template that reads something is a stream; None for any other."""
-    if plan_proto.kind(relation) == "read":
-        return placeholder_key(relation) is not None and relation.read.is_streaming
-    return None
+    return FlowPlan(tuple(reader.leaves.values()), template, query)
 
 
 class _Reader:
-    def __init__(
-        self, resolver: Resolver, location: SourceLocation, text_location: SourceLocation | None
-    ) -> None:
+    def __init__(self, resolver: Resolver, origin: QueryOrigin) -> None:
         self.resolver = resolver
-        self.location = location
-        self.text_location = text_location
+        self.location = origin.location
+        self.texts = sql_text.SqlTexts(origin.of_line)
         self.leaves: dict[Any, Leaf] = {}
         """By what makes two leaves the same; in the order in which the query reads them."""
 
@@ -257,7 +249,7 @@ class _Reader:
             if part.WhichOneof("expr_type") == "expression_string":
                 text, at = part.expression_string.expression, plan_proto.location(part)
                 try:
-                    tree = sql_text.expression(text)
+                    tree = self.texts.expression(text).tree
                 except PipelineError as error:
                     error.location = at or self.location
                     raise
@@ -281,7 +273,7 @@ class _Reader:
             key = placeholder_key(relation)
             return key if key in hidden else None
 
-        exposed = metadata.expose(template, is_files)
+        exposed = metadata.expose(template, is_files, self.texts)
         for identity, leaf in self.leaves.items():
             if isinstance(leaf, FilesLeaf) and leaf.key in exposed:
                 options = {**leaf.options, metadata.OPTION: "true"}
@@ -293,10 +285,7 @@ class _Reader:
         node = relation.with_relations
         for reference in node.references:
             plan_proto.rewrite(reference, self.visit)
-        given = {
-            reference.subquery_alias.alias.casefold(): _reads_stream(reference)
-            for reference in node.references
-        }
+        given = {reference.subquery_alias.alias.casefold() for reference in node.references}
         self._sql(node.root, node.root.sql, given)
         if plan_proto.kind(node.root) == "with_relations":
             node.references.extend(node.root.with_relations.references)
@@ -304,39 +293,31 @@ class _Reader:
             inner.CopyFrom(node.root.with_relations.root)
             node.root.CopyFrom(inner)
 
-    def _sql(self, relation: Relation, sql: Any, given: Mapping[str, bool]) -> bool:
-        """Bind what the text reads as references.
-
-        `given` are the names that the text has already, and whether they are streams.
-        """
-        try:
-            found = sql_text.read(sql.query, self.text_location)
-        except PipelineError as error:
-            error.location = error.location or self.location
-            raise
-        self._check_state(found, given)
-        edits = list(found.fixes)
-        if found.files or given:
-            edits += metadata.edits(sql.query, found.tree)
+    def _sql(self, relation: Relation, sql: Any, given: Collection[str]) -> bool:
+        """Bind what the text reads as references. `given` are the names that it has already."""
+        read = self.texts.query(sql.query)
+        edits = list(read.fixes)
+        if read.files or given:
+            edits += metadata.edits(read)
         references: list[Relation] = []
-        for read in found.reads:
+        for each in read.reads:
             name = f"__proa_{len(references)}"
-            if isinstance(read, sql_text.TableRead):
-                if len(read.parts) == 1 and read.parts[0].casefold() in given:
+            if isinstance(each, sql_text.TableRead):
+                if len(each.parts) == 1 and each.parts[0].casefold() in given:
                     continue
                 target = self.resolver.dataset(
-                    read.parts, streaming=read.streaming, options=read.options, line=read.line
+                    each.parts, streaming=each.streaming, options=each.options, line=each.line
                 )
                 if target is None:
                     continue
-                inner, alias = self._inlined(target), read.alias
+                inner, alias = self._inlined(target), each.alias
             else:
-                leaf = FilesLeaf("", read.path, read.options, read.schema, read.streaming)
+                leaf = FilesLeaf("", each.path, each.options, each.schema, each.streaming)
                 inner, alias = placeholder(self._files_leaf(leaf)), ""
             references.append(_alias(name, inner))
-            edits.append(TextEdit(read.start, read.end, name))
-            if read.alias_at is not None and alias:
-                at = read.alias_at
+            edits.append(TextEdit(each.start, each.end, name))
+            if each.alias_at is not None and alias:
+                at = each.alias_at
                 edits.append(TextEdit(at, at, f" AS {sql_text.quoted(alias)}"))
         if not edits:
             return True
@@ -351,22 +332,6 @@ class _Reader:
             text = plan
         plan_proto.replace(relation, text)
         return True
-
-    def _check_state(self, found: sql_text.SqlReads, given: Mapping[str, bool]) -> None:
-        if not (any(given.values()) or any(read.streaming for read in found.reads)):
-            return
-        at = self.text_location
-
-        def locate(node: exp.Expr) -> SourceLocation:
-            if at is None:
-                return self.location
-            return SourceLocation(at.file, at.line + found.line(node) - 1)
-
-        stateful.SqlChecker(locate).streams(found.tree, given)
-
-
-def _reads_stream(relation: Relation) -> bool:
-    return any(leaf_streams(part) for part in plan_proto.relations(relation))
 
 
 def _alias(name: str, inner: Relation) -> Relation:

@@ -1,12 +1,14 @@
 """A query as the rules see it: steps that make rows, and terms that make values.
 
-DataFrame plans and SQL text are both translated to this, so that every rule is written once.
+A flow's query is turned into this once, whether it is a DataFrame's plan or SQL text
+(`query_from_plan`, `query_from_sql`). Statefulness, findings and what an engine lacks are rules
+over it. A new operator is one entry here and in the translator of each language.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -83,24 +85,53 @@ class Operator(StrEnum):
     LIMIT = "limit"
     DEDUPLICATE = "deduplicate"
     JOIN = "join"
+    UNION = "union"
+    """All rows of all inputs."""
+    SET_OPERATION = "set operation"
+    """INTERSECT or EXCEPT."""
+    PIVOT = "pivot"
+    UNPIVOT = "unpivot"
+    WATERMARK = "watermark"
+    GROUP_FUNCTION = "group function"
+    """A user's function that gets the rows of a group."""
+    STATISTICS = "statistics"
+    """One result over all rows: summary, correlation, transposing."""
     SAMPLE = "sample"
     RENAME = "rename"
     OTHER = "other"
+    """Row by row, or unknown."""
+
+
+class JoinKind(StrEnum):
+    """Which rows of a join's two inputs are in its result."""
+
+    INNER = "inner"
+    LEFT = "left"
+    """Left rows stay without a partner; semi and anti joins too."""
+    RIGHT = "right"
+    FULL = "full"
+    LATERAL = "lateral"
+    """The right side is computed for each row of the left side."""
+    NEAREST = "nearest"
+    """As-of and nearest-by joins: the partner depends on all rows of the right side."""
 
 
 @dataclass(frozen=True)
 class QueryStep:
     """One operator."""
 
-    op: Operator
+    operator: Operator
     inputs: tuple[QueryStep, ...] = ()
     outputs: tuple[Output, ...] = ()
     keys: tuple[Term, ...] = ()
     """What is grouped by, sorted by, or deduplicated by (all columns when empty)."""
     location: SourceLocation | None = None
+    text: str = ""
+    """The operator as the user knows it: "GROUP BY", "a limit"."""
     dataset: str | None = None
     """The dataset that a source reads."""
     streaming: bool = False
+    """Whether a source is read as a stream."""
     format: str = ""
     """The format of a source that is no dataset ("jdbc", "parquet")."""
     path: str = ""
@@ -112,15 +143,29 @@ class QueryStep:
     """A rename's (old, new) columns."""
     count: int | None = None
     """A limit, when it is a constant."""
-    extra: tuple[QueryStep, ...] = field(default=())
-    """Queries inside of expressions."""
+    join: JoinKind = JoinKind.INNER
+    named_values: bool = True
+    """Whether a pivot names its values."""
+    extra: tuple[QueryStep, ...] = ()
+    """Queries inside of expressions, and relations that are read beside the inputs."""
 
     def walk(self) -> Iterator[QueryStep]:
         """The step and everything below it, subqueries included."""
         yield self
         for below in (*self.inputs, *self.extra):
             yield from below.walk()
+        for term, _ in self.terms():
+            if term.query is not None:
+                yield from term.query.walk()
+
+    def terms(self) -> Iterator[tuple[Term, tuple[Term, ...]]]:
+        """All terms of the step's outputs and keys, each with the terms around it."""
         for output in (*self.outputs, *(Output(None, key) for key in self.keys)):
-            for term, _ in output.term.walk():
-                if term.query is not None:
-                    yield from term.query.walk()
+            yield from output.term.walk()
+
+    @property
+    def place(self) -> SourceLocation | None:
+        """Where the user wrote the step, or the first of its terms whose place is known."""
+        return self.location or next(
+            (term.location for term, _ in self.terms() if term.location is not None), None
+        )

@@ -12,30 +12,59 @@ from sqlglot import exp
 from proa.errors import SourceLocation
 from proa.graph import plan_proto, query_from_sql, sql_text
 from proa.graph.plan_proto import Message, Relation
-from proa.graph.query import Operator, Output, QueryStep, Term, TermKind
+from proa.graph.query import JoinKind, Operator, Output, QueryStep, Term, TermKind
 from proa.pipelines.identifiers import parts as name_parts
 
-_JOINS = ("join", "as_of_join", "lateral_join", "nearest_by_join")
-_SAMPLES = ("sample", "sample_by")
+_OPERATORS: dict[str, tuple[Operator, str]] = {
+    "filter": (Operator.FILTER, "a filter"),
+    "join": (Operator.JOIN, "a join"),
+    "as_of_join": (Operator.JOIN, "an as-of join"),
+    "lateral_join": (Operator.JOIN, "a lateral join"),
+    "nearest_by_join": (Operator.JOIN, "a nearest-by join"),
+    "sample": (Operator.SAMPLE, "a sample"),
+    "sample_by": (Operator.SAMPLE, "a stratified sample"),
+    "with_watermark": (Operator.WATERMARK, "a watermark"),
+    "unpivot": (Operator.UNPIVOT, "unpivoting"),
+    "group_map": (Operator.GROUP_FUNCTION, "applying a function to groups"),
+    "co_group_map": (Operator.GROUP_FUNCTION, "applying a function to co-grouped tables"),
+    "apply_in_pandas_with_state": (Operator.GROUP_FUNCTION, "a function with state"),
+    "transpose": (Operator.STATISTICS, "transposing"),
+    "summary": (Operator.STATISTICS, "summary statistics"),
+    "describe": (Operator.STATISTICS, "summary statistics"),
+    "crosstab": (Operator.STATISTICS, "a cross-tabulation"),
+    "cov": (Operator.STATISTICS, "a covariance"),
+    "corr": (Operator.STATISTICS, "a correlation"),
+    "approx_quantile": (Operator.STATISTICS, "quantiles"),
+    "freq_items": (Operator.STATISTICS, "frequent items"),
+}
+"""Relations that need no translating, by protobuf's name for them; the text is the user's word."""
+_LIMITS = {"limit": "a limit", "offset": "an offset", "tail": "tail()"}
+_SAME_ROWS = ("subquery_alias", "drop", "repartition", "hint", "repartition_by_expression")
+_type = proto.Join.JoinType
+_JOIN_KINDS = {
+    _type.JOIN_TYPE_LEFT_OUTER: JoinKind.LEFT,
+    _type.JOIN_TYPE_LEFT_SEMI: JoinKind.LEFT,
+    _type.JOIN_TYPE_LEFT_ANTI: JoinKind.LEFT,
+    _type.JOIN_TYPE_RIGHT_OUTER: JoinKind.RIGHT,
+    _type.JOIN_TYPE_FULL_OUTER: JoinKind.FULL,
+}
+_OTHER_JOINS = {
+    "as_of_join": JoinKind.NEAREST,
+    "nearest_by_join": JoinKind.NEAREST,
+    "lateral_join": JoinKind.LATERAL,
+}
 _INFIX = {"+", "-", "*", "/", "%", "==", "!=", "<", ">", "<=", ">=", "and", "or", "<=>"}
 
 
 class PlanReader:
-    """Translates the plans of one flow.
-
-    `dataset` says which dataset a table's name means, or None; `locate` where a message was
-    written; `text_location` where a line of a SQL text stands.
-    """
+    """Translates the plans of one flow."""
 
     def __init__(
-        self,
-        dataset: Callable[[tuple[str, ...]], str | None],
-        locate: Callable[[Message], SourceLocation | None],
-        text_location: Callable[[str, int], SourceLocation | None],
+        self, dataset: Callable[[tuple[str, ...]], str | None], texts: sql_text.SqlTexts
     ) -> None:
+        """`dataset` says which dataset a table's name means, or None."""
         self.dataset = dataset
-        self.locate = locate
-        self.text_location = text_location
+        self.texts = texts
 
     # -- relations ------------------------------------------------------------------------------
 
@@ -52,6 +81,8 @@ class PlanReader:
         if kind == "with_relations":
             return self._with_relations(node)
         inputs = tuple(self.step(child) for child in _inputs(node))
+        if kind in _SAME_ROWS:
+            return inputs[0]
         step = self._operator(kind, node, inputs)
         return replace(step, location=step.location or self._place(node))
 
@@ -67,32 +98,27 @@ class PlanReader:
             return self._aggregate(node, inputs)
         if kind == "sort":
             keys = tuple(self.term(order.child) for order in node.order)
-            return QueryStep(Operator.SORT if node.is_global else Operator.OTHER, inputs, keys=keys)
-        if kind in ("limit", "tail", "offset"):
+            operator = Operator.SORT if node.is_global else Operator.OTHER
+            return QueryStep(operator, inputs, keys=keys, text="sorting")
+        if kind in _LIMITS:
             count = node.limit if kind == "limit" else None
-            return QueryStep(Operator.LIMIT, inputs, count=count)
+            return QueryStep(Operator.LIMIT, inputs, count=count, text=_LIMITS[kind])
         if kind == "deduplicate":
             keys = tuple(Term(TermKind.COLUMN, name, text=name) for name in node.column_names)
-            return QueryStep(Operator.DEDUPLICATE, inputs, keys=keys)
-        if kind == "set_op" and not (
-            node.is_all and node.set_op_type == proto.SetOperation.SET_OP_TYPE_UNION
-        ):
-            return QueryStep(Operator.DEDUPLICATE, (QueryStep(Operator.OTHER, inputs),))
+            return QueryStep(Operator.DEDUPLICATE, inputs, keys=keys, text="removing duplicates")
+        if kind == "set_op":
+            return _set_operation(node, inputs)
         if kind == "with_columns_renamed":
             pairs = [(rename.col_name, rename.new_col_name) for rename in node.renames]
-            return QueryStep(
-                Operator.RENAME, inputs, names=(*node.rename_columns_map.items(), *pairs)
-            )
-        if kind == "subquery_alias":
-            return inputs[0]
-        operators = {
-            **dict.fromkeys(_JOINS, Operator.JOIN),
-            **dict.fromkeys(_SAMPLES, Operator.SAMPLE),
-        }
-        op = Operator.FILTER if kind == "filter" else operators.get(kind, Operator.OTHER)
-        if kind in ("drop", "repartition", "hint", "repartition_by_expression"):
-            return replace(inputs[0])
-        return QueryStep(op, inputs, tuple(Output(None, term) for term in self._terms_in(node)))
+            names = (*node.rename_columns_map.items(), *pairs)
+            return QueryStep(Operator.RENAME, inputs, names=names)
+        operator, text = _OPERATORS.get(kind, (Operator.OTHER, ""))
+        outputs = tuple(Output(None, term) for term in self._terms_in(node))
+        step = QueryStep(operator, inputs, outputs, text=text)
+        if operator is Operator.JOIN:
+            side = _JOIN_KINDS.get(node.join_type, JoinKind.INNER) if kind == "join" else None
+            return replace(step, join=side or _OTHER_JOINS[kind])
+        return step
 
     def _aggregate(self, node: Any, inputs: tuple[QueryStep, ...]) -> QueryStep:
         keys = tuple(self.term(key) for key in node.grouping_expressions)
@@ -100,7 +126,15 @@ class PlanReader:
             keys += tuple(self.term(key) for key in grouping.grouping_set)
         grouped = tuple(Output(_name(key), self.term(key)) for key in node.grouping_expressions)
         outputs = (*grouped, *self._outputs(node.aggregate_expressions))
-        return QueryStep(Operator.AGGREGATE, inputs, outputs, keys)
+        pivots = node.group_type == proto.Aggregate.GroupType.GROUP_TYPE_PIVOT
+        return QueryStep(
+            Operator.AGGREGATE,
+            inputs,
+            outputs,
+            keys,
+            text="an aggregation",
+            named_values=not pivots or bool(node.pivot.values),
+        )
 
     def _read(self, node: Any) -> QueryStep:
         if node.WhichOneof("read_type") == "data_source":
@@ -134,32 +168,34 @@ class PlanReader:
         return self._sql(node.root.sql.query, given)
 
     def _sql(self, text: str, given: Mapping[str, QueryStep]) -> QueryStep:
-        found = sql_text.read(text)
-        files = {f"__f{number}": read for number, read in enumerate(sql_text.in_text(found.files))}
+        read = self.texts.query(text)
 
-        def locate(part: exp.Expr) -> SourceLocation | None:
-            return self.text_location(text, found.line(part))
+        def locate(line: int) -> SourceLocation | None:
+            return self.texts.location(text, line)
 
         def source(table: exp.Table) -> QueryStep:
-            read = files.get(table.name)
+            files = read.stand_ins.get(table.name)
             streaming = bool(table.meta.get(sql_text.STREAM))
-            if read is None:
+            at = locate(read.line(table))
+            if files is None:
                 parts = tuple(part.name for part in table.parts)
-                return replace(self._table(parts, streaming), location=locate(table))
+                return replace(self._table(parts, streaming), location=at)
             return QueryStep(
                 Operator.SOURCE,
                 format="cloudfiles",
-                path=read.path,
-                schema=read.schema or _hints(read.options),
+                path=files.path,
+                schema=files.schema or _hints(files.options),
                 streaming=streaming,
-                infers_types=not read.schema and _infers(read.options),
-                location=locate(table),
+                infers_types=not files.schema and _infers(files.options),
+                location=at,
             )
 
-        return query_from_sql.query(found.tree, locate, source, given)
+        return query_from_sql.query(read, locate, source, given)
 
     def _place(self, node: Any) -> SourceLocation | None:
-        return next(filter(None, (self.locate(part) for part in plan_proto.own_parts(node))), None)
+        return next(
+            filter(None, (plan_proto.location(part) for part in plan_proto.own_parts(node))), None
+        )
 
     # -- expressions ----------------------------------------------------------------------------
 
@@ -170,11 +206,12 @@ class PlanReader:
         kind = expression.WhichOneof("expr_type")
         if kind == "alias":
             made = self.term(expression.alias.expr)
-            at = made.location or self.locate(expression)
+            at = made.location or plan_proto.location(expression)
             return Output(_name(expression), replace(made, location=at))
         if kind == "expression_string":
-            at = self.locate(expression)
-            return query_from_sql.expression(expression.expression_string.expression, at)
+            at = plan_proto.location(expression)
+            text = expression.expression_string.expression
+            return query_from_sql.expression(self.texts.expression(text), at)
         return Output(_name(expression), self.term(expression))
 
     def _terms_in(self, node: Message) -> list[Term]:
@@ -192,7 +229,7 @@ class PlanReader:
         """The term of an expression."""
         kind = expression.WhichOneof("expr_type") or ""
         node = getattr(expression, kind) if kind else expression
-        at = self.locate(expression)
+        at = plan_proto.location(expression)
         base = Term(TermKind.OTHER, location=at)
         if kind == "unresolved_attribute":
             name = node.unparsed_identifier
@@ -202,7 +239,7 @@ class PlanReader:
         if kind == "alias":
             return self.term(node.expr)
         if kind == "expression_string":
-            return query_from_sql.expression(node.expression, at).term
+            return query_from_sql.expression(self.texts.expression(node.expression), at).term
         if kind == "unresolved_star":
             return replace(base, kind=TermKind.STAR, text="*")
         if kind == "window":
@@ -256,6 +293,15 @@ class PlanReader:
             at or next((part.location for part in arguments if part.location), None),
             function=node,
         )
+
+
+def _set_operation(node: Any, inputs: tuple[QueryStep, ...]) -> QueryStep:
+    if node.set_op_type == proto.SetOperation.SET_OP_TYPE_UNION:
+        step, text = QueryStep(Operator.UNION, inputs), "UNION without ALL"
+    else:
+        text = "INTERSECT or EXCEPT"
+        step = QueryStep(Operator.SET_OPERATION, inputs, text=text)
+    return step if node.is_all else QueryStep(Operator.DEDUPLICATE, (step,), text=text)
 
 
 def _inputs(node: Any) -> list[Relation]:

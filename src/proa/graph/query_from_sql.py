@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-import sqlglot
 from sqlglot import exp
-from sqlglot.errors import SqlglotError
 
 from proa.errors import SourceLocation
 from proa.graph import sql_text
-from proa.graph.query import Operator, Output, QueryStep, Term, TermKind
+from proa.graph.query import JoinKind, Operator, Output, QueryStep, Term, TermKind
+from proa.graph.spark_functions import AGGREGATES
 
 Locate = Callable[[exp.Expr], SourceLocation | None]
 Source = Callable[[exp.Table], QueryStep]
@@ -28,14 +27,10 @@ _SAME_VALUE = (exp.Paren, exp.Filter, exp.IgnoreNulls, exp.RespectNulls)
 """Wrappers that a rule looks through."""
 
 
-def expression(text: str, location: SourceLocation | None) -> Output:
-    """The term of an expression's text ("sum(x) AS y"). A term OTHER when it cannot be read."""
-    try:
-        tree = sqlglot.parse_one(f"SELECT {text}", dialect=sql_text.DIALECT)
-    except SqlglotError:
-        return Output(None, Term(TermKind.OTHER, text=text, location=location))
-    first = tree.expressions[0] if tree.expressions else tree
-    return output(first, lambda _: location)
+def expression(read: sql_text.SqlExpression, location: SourceLocation | None) -> Output:
+    """The term of an expression, and the column that it becomes."""
+    items = read.tree.expressions
+    return output(items[0] if items else read.tree, lambda _: location)
 
 
 def output(node: exp.Expr, locate: Locate, queries: _Queries | None = None) -> Output:
@@ -151,64 +146,105 @@ class _Queries:
         if isinstance(node, exp.Select):
             return self._select(node)
         if isinstance(node, exp.SetOperation):
-            made = QueryStep(Operator.OTHER, (self.step(node.this), self.step(node.expression)))
-            if node.args.get("distinct"):
-                made = QueryStep(Operator.DEDUPLICATE, (made,))
-            return self._modified(node, made)
+            return self._modified(node, self._set_operation(node))
         if isinstance(node, exp.Subquery):
-            return self._modified(node, self._joined(node, self.step(node.this)))
+            step = self._pivoted(node, self.step(node.this))
+            return self._modified(node, self._joined(node, step))
         if isinstance(node, exp.Table):
-            return self._joined(node, self._table(node))
+            return self._joined(node, self._pivoted(node, self._table(node)))
         return QueryStep(Operator.OTHER, location=self.locate(node))
+
+    def _set_operation(self, node: exp.SetOperation) -> QueryStep:
+        inputs = (self.step(node.this), self.step(node.expression))
+        at = self.locate(node)
+        if isinstance(node, exp.Union):
+            step, text = QueryStep(Operator.UNION, inputs, location=at), "UNION without ALL"
+        else:
+            text = "INTERSECT or EXCEPT"
+            step = QueryStep(Operator.SET_OPERATION, inputs, location=at, text=text)
+        if node.args.get("distinct"):
+            step = QueryStep(Operator.DEDUPLICATE, (step,), location=at, text=text)
+        return step
 
     def _table(self, node: exp.Table) -> QueryStep:
         known = self.tables.get(node.name.casefold())
         if known is not None and not node.db:
-            made = known
+            step = known
         elif isinstance(node.this, exp.Func):
             called = self._output(node.this)
-            made = QueryStep(Operator.OTHER, outputs=(called,), location=self.locate(node))
+            step = QueryStep(Operator.OTHER, outputs=(called,), location=self.locate(node))
         else:
-            made = self.source(node)
+            step = self.source(node)
+        at = self.locate(node)
+        if node.meta.get(sql_text.WATERMARK):
+            step = QueryStep(Operator.WATERMARK, (step,), location=at, text="WATERMARK")
         if node.args.get("sample"):
-            made = QueryStep(Operator.SAMPLE, (made,), location=self.locate(node))
-        return made
+            step = QueryStep(Operator.SAMPLE, (step,), location=at, text="a sample")
+        return step
 
-    def _joined(self, node: exp.Expr, made: QueryStep) -> QueryStep:
+    def _pivoted(self, node: exp.Expr, step: QueryStep) -> QueryStep:
+        for pivot in node.args.get("pivots") or ():
+            unpivots = bool(pivot.args.get("unpivot"))
+            outputs = () if unpivots else tuple(self._output(item) for item in pivot.expressions)
+            step = QueryStep(
+                Operator.UNPIVOT if unpivots else Operator.PIVOT,
+                (step,),
+                outputs,
+                location=self.locate(pivot),
+                text="UNPIVOT" if unpivots else "PIVOT",
+            )
+        return step
+
+    def _joined(self, node: exp.Expr, step: QueryStep) -> QueryStep:
         for join in node.args.get("joins") or ():
-            on = join.args.get("on")
-            conditions = (Output(None, self._term(on)),) if on else ()
-            right = self.step(join.this)
-            made = QueryStep(Operator.JOIN, (made, right), conditions, location=self.locate(join))
+            step = self._join(join, step)
         laterals = node.args.get("laterals") or ()
         outputs = tuple(self._output(lateral.this) for lateral in laterals)
-        return QueryStep(Operator.EXTEND, (made,), outputs) if outputs else made
+        return QueryStep(Operator.EXTEND, (step,), outputs) if outputs else step
+
+    def _join(self, join: exp.Join, left: QueryStep) -> QueryStep:
+        at, kind, other = self.locate(join), _join_kind(join), join.this
+        if isinstance(other, exp.Lateral):
+            if not isinstance(other.this, exp.Query):
+                return QueryStep(Operator.EXTEND, (left,), (self._output(other.this),), location=at)
+            other, kind = other.this, JoinKind.LATERAL
+        on = join.args.get("on")
+        conditions = (Output(None, self._term(on)),) if on else ()
+        return QueryStep(
+            Operator.JOIN, (left, self.step(other)), conditions, location=at, join=kind
+        )
 
     def _select(self, node: exp.Select) -> QueryStep:
         source = node.args.get("from_")
-        made = self._joined(node, self.step(source.this) if source else QueryStep(Operator.OTHER))
+        step = self._joined(node, self.step(source.this) if source else QueryStep(Operator.OTHER))
         if node.args.get("where"):
-            made = self._filter(made, node.args["where"].this)
+            step = self._filter(step, node.args["where"])
         items = tuple(self._output(item) for item in node.expressions)
         group = node.args.get("group")
-        aggregated = any(_aggregates(item) for item in node.expressions)
-        if group is not None or aggregated:
-            keys = self._group_keys(group, node, items)
-            made = QueryStep(Operator.AGGREGATE, (made,), items, keys, self.locate(node))
+        aggregate = next((found for found in map(_aggregate, node.expressions) if found), None)
+        if group is not None or aggregate is not None:
+            step = QueryStep(
+                Operator.AGGREGATE,
+                (step,),
+                items,
+                self._group_keys(group, node, items),
+                self.locate(group or aggregate or node),
+                "GROUP BY" if group is not None else f"the aggregate {_called(aggregate)}()",
+            )
         else:
-            made = QueryStep(Operator.PROJECT, (made,), items, location=self.locate(node))
+            step = QueryStep(Operator.PROJECT, (step,), items, location=self.locate(node))
         for clause in ("having", "qualify"):
             if node.args.get(clause):
-                made = self._filter(made, node.args[clause].this)
+                step = self._filter(step, node.args[clause])
         if node.args.get("distinct"):
-            made = QueryStep(Operator.DEDUPLICATE, (made,), location=self.locate(node))
-        return self._modified(node, made, items)
+            at = self.locate(node.args["distinct"])
+            step = QueryStep(Operator.DEDUPLICATE, (step,), location=at, text="DISTINCT")
+        return self._modified(node, step, items)
 
-    def _filter(self, made: QueryStep, condition: exp.Expr) -> QueryStep:
-        at = self.locate(condition)
-        return QueryStep(
-            Operator.FILTER, (made,), (Output(None, self._term(condition)),), location=at
-        )
+    def _filter(self, step: QueryStep, clause: exp.Expr) -> QueryStep:
+        condition = (Output(None, self._term(clause.this)),)
+        at = self.locate(clause.this)
+        return QueryStep(Operator.FILTER, (step,), condition, location=at, text=clause.key.upper())
 
     def _group_keys(
         self, group: exp.Group | None, node: exp.Select, items: tuple[Output, ...]
@@ -217,7 +253,7 @@ class _Queries:
             return ()
         if group.args.get("all"):
             pairs = zip(node.expressions, items, strict=True)
-            return tuple(item.term for written, item in pairs if not _aggregates(written))
+            return tuple(item.term for written, item in pairs if _aggregate(written) is None)
         nested = [
             part
             for name in ("rollup", "cube", "grouping_sets")
@@ -227,18 +263,21 @@ class _Queries:
         return tuple(_selected(self._term(key), items) for key in written)
 
     def _modified(
-        self, node: exp.Expr, made: QueryStep, items: tuple[Output, ...] = ()
+        self, node: exp.Expr, step: QueryStep, items: tuple[Output, ...] = ()
     ) -> QueryStep:
         order, limit = node.args.get("order"), node.args.get("limit")
+        offset = node.args.get("offset")
         if order is not None:
+            at = self.locate(order)
             keys = tuple(_selected(self._term(key.this), items) for key in order.expressions)
-            made = QueryStep(Operator.SORT, (made,), keys=keys, location=self.locate(order))
-        if limit is not None or node.args.get("offset"):
+            step = QueryStep(Operator.SORT, (step,), keys=keys, location=at, text="ORDER BY")
+        if limit is not None or offset is not None:
             size = limit.expression if limit is not None else None
             count = int(size.name) if isinstance(size, exp.Literal) and not size.is_string else None
-            at = self.locate(limit or node.args["offset"])
-            made = QueryStep(Operator.LIMIT, (made,), location=at or self.locate(node), count=count)
-        return made
+            at = self.locate(limit or offset or node)
+            text = "LIMIT" if limit is not None else "OFFSET"
+            step = QueryStep(Operator.LIMIT, (step,), location=at, count=count, text=text)
+        return step
 
     def _term(self, node: exp.Expr) -> Term:
         return term(node, self.locate, self)
@@ -248,23 +287,44 @@ class _Queries:
 
 
 def query(
-    tree: exp.Expr, locate: Locate, source: Source, tables: Mapping[str, QueryStep] | None = None
+    read: sql_text.SqlReads,
+    locate: Callable[[int], SourceLocation | None],
+    source: Source,
+    tables: Mapping[str, QueryStep] | None = None,
 ) -> QueryStep:
-    """The steps of a query; `tables` are names that it is given from outside."""
-    return _Queries(locate, source, tables or {}).step(tree)
+    """The steps of a query's text.
+
+    `locate` says where a line of it stands; `tables` are names that it is given from outside.
+    """
+    return _Queries(lambda part: locate(read.line(part)), source, tables or {}).step(read.tree)
 
 
-def _aggregates(node: exp.Expr) -> bool:
-    """Whether a select item makes one value of many rows."""
+def _aggregate(node: exp.Expr) -> exp.Expr | None:
+    """The first part of a select item that makes one value of many rows."""
     for part in node.walk(prune=lambda found: isinstance(found, exp.Query)):
-        named = isinstance(part, exp.Anonymous) and sql_text.is_aggregate(part.name)
+        named = isinstance(part, exp.Anonymous) and part.name.lower() in AGGREGATES
         if isinstance(part, exp.AggFunc) or named:
             above = part.parent
             while isinstance(above, _SAME_VALUE):
                 above = above.parent
             if not isinstance(above, exp.Window):
-                return True
-    return False
+                return part
+    return None
+
+
+def _called(part: exp.Expr | None) -> str:
+    return "" if part is None else part.sql(dialect=sql_text.DIALECT).partition("(")[0].lower()
+
+
+def _join_kind(join: exp.Join) -> JoinKind:
+    side, kind = (join.side or "").upper(), (join.kind or "").upper()
+    if side == "FULL":
+        return JoinKind.FULL
+    if side == "RIGHT":
+        return JoinKind.RIGHT
+    if side == "LEFT" or kind in ("SEMI", "ANTI"):
+        return JoinKind.LEFT
+    return JoinKind.INNER
 
 
 def _selected(key: Term, items: tuple[Output, ...]) -> Term:

@@ -6,8 +6,7 @@ replaced by a stand-in, so that a parser of plain SQL finds every other word whe
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sqlglot import Token, TokenType
@@ -33,6 +32,7 @@ _ENDS_A_TABLE = words(
     natural anti semi on using as lateral tablesample pivot unpivot window qualify cluster
     distribute sort offset with version timestamp watermark select"""
 )
+_UNITS = words("interval year month week day hour minute second millisecond microsecond to")
 _BEFORE_A_TABLE = frozenset({"from", "join", ",", "(", "lateral"})
 _OTHER_CLAUSES = words(
     """where group order having on qualify lateral sort distribute cluster limit union except
@@ -41,6 +41,9 @@ _OTHER_CLAUSES = words(
 _CLAUSES = {"select": "select", "from": "from", "join": "from"} | dict.fromkeys(
     _OTHER_CLAUSES, "other"
 )
+
+LocateLine = Callable[[int], SourceLocation | None]
+"""Where a line of a text stands; lines count from 1."""
 
 
 @dataclass(frozen=True)
@@ -58,15 +61,17 @@ class Mask:
     Raises PipelineError with condition PARSE_SYNTAX_ERROR when the text has no tokens.
     """
 
-    def __init__(self, text: str, location: SourceLocation | None) -> None:
+    def __init__(self, text: str, locate: LocateLine | None) -> None:
         self.text = text
-        self.location = location
+        self.locate = locate
         self.streams: dict[int, tuple[int, int]] = {}
         """Position of what is streamed -> span of the whole `STREAM ...`."""
         self.calls: dict[str, tuple[int, int]] = {}
         """Stand-in -> span of the file function's call."""
         self.options: dict[int, tuple[dict[str, str], int]] = {}
         """End of a table's name -> its options and their end."""
+        self.watermarks: list[int] = []
+        """Positions of the WATERMARK clauses."""
         self.fixes: list[TextEdit] = []
         """What must change in the text itself, whatever it reads."""
         self._copy = list(text)
@@ -91,9 +96,7 @@ class Mask:
         self, message: str, line: int, condition: str = "PARSE_SYNTAX_ERROR"
     ) -> PipelineError:
         """An error at a line of the text."""
-        at = self.location
-        if at is not None:
-            at = SourceLocation(at.file, at.line + line - 1)
+        at = self.locate(line) if self.locate is not None else None
         return PipelineError(message, condition=condition, location=at)
 
     def word(self, index: int) -> str:
@@ -140,15 +143,18 @@ class Mask:
             return index + 1
         if token.token_type == TokenType.IDENTIFIER:
             return index + 1
-        if begins:
-            return self._table(index)
+        return self._table(index) if begins else self._word(index, in_from=in_from)
+
+    def _word(self, index: int, *, in_from: bool) -> int:
+        """Look at a word that begins no table; the index to go on from."""
+        token = self.tokens[index]
         word, called = token.text.lower(), self.word(index + 1) == "("
         if word == "with" and in_from and called:
             return self._mask_options(index)
         if word == "window" and called:
             self._overwrite(token.start, token.end + 1, "windo_")
         elif word == "watermark" and in_from:
-            self._refuse_watermark(index)
+            return self._mask_watermark(index)
         self._clauses[-1] = _CLAUSES.get(word, self._clauses[-1])
         return index + 1
 
@@ -247,15 +253,37 @@ class Mask:
         self._blank(self.tokens[index].start, end)
         return closing + 1
 
-    def _refuse_watermark(self, index: int) -> None:
-        following = [self.word(position) for position in range(index, index + 20)]
-        if ("delay", "of") not in itertools.pairwise(following):
-            return  # a name
-        raise self.error(
-            "WATERMARK keeps state between batches, which depends on how a region cuts its batches;"
-            " write the result as a materialized view",
-            self.tokens[index].line,
-            "UNSUPPORTED_STREAMING_OPERATOR",
+    def _mask_watermark(self, index: int) -> int:
+        """Blank `WATERMARK column DELAY OF INTERVAL ...`; the index to go on from.
+
+        It says something of a stream only, so it leaves the text that the engine gets.
+        """
+        delay = next(
+            (
+                position
+                for position in range(index + 1, min(index + 20, len(self.tokens)))
+                if (self.word(position), self.word(position + 1)) == ("delay", "of")
+            ),
+            None,
+        )
+        if delay is None:
+            return index + 1  # a name
+        last = delay + 1
+        while self._is_of_interval(last + 1):
+            last += 1
+        start, end = self.tokens[index].start, self.tokens[last].end + 1
+        self.watermarks.append(start)
+        self.fixes.append(TextEdit(start, end, ""))
+        self._blank(start, end)
+        return last + 1
+
+    def _is_of_interval(self, index: int) -> bool:
+        if index >= len(self.tokens):
+            return False
+        kind = self.tokens[index].token_type
+        word = self.word(index)
+        return kind in (TokenType.NUMBER, TokenType.STRING) or (
+            word in _UNITS or word.removesuffix("s") in _UNITS
         )
 
     def _closing(self, index: int) -> int:

@@ -9,20 +9,23 @@ every position in the copy is a position in the text.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import sqlglot
-from sqlglot import exp
+from sqlglot import Token, exp
 from sqlglot.errors import SqlglotError
 
 from proa.errors import PipelineError, SourceLocation
 from proa.graph.spark_functions import AGGREGATES, words
-from proa.graph.sql_mask import Mask, TextEdit
+from proa.graph.sql_mask import LocateLine, Mask, TextEdit
 
 DIALECT = "databricks"
+_SELECT = "SELECT "
 STREAM = "proa_stream"
 """Says, in the `meta` of a syntax tree's table, whether it is read as a stream."""
+WATERMARK = "proa_watermark"
+"""Says, in the `meta` of a syntax tree's table, that it has a WATERMARK clause."""
 _PATH_FORMATS = frozenset(
     {"parquet", "delta", "json", "csv", "text", "orc", "avro", "binaryfile", "xml", "iceberg"}
 )
@@ -72,6 +75,9 @@ class SqlReads:
     fixes: tuple[TextEdit, ...]
     """What else must change once names are replaced: column qualifiers to shorten
     (`live.orders.id` becomes `orders.id`), `TABLE t` to spell out, a last semicolon to drop."""
+    tokens: Sequence[Token] = field(repr=False)
+    stand_ins: Mapping[str, FilesRead] = field(repr=False)
+    """The files by the names that stand for them in the tree."""
 
     def line(self, node: exp.Expr) -> int:
         """The line of the text on which the node begins, counted from 1."""
@@ -88,6 +94,18 @@ class SqlReads:
         return tuple(sorted((*self.tables, *self.files), key=lambda read: read.start))
 
 
+@dataclass(frozen=True)
+class SqlExpression:
+    """An expression's text, read."""
+
+    text: str
+    tree: exp.Expr
+    """The syntax tree of `SELECT` and the text."""
+    tokens: Sequence[Token] = field(repr=False)
+    shift: int
+    """What to take from a position in the tree or of a token to get the position in the text."""
+
+
 def edited(text: str, edits: list[TextEdit]) -> str:
     """The text with the edits made. They do not overlap."""
     for edit in sorted(edits, key=lambda edit: (edit.start, edit.end), reverse=True):
@@ -100,24 +118,50 @@ def quoted(name: str) -> str:
     return "`" + name.replace("`", "``") + "`"
 
 
-def read(text: str, location: SourceLocation | None = None) -> SqlReads:
+def read(text: str, locate: LocateLine | None = None) -> SqlReads:
     """Find what the query reads.
 
-    `location` is where the text begins, for error messages. Raises PipelineError with condition
-    PARSE_SYNTAX_ERROR when the text is no query.
+    `locate` says where a line stands, for error messages. Raises PipelineError with condition
+    PARSE_SYNTAX_ERROR if the text is not one query.
     """
-    reader = _Reader(text, location)
-    return reader.read()
+    return _Reader(text, locate).read()
 
 
-def expression(text: str, location: SourceLocation | None = None) -> exp.Expr:
-    """The syntax tree of an expression ("a + 1 AS b"). Raises PipelineError like `read`."""
-    return _Reader(f"SELECT {text}", location).tree()
+def expression(text: str, locate: LocateLine | None = None) -> SqlExpression:
+    """Read an expression ("a + 1 AS b"). Raises PipelineError like `read`."""
+    reader = _Reader(f"{_SELECT}{text}", locate)
+    tree = reader.tree()
+    return SqlExpression(text, tree, tuple(reader.mask.tokens[1:]), len(_SELECT))
 
 
-def in_text(files: tuple[FilesRead, ...]) -> list[FilesRead]:
-    """The files in the order of their stand-ins `__f0`, `__f1` ..."""
-    return sorted(files, key=lambda read: read.start)
+class SqlTexts:
+    """The SQL texts of one flow, each lexed, masked and parsed once."""
+
+    def __init__(self, locate: Callable[[str, int], SourceLocation | None] | None = None) -> None:
+        """`locate` says where a line of a text stands, for error messages."""
+        self._locate = locate
+        self._queries: dict[str, SqlReads] = {}
+        self._expressions: dict[str, SqlExpression] = {}
+
+    def query(self, text: str) -> SqlReads:
+        """A query, read. Raises PipelineError like `read`."""
+        if text not in self._queries:
+            self._queries[text] = read(text, self._line_of(text))
+        return self._queries[text]
+
+    def expression(self, text: str) -> SqlExpression:
+        """An expression, read. Raises PipelineError like `read`."""
+        if text not in self._expressions:
+            self._expressions[text] = expression(text, self._line_of(text))
+        return self._expressions[text]
+
+    def location(self, text: str, line: int) -> SourceLocation | None:
+        """Where a line of a text stands. Returns None if that is not known."""
+        return None if self._locate is None else self._locate(text, line)
+
+    def _line_of(self, text: str) -> LocateLine | None:
+        locate = self._locate
+        return None if locate is None else lambda line: locate(text, line)
 
 
 def is_path(parts: tuple[str, ...]) -> bool:
@@ -126,9 +170,9 @@ def is_path(parts: tuple[str, ...]) -> bool:
 
 
 class _Reader:
-    def __init__(self, text: str, location: SourceLocation | None) -> None:
+    def __init__(self, text: str, locate: LocateLine | None) -> None:
         self.text = text
-        self.mask = Mask(text, location)
+        self.mask = Mask(text, locate)
         self.error = self.mask.error
 
     def tree(self) -> exp.Expr:
@@ -143,17 +187,40 @@ class _Reader:
 
     def read(self) -> SqlReads:
         tree = self.tree()
-        tables, files = [], []
+        tables: list[TableRead] = []
+        files: dict[str, FilesRead] = {}
         for table in tree.find_all(exp.Table):
             if table.name in self.mask.calls:
-                files.append(self._files(table))
-                table.meta[STREAM] = files[-1].streaming
+                files[table.name] = self._files(table)
+                table.meta[STREAM] = files[table.name].streaming
             elif (found := self._table(table)) is not None:
                 tables.append(found)
                 table.meta[STREAM] = found.streaming
+        self._note_watermarks(tree)
         tables = _named(tables)
         fixes = (*self.mask.fixes, *_qualifiers(tree, tables))
-        return SqlReads(self.text, tuple(tables), tuple(files), tree, fixes)
+        return SqlReads(
+            self.text,
+            tuple(tables),
+            tuple(files.values()),
+            tree,
+            fixes,
+            self.mask.tokens,
+            files,
+        )
+
+    def _note_watermarks(self, tree: exp.Expr) -> None:
+        starts = {
+            table.this.meta["start"]: table
+            for table in tree.find_all(exp.Table)
+            if "start" in table.this.meta
+        }
+        for position in self.mask.watermarks:
+            before = max((start for start in starts if start < position), default=None)
+            if before is None:
+                line = self.text.count("\n", 0, position) + 1
+                raise self.error("WATERMARK belongs behind the name of a table", line)
+            starts[before].meta[WATERMARK] = True
 
     def _syntax_error(self, error: Exception) -> PipelineError:
         details = getattr(error, "errors", None) or [{}]

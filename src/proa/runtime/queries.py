@@ -9,12 +9,15 @@ from proa.engine import Engine
 from proa.errors import SourceLocation, UserError
 from proa.graph import DatasetLeaf, FlowPlan
 from proa.graph.plan import read
+from proa.graph.query_origin import QueryOrigin
 from proa.lake import Table
 from proa.layout import Layout, dataset_of
 from proa.pipelines.declaring_session import DeclaringSession, relation_of
 from proa.pipelines.identifiers import Namespace
 from proa.storage import NotFoundError, Store
 from proa.text import suggestion
+
+_ORIGIN = QueryOrigin(SourceLocation("query", 1), SourceLocation("query", 1))
 
 
 class Queries:
@@ -56,7 +59,7 @@ class Queries:
         return self._engine.stream(self._frame(sql, as_of_version))
 
     def _frame(self, sql: str, as_of_version: int | None) -> Any:
-        plan = read(relation_of(self._session.sql(sql)), _Names(self), SourceLocation("query", 1))
+        plan = read(relation_of(self._session.sql(sql)), _Names(self), _ORIGIN)
         bound = {}
         for leaf in plan.leaves:
             if not isinstance(leaf, DatasetLeaf) or leaf.streaming:
@@ -112,3 +115,6 @@ class _Names:
         line: int | None,  # noqa: ARG002 - the port's shape
     ) -> FlowPlan | DatasetLeaf | None:
         return DatasetLeaf("", self._queries.find(parts), streaming, dict(options))
+
+    def name(self, parts: tuple[str, ...]) -> str | None:
+        return self._queries.find(parts)

@@ -68,13 +68,13 @@ def hits(query: QueryStep, context: RuleContext) -> Iterator[Hit]:
 
 
 def _step(step: QueryStep, context: RuleContext) -> Iterator[Hit]:
-    if step.op is Operator.SAMPLE:
+    if step.operator is Operator.SAMPLE:
         yield Hit(m.RANDOM, None, "a sample", step.location)
-    elif step.op is Operator.LIMIT:
+    elif step.operator is Operator.LIMIT:
         yield from _limit(step, context.facts)
-    elif step.op is Operator.DEDUPLICATE and step.keys:
+    elif step.operator is Operator.DEDUPLICATE and step.keys:
         yield from _deduplicate(step, context.facts)
-    elif step.op is Operator.SOURCE and step.dataset is None and step.format not in _OURS:
+    elif step.operator is Operator.SOURCE and step.dataset is None and step.format not in _OURS:
         what = f"{step.format} {step.path}".strip()
         rule = m.UNTRACKED_FILES if step.format in _FILES else m.EXTERNAL_LOOKUP
         yield Hit(rule, None, what, step.location)
@@ -90,12 +90,12 @@ def _limit(step: QueryStep, facts: ColumnFacts) -> Iterator[Hit]:
         return
     below = step.inputs[0]
     while (
-        below.op in (Operator.PROJECT, Operator.EXTEND, Operator.RENAME, Operator.LIMIT)
+        below.operator in (Operator.PROJECT, Operator.EXTEND, Operator.RENAME, Operator.LIMIT)
         and below.inputs
     ):
         below = below.inputs[0]
     what = "LIMIT" if step.count is None else f"LIMIT {step.count}"
-    if below.op is not Operator.SORT:
+    if below.operator is not Operator.SORT:
         yield Hit(m.LIMIT_WITHOUT_TOTAL_ORDER, None, what, step.location, "there is no ORDER BY")
     elif not is_total(below.keys, (), facts.keys_of(below.inputs[0])):
         order = ", ".join(key.text for key in below.keys)
@@ -195,7 +195,11 @@ def _window(term: Term, step: QueryStep, facts: ColumnFacts) -> Iterator[Match]:
             yield m.TIES_IN_WINDOW, "the window has no ORDER BY"
         return
     rows = (
-        step if step.op is Operator.AGGREGATE else step.inputs[0] if len(step.inputs) == 1 else None
+        step
+        if step.operator is Operator.AGGREGATE
+        else step.inputs[0]
+        if len(step.inputs) == 1
+        else None
     )
     keys = facts.keys_of(rows) if rows is not None else frozenset()
     if not is_total(term.order, term.partition, keys):

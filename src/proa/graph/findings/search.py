@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from proa.errors import SourceLocation
-from proa.graph import plan_proto
+from proa.graph import query_from_sql, sql_text
 from proa.graph.column_facts import ColumnFacts, types_of_schema
 from proa.graph.findings import finding as m
 from proa.graph.findings.finding import Finding
@@ -21,7 +21,6 @@ from proa.graph.nodes import DatasetNode, FlowNode, Graph
 from proa.graph.python_code import Use, declared_with, line_in_source
 from proa.graph.query import Operator, Output, QueryStep
 from proa.graph.query_from_plan import PlanReader
-from proa.graph.query_from_sql import expression
 from proa.pipelines.definitions import DatasetKind, Expectation, SqlQuery, Violation
 
 
@@ -62,7 +61,7 @@ class _Dataset:
         self.schema = schema or node.dataset.schema
 
     def findings(self) -> Iterator[Finding]:
-        queries = [(flow, self.step(flow)) for flow in self.node.flows]
+        queries = [(flow, flow.plan.query) for flow in self.node.flows]
         for flow, query in queries:
             for hit in hits(query, self.context):
                 yield self.finding(hit, _located(hit, flow))
@@ -71,14 +70,6 @@ class _Dataset:
         for expectation in stored:  # a view's are part of its query
             yield from self.expectation_findings(expectation, [query for _, query in queries])
         self.remember([query for _, query in queries])
-
-    def step(self, flow: FlowNode) -> QueryStep:
-        reader = PlanReader(
-            self.graph.names.find,
-            plan_proto.location,
-            lambda text, line: _text_location(flow, text, line),
-        )
-        return reader.step(flow.declared)
 
     def finding(self, hit: Hit, location: SourceLocation) -> Finding:
         why = f"{hit.detail}: {hit.rule.why}" if hit.detail else hit.rule.why
@@ -125,9 +116,9 @@ class _Dataset:
             return
         at = expectation.location or self.node.dataset.location
         if isinstance(expectation.condition, str):
-            term = expression(expectation.condition, at).term
+            term = query_from_sql.expression(sql_text.expression(expectation.condition), at).term
         else:
-            reader = PlanReader(self.graph.names.find, plan_proto.location, lambda _text, _line: at)
+            reader = PlanReader(self.graph.names.find, sql_text.SqlTexts())
             term = reader.term(expectation.condition.to_plan(None))
         step = QueryStep(Operator.FILTER, tuple(queries), (Output(None, term),), location=at)
         for hit in hits(QueryStep(Operator.FILTER, (), step.outputs, location=at), self.context):
@@ -159,12 +150,3 @@ def _located(hit: Hit, flow: FlowNode) -> SourceLocation:
         if line is not None:
             return SourceLocation(at.file, line)
     return at
-
-
-def _text_location(flow: FlowNode, text: str, line: int) -> SourceLocation | None:
-    """Where a line of a SQL text stands: in the SQL file, or in the function that holds the text."""
-    query = flow.flow.query
-    if isinstance(query, SqlQuery):
-        return SourceLocation(query.location.file, query.location.line + line - 1)
-    found = line_in_source(query, text.splitlines()[line - 1].strip())
-    return None if found is None else SourceLocation(flow.flow.location.file, found)
