@@ -47,6 +47,10 @@ class FlowPlan:
         """Whether anything is read as a stream."""
         return any(leaf.streaming for leaf in self.leaves)
 
+    def complete(self) -> FlowPlan:
+        """The same query over all that there is, once, where it reads streams."""
+        return replace(self, leaves=tuple(replace(leaf, streaming=False) for leaf in self.leaves))
+
     def bind(self, bound: Mapping[str, Relation]) -> Relation:
         """The plan that reads `bound[leaf.key]` where each leaf stands.
 

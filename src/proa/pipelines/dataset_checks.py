@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from proa.errors import PipelineError
-from proa.pipelines.definitions import Dataset, Expectation, Flow
+from proa.errors import PipelineError, SourceLocation
+from proa.pipelines.definitions import AutoCdc, Dataset, Expectation, Flow, SnapshotCdc
 from proa.pipelines.expectations import CONDITION as INVALID_EXPECTATION
 from proa.pipelines.identifiers import parts
 
@@ -35,6 +35,7 @@ def check_flow(flow: Flow) -> None:
     """Raise PipelineError for a flow that has no proper name."""
     if flow.implicit:
         return
+    _check_changes(flow.cdc, flow.location)
     found = parts(flow.name)
     if len(found) > 1:
         raise PipelineError(
@@ -62,6 +63,35 @@ def check_unique(dataset: str, expectations: tuple[Expectation, ...]) -> None:
                 location=expectation.location,
             )
         seen.add(expectation.name)
+
+
+def _check_changes(cdc: AutoCdc | SnapshotCdc | None, location: SourceLocation) -> None:
+    """Raise PipelineError for parameters of AUTO CDC that exclude one another."""
+    if cdc is None:
+        return
+    if cdc.tracked is not None and not cdc.history:
+        raise _conflict(
+            "history is tracked in SCD type 2 only; leave track_history out, or store as type 2",
+            location,
+        )
+    if isinstance(cdc, SnapshotCdc):
+        return
+    if cdc.truncates is not None and cdc.history:
+        raise _conflict(
+            "truncations are applied in SCD type 1 only; leave apply_as_truncates out", location
+        )
+    if cdc.update_column is not None and cdc.null_keeps is not None:
+        raise _conflict(
+            "columns_to_update and ignore_null_updates both say what a change leaves as it was;"
+            " give one of them",
+            location,
+        )
+
+
+def _conflict(sentence: str, location: SourceLocation) -> PipelineError:
+    return PipelineError(
+        sentence, condition="INVALID_MULTIPLE_ARGUMENT_CONDITIONS", location=location
+    )
 
 
 def _can_name(part: str) -> bool:

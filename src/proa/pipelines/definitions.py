@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -71,6 +71,55 @@ class SqlQuery:
 
 
 @dataclass(frozen=True)
+class ColumnChoice:
+    """Some columns of a source: those named, or all but those named."""
+
+    names: tuple[str, ...] = ()
+    excluded: bool = False
+    """Whether the names are those left out."""
+
+    def of(self, columns: Iterable[str]) -> tuple[str, ...]:
+        """Those of `columns` that are chosen; names are compared whatever their case."""
+        named = {name.lower() for name in self.names}
+        return tuple(column for column in columns if (column.lower() in named) != self.excluded)
+
+
+@dataclass(frozen=True)
+class AutoCdc:
+    """How a flow's rows, which are changes, are applied to its target."""
+
+    keys: tuple[str, ...]
+    sequence_by: Any
+    """What orders the changes of a key: Spark SQL (str) or a pyspark Column."""
+    deletes: Any = None
+    """A condition, SQL or Column: such a change deletes its key."""
+    truncates: Any = None
+    """A condition, SQL or Column: such a change deletes all rows that are older."""
+    columns: ColumnChoice | None = None
+    """The target's columns; None: the source's."""
+    history: bool = False
+    """SCD type 2."""
+    tracked: ColumnChoice | None = None
+    """Columns whose change opens a row of the history; None: all."""
+    null_keeps: ColumnChoice | None = None
+    """Columns of which NULL leaves the value as it was; None: no columns."""
+    update_column: str | None = None
+    """The column that names the columns which a change sets."""
+
+
+@dataclass(frozen=True)
+class SnapshotCdc:
+    """How a flow's rows, which are all rows of a source, are compared with its target."""
+
+    keys: tuple[str, ...]
+    history: bool = False
+    tracked: ColumnChoice | None = None
+    next_snapshot: Callable[[Any], Any] | None = None
+    """From the version applied last (None: nothing yet) to the next (DataFrame, version), or None.
+    Without it the flow's query is the snapshot."""
+
+
+@dataclass(frozen=True)
 class Flow:
     """A query that feeds a dataset."""
 
@@ -85,6 +134,8 @@ class Flow:
     spark_conf: Mapping[str, str] = field(default_factory=dict)
     implicit: bool = False
     """True for the flow that a decorated table or view brings along."""
+    cdc: AutoCdc | SnapshotCdc | None = None
+    """How the rows are applied; None: they are the table's own."""
 
 
 @dataclass(frozen=True)

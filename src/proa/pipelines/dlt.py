@@ -9,6 +9,12 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from proa.pipelines.arguments import checked, required_name
+from proa.pipelines.change_flows import (
+    apply_changes,
+    apply_changes_from_snapshot,
+    create_auto_cdc_flow,
+    create_auto_cdc_from_snapshot_flow,
+)
 from proa.pipelines.decorators import (
     append_flow,
     create_streaming_table,
@@ -58,9 +64,6 @@ def _refusing(feature: str) -> Callable[..., NoReturn]:
     return refuse
 
 
-apply_changes = create_auto_cdc_flow = _refusing("AUTO CDC")
-apply_changes_from_snapshot = _refusing("AUTO CDC FROM SNAPSHOT")
-create_auto_cdc_from_snapshot_flow = apply_changes_from_snapshot
 create_sink = foreach_batch_sink = _refusing("sinks")
 update_flow = _refusing("update flows")
 replace_flow = _refusing("replace flows")

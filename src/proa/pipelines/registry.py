@@ -164,7 +164,12 @@ class Registry(GraphElementRegistry):  # type: ignore[misc] # pyspark is untyped
         )
 
     def register_auto_cdc_flow(self, flow: AutoCdcFlow) -> None:
-        raise refused("AUTO CDC", self._location(flow.source_code_location))
+        from proa.pipelines.change_flows import create_auto_cdc_flow
+
+        # Apache's later versions have more fields than this one's; those that are there count.
+        given = {name: value for name, value in vars(flow).items() if value is not None}
+        del given["source_code_location"]
+        create_auto_cdc_flow(**given)
 
     def register_sql(self, sql_text: str, file_path: Path, first_line: int = 1) -> None:
         """Declare what a SQL text declares; it begins on line `first_line` of its file."""

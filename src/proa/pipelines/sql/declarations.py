@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from proa.errors import PipelineError
 from proa.pipelines.definitions import Dataset, DatasetKind, Flow, SqlQuery
 from proa.pipelines.sql import substitution
+from proa.pipelines.identifiers import parts
+from proa.pipelines.sql.change_clauses import parse_changes, sees_changes
 from proa.pipelines.sql.clauses import begins_query, parse_clauses
 from proa.pipelines.sql.lexer import (
     Piece,
@@ -24,7 +26,7 @@ from proa.pipelines.unsupported import refusal
 
 _DECLARES = (
     "CREATE OR REFRESH STREAMING TABLE, CREATE OR REFRESH MATERIALIZED VIEW,"
-    " CREATE TEMPORARY VIEW, CREATE FLOW and SET"
+    " CREATE TEMPORARY VIEW, CREATE FLOW, AUTO CDC INTO and SET"
 )
 
 
@@ -73,6 +75,8 @@ class _DeclarationReader:
             self._flow(parser, start)
         elif parser.accept("CREATE"):
             self._create(parser, start)
+        elif sees_changes(parser):
+            self._changes(parser, start)
         else:
             raise _not_a_declaration(parser)
 
@@ -123,6 +127,9 @@ class _DeclarationReader:
         """The rest of CREATE: `AS query`, `FLOW ... query`, or nothing when flows follow."""
         once = False
         if parser.accept("FLOW"):
+            if kind is DatasetKind.STREAMING_TABLE and sees_changes(parser):
+                self._changes(parser, start, target=name)
+                return
             once = _inline_flow(parser, kind)
         elif not parser.accept("AS") and not begins_query(parser):
             if kind is DatasetKind.STREAMING_TABLE and parser.at_end:
@@ -144,7 +151,9 @@ class _DeclarationReader:
         name = parser.name("the flow's name after CREATE FLOW")
         comment = parser.string("after COMMENT") if parser.accept("COMMENT") else None
         parser.expect("AS", after=f"after CREATE FLOW {name}")
-        _refuse_cdc(parser)
+        if sees_changes(parser):
+            self._changes(parser, start, name=name, comment=comment)
+            return
         parser.expect("INSERT", "INTO", after=f"after CREATE FLOW {name} AS")
         once = parser.accept("ONCE")
         target = parser.name("the table that the flow writes to")
@@ -160,6 +169,31 @@ class _DeclarationReader:
                 once=once,
                 comment=comment,
                 spark_conf=dict(self._spark_conf),
+            )
+        )
+
+    def _changes(
+        self,
+        parser: Parser,
+        start: int,
+        *,
+        name: str | None = None,
+        target: str | None = None,
+        comment: str | None = None,
+    ) -> None:
+        """`AUTO CDC ...`, as a statement, in CREATE FLOW or in CREATE STREAMING TABLE."""
+        clauses = parse_changes(parser, target)
+        location = parser.source.location(start)
+        self._flows.append(
+            Flow(
+                name or parts(clauses.target)[-1],
+                clauses.target,
+                clauses.query,
+                location,
+                once=clauses.once,
+                comment=comment,
+                spark_conf=dict(self._spark_conf),
+                cdc=clauses.cdc,
             )
         )
 
@@ -207,7 +241,6 @@ def _inline_flow(parser: Parser, kind: DatasetKind) -> bool:
     """`FLOW INSERT [ONCE] BY NAME`, up to the query. Whether it runs once."""
     if kind is not DatasetKind.STREAMING_TABLE:
         raise parser.failure("only a streaming table has a FLOW; expected AS and a query")
-    _refuse_cdc(parser)
     if parser.sees("REPLACE"):
         raise refusal("replace flows", parser.source, parser.here)
     if parser.sees("IMPORT"):
@@ -227,13 +260,7 @@ def _query(parser: Parser, target: str) -> SqlQuery:
     return SqlQuery(parser.span(start), parser.source.location(start))
 
 
-def _refuse_cdc(parser: Parser) -> None:
-    if parser.sees("AUTO", "CDC") or parser.sees("APPLY", "CHANGES"):
-        raise refusal("AUTO CDC", parser.source, parser.here)
-
-
 def _not_a_declaration(parser: Parser) -> PipelineError:
-    _refuse_cdc(parser)
     token = parser.peek()
     word = token.text.upper() if token is not None else ""
     if word == "USE":

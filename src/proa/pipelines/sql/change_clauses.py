@@ -1,0 +1,192 @@
+"""`AUTO CDC INTO target FROM source KEYS (...) ...`: clauses in their one order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from proa.errors import PipelineError
+from proa.pipelines.definitions import AutoCdc, ColumnChoice, SnapshotCdc, SqlQuery
+from proa.pipelines.sql.parser import Parser
+from proa.pipelines.unsupported import refusal
+
+_ORDER = (
+    "KEYS",
+    "IGNORE NULL UPDATES",
+    "APPLY AS DELETE WHEN",
+    "APPLY AS TRUNCATE WHEN",
+    "SEQUENCE BY",
+    "COLUMNS",
+    "STORED AS",
+    "TRACK HISTORY ON",
+)
+_ENDS = tuple(tuple(clause.split()) for clause in (*_ORDER, "WHERE", "SYSTEM SEQUENCE BY"))
+
+
+@dataclass(frozen=True)
+class ChangeClauses:
+    """What stands behind AUTO CDC."""
+
+    target: str
+    once: bool
+    query: SqlQuery
+    cdc: AutoCdc | SnapshotCdc
+
+
+def sees_changes(parser: Parser) -> bool:
+    """Whether AUTO CDC or APPLY CHANGES is next."""
+    return parser.sees("AUTO", "CDC") or parser.sees("APPLY", "CHANGES")
+
+
+def parse_changes(parser: Parser, target: str | None = None) -> ChangeClauses:
+    """Parse `AUTO CDC [ONCE] [INTO target] FROM ...` to its end.
+
+    `target` is given inside CREATE STREAMING TABLE, where INTO is not written. Raises PipelineError
+    for a clause that is unknown or out of its order.
+    """
+    if not parser.accept("AUTO", "CDC"):
+        parser.expect("APPLY", "CHANGES", after="here")
+    once = parser.accept("ONCE")
+    if target is None:
+        parser.expect("INTO", after="after AUTO CDC")
+        once = parser.accept("ONCE") or once
+        target = parser.name("the table that the changes are applied to")
+    parser.expect("FROM", after=f"after AUTO CDC INTO {target}")
+    if parser.accept("SNAPSHOT"):
+        return _snapshot(parser, target, once=once)
+    query, filtered = _source(parser)
+    keys = _keys(parser)
+    if not filtered and parser.accept("WHERE"):
+        query = _where(parser, query)
+    cdc = _changes(parser, keys)
+    _check_end(parser)
+    return ChangeClauses(target, once, query, cdc)
+
+
+def _changes(parser: Parser, keys: tuple[str, ...]) -> AutoCdc:
+    null_keeps = deletes = truncates = columns = tracked = None
+    if parser.accept("IGNORE", "NULL", "UPDATES"):
+        null_keeps = ColumnChoice(excluded=True)
+        if parser.accept("ON"):
+            null_keeps = _choice(parser, "IGNORE NULL UPDATES ON")
+    if parser.accept("APPLY", "AS", "DELETE", "WHEN"):
+        deletes = _expression(parser, "APPLY AS DELETE WHEN")
+    if parser.accept("APPLY", "AS", "TRUNCATE", "WHEN"):
+        truncates = _expression(parser, "APPLY AS TRUNCATE WHEN")
+    if not parser.accept("SEQUENCE", "BY"):
+        raise _misplaced(parser, "SEQUENCE BY")
+    sequence = _expression(parser, "SEQUENCE BY")
+    if parser.sees("SYSTEM", "SEQUENCE", "BY"):
+        raise refusal("bitemporal AUTO CDC", parser.source, parser.here)
+    if parser.sees("COLUMNS") and not parser.sees("COLUMNS", "TO", "UPDATE"):
+        parser.accept("COLUMNS")
+        columns = _choice(parser, "COLUMNS")
+    history = _stored_as(parser)
+    if parser.accept("TRACK", "HISTORY", "ON"):
+        tracked = _choice(parser, "TRACK HISTORY ON")
+    updates = None
+    if parser.accept("COLUMNS", "TO", "UPDATE"):
+        updates = parser.identifier("the column that names the columns to update")
+    return AutoCdc(
+        keys, sequence, deletes, truncates, columns, history, tracked, null_keeps, updates
+    )
+
+
+def _snapshot(parser: Parser, target: str, *, once: bool) -> ChangeClauses:
+    query, _ = _source(parser)
+    keys = _keys(parser)
+    history = _stored_as(parser)
+    tracked = None
+    if parser.accept("TRACK", "HISTORY", "ON"):
+        tracked = _choice(parser, "TRACK HISTORY ON")
+    _check_end(parser)
+    return ChangeClauses(target, once, query, SnapshotCdc(keys, history, tracked))
+
+
+def _source(parser: Parser) -> tuple[SqlQuery, bool]:
+    """The source as a query, and whether a WHERE stood before KEYS."""
+    start = parser.here
+    text = _expression(parser, "FROM")
+    query = SqlQuery(f"SELECT * FROM {text}", parser.source.location(start))
+    if parser.accept("WHERE"):
+        return _where(parser, query), True
+    return query, False
+
+
+def _where(parser: Parser, query: SqlQuery) -> SqlQuery:
+    return SqlQuery(f"{query.text} WHERE {_expression(parser, 'WHERE')}", query.location)
+
+
+def _keys(parser: Parser) -> tuple[str, ...]:
+    if not parser.accept("KEYS"):
+        raise _misplaced(parser, "KEYS (...)")
+    return parser.names("a key column")
+
+
+def _stored_as(parser: Parser) -> bool:
+    """Whether a history is kept; without STORED AS none is."""
+    if not parser.accept("STORED", "AS"):
+        return False
+    if parser.sees("BITEMPORAL"):
+        raise refusal("bitemporal AUTO CDC", parser.source, parser.here)
+    parser.expect("SCD", "TYPE", after="after STORED AS")
+    number = parser.accept_one_of("1", "2") or _number(parser)
+    return number == "2"
+
+
+def _number(parser: Parser) -> str:
+    token = parser.peek()
+    if token is None or token.text not in {"1", "2"}:
+        raise parser.failure("expected 1 or 2 after SCD TYPE")
+    return parser.take().text
+
+
+def _choice(parser: Parser, clause: str) -> ColumnChoice:
+    """`(a, b)`, `* EXCEPT (a, b)` or `*`."""
+    if not parser.accept("*"):
+        return ColumnChoice(_columns(parser, clause))
+    if parser.accept("EXCEPT"):
+        return ColumnChoice(_columns(parser, clause), excluded=True)
+    return ColumnChoice(excluded=True)
+
+
+def _columns(parser: Parser, clause: str) -> tuple[str, ...]:
+    """Names in parentheses, or one name; a name may go into a struct (`address.city`)."""
+    if not parser.accept("("):
+        return (_path(parser, clause),)
+    names = [_path(parser, clause)]
+    while parser.accept(","):
+        names.append(_path(parser, clause))
+    parser.expect(")", after=f"after the columns of {clause}")
+    return tuple(names)
+
+
+def _path(parser: Parser, clause: str) -> str:
+    parts = [parser.identifier(f"a column after {clause}")]
+    while parser.accept("."):
+        parts.append(parser.identifier("a field's name"))
+    return ".".join(parts)
+
+
+def _expression(parser: Parser, clause: str) -> str:
+    """The text up to the next clause."""
+    start = parser.here
+    while not parser.at_end and not any(parser.sees(*words) for words in _ENDS):
+        parser.skip_balanced(clause)
+    if parser.here == start or parser.at_end and not parser.span(start):
+        raise parser.failure(f"expected an expression after {clause}")
+    return parser.span(start)
+
+
+def _check_end(parser: Parser) -> None:
+    if not parser.at_end:
+        raise _misplaced(parser, "the end of the statement")
+
+
+def _misplaced(parser: Parser, expected: str) -> PipelineError:
+    for clause in _ORDER:
+        if parser.sees(*clause.split()):
+            return parser.failure(
+                f"expected {expected}; the clauses of AUTO CDC stand in this order:"
+                f" {', '.join(_ORDER)}, COLUMNS TO UPDATE"
+            )
+    return parser.failure(f"expected {expected}")
