@@ -351,10 +351,10 @@ def test_expectations_of_one_dataset_have_different_names(python_refused):
         ("dp.create_sink('s', 'kafka', {})", "sinks"),
         ("dlt.create_sink(name='s', format='delta')", "sinks"),
         ("@dp.foreach_batch_sink\ndef f(df, i): ...", "sinks"),
-        ("dp.create_auto_cdc_flow('t', 's', ['k'], 'n')", "AUTO CDC"),
-        ("dlt.apply_changes(target='t', source='s', keys=['k'], sequence_by='n')", "AUTO CDC"),
-        ("dp.create_auto_cdc_from_snapshot_flow('t', 's', ['k'])", "AUTO CDC FROM SNAPSHOT"),
-        ("dlt.apply_changes_from_snapshot('t', keys=['k'])", "AUTO CDC FROM SNAPSHOT"),
+        (
+            "dp.create_auto_cdc_flow('t', 's', ['k'], 'n', stored_as_scd_type='bitemporal')",
+            "bitemporal",
+        ),
         ("@dp.update_flow(target='s')\ndef f(): ...", "update flows"),
         ("@dp.replace_flow(target='s')\ndef f(): ...", "replace flows"),
         ("@dp.table(replace_using=['a'], sequence_by='b')\ndef f(): ...", "replace flows"),
@@ -365,10 +365,6 @@ def test_expectations_of_one_dataset_have_different_names(python_refused):
         (
             "from pyspark.pipelines import api; api.create_sink('s', 'kafka')",
             "sinks",
-        ),
-        (
-            "from pyspark.pipelines import api; api.create_auto_cdc_flow('t', 's', ['k'], 'n')",
-            "AUTO CDC",
         ),
     ],
 )

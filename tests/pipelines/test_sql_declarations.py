@@ -250,11 +250,6 @@ def test_a_syntax_error_names_file_line_and_what_was_expected(text, line, messag
 @pytest.mark.parametrize(
     ("text", "feature"),
     [
-        ("APPLY CHANGES INTO t FROM STREAM(s) KEYS (a) SEQUENCE BY b", "AUTO CDC"),
-        ("AUTO CDC INTO t FROM STREAM(s) KEYS (a) SEQUENCE BY b", "AUTO CDC"),
-        ("CREATE FLOW f AS AUTO CDC INTO t FROM STREAM s KEYS (a) SEQUENCE BY b", "AUTO CDC"),
-        ("CREATE FLOW f AS APPLY CHANGES INTO t FROM s KEYS (a)", "AUTO CDC"),
-        ("CREATE STREAMING TABLE t FLOW AUTO CDC FROM STREAM s KEYS (a)", "AUTO CDC"),
         ("CREATE STREAMING TABLE t FLOW REPLACE WHERE a BY NAME SELECT 1", "replace flows"),
         ("CREATE FLOW f AS INSERT INTO t REPLACE WHERE a = 1 SELECT 1", "replace flows"),
         ("CREATE SINK s USING kafka", "sinks"),

@@ -6,11 +6,10 @@ What the table itself does not show of that set is its memory, which lies beside
 
 from proa.cdc.memory import MEMORY, Memory, MemoryStore
 from proa.cdc.merge import Merged, MergeInput, merge
-from proa.cdc.shape import ChangeColumns, ChangeShape, change_shape
+from proa.cdc.shape import ChangeShape, change_shape
 
 __all__ = [
     "MEMORY",
-    "ChangeColumns",
     "ChangeShape",
     "Memory",
     "MemoryStore",

@@ -22,8 +22,9 @@ from proa.cdc import memory as memories
 from proa.cdc.duck_types import name_of, text_of
 from proa.cdc.fold import fold_statements
 from proa.cdc.memory import Memory, MemoryStore, newest_events
-from proa.cdc.shape import END, HELPERS, START, ChangeShape
+from proa.cdc.shape import ChangeShape
 from proa.errors import DataError
+from proa.graph.change_target import DELETE, END_AT, SEQUENCE, START_AT, TRUNCATE, UPDATE
 from proa.lake import DataFile, Destination, Table, write_batches
 from proa.lake.table_schema import to_arrow
 from proa.storage import Store, is_url
@@ -136,13 +137,12 @@ class _Merge:
         files = self.local(self.given.changes)
         self.execute(f"CREATE VIEW change AS SELECT * FROM {_parquet(files)}")
         names = self.names("change")
-        has = {name: name in names for name in vars(HELPERS).values()}
-        truncates = name_of(HELPERS.truncate) if has[HELPERS.truncate] else "false"
-        deletes = name_of(HELPERS.delete) if has[HELPERS.delete] else "false"
-        updates = name_of(HELPERS.update) if has[HELPERS.update] else "NULL"
+        truncates = TRUNCATE if TRUNCATE in names else "false"
+        deletes = DELETE if DELETE in names else "false"
+        updates = UPDATE if UPDATE in names else "NULL"
         self.execute(
             f"""CREATE TABLE fresh AS SELECT {shape.key_values()},
-                {shape.order_of(name_of(HELPERS.sequence))} AS o,
+                {shape.order_of(SEQUENCE)} AS o,
                 coalesce({deletes}, false) AS d,
                 CASE WHEN NOT coalesce({deletes}, false) THEN {shape.struct_of(names)} END AS v,
                 CAST({updates} AS VARCHAR[]) AS u
@@ -150,20 +150,18 @@ class _Merge:
         )
         self.execute(
             f"""CREATE TABLE truncation AS SELECT max(o) AS o FROM
-                (SELECT {shape.order_of(name_of(HELPERS.sequence))} AS o FROM change
+                (SELECT {shape.order_of(SEQUENCE)} AS o FROM change
                  WHERE coalesce({truncates}, false)) HAVING max(o) IS NOT NULL"""
         )
-        self.check_changes(truncates)
+        self.check_changes()
 
-    def check_changes(self, truncates: str) -> None:
+    def check_changes(self) -> None:
         """Raises DataError for a change that belongs to no key or has no place in the order."""
         missing = " OR ".join(f"k{i} IS NULL" for i in range(len(self.shape.keys)))
         if count := self.number(f"SELECT count(*) FROM fresh WHERE {missing}"):
             raise _invalid(self.given.dataset, count, "NULL in a key", "NULL_KEY")
-        sequence = name_of(HELPERS.sequence)
-        if count := self.number(f"SELECT count(*) FROM change WHERE {sequence} IS NULL"):
+        if count := self.number(f"SELECT count(*) FROM change WHERE {SEQUENCE} IS NULL"):
             raise _invalid(self.given.dataset, count, "NULL as the sequence", "NULL_SEQUENCE")
-        del truncates
 
     def apply_truncation(self) -> None:
         """Take changes out that a truncation has undone; make `touched`."""
@@ -214,7 +212,7 @@ class _Merge:
         if shape.history:
             period = ", ".join(
                 f"{shape.order_of(name_of(name))} AS {short}"
-                for name, short in ((START, "s"), (END, "e"))
+                for name, short in ((START_AT, "s"), (END_AT, "e"))
             )
         same = " AND ".join(f"t.{name_of(key)} = touched.k{i}" for i, key in enumerate(shape.keys))
         self.execute(

@@ -8,30 +8,20 @@ which came first.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pyspark.sql import types as T  # noqa: N812 - the name that Spark's users know it by
 
 from proa.cdc.duck_types import duck_type, name_of, text_of
 from proa.errors import PipelineError
+from proa.graph.change_target import END_AT, START_AT, sequence_type, target_schema
+from proa.pipelines.definitions import ColumnChoice, Flow, SnapshotCdc
 
-START, END = "__START_AT", "__END_AT"
+TOMBSTONES = "pipelines.cdc.tombstoneGCThresholdInSeconds"
+"""The table property that says how long deletions are remembered."""
 _NOTHING = "__proa_nothing"
-
-
-@dataclass(frozen=True)
-class ChangeColumns:
-    """Columns of the change rows beside the source's own."""
-
-    sequence: str = "__proa_sequence"
-    delete: str = "__proa_delete"
-    truncate: str = "__proa_truncate"
-    update: str = "__proa_update"
-
-
-HELPERS = ChangeColumns()
 
 
 @dataclass(frozen=True)
@@ -70,7 +60,7 @@ class ChangeShape:
         """All columns of the target, as a StructType."""
         if not self.history:
             return self.columns
-        period = [T.StructField(name, self.sequence, True) for name in (START, END)]
+        period = [T.StructField(name, self.sequence, True) for name in (START_AT, END_AT)]
         return T.StructType([*self.columns.fields, *period])
 
     def contract(self) -> dict[str, Any]:
@@ -181,8 +171,8 @@ class ChangeShape:
         ]
         if self.history:
             parts += [
-                f"{self.sequence_of(start)} AS {name_of(START)}",
-                f"{self.sequence_of(end)} AS {name_of(END)}",
+                f"{self.sequence_of(start)} AS {name_of(START_AT)}",
+                f"{self.sequence_of(end)} AS {name_of(END_AT)}",
             ]
         return ", ".join(parts)
 
@@ -229,48 +219,65 @@ def part_of(path: Sequence[str]) -> str:
     return ".".join(("v", *map(name_of, path)))
 
 
-def change_shape(  # noqa: PLR0913 - the names are those of the declaration
-    source: Any,
-    sequence: Any,
-    *,
-    dataset: str,
-    keys: Sequence[str],
-    include: Sequence[str] = (),
-    exclude: Sequence[str] = (),
-    **how: Any,
-) -> ChangeShape:
-    """The shape of a target over a source with the columns `source`, a StructType.
+def change_shape(flow: Flow, query: Any, properties: Mapping[str, str]) -> ChangeShape:
+    """The shape of the target of `flow`, whose query yields the columns `query`, a StructType.
 
-    Raises PipelineError when a key is not among the columns that are kept, or one has a name that
-    SCD type 2 needs.
+    `properties` are the target's. Raises PipelineError as `target_schema` does.
     """
-    fields = [f for f in source.fields if not f.name.startswith("__proa_")]
-    there = {f.name.lower(): f for f in fields}
-    for name in (*keys, *include, *exclude):
-        if name.lower() not in there:
-            raise PipelineError(
-                f"the source of {dataset!r} has no column {name!r}; it has"
-                f" {', '.join(f.name for f in fields)}",
-                condition="UNRESOLVED_COLUMN.WITH_SUGGESTION",
-            )
-    if include:
-        wanted = {name.lower() for name in include}
-        fields = [f for f in fields if f.name.lower() in wanted]
-    elif exclude:
-        unwanted = {name.lower() for name in exclude}
-        fields = [f for f in fields if f.name.lower() not in unwanted]
-    left = {f.name.lower() for f in fields}
-    for key in keys:
-        if key.lower() not in left:
-            raise PipelineError(
-                f"the key {key!r} of {dataset!r} is left out by its column list; keep it",
-                condition="AUTOCDC_KEY_NOT_IN_SELECTED_SCHEMA",
-            )
-    shape = ChangeShape(tuple(keys), T.StructType(fields), sequence, **how)
-    if shape.history and (reserved := left & {START.lower(), END.lower()}):
+    cdc = flow.cdc
+    assert cdc is not None
+    columns = [f for f in target_schema(flow, query).fields if f.name not in {START_AT, END_AT}]
+    names = [
+        field.name for field in columns if field.name.lower() not in set(map(str.lower, cdc.keys))
+    ]
+    shape = ChangeShape(
+        keys=cdc.keys,
+        columns=T.StructType(columns),
+        sequence=sequence_type(query),
+        history=cdc.history,
+        tracked=None if cdc.tracked is None else _lowered(cdc.tracked.of(names)),
+        retention=_retention(properties),
+    )
+    if isinstance(cdc, SnapshotCdc):
+        return shape
+    return replace(
+        shape,
+        null_keeps=frozenset() if cdc.null_keeps is None else _null_keeps(cdc.null_keeps, columns),
+        names_updates=cdc.update_column is not None,
+    )
+
+
+def _null_keeps(choice: ColumnChoice, columns: Sequence[Any]) -> frozenset[str]:
+    """Columns and fields inside them of which NULL means: as it was."""
+    if not choice.excluded:
+        return _lowered(choice.names)
+    return _lowered(path for path in _paths(columns, "") if not _covered(path, choice.names))
+
+
+def _paths(fields: Sequence[Any], prefix: str) -> Iterator[str]:
+    """All parts of columns that are not structs themselves, in dotted form."""
+    for part in fields:
+        if isinstance(part.dataType, T.StructType):
+            yield from _paths(part.dataType.fields, f"{prefix}{part.name}.")
+        else:
+            yield f"{prefix}{part.name}"
+
+
+def _covered(path: str, names: Iterable[str]) -> bool:
+    return any(f"{path.lower()}.".startswith(f"{name.lower()}.") for name in names)
+
+
+def _lowered(names: Iterable[str]) -> frozenset[str]:
+    return frozenset(name.lower() for name in names)
+
+
+def _retention(properties: Mapping[str, str]) -> float | None:
+    text = properties.get(TOMBSTONES)
+    if text is None:
+        return None
+    try:
+        return float(text)
+    except ValueError as error:
         raise PipelineError(
-            f"the source of {dataset!r} has a column {min(reserved).upper()}, which SCD type 2"
-            " makes itself; rename it, or leave it out with except_column_list",
-            condition="AUTOCDC_RESERVED_COLUMN_NAME_CONFLICT",
-        )
-    return shape
+            f"the table property {TOMBSTONES!r} must be a number of seconds, not {text!r}"
+        ) from error

@@ -16,6 +16,7 @@ from pyspark.sql.types import StructType
 
 from proa.errors import PipelineError, SourceLocation, UserError
 from proa.graph.build import Analyze, Infer, empty, schema_of_text
+from proa.graph.change_target import target_schema
 from proa.graph.leaves import DatasetLeaf, FilesLeaf, Leaf
 from proa.graph.nodes import DatasetNode, FlowNode, Graph
 from proa.graph.plan_proto import Relation
@@ -68,7 +69,7 @@ class _Analyst:
             schema = self.schema(plan, f"the query of {flow.flow.name!r}", flow.flow.location)
             for rule in node.dataset.expectations:
                 self.expectation(name, rule, plan, flow)
-            found = found or schema
+            found = found or target_schema(flow.flow, schema)
         declared = _declared(node.dataset.schema)
         known = declared or found
         if known is not None:

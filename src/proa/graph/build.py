@@ -15,6 +15,7 @@ from pyspark.sql.types import StructType
 
 from proa.errors import PipelineError, ProaError, SourceLocation
 from proa.graph import checks, plan_proto, sql_text
+from proa.graph.change_target import target_schema
 from proa.graph.dataset_names import DatasetNames
 from proa.graph.leaves import DatasetLeaf, FilesLeaf
 from proa.graph.nodes import DatasetNode, FlowNode, Graph
@@ -27,6 +28,7 @@ from proa.pipelines.definitions import (
     DatasetKind,
     Declarations,
     Flow,
+    SnapshotCdc,
     SqlQuery,
 )
 from proa.pipelines.identifiers import Namespace
@@ -185,7 +187,7 @@ class _Builder:
             return known
         self.read_dataset(name)
         flow = self.flows[name][0]
-        return self.plan_schema(self.nodes[id(flow)].plan, flow)
+        return target_schema(flow, self.plan_schema(self.nodes[id(flow)].plan, flow))
 
 
 class _Names:
@@ -219,10 +221,12 @@ class _Names:
         self.reads[name] = None
         dataset = self.builder.datasets[name]
         if dataset.kind is not DatasetKind.TEMPORARY_VIEW:
-            return DatasetLeaf("", name, streaming, dict(options))
+            return DatasetLeaf("", name, streaming and not _reads_all(self.flow), dict(options))
         self.builder.read_dataset(name)
         checks.single_query(dataset, self.builder.flows[name])
         plan = self.builder.nodes[id(self.builder.flows[name][0])].plan
+        if _reads_all(self.flow):
+            return plan.complete()
         checks.view_read(dataset, plan, self.location(parts[-1], line), streaming=streaming)
         return plan
 
@@ -234,6 +238,13 @@ class _Names:
         if self.origin.text_start is not None:
             return self.origin.of_line("", line or 1)
         return self.origin.of_words(name) or self.origin.location
+
+
+def _reads_all(flow: Flow) -> bool:
+    """Whether a flow reads all that its source has, even where that is a stream: a snapshot, and
+    changes that are applied once.
+    """
+    return isinstance(flow.cdc, SnapshotCdc) or (flow.once and flow.cdc is not None)
 
 
 def schema_of_text(text: str) -> StructType:

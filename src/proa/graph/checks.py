@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from proa.errors import PipelineError, SourceLocation
 from proa.graph.dataset_names import DatasetNames
 from proa.graph.leaves import DatasetLeaf
-from proa.pipelines.definitions import Dataset, DatasetKind, Declarations, Flow
+from proa.pipelines.definitions import Dataset, DatasetKind, Declarations, Flow, SnapshotCdc
+from proa.pipelines.unsupported import refused
 
 if TYPE_CHECKING:
     from proa.graph.nodes import DatasetNode, FlowNode
@@ -140,7 +141,8 @@ def dataset(node: DatasetNode, datasets: Mapping[str, DatasetNode]) -> None:
     for flow in node.flows:
         for leaf in flow.plan.leaves:
             if isinstance(leaf, DatasetLeaf) and leaf.streaming:
-                _streamable(flow, leaf, datasets[leaf.dataset].dataset)
+                _streamable(flow, leaf, datasets[leaf.dataset])
+    _change_flows(declared, [flow.flow for flow in node.flows])
     if declared.kind is DatasetKind.STREAMING_TABLE:
         for flow in node.flows:
             _streaming_table_flow(declared, flow)
@@ -158,7 +160,8 @@ def _streaming_table_flow(declared: Dataset, node: FlowNode) -> None:
             condition="INVALID_FLOW_QUERY_TYPE.STREAMING_RELATION_FOR_ONCE_FLOW",
             location=node.flow.location,
         )
-    if not node.flow.once and not node.plan.streaming:
+    complete = node.flow.once or isinstance(node.flow.cdc, SnapshotCdc)
+    if not complete and not node.plan.streaming:
         raise PipelineError(
             f"the flow {node.flow.name!r} feeds the streaming table {declared.name!r} and reads no"
             " stream; read a source with spark.readStream or STREAM(...), make the dataset a"
@@ -178,11 +181,64 @@ def _materialized_view_flow(declared: Dataset, node: FlowNode) -> None:
         )
 
 
-def _streamable(node: FlowNode, leaf: DatasetLeaf, upstream: Dataset) -> None:
-    if upstream.kind is DatasetKind.MATERIALIZED_VIEW and "skipChangeCommits" not in leaf.options:
+def _change_flows(declared: Dataset, flows: Sequence[Flow]) -> None:
+    """Changes are applied to a streaming table, by flows that agree on what a row is."""
+    changing = [flow for flow in flows if flow.cdc is not None]
+    if not changing:
+        return
+    first = changing[0]
+    if not _RUNS_CHANGES:
+        raise refused("AUTO CDC", first.location)
+    if declared.kind is not DatasetKind.STREAMING_TABLE:
         raise PipelineError(
-            f"{node.flow.name!r} reads the materialized view {upstream.name!r} as a stream, but it"
+            f"AUTO CDC writes to {declared.name!r}, which is not a streaming table; declare it with"
+            " create_streaming_table() or CREATE STREAMING TABLE, without a query",
+            condition="AUTOCDC_TARGET_IS_NOT_A_STREAMING_TABLE",
+            location=first.location,
+        )
+    if len(changing) != len(flows):
+        other = next(flow for flow in flows if flow.cdc is None)
+        raise PipelineError(
+            f"{declared.name!r} is fed by AUTO CDC and by the flow {other.name!r}, which appends;"
+            " let one kind of flow feed it",
+            condition="AUTOCDC_TARGET_WITH_OTHER_FLOWS",
+            location=other.location,
+        )
+    for flow in changing[1:]:
+        if _row_identity(flow) != _row_identity(first):
+            raise PipelineError(
+                f"the flows {first.name!r} and {flow.name!r} apply changes to {declared.name!r} with"
+                " different keys, SCD types or tracked columns; make them the same",
+                condition="AUTOCDC_MULTIPLE_FLOWS_TO_TARGET",
+                location=flow.location,
+            )
+
+
+def _row_identity(flow: Flow) -> object:
+    assert flow.cdc is not None
+    return ([key.lower() for key in flow.cdc.keys], flow.cdc.history, flow.cdc.tracked)
+
+
+_RUNS_CHANGES = False
+_CHANGE_OPTIONS = {"skipchangecommits", "readchangefeed", "readchangedata"}
+
+
+def _streamable(node: FlowNode, leaf: DatasetLeaf, upstream: DatasetNode) -> None:
+    if any(option.lower() in _CHANGE_OPTIONS for option in leaf.options):
+        return
+    name = upstream.dataset.name
+    if upstream.dataset.kind is DatasetKind.MATERIALIZED_VIEW:
+        raise PipelineError(
+            f"{node.flow.name!r} reads the materialized view {name!r} as a stream, but it"
             " is rewritten when it is refreshed; read it with spark.read, without STREAM",
+            condition="UNSUPPORTED_STREAMING_SOURCE",
+            location=node.flow.location,
+        )
+    if any(flow.flow.cdc is not None for flow in upstream.flows):
+        raise PipelineError(
+            f"{node.flow.name!r} reads {name!r} as a stream, but AUTO CDC changes and removes rows"
+            " of it; read it with spark.read, without STREAM, in a materialized view, or with the"
+            " option skipChangeCommits",
             condition="UNSUPPORTED_STREAMING_SOURCE",
             location=node.flow.location,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,8 +10,8 @@ from proa.errors import PipelineError, SourceLocation
 from proa.pipelines import arguments
 from proa.pipelines.arguments import checked, wrong_type
 from proa.pipelines.definitions import AutoCdc, ColumnChoice, Flow, SnapshotCdc
-from proa.pipelines.identifiers import parts
 from proa.pipelines.environment import current_session
+from proa.pipelines.identifiers import parts
 from proa.pipelines.registry import active
 
 _SCD_TYPES = {"1": False, "2": True, "SCD TYPE 1": False, "SCD TYPE 2": True}
@@ -45,7 +46,8 @@ def create_auto_cdc_flow(  # noqa: PLR0913, PLR0917 - the names are Databricks'
     """Declare a flow that applies the changes in `source` to the streaming table `target`."""
     registry = active()
     location = registry.caller()
-    history = scd_type(stored_as_scd_type, location)
+    tracked = (track_history_column_list, track_history_except_column_list)
+    null_keeps = (ignore_null_updates_column_list, ignore_null_updates_except_column_list)
     if system_sequence_by is not None:
         raise bitemporal(location)
     cdc = AutoCdc(
@@ -54,19 +56,10 @@ def create_auto_cdc_flow(  # noqa: PLR0913, PLR0917 - the names are Databricks'
         deletes=_optional("apply_as_deletes", apply_as_deletes),
         truncates=_optional("apply_as_truncates", apply_as_truncates),
         columns=_choice("column_list", column_list, except_column_list, location),
-        history=history,
-        tracked=_choice(
-            "track_history_column_list",
-            track_history_column_list,
-            track_history_except_column_list,
-            location,
-        ),
-        null_keeps=_null_keeps(
-            arguments.flag("ignore_null_updates", ignore_null_updates),
-            ignore_null_updates_column_list,
-            ignore_null_updates_except_column_list,
-            location,
-        ),
+        history=scd_type(stored_as_scd_type, location),
+        tracked=_choice("track_history_column_list", *tracked, location),
+        null_keeps=_choice("ignore_null_updates_column_list", *null_keeps, location)
+        or _all_columns(given=arguments.flag("ignore_null_updates", ignore_null_updates)),
         update_column=_column_name("columns_to_update", columns_to_update),
     )
     arguments.required_name("target", target)
@@ -75,11 +68,15 @@ def create_auto_cdc_flow(  # noqa: PLR0913, PLR0917 - the names are Databricks'
 
     def query() -> Any:
         changes = current_session().readStream.table(source)
-        return changes if condition is None else changes.where(condition)
+        if condition is not None:
+            changes = changes.where(condition)
+        return changes.select("*", *_helpers(cdc))
 
     registry.add_flow(
         Flow(
-            arguments.text("name", name) or arguments.text("flow_name", flow_name) or parts(target)[-1],
+            arguments.text("name", name)
+            or arguments.text("flow_name", flow_name)
+            or parts(target)[-1],
             target,
             query,
             location,
@@ -214,6 +211,24 @@ def apply_changes_from_snapshot(  # noqa: PLR0913, PLR0917 - the names are Datab
     )
 
 
+def _helpers(cdc: AutoCdc) -> list[Any]:
+    """The columns that change rows have beside the source's own."""
+    from pyspark.sql import functions as F  # noqa: N812 - the name that Spark's users know it by
+
+    def column(value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        return F.col(f"`{value}`") if re.fullmatch(r"[\w ]+", value) else F.expr(value)
+
+    named = {
+        "__proa_sequence": cdc.sequence_by,
+        "__proa_delete": cdc.deletes,
+        "__proa_truncate": cdc.truncates,
+        "__proa_update": cdc.update_column,
+    }
+    return [column(value).alias(name) for name, value in named.items() if value is not None]
+
+
 def scd_type(value: Any, location: SourceLocation) -> bool:
     """Whether a history is kept. Raises PipelineError for a type that is neither 1 nor 2."""
     if value is None:
@@ -248,9 +263,7 @@ def _keys(value: Any, location: SourceLocation) -> tuple[str, ...]:
     return keys
 
 
-def _choice(
-    name: str, names: Any, excluded: Any, location: SourceLocation
-) -> ColumnChoice | None:
+def _choice(name: str, names: Any, excluded: Any, location: SourceLocation) -> ColumnChoice | None:
     """The columns of a list or of its `except` twin; None without both, or with empty ones."""
     listed, left_out = _column_names(name, names), _column_names(name, excluded)
     if listed and left_out:
@@ -265,16 +278,8 @@ def _choice(
     return ColumnChoice(listed or left_out, excluded=bool(left_out))
 
 
-def _null_keeps(
-    all_columns: bool,  # noqa: FBT001 - an argument passed on
-    names: Any,
-    excluded: Any,
-    location: SourceLocation,
-) -> ColumnChoice | None:
-    chosen = _choice("ignore_null_updates_column_list", names, excluded, location)
-    if chosen is not None:
-        return chosen
-    return ColumnChoice(excluded=True) if all_columns else None
+def _all_columns(*, given: bool) -> ColumnChoice | None:
+    return ColumnChoice(excluded=True) if given else None
 
 
 def _column_names(name: str, value: Any) -> tuple[str, ...]:

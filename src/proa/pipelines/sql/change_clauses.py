@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from proa.errors import PipelineError
 from proa.pipelines.definitions import AutoCdc, ColumnChoice, SnapshotCdc, SqlQuery
@@ -59,7 +59,7 @@ def parse_changes(parser: Parser, target: str | None = None) -> ChangeClauses:
         query = _where(parser, query)
     cdc = _changes(parser, keys)
     _check_end(parser)
-    return ChangeClauses(target, once, query, cdc)
+    return ChangeClauses(target, once, _with_helpers(query, cdc), cdc)
 
 
 def _changes(parser: Parser, keys: tuple[str, ...]) -> AutoCdc:
@@ -91,6 +91,21 @@ def _changes(parser: Parser, keys: tuple[str, ...]) -> AutoCdc:
     )
 
 
+def _with_helpers(query: SqlQuery, cdc: AutoCdc) -> SqlQuery:
+    """The query with the columns that change rows have beside the source's own."""
+    named = {
+        "__proa_sequence": cdc.sequence_by,
+        "__proa_delete": cdc.deletes,
+        "__proa_truncate": cdc.truncates,
+        "__proa_update": cdc.update_column and f"`{cdc.update_column}`",
+    }
+    columns = ", ".join(f"({text}) AS {name}" for name, text in named.items() if text is not None)
+    text = query.text.replace("*", f"*, {columns}", 1)
+    before = columns.count("\n")
+    location = replace(query.location, line=query.location.line - before)
+    return SqlQuery(text, location)
+
+
 def _snapshot(parser: Parser, target: str, *, once: bool) -> ChangeClauses:
     query, _ = _source(parser)
     keys = _keys(parser)
@@ -106,7 +121,7 @@ def _source(parser: Parser) -> tuple[SqlQuery, bool]:
     """The source as a query, and whether a WHERE stood before KEYS."""
     start = parser.here
     text = _expression(parser, "FROM")
-    query = SqlQuery(f"SELECT * FROM {text}", parser.source.location(start))
+    query = SqlQuery(f"SELECT * FROM {text}", parser.source.location(start))  # noqa: S608 - the user's own SQL
     if parser.accept("WHERE"):
         return _where(parser, query), True
     return query, False
@@ -172,7 +187,7 @@ def _expression(parser: Parser, clause: str) -> str:
     start = parser.here
     while not parser.at_end and not any(parser.sees(*words) for words in _ENDS):
         parser.skip_balanced(clause)
-    if parser.here == start or parser.at_end and not parser.span(start):
+    if parser.here == start or (parser.at_end and not parser.span(start)):
         raise parser.failure(f"expected an expression after {clause}")
     return parser.span(start)
 

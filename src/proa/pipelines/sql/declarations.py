@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from proa.errors import PipelineError
 from proa.pipelines.definitions import Dataset, DatasetKind, Flow, SqlQuery
-from proa.pipelines.sql import substitution
 from proa.pipelines.identifiers import parts
+from proa.pipelines.sql import substitution
 from proa.pipelines.sql.change_clauses import parse_changes, sees_changes
 from proa.pipelines.sql.clauses import begins_query, parse_clauses
 from proa.pipelines.sql.lexer import (
