@@ -122,8 +122,9 @@ class Bare:
 
 def bare_flights(spark: Any, project: Path, landing: Path, out: Path) -> None:
     """The flights example's tables, by the engine alone: its own SQL over files with known schemas."""
-    from proa.pipelines import load, load_spec
+    from proa.pipelines import load_spec
     from proa.pipelines.definitions import SqlQuery
+    from proa.pipelines.load import load
 
     def keep(name: str, frame: Any) -> None:
         frame.write.parquet(f"{out}/{name}")

@@ -9,7 +9,8 @@ import pytest
 
 from proa.engine import Engine
 from proa.errors import SourceLocation
-from proa.graph import Graph, build
+from proa.graph import Graph
+from proa.graph.build import build
 from proa.pipelines.declaring_session import DeclaringSession
 from proa.pipelines.definitions import (
     Dataset,

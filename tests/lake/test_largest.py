@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proa.lake import Change, Table, largest, write_rows
+from proa.lake import Change, Table, write_rows
+from proa.lake.largest import largest
 from proa.lake.table_schema import from_delta
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

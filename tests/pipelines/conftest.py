@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from proa.errors import PipelineError
-from proa.pipelines import Declarations, PipelineSpec, load
+from proa.pipelines import Declarations, PipelineSpec
+from proa.pipelines.load import load
 
 
 class Project:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from proa.pipelines import DatasetKind, Declarations, PipelineSpec, find, load, load_spec
+from proa.pipelines import DatasetKind, Declarations, PipelineSpec, find, load_spec
+from proa.pipelines.load import load
 
 CORPUS = Path(__file__).parent / "corpus"
 
@@ -92,10 +93,10 @@ def test_a_project_declares_what_its_author_meant(name):
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_a_project_makes_a_sound_graph(name):
-    from proa import graph
+    from proa.graph.build import build
 
     found = declared(name)
-    built = graph.build(found)
+    built = build(found)
     assert len(built.flows) == len([f for f in found.flows if f.target in _stored(found)])
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from proa.errors import PipelineError
-from proa.pipelines import PipelineSpec, load
+from proa.pipelines import PipelineSpec
+from proa.pipelines.load import load
 from proa.pipelines.spec import source_files
 
 ORDERS = """

@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 from proa import settings
 from proa.cli.main import app
 from proa.errors import SettingsError
-from proa.pipelines import find, load, load_spec
+from proa.pipelines import find, load_spec
+from proa.pipelines.load import load
 from proa.pipelines.scaffold import create
 
 
@@ -32,12 +33,12 @@ def test_a_new_project_loads_for_two_regions(tmp_path):
 
 
 def test_a_new_project_makes_a_sound_graph_that_depends_on_no_region(tmp_path):
-    from proa import graph
+    from proa.graph.build import build
     from proa.graph.findings import findings
 
     create("shop", tmp_path)
     spec = load_spec(find(tmp_path / "shop"))
-    built = graph.build(load(spec, tmp_path / "shop"), catalog=None, database=None)
+    built = build(load(spec, tmp_path / "shop"), catalog=None, database=None)
     assert {node.target for node in built.flows} == {"orders_bronze", "orders_clean", "daily_sales"}
     assert findings(built) == ()
 

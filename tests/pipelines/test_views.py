@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from proa import graph
 from proa.engine import Engine
 from proa.errors import PipelineError
+from proa.graph.build import build
 from proa.settings import EngineSettings
 
 
@@ -18,7 +18,7 @@ def engine():
 
 
 def rows(engine, declarations, dataset: str) -> list[int]:
-    built = graph.build(declarations)
+    built = build(declarations)
     (node,) = built.datasets[dataset].flows
     return sorted(row.id for row in engine.dataframe(node.plan.bind({})).collect())
 
@@ -76,7 +76,7 @@ def test_a_row_that_breaks_a_rule_that_fails_stops_the_query(project, engine, fi
 def test_a_mistake_in_such_a_view_names_the_users_line(project, file, text, line):
     project.write(f"transformations/{file}", text)
     with pytest.raises(PipelineError, match="nowhere") as caught:
-        graph.build(project.load())
+        build(project.load())
     assert str(caught.value.location) == f"transformations/{file}:{line}"
 
 

@@ -54,6 +54,9 @@ class Engine(Protocol):
     def spark(self) -> Any:
         """A Spark Connect session."""
 
+    def on_workers(self, function: Any) -> Any:
+        """The function as the engine's workers can run it."""
+
 
 class AutoLoader:
     """Reads one leaf's files.
@@ -235,7 +238,7 @@ class AutoLoader:
         if files:
             frame = engine.spark.range(0, len(partitions), 1, len(partitions))
             try:
-                rows = frame.mapInArrow(task, INFERRED).collect()
+                rows = frame.mapInArrow(engine.on_workers(task), INFERRED).collect()
             except Exception as error:
                 problem = explain(error)
                 if problem is None:
@@ -329,5 +332,6 @@ def _refuse_duplicates(fields: Sequence[t.StructField]) -> None:
 
 
 def _relation(engine: Engine, partitions: int, task: ReadTask, schema: t.StructType) -> Any:
-    frame = engine.spark.range(0, partitions, 1, partitions).mapInArrow(task, schema)
+    numbers = engine.spark.range(0, partitions, 1, partitions)
+    frame = numbers.mapInArrow(engine.on_workers(task), schema)
     return frame._plan.to_proto(engine.spark.client).root  # noqa: SLF001 - a plan is data

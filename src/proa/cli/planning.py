@@ -31,14 +31,14 @@ def plan(folder: Path, region: str | None, *, columns: bool = False) -> Planned:
     query function asks for columns. Files without a schema are looked at, where there are some.
     Raises PipelineError for the first mistake.
     """
-    from proa import graph
     from proa.autoloader.loader import AutoLoader
     from proa.autoloader.options import check_options
     from proa.clock import SystemClock
     from proa.engine import Engine
     from proa.errors import DataError
     from proa.graph.analysis import analyse
-    from proa.pipelines import load
+    from proa.graph.build import build
+    from proa.pipelines.load import load
     from proa.runtime.pipeline import from_project
 
     pipeline = from_project(folder, region)
@@ -55,7 +55,7 @@ def plan(folder: Path, region: str | None, *, columns: bool = False) -> Planned:
                 raise DataError("there are none yet")
             return loader.schema(engine, ())
 
-        built = graph.build(
+        built = build(
             declarations,
             catalog=pipeline.spec.catalog,
             database=pipeline.spec.database,

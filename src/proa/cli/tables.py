@@ -78,7 +78,7 @@ def overview(runner: Runner, event_time: str | None = None) -> list[dict[str, An
     All but the first two are None while the table is not there. `event_time` is the column whose
     newest value is `latest_event_time`, in tables that have it.
     """
-    from proa.lake import largest
+    from proa.lake.largest import largest
     from proa.runtime.lineage import Lineage
 
     graph = runner.graph()

@@ -1,45 +1,18 @@
 """What went wrong in an engine, said in Proa's own kinds of errors.
 
 An error that Proa itself raises inside an engine's worker (a reader met a broken file, the writer
-a full disk) crosses the wire as text. `carried()` packs it there and `translate` unpacks it here,
-so that it arrives as the kind and with the message it was raised with.
+a full disk) arrives as the kind and with the message it was raised with: see `carried_errors`.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
+from proa.engine.carried_errors import unpacked
 from proa.engine.gaps import spoken
-from proa.errors import (
-    ConflictError,
-    DataError,
-    PipelineError,
-    ProaError,
-    SettingsError,
-    UnavailableError,
-    UnknownOutcome,
-    UserError,
-)
-
-_KINDS: dict[str, type[ProaError]] = {
-    kind.__name__: kind
-    for kind in (
-        ProaError,
-        UserError,
-        PipelineError,
-        SettingsError,
-        DataError,
-        ConflictError,
-        UnavailableError,
-        UnknownOutcome,
-    )
-}
-_OPEN, _CLOSE = "<proa-error>", "</proa-error>"
-_CARRIED = re.compile(f"{re.escape(_OPEN)}(.*?){re.escape(_CLOSE)}", re.DOTALL)
+from proa.engine.worker_code import lacking_library
+from proa.errors import ProaError, UnavailableError, UserError
 
 _USERS = frozenset(
     {
@@ -66,33 +39,13 @@ _OWN = re.escape(str(Path(__file__).parent.parent))
 _OTHERS = re.compile(rf'"(?:spark\.py|<[^"]*>|[^"]*/site-packages/[^"]*|{_OWN}/[^"]*)"')
 
 
-class _CarriedError(Exception):
-    """A ProaError on its way out of an engine's worker."""
-
-
-@contextmanager
-def carried() -> Iterator[None]:
-    """Let a ProaError that is raised inside reach the caller of the engine as what it is."""
-    try:
-        yield
-    except ProaError as error:
-        kind = next(c.__name__ for c in type(error).__mro__ if c.__name__ in _KINDS)
-        packed = json.dumps(
-            {"kind": kind, "message": str(error.args[0]), "condition": error.condition}
-        )
-        raise _CarriedError(f"{_OPEN}{packed}{_CLOSE}") from error
-
-
 def translate(error: BaseException) -> ProaError:
     """`error`, raised by a Spark Connect client, as one of Proa's kinds."""
     if isinstance(error, ProaError):
         return error
     text = str(error)
-    packed = _CARRIED.search(text)
-    if packed:
-        found = json.loads(packed.group(1))
-        kind = _KINDS.get(found["kind"], ProaError)
-        return kind(found["message"], condition=found["condition"])
+    if (own := unpacked(text) or lacking_library(text)) is not None:
+        return own
     names = {cls.__name__ for cls in type(error).__mro__}
     message = text.strip() or type(error).__name__
     if "PythonException" in names:

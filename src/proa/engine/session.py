@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import urllib.parse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 
@@ -58,6 +58,9 @@ class Engine:
         self._lock = threading.Lock()
         self._server: Any = None
         self._spark: Any = None
+        self._equipping = threading.Lock()
+        self._equipped: Any = None
+        """The session whose workers have Proa's code."""
         self._schemas: dict[bytes, Any] = {}
 
     @classmethod
@@ -107,6 +110,25 @@ class Engine:
             if gap is None:
                 raise
             raise UserError(gaps.sentence(gap), condition=gaps.CONDITION) from error
+
+    def on_workers(
+        self, function: Callable[[Any], Iterator[Any]]
+    ) -> Callable[[Any], Iterator[Any]]:
+        """Make a function of Proa's runnable by this engine's workers, for `mapInArrow`.
+
+        The workers of an engine elsewhere are given Proa's code, once a session.
+        """
+        if self._remote is None:
+            return function
+        from proa.engine import worker_code
+
+        spark = self.spark
+        with self._equipping, self.translating():
+            if self._equipped is not spark:
+                path = worker_code.archive()
+                spark.addArtifacts(f"{path}#{worker_code.FOLDER}", archive=True)
+                self._equipped = spark
+        return worker_code.on_workers(function)
 
     def parquet(self, urls: Sequence[str], schema: Any) -> Relation:
         """A plan that reads Parquet files as `schema`; what a file lacks is NULL."""

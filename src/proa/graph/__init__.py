@@ -1,9 +1,13 @@
 """Planning: declarations in, a checked dataflow graph out. Nothing runs."""
 
-from proa.graph.build import build
-from proa.graph.leaves import DatasetLeaf, FilesLeaf, Leaf
-from proa.graph.nodes import DatasetNode, FlowNode, Graph, Selection
-from proa.graph.plan import FlowPlan
+from typing import TYPE_CHECKING
+
+from proa.lazy import exports
+
+if TYPE_CHECKING:
+    from proa.graph.leaves import DatasetLeaf, FilesLeaf, Leaf
+    from proa.graph.nodes import DatasetNode, FlowNode, Graph, Selection
+    from proa.graph.plan import FlowPlan
 
 __all__ = [
     "DatasetLeaf",
@@ -14,5 +18,18 @@ __all__ = [
     "Graph",
     "Leaf",
     "Selection",
-    "build",
 ]
+
+__getattr__ = exports(
+    __name__,
+    {
+        "DatasetLeaf": "leaves",
+        "DatasetNode": "nodes",
+        "FilesLeaf": "leaves",
+        "FlowNode": "nodes",
+        "FlowPlan": "plan",
+        "Graph": "nodes",
+        "Leaf": "leaves",
+        "Selection": "nodes",
+    },
+)

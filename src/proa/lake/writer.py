@@ -12,14 +12,14 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from proa.clock import RandomIds, SystemClock
-from proa.engine import Engine, carried
+from proa.engine.carried_errors import carried
 from proa.errors import DataError
 from proa.lake import stats
 from proa.lake.arrow import conform
@@ -27,6 +27,9 @@ from proa.lake.partitions import directory, split
 from proa.pipelines.definitions import Violation
 from proa.steps import Step, step
 from proa.storage import Store
+
+if TYPE_CHECKING:
+    from proa.engine import Engine
 
 SAMPLE_ROWS = 3
 """Rows shown of those that broke a `fail` expectation."""
@@ -117,7 +120,7 @@ def write(engine: Engine, frame: Any, target: Destination) -> WriteResult:
     expectation is no error here: see `WriteResult.broken`.
     """
     with step(Step.COMPUTE_WRITE):
-        reports = engine.arrow(frame.mapInArrow(task(target), _REPORT))
+        reports = engine.arrow(frame.mapInArrow(engine.on_workers(task(target)), _REPORT))
     return _gathered(reports.column(0).to_pylist(), target)
 
 

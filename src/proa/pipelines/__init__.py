@@ -1,8 +1,12 @@
 """What users import and write; what a project declares. Declaring runs nothing."""
 
-from proa.pipelines.definitions import Dataset, DatasetKind, Declarations, Expectation, Flow
-from proa.pipelines.load import load
-from proa.pipelines.spec import PipelineSpec, find, load_spec
+from typing import TYPE_CHECKING
+
+from proa.lazy import exports
+
+if TYPE_CHECKING:
+    from proa.pipelines.definitions import Dataset, DatasetKind, Declarations, Expectation, Flow
+    from proa.pipelines.spec import PipelineSpec, find, load_spec
 
 __all__ = [
     "Dataset",
@@ -12,6 +16,19 @@ __all__ = [
     "Flow",
     "PipelineSpec",
     "find",
-    "load",
     "load_spec",
 ]
+
+__getattr__ = exports(
+    __name__,
+    {
+        "Dataset": "definitions",
+        "DatasetKind": "definitions",
+        "Declarations": "definitions",
+        "Expectation": "definitions",
+        "Flow": "definitions",
+        "PipelineSpec": "spec",
+        "find": "spec",
+        "load_spec": "spec",
+    },
+)

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from proa.clock import Clock
 from proa.errors import DataError, ProaError
-from proa.lake import largest
+from proa.lake.largest import largest
 from proa.landing import Manifest, open_source
 from proa.recovery.by_storage import StoredRegion
 from proa.settings import EventTimeSettings, ProjectSettings

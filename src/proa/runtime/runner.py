@@ -12,15 +12,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-from proa import graph as graphs
 from proa.autoloader.options import check_options
 from proa.clock import Clock, Ids, RandomIds, SystemClock
 from proa.engine import Engine
 from proa.graph import FilesLeaf, Graph
+from proa.graph.build import build
 from proa.graph.findings import Verdicts, findings
 from proa.layout import Layout
-from proa.pipelines import load
 from proa.pipelines.definitions import Flow
+from proa.pipelines.load import load
 from proa.pipelines.spec import source_files
 from proa.runtime import pipeline as pipelines
 from proa.runtime.checkpoint import Checkpoint, FilesInput
@@ -155,7 +155,7 @@ class Runner:
         self._asked = False
         spec = self.pipeline.spec
         declarations = load(spec, self.pipeline.root, self.pipeline.configuration)
-        graph = graphs.build(
+        graph = build(
             declarations,
             catalog=spec.catalog,
             database=spec.database,
