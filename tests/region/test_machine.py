@@ -14,6 +14,7 @@ from proa.http.api_errors import TakenError
 from proa.region.jobs.runs import ACTIVE
 from proa.region.pipelines.updates import UpdateCause
 from proa.testing import FakeClock
+from proa.times import millis
 
 ENDS = st.sampled_from(
     [
@@ -123,6 +124,15 @@ class Updates(RuleBasedStateMachine):
     def no_run_is_lost(self):
         found, _ = self.still.region.runs.list(job_id=self.job, size=25)
         assert len(found) >= min(self.asked, 25)
+
+    @invariant()
+    def a_loop_with_nothing_to_do_waits(self):
+        writes = self.still.region.database.writes
+        self.still.turn()
+        if self.still.region.database.writes == writes:
+            now = millis(self.still.clock.now())
+            due = [part.next_due() for part in self.still.region.control._parts]
+            assert [moment for moment in due if moment is not None and moment <= now] == []
 
     def settle(self) -> None:
         """Let everything that can end, end; then what is wanted must be so."""

@@ -25,14 +25,20 @@ class Retries:
     first: float
     """Seconds before the second try; doubles from try to try."""
     longest: float = 3600.0
+    spread: float = 0.1
+    """A pause is longer by a random share of this, so that many do not try again at once."""
+
+    def pause(self, failures: int, ids: Ids) -> float:
+        """Seconds to wait after so many failures in a row, from 1."""
+        pause = min(self.longest, self.first * 2.0 ** min(failures - 1, 32))
+        return pause * (1 + self.spread * ids.jitter())
 
     def pauses(self, ids: Ids) -> Iterator[float]:
-        """The pauses in seconds, spread by up to a tenth."""
-        pause, count = self.first, 0
-        while self.attempts is None or count < self.attempts:
-            yield pause * (1 + 0.1 * ids.jitter())
-            pause = min(pause * 2, self.longest)
-            count += 1
+        """The pauses in seconds, one for each retry."""
+        failures = 1
+        while self.attempts is None or failures <= self.attempts:
+            yield self.pause(failures, ids)
+            failures += 1
 
 
 def flow_retries(configuration: Mapping[str, str]) -> Retries:

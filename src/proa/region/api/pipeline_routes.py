@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
@@ -97,7 +98,8 @@ def list_pipelines(
         size=max_results or domain.DEFAULT_PAGE,
         page_token=page_token,
     )
-    statuses = [_status(region, pipeline) for pipeline in found]
+    latest = region.updates.latest([pipeline.pipeline_id for pipeline in found], _LATEST)
+    statuses = [_status(region, pipeline, latest[pipeline.pipeline_id]) for pipeline in found]
     return present(statuses=statuses or None, next_page_token=following)
 
 
@@ -105,8 +107,9 @@ def list_pipelines(
 def get_pipeline(pipeline_id: str, region: RegionOf) -> dict[str, Any]:
     """One pipeline: its spec as it was sent, and its state."""
     pipeline = region.pipelines.get(pipeline_id)
+    latest = region.updates.latest([pipeline_id], _LATEST)[pipeline_id]
     return {
-        **_status(region, pipeline),
+        **_status(region, pipeline, latest),
         "spec": domain.shown_spec(pipeline),
         "last_modified": pipeline.modified_at,
         "effective_budget_policy_id": "",
@@ -222,8 +225,10 @@ def list_events(  # noqa: PLR0913, PLR0917 - the API's own parameters
     return present(events=found, next_page_token=following)
 
 
-def _status(region: RegionServices, pipeline: domain.StoredPipeline) -> dict[str, Any]:
-    latest, _ = region.updates.list(pipeline.pipeline_id, size=_LATEST)
+def _status(
+    region: RegionServices, pipeline: domain.StoredPipeline, latest: Sequence[Update]
+) -> dict[str, Any]:
+    """The API's summary of a pipeline; `latest` are its updates, newest first."""
     state = region.updates.state_of(pipeline, latest)
     return present(
         pipeline_id=pipeline.pipeline_id,

@@ -58,6 +58,12 @@ class Job:
     """When the schedule fires next; None for no schedule or a paused one."""
     failures: int
     """Failed runs in a row, of a continuous job."""
+    keeps_running: bool
+    """Whether it is continuous, and not paused."""
+    watches_files: bool
+    """Whether it waits for files to arrive, and is not paused."""
+    arrival: Mapping[str, Any] | None
+    """What it has seen of them."""
 
 
 class Jobs:
@@ -83,6 +89,8 @@ class Jobs:
                     last_number=0,
                     next_fire_at=next_fire(complete, now),
                     failures=0,
+                    keeps_running=is_kept_running(complete),
+                    watches_files=False,
                 )
             )
         key = made.inserted_primary_key
@@ -142,6 +150,8 @@ class Jobs:
                     modified_at=now,
                     next_fire_at=next_fire(complete, now),
                     failures=0,
+                    keeps_running=is_kept_running(complete),
+                    watches_files=False,
                 )
             )
         if not changed.rowcount:
@@ -271,6 +281,12 @@ def next_fire(settings: Mapping[str, Any], after: int) -> int | None:
     expression, zone = times
     found = expression.next_after(moment(after), zone)
     return None if found is None else millis(found)
+
+
+def is_kept_running(settings: Mapping[str, Any]) -> bool:
+    """Whether the job is continuous and not paused."""
+    continuous = settings.get("continuous") or {}
+    return bool(continuous) and continuous.get("pause_status", "UNPAUSED") != "PAUSED"
 
 
 def _check_task(task: Mapping[str, Any], keys: set[str]) -> None:

@@ -5,11 +5,11 @@ Each turn reads a run with its attempts, decides what is due, and writes it; a t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, func, select, update
 
 from proa.clock import Clock
 from proa.errors import ProaError
@@ -32,12 +32,11 @@ from proa.region.jobs.runs import (
 )
 from proa.region.pipelines.pipelines import Pipelines
 from proa.region.pipelines.updates import UpdateCause, Updates
-from proa.region.state import Database, LostError, StateUnavailableError
+from proa.region.state import Database, LostError, StateUnavailableError, outlive_mistakes
 from proa.region.state.state_tables import jobs, runs
-from proa.region.workers.charges import Reports
-from proa.region.workers.port import Report, Work, Workers, WorkHandle
+from proa.region.workers.charges import Charges
+from proa.region.workers.port import Report, Work, Workers
 from proa.states import UpdateState
-from proa.steps import Step, step
 from proa.times import millis
 
 _log = structlog.get_logger("proa.region")
@@ -69,12 +68,11 @@ class RunLoop:
         self._runs = states
         self._pipelines = pipelines
         self._updates = updates
-        self._workers = workers
         self._notebook = notebook
         self._source = source
         self._wake = wake
-        self._handles: dict[int, WorkHandle] = {}
-        self._reports = Reports(wake)
+        self._charges = Charges(workers, clock, wake)
+        self._handing_back = False
 
     def recover(self) -> None:
         """Make the state true after a server's death: no notebook runs any more."""
@@ -93,56 +91,48 @@ class RunLoop:
 
     def turn(self) -> None:
         """Move every active run on."""
-        self._reports.deal(self._read)
+        self._charges.drain(self._hear)
         with self._database.read() as connection:
             rows = connection.execute(
-                select(runs)
+                select(runs, jobs.c.job_id.label("known_job"))
+                .outerjoin(jobs, jobs.c.job_id == runs.c.job_id)
                 .where(runs.c.parent_id.is_(None), runs.c.life_cycle.in_(ACTIVE))
                 .order_by(runs.c.run_id)
             )
-            active = [of_runs.of(row) for row in rows]
-            known = set(connection.scalars(select(jobs.c.job_id)))
-        for run in active:
-            orphan = run.job_id != 0 and run.job_id not in known and run.run_type == "JOB_RUN"
-            try:
-                self._move(run, orphan=orphan)
-            except (StateUnavailableError, LostError):
-                raise
-            except Exception:  # noqa: BLE001 - one run must not keep all others waiting
-                _log.exception("a run cannot be moved on", run=run.run_id)
+            active = [
+                (of_runs.of(row), row.run_type == "JOB_RUN" and row.known_job is None)
+                for row in rows
+            ]
+        attempts = self._runs.attempts([run.run_id for run, _ in active])
+        for run, orphan in active:
+            with outlive_mistakes("a run cannot be moved on", run=run.run_id):
+                self._move(run, attempts[run.run_id], orphan=orphan)
 
     def next_due(self) -> int | None:
-        """When a retry is due, or a timeout over."""
+        """When a retry is due, or a timeout over, milliseconds since 1970. None: neither."""
+        now = millis(self._clock.now())
         with self._database.read() as connection:
-            rows = connection.execute(
-                select(runs.c.not_before, runs.c.started_at, runs.c.settings).where(
-                    runs.c.life_cycle.in_((Life.BLOCKED, Life.PENDING, Life.RUNNING))
+            retry_at = connection.scalar(
+                select(func.min(runs.c.not_before)).where(
+                    runs.c.life_cycle.in_((Life.BLOCKED, Life.PENDING)), runs.c.not_before > now
                 )
             )
-            due = [row.not_before for row in rows if row.started_at is None and row.not_before]
-        with self._database.read() as connection:
             rows = connection.execute(
                 select(runs.c.started_at, runs.c.settings).where(
                     runs.c.life_cycle == Life.RUNNING, runs.c.started_at.is_not(None)
                 )
             )
-            due += [
+            due = [
                 row.started_at + 1000 * int(row.settings["timeout_seconds"])
                 for row in rows
                 if row.settings.get("timeout_seconds")
             ]
-        return min(due, default=None)
+        return min(due if retry_at is None else [*due, int(retry_at)], default=None)
 
     def hand_back(self, seconds: float) -> None:
         """Let notebooks end; those that do not in `seconds` are ended, and the state says so."""
-        end = self._clock.monotonic() + seconds
-        self._reports.deal(self._read)
-        while self._handles and (left := end - self._clock.monotonic()) > 0:
-            self._reports.wait(self._clock, left)
-            self._reports.deal(self._read)
-        for handle in self._handles.values():
-            handle.kill()
-        self._handles.clear()
+        self._handing_back = True
+        self._charges.finish(seconds, self._hear)
         self.recover()
 
     def _lost(self, attempt: Run) -> None:
@@ -154,18 +144,21 @@ class RunLoop:
         with self._database.write() as connection:
             self._end(connection, attempt, result, message)
 
-    def _move(self, run: Run, *, orphan: bool) -> None:
+    def _move(self, run: Run, attempts: list[Run], *, orphan: bool) -> None:
         now = millis(self._clock.now())
-        if run.life_cycle is Life.QUEUED and not self._admit(run, cancelled=orphan):
-            return
-        attempts = self._runs.attempts([run.run_id])[run.run_id]
+        if run.life_cycle is Life.QUEUED:
+            if not self._admit(run, cancelled=orphan):
+                return
+            attempts = self._runs.attempts([run.run_id])[run.run_id]
         limit = int(run.settings.get("timeout_seconds") or 0)
         over_time = bool(limit and run.started_at and now - run.started_at >= 1000 * limit)
         ending = run.cancel_requested or orphan or over_time
+        writes = self._database.writes
         for attempt in attempts:
             if not attempt.life_cycle.over:
                 self._move_attempt(run, attempt, attempts, ending=ending)
-        attempts = self._runs.attempts([run.run_id])[run.run_id]
+        if self._database.writes != writes:
+            attempts = self._runs.attempts([run.run_id])[run.run_id]
         if all(attempt.life_cycle.over for attempt in attempts):
             self._finish(run, attempts, ending=ending, over_time=over_time)
 
@@ -260,7 +253,7 @@ class RunLoop:
         self._wake()
 
     def _start_notebook(self, run: Run, attempt: Run, task: Mapping[str, Any]) -> None:
-        if self._workers.free() <= 0:
+        if self._charges.free_places() <= 0:
             with self._database.write() as connection:
                 self._pending(connection, attempt, "waits for a worker")
             return
@@ -279,8 +272,7 @@ class RunLoop:
             self._running(connection, attempt)
         work = Work(str(attempt.run_id), "notebook", payload)
         try:
-            with step(Step.WORK_BEGIN):
-                self._handles[attempt.run_id] = self._workers.start(work, self._reports.put)
+            self._charges.start(work)
         except OSError as error:
             with self._database.write() as connection:
                 message = f"no worker process could be started: {error}"
@@ -322,7 +314,7 @@ class RunLoop:
                         Result.SUCCESS if well else _as_failure(child.result),
                         message,
                     )
-        elif attempt.run_id not in self._handles:
+        elif str(attempt.run_id) not in self._charges:
             # Its beginning was written and then came to nothing.
             self._lost(attempt)
 
@@ -362,8 +354,7 @@ class RunLoop:
                     self._updates.request_stop_of(connection, attempt.update_id)
                 elif attempt.child_id is not None:
                     self._runs.request_cancel(connection, attempt.child_id)
-            if attempt.run_id in self._handles:
-                self._handles[attempt.run_id].kill()
+            self._charges.kill(str(attempt.run_id))
             self._wake()
             return
         self._look(attempt)
@@ -463,15 +454,16 @@ class RunLoop:
                 .values(life_cycle=Life.PENDING, message=message)
             )
 
-    def _read(self, report: Report) -> None:
-        run_id = int(report.work_id)
-        if report.kind == "end":
-            self._notebook_ended(run_id, report.data)
-            self._handles.pop(run_id, None)
-        elif report.kind == "ask" and run_id in self._handles:
-            self._handles[run_id].send(type="source", **self._source(str(report.data["path"])))
-        elif report.kind == "value":
-            self._keep_value(run_id, str(report.data["key"]), report.data["value"])
+    def _hear(self, work_id: str, reports: Sequence[Report]) -> None:
+        """Write what a notebook's worker has said, and answer what it asks."""
+        run_id = int(work_id)
+        for report in reports:
+            if report.kind == "end":
+                self._notebook_ended(run_id, report.data)
+            elif report.kind == "ask":
+                self._charges.send(work_id, type="source", **self._source(str(report.data["path"])))
+            elif report.kind == "value":
+                self._keep_value(run_id, str(report.data["key"]), report.data["value"])
 
     def _keep_value(self, run_id: int, key: str, value: Any) -> None:
         """Keep what a task tells the tasks after it."""
@@ -489,6 +481,8 @@ class RunLoop:
                 return
             if attempt.life_cycle is Life.TERMINATING:
                 self._end(connection, attempt, _stopped(attempt), "")
+            elif self._handing_back and data["outcome"] == "CRASHED":
+                self._end(connection, attempt, Result.FAILED, _LOST)
             elif data["outcome"] == "COMPLETED":
                 text = str(data.get("output", ""))
                 output = {

@@ -17,10 +17,12 @@ from proa.region.jobs.jobs import Job, next_fire
 from proa.region.jobs.runs import ACTIVE, Result, Runs, Trigger, of
 from proa.region.state import Database
 from proa.region.state.state_tables import jobs, runs
+from proa.runtime.retry import Retries
 from proa.times import millis
 
 FIRST_BACKOFF_S = 10.0
 MAX_BACKOFF_S = 3600.0
+_BACKOFF = Retries(None, FIRST_BACKOFF_S / 2, MAX_BACKOFF_S / 2, spread=2.0)
 
 _WELL = (Result.SUCCESS, Result.SUCCESS_WITH_FAILURES, Result.CANCELED)
 
@@ -64,7 +66,7 @@ class Scheduler:
                 .where(jobs.c.job_id == job_id)
                 .values(next_fire_at=next_fire(job.settings, now))
             )
-            if _keeps_running(job):
+            if job.keeps_running:
                 self._restart(connection, job)
             else:
                 self._runs.begin(connection, job, Trigger.PERIODIC, job.creator)
@@ -73,13 +75,14 @@ class Scheduler:
         with self._database.read() as connection:
             rows = connection.execute(
                 select(jobs).where(
+                    jobs.c.keeps_running,
                     jobs.c.next_fire_at.is_(None),
                     ~select(runs.c.run_id)
                     .where(runs.c.job_id == jobs.c.job_id, runs.c.life_cycle.in_(ACTIVE))
                     .exists(),
                 )
             )
-            idle = [job for row in rows if _keeps_running(job := of_jobs.of(row))]
+            idle = [of_jobs.of(row) for row in rows]
         for job in idle:
             with self._database.write() as connection:
                 self._after_run(connection, job, now)
@@ -96,8 +99,7 @@ class Scheduler:
             connection.execute(update(jobs).where(jobs.c.job_id == job.job_id).values(failures=0))
             self._restart(connection, job)
             return
-        wait = min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2 ** min(job.failures, 16))
-        wait *= 0.5 + self._ids.jitter()
+        wait = _BACKOFF.pause(job.failures + 1, self._ids)
         connection.execute(
             update(jobs)
             .where(jobs.c.job_id == job.job_id)
@@ -107,8 +109,3 @@ class Scheduler:
     def _restart(self, connection: Any, job: Job) -> None:
         trigger = Trigger.CONTINUOUS_RESTART if job.last_number else Trigger.CONTINUOUS
         self._runs.begin(connection, job, trigger, job.creator)
-
-
-def _keeps_running(job: Job) -> bool:
-    continuous = job.settings.get("continuous")
-    return continuous is not None and continuous.get("pause_status", "UNPAUSED") != "PAUSED"

@@ -150,10 +150,15 @@ class Pipelines:
             text = str(at["f"])
         offset = max(0, int(at["o"])) if at else 0
         size = max(1, min(size, _MAX_PAGE))
+        conditions = parse(text, {"name", "notebook", "id"})
+        query = select(pipelines).order_by(*_order(order))
+        if not conditions:
+            query, offset_in_rows = query.offset(offset).limit(size + 1), 0
+        else:
+            offset_in_rows = offset
         with self._database.read() as connection:
-            rows = connection.execute(select(pipelines).order_by(*_order(order)))
-            found = [of(row) for row in rows]
-        for condition in parse(text, {"name", "notebook", "id"}):
+            found = [of(row) for row in connection.execute(query)]
+        for condition in conditions:
             wanted = condition.values[0]
             if condition.field == "name" and condition.operator == "like":
                 found = [item for item in found if _like(item.name, wanted)]
@@ -168,7 +173,7 @@ class Pipelines:
                 found = [item for item in found if item.pipeline_id == wanted]
             else:
                 found = [item for item in found if _reads(item, canonical(wanted))]
-        shown, more = page(found[offset : offset + size + 1], size)
+        shown, more = page(found[offset_in_rows : offset_in_rows + size + 1], size)
         return shown, token(o=offset + size, f=text or "") if more else None
 
     def change(

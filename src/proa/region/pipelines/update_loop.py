@@ -6,11 +6,12 @@ and moves every update by at most one state. A turn never waits; only the loop d
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import structlog
-from sqlalchemy import Row, select, update
+from sqlalchemy import Connection, func, select, update
 
 from proa.clock import Clock, Ids
 from proa.errors import ConflictError
@@ -19,12 +20,12 @@ from proa.region.pipelines import updates as of_updates
 from proa.region.pipelines.pipeline_events import Events, PipelineEvent, failure
 from proa.region.pipelines.pipelines import StoredPipeline
 from proa.region.pipelines.updates import Update, UpdateCause, Updates
-from proa.region.state import Database, LostError, StateUnavailableError
+from proa.region.state import Database, LostError, StateUnavailableError, outlive_mistakes
 from proa.region.state.state_tables import pipelines, updates
-from proa.region.workers.charges import Reports
-from proa.region.workers.port import Report, Work, Workers, WorkHandle
+from proa.region.workers.charges import Charges
+from proa.region.workers.port import Report, Work, Workers
+from proa.runtime.retry import Retries
 from proa.states import UpdateState
-from proa.steps import Step, step
 from proa.times import millis
 
 MAX_ATTEMPTS = 6
@@ -32,8 +33,11 @@ MAX_ATTEMPTS = 6
 
 FIRST_BACKOFF_S = 5.0
 MAX_BACKOFF_S = 300.0
+_BACKOFF = Retries(None, FIRST_BACKOFF_S / 2, MAX_BACKOFF_S / 2, spread=2.0)
 HEALTHY_AFTER_S = 600.0
 """An update that ran this long begins counting failures, and dead servers, anew."""
+
+_KILL_AGAIN_S = 1.0
 
 _log = structlog.get_logger("proa.region")
 
@@ -58,13 +62,11 @@ class UpdateLoop:
         self._ids = ids
         self._events = events
         self._updates = states
-        self._workers = workers
         self._plan = plan
         self._wake = wake
-        self._handles: dict[str, WorkHandle] = {}
+        self._charges = Charges(workers, clock, wake)
         self._stopping: dict[str, float] = {}
-        """Who was asked to stop, and when that one's patience ends."""
-        self._reports = Reports(wake)
+        """The updates that were asked to stop, and when they are ended if they have not stopped."""
         self._grace_seconds = grace_seconds
         self._handing_back = False
 
@@ -79,45 +81,42 @@ class UpdateLoop:
 
     def turn(self) -> None:
         """Look once, and do what is due."""
-        self._reports.deal(self._read)
+        self._charges.drain(self._hear)
         active = self._active()
         known = {found.update_id for _, found in active}
-        for update_id in self._handles.keys() - known:
-            self._handles[update_id].kill()
+        for update_id in self._charges:
+            if update_id not in known:
+                self._charges.kill(update_id)
         if self._handing_back:
             return
         for pipeline, found in active:
-            self._look_after(pipeline, found)
+            with outlive_mistakes("an update cannot be moved on", update=found.update_id):
+                self._stop_or_start(pipeline, found)
         self._keep_continuous()
 
     def next_due(self) -> int | None:
-        """When a failed continuous pipeline is to be tried again, or a stop's patience ends."""
+        """When a failed continuous pipeline is tried again, or an update that was asked to stop is
+        ended, milliseconds since 1970. None: neither.
+        """
+        now = millis(self._clock.now())
         with self._database.read() as connection:
-            times = connection.scalars(
-                select(pipelines.c.retry_at).where(
-                    pipelines.c.retry_at.is_not(None), pipelines.c.wanted
+            retry_at = connection.scalar(
+                select(func.min(pipelines.c.retry_at)).where(
+                    pipelines.c.retry_at > now, pipelines.c.wanted
                 )
-            ).all()
-        due = [int(time) for time in times if time is not None]
+            )
+        due = [] if retry_at is None else [int(retry_at)]
         if self._stopping:
             left = min(self._stopping.values()) - self._clock.monotonic()
-            due.append(millis(self._clock.now()) + max(0, int(1000 * left)))
+            due.append(now + int(1000 * (left if left > 0 else _KILL_AGAIN_S)))
         return min(due, default=None)
 
     def hand_back(self, seconds: float) -> None:
         """Stop all workers; what they leave unfinished is queued for the next server."""
         self._handing_back = True
-        for handle in self._handles.values():
-            handle.stop()
-        end = self._clock.monotonic() + seconds
-        self._reports.deal(self._read)
-        while self._handles and (left := end - self._clock.monotonic()) > 0:
-            self._reports.wait(self._clock, left)
-            self._reports.deal(self._read)
-        for handle in self._handles.values():
-            handle.kill()
-        self._reports.deal(self._read)
-        self._handles.clear()
+        for update_id in self._charges:
+            self._charges.stop(update_id)
+        self._charges.finish(seconds, self._hear)
         self.recover(died=False)
 
     def _requeue(self, pipeline: StoredPipeline, found: Update, *, died: bool) -> None:
@@ -143,70 +142,76 @@ class UpdateLoop:
             )
             self._updates.enter(connection, pipeline.key, found, UpdateState.QUEUED, died=died)
 
-    def _read(self, report: Report) -> None:
-        entry = self._entry(report.work_id)
-        if entry is not None:
-            self._heard(*entry, report)
-        if report.kind == "end":
-            self._handles.pop(report.work_id, None)
-            self._stopping.pop(report.work_id, None)
+    def _hear(self, update_id: str, reports: Sequence[Report]) -> None:
+        """Write what an update's worker has said since the last turn, in one transaction."""
+        ended = any(report.kind == "end" for report in reports)
+        entry = self._entry(update_id)
+        if entry is not None and any(_is_news(entry[1], report) for report in reports):
+            pipeline, found = entry
+            with self._database.write() as connection:
+                for report in reports:
+                    found = self._write_report(connection, pipeline, found, report)
+        if ended:
+            self._stopping.pop(update_id, None)
 
-    def _heard(self, pipeline: StoredPipeline, found: Update, report: Report) -> None:
+    def _write_report(
+        self, connection: Connection, pipeline: StoredPipeline, found: Update, report: Report
+    ) -> Update:
+        """Write one report; returns the update as it is after it."""
         if report.kind == "end":
-            self._ended(pipeline, found, report.data)
-        elif report.kind == "state":
+            self._end(connection, pipeline, found, report.data)
+        elif report.kind == "state" and _is_news(found, report):
             state = UpdateState(str(report.data["state"]))
-            if state is not found.state and not found.stop_requested and not state.over:
-                with self._database.write() as connection:
-                    self._updates.enter(
-                        connection, pipeline.key, found, state, since=report.data.get("timestamp")
-                    )
-        elif report.kind == "event":
-            with self._database.write() as connection:
-                self._events.add(
-                    connection, pipeline.key, found.update_id, _event(report.data["event"])
-                )
-        elif report.kind == "output":
-            with self._database.write() as connection:
-                self._events.add(
-                    connection,
-                    pipeline.key,
-                    found.update_id,
-                    PipelineEvent("user_output", str(report.data["text"])),
-                )
+            since = report.data.get("timestamp")
+            self._updates.enter(connection, pipeline.key, found, state, since=since)
+            return replace(found, state=state)
+        elif report.kind in {"event", "output"}:
+            event = (
+                _event(report.data["event"])
+                if report.kind == "event"
+                else PipelineEvent("user_output", str(report.data["text"]))
+            )
+            self._events.add(connection, pipeline.key, found.update_id, event)
+        return found
 
-    def _ended(self, pipeline: StoredPipeline, found: Update, data: Mapping[str, Any]) -> None:
+    def _end(
+        self,
+        connection: Connection,
+        pipeline: StoredPipeline,
+        found: Update,
+        data: Mapping[str, Any],
+    ) -> None:
+        """Write how an update's worker ended."""
         outcome = data["outcome"]
         _log.info("update ended", update=found.update_id, pipeline=pipeline.name, how=outcome)
-        with self._database.write() as connection:
-            if outcome in {"FAILED", "CRASHED"}:
-                if found.stop_requested and outcome == "CRASHED":
-                    self._updates.enter(connection, pipeline.key, found, UpdateState.CANCELED)
-                    return
-                if self._handing_back and outcome == "CRASHED":
-                    self._updates.enter(connection, pipeline.key, found, UpdateState.QUEUED)
-                    return
-                self._fail(
-                    connection,
-                    pipeline,
-                    found,
-                    str(data.get("condition") or "UPDATE_FAILED"),
-                    str(data.get("error") or "the update failed"),
-                    retry=bool(data.get("retryable", True)),
-                    stack=data.get("stack") or (),
-                )
-            elif outcome == "COMPLETED":
-                self._updates.enter(connection, pipeline.key, found, UpdateState.COMPLETED)
-                self._healthy(connection, pipeline)
-            elif self._handing_back and not found.stop_requested:
-                self._updates.enter(connection, pipeline.key, found, UpdateState.QUEUED)
-            else:
+        if outcome in {"FAILED", "CRASHED"}:
+            if found.stop_requested and outcome == "CRASHED":
                 self._updates.enter(connection, pipeline.key, found, UpdateState.CANCELED)
-                self._healthy(connection, pipeline)
+                return
+            if self._handing_back and outcome == "CRASHED":
+                self._updates.enter(connection, pipeline.key, found, UpdateState.QUEUED)
+                return
+            self._fail(
+                connection,
+                pipeline,
+                found,
+                str(data.get("condition") or "UPDATE_FAILED"),
+                str(data.get("error") or "the update failed"),
+                retry=bool(data.get("retryable", True)),
+                stack=data.get("stack") or (),
+            )
+        elif outcome == "COMPLETED":
+            self._updates.enter(connection, pipeline.key, found, UpdateState.COMPLETED)
+            self._healthy(connection, pipeline)
+        elif self._handing_back and not found.stop_requested:
+            self._updates.enter(connection, pipeline.key, found, UpdateState.QUEUED)
+        else:
+            self._updates.enter(connection, pipeline.key, found, UpdateState.CANCELED)
+            self._healthy(connection, pipeline)
 
     def _fail(  # noqa: PLR0913 - what the event says
         self,
-        connection: Any,
+        connection: Connection,
         pipeline: StoredPipeline,
         found: Update,
         condition: str,
@@ -228,8 +233,7 @@ class UpdateLoop:
             return
         now = millis(self._clock.now())
         failures = 1 if self._lasted(found) >= HEALTHY_AFTER_S else pipeline.failures + 1
-        wait = min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2 ** min(failures - 1, 16))
-        wait *= 0.5 + self._ids.jitter()
+        wait = _BACKOFF.pause(failures, self._ids)
         connection.execute(
             update(pipelines)
             .where(pipelines.c.pipeline_id == pipeline.pipeline_id)
@@ -242,24 +246,16 @@ class UpdateLoop:
         return (now - (found.started_at or now)) / 1000
 
     @staticmethod
-    def _healthy(connection: Any, pipeline: StoredPipeline) -> None:
+    def _healthy(connection: Connection, pipeline: StoredPipeline) -> None:
         connection.execute(
             update(pipelines)
             .where(pipelines.c.pipeline_id == pipeline.pipeline_id)
             .values(failures=0, retry_at=None)
         )
 
-    def _look_after(self, pipeline: StoredPipeline, found: Update) -> None:
-        try:
-            self._stop_or_start(pipeline, found)
-        except (StateUnavailableError, LostError):
-            raise
-        except Exception:  # noqa: BLE001 - one update must not keep all others waiting
-            _log.exception("an update cannot be moved on", update=found.update_id)
-
     def _stop_or_start(self, pipeline: StoredPipeline, found: Update) -> None:
-        handle = self._handles.get(found.update_id)
-        if handle is None and found.state is not UpdateState.QUEUED:
+        begun = found.update_id in self._charges
+        if not begun and found.state is not UpdateState.QUEUED:
             # Its beginning was written and then came to nothing.
             self._requeue(pipeline, found, died=False)
             return
@@ -267,14 +263,14 @@ class UpdateLoop:
             not pipeline.continuous or not pipeline.wanted or found.revision != pipeline.revision
         )
         if not (found.stop_requested or stale):
-            if found.state is UpdateState.QUEUED and self._workers.free() > 0:
+            if found.state is UpdateState.QUEUED and self._charges.free_places() > 0:
                 self._start(pipeline, found)
             elif found.attempt > 1 and self._lasted(found) >= HEALTHY_AFTER_S:
                 with self._database.write() as connection:
                     self._updates.forget_deaths(connection, found)
             return
         with self._database.write() as connection:
-            if handle is None:
+            if not begun:
                 self._updates.enter(connection, pipeline.key, found, UpdateState.CANCELED)
                 return
             if found.state is not UpdateState.STOPPING:
@@ -288,9 +284,9 @@ class UpdateLoop:
         patience = self._stopping.get(found.update_id)
         if patience is None:
             self._stopping[found.update_id] = now + self._grace_seconds
-            handle.stop()
+            self._charges.stop(found.update_id)
         elif now >= patience:
-            handle.kill()
+            self._charges.kill(found.update_id)
 
     def _start(self, pipeline: StoredPipeline, found: Update) -> None:
         try:
@@ -305,10 +301,8 @@ class UpdateLoop:
         with self._database.write() as connection:
             self._updates.enter(connection, pipeline.key, found, UpdateState.INITIALIZING)
         _log.info("update begins", update=found.update_id, pipeline=pipeline.name)
-        work = Work(found.update_id, "update", payload)
         try:
-            with step(Step.WORK_BEGIN):
-                self._handles[found.update_id] = self._workers.start(work, self._reports.put)
+            self._charges.start(Work(found.update_id, "update", payload))
         except OSError as error:
             with self._database.write() as connection:
                 reason = f"no worker process could be started: {error}; the update can be repeated"
@@ -337,26 +331,47 @@ class UpdateLoop:
 
     def _active(self) -> list[tuple[StoredPipeline, Update]]:
         with self._database.read() as connection:
-            rows = connection.execute(
+            active = connection.execute(
                 select(updates).where(updates.c.active.is_not(None)).order_by(updates.c.number)
+            ).all()
+            if not active:
+                return []
+            owners = connection.execute(
+                select(pipelines).where(
+                    pipelines.c.pipeline_id.in_(
+                        select(updates.c.active).where(updates.c.active.is_not(None))
+                    )
+                )
             )
-            return [entry for row in rows if (entry := self._with_pipeline(connection, row))]
+            by_id = {row.pipeline_id: of_pipelines.of(row) for row in owners}
+        return [
+            (by_id[row.pipeline_id], of_updates.of(row))
+            for row in active
+            if row.pipeline_id in by_id
+        ]
 
     def _entry(self, update_id: str) -> tuple[StoredPipeline, Update] | None:
+        """The active update with that id, and its pipeline. Returns None if it is over or gone."""
         with self._database.read() as connection:
             row = connection.execute(
                 select(updates).where(
                     updates.c.update_id == update_id, updates.c.active.is_not(None)
                 )
             ).first()
-            return None if row is None else self._with_pipeline(connection, row)
-
-    @staticmethod
-    def _with_pipeline(connection: Any, row: Row[Any]) -> tuple[StoredPipeline, Update] | None:
-        owner = connection.execute(
-            select(pipelines).where(pipelines.c.pipeline_id == row.pipeline_id)
-        ).first()
+            if row is None:
+                return None
+            owner = connection.execute(
+                select(pipelines).where(pipelines.c.pipeline_id == row.pipeline_id)
+            ).first()
         return None if owner is None else (of_pipelines.of(owner), of_updates.of(row))
+
+
+def _is_news(found: Update, report: Report) -> bool:
+    """Whether a report says more than what is written already."""
+    if report.kind != "state":
+        return True
+    state = UpdateState(str(report.data["state"]))
+    return state is not found.state and not found.stop_requested and not state.over
 
 
 def _event(data: Mapping[str, Any]) -> PipelineEvent:

@@ -29,6 +29,7 @@ from proa.states import UpdateState
 from proa.times import millis
 
 _MAX_PAGE = 100
+_OTHER = updates.alias()
 
 
 class UpdateCause(StrEnum):
@@ -162,6 +163,27 @@ class Updates:
         with self._database.read() as connection:
             row = connection.execute(select(updates).where(updates.c.active == pipeline_id)).first()
         return None if row is None else of(row)
+
+    def latest(self, pipeline_ids: Sequence[str], size: int) -> dict[str, list[Update]]:
+        """The `size` newest updates of each of the pipelines, newest first, in one statement."""
+        of_pipeline: dict[str, list[Update]] = {pipeline_id: [] for pipeline_id in pipeline_ids}
+        newest = (
+            select(_OTHER.c.number)
+            .where(_OTHER.c.pipeline_id == pipelines.c.pipeline_id)
+            .order_by(_OTHER.c.number.desc())
+            .limit(size)
+            .correlate(pipelines)
+        )
+        query = (
+            select(updates)
+            .join(pipelines, updates.c.pipeline_id == pipelines.c.pipeline_id)
+            .where(pipelines.c.pipeline_id.in_(pipeline_ids), updates.c.number.in_(newest))
+            .order_by(updates.c.number.desc())
+        )
+        with self._database.read() as connection:
+            for row in connection.execute(query):
+                of_pipeline[row.pipeline_id].append(of(row))
+        return of_pipeline
 
     def list(
         self,

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import structlog
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import (
@@ -37,6 +38,8 @@ from proa.extras import missing_library
 from proa.region.state.state_tables import meta
 from proa.steps import Step, step
 
+_log = structlog.get_logger("proa.region")
+
 _CONNECTIONS = 48
 _BUSY_MS = 15_000
 _CONNECT_S = 10
@@ -54,6 +57,20 @@ class LostError(ConflictError):
     """Another server owns the state now: this one must not write, and ends."""
 
     condition = "STATE_LOST"
+
+
+@contextmanager
+def outlive_mistakes(message: str, **what: object) -> Iterator[None]:
+    """Log whatever the block raises, and go on; a state that is lost, or does not answer, is raised.
+
+    For the turns of the control loop: one thing that is wrong must not keep all others waiting.
+    """
+    try:
+        yield
+    except (LostError, StateUnavailableError):
+        raise
+    except Exception:  # noqa: BLE001 - the loop must outlive any mistake
+        _log.exception(message, **what)
 
 
 class Database:
@@ -209,7 +226,7 @@ def _sqlite(database: str | None) -> Engine:
         cursor = raw.cursor()
         cursor.execute(f"pragma busy_timeout={_BUSY_MS}")
         cursor.execute("pragma journal_mode=wal")
-        cursor.execute("pragma synchronous=normal")
+        cursor.execute("pragma synchronous=full")
         cursor.execute("pragma foreign_keys=on")
         cursor.close()
 

@@ -76,6 +76,16 @@ secrets = Table(
     Column("updated_at", BigInteger, nullable=False),
 )
 
+secret_acls = Table(
+    "secret_acls",
+    metadata,
+    Column(
+        "scope", String(128), ForeignKey("secret_scopes.name", ondelete="CASCADE"), primary_key=True
+    ),
+    Column("principal", String(255), primary_key=True),
+    Column("permission", String(16), nullable=False),
+)
+
 permissions = Table(
     "permissions",
     metadata,
@@ -166,6 +176,11 @@ jobs = Table(
     # When the schedule fires next, and failures in a row of a continuous job.
     Column("next_fire_at", BigInteger, index=True),
     Column("failures", Integer, nullable=False),
+    # Whether it is continuous, and whether it waits for files; neither when it is paused.
+    Column("keeps_running", Boolean, nullable=False, index=True),
+    Column("watches_files", Boolean, nullable=False, index=True),
+    # What a job that waits for files has seen of them.
+    Column("arrival", JSON),
     sqlite_autoincrement=True,
 )
 
