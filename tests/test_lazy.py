@@ -30,8 +30,8 @@ def test_a_package_lacks_what_it_does_not_export():
         importlib.import_module("proa.lake").nothing_of_the_kind  # noqa: B018
 
 
-def test_a_worker_imports_neither_tables_nor_settings_nor_an_engine():
-    done = subprocess.run(
-        [sys.executable, "-c", IN_A_WORKER], capture_output=True, text=True, check=True
-    )
+def test_a_worker_imports_neither_tables_nor_settings_nor_an_engine(tmp_path):
+    script = tmp_path / "worker.py"
+    script.write_text(IN_A_WORKER, encoding="utf-8")
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
     assert HEAVY & set(done.stdout.split()) == set()
