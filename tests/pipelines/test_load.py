@@ -48,7 +48,7 @@ def test_hidden_and_generated_files_are_no_sources(project):
     assert names(project.load()) == ["a"]
 
 
-@pytest.mark.parametrize("name", ["notes.md", "notebook.ipynb"])
+@pytest.mark.parametrize("name", ["notes.md", "notebook.scala"])
 def test_a_file_of_another_kind_is_refused(project, name):
     project.write(f"transformations/{name}", "x")
     error = project.refused()
@@ -307,7 +307,7 @@ def test_relative_paths_start_at_the_project(project):
             1,
             "install it next to Proa, or add nowhere_to_be_found.py",
         ),
-        ("\ndbutils.widgets.get('x')\n", 2, "spark.conf.get('key')"),
+        ("\ndbutils.widgets.get('x')\n", 2, "add it under 'configuration'"),
         ("import sys\nsys.exit(3)\n", 2, "must not end the process"),
         ("import dlt\ndlt.tabel\n", 2, "AttributeError"),
     ],

@@ -7,8 +7,10 @@ prints goes to standard error. Outside: nothing of it is left behind.
 
 from __future__ import annotations
 
+import builtins
 import functools
 import importlib
+import importlib.util
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -20,6 +22,7 @@ from typing import Any
 
 from proa.errors import PipelineError, SourceLocation
 from proa.pipelines.declaring_session import DeclaringSession, user_location
+from proa.pipelines.notebook_utilities import DeclaringUtilities
 from proa.pipelines.spec import seen_from
 
 
@@ -96,6 +99,7 @@ class Environment:
                 stack.enter_context(redirect_stdout(sys.stderr))
                 stack.enter_context(self._importing())
                 stack.enter_context(_pipelines_module(self._names))
+                stack.enter_context(_runtime_modules(self._runtime_names("pipeline.py")))
                 stack.enter_context(self.session.installed())
                 stack.enter_context(block_session_mutations())
                 running.append(self.place)
@@ -116,10 +120,37 @@ class Environment:
 
         return call
 
-    def add(self, module: ModuleType) -> None:
-        """Take in a module made from one of the pipeline's files."""
-        sys.modules[module.__name__] = self._modules[module.__name__] = module
-        _pickle_by_value(module)
+    def source_module(self, file: Path, *, is_main: bool) -> ModuleType:
+        """Return a new module for one of the pipeline's files, with the names that it may use.
+
+        A notebook is `__main__`, as on Databricks; another file has a name that no import finds. It
+        is the same in every region: it travels with pickled functions.
+        """
+        shown = seen_from(self.root, file)
+        module = ModuleType("pipeline:" + str(Path(shown).with_suffix("")))
+        module.__file__ = str(file)
+        module.__dict__.update(
+            self._runtime_names(shown),
+            __name__="__main__" if is_main else module.__name__,
+            __builtins__=builtins,
+        )
+        if not is_main:
+            sys.modules[module.__name__] = self._modules[module.__name__] = module
+            _pickle_by_value(module)
+        return module
+
+    def _runtime_names(self, shown: str) -> dict[str, Any]:
+        """Return the names that Databricks puts into every notebook."""
+        utilities = DeclaringUtilities(self.session.configuration, shown)
+        return {
+            "spark": self.session,
+            "dbutils": utilities,
+            "display": _show_nothing,
+            "displayHTML": _show_nothing,
+            "getArgument": utilities.widgets.get,
+            "sql": self.session.sql,
+            "table": self.session.table,
+        }
 
     @contextmanager
     def _importing(self) -> Iterator[None]:
@@ -200,6 +231,34 @@ def _pipelines_module(names: ModuleType) -> Iterator[None]:
         yield
     finally:
         sys.modules["pyspark.pipelines"] = pyspark.pipelines = original
+
+
+@contextmanager
+def _runtime_modules(names: dict[str, Any]) -> Iterator[None]:
+    """Let `databricks.sdk.runtime` and `pyspark.dbutils` be imported, with a notebook's names."""
+    runtime = ModuleType("databricks.sdk.runtime")
+    runtime.__dict__.update(names, __all__=sorted(names))
+    utilities = ModuleType("pyspark.dbutils")
+    utilities.__dict__["DBUtils"] = lambda *_session: names["dbutils"]
+    modules = {"databricks.sdk.runtime": runtime, "pyspark.dbutils": utilities}
+    if importlib.util.find_spec("databricks") is None:
+        for name in ("databricks", "databricks.sdk"):
+            modules[name] = ModuleType(name)
+            modules[name].__path__ = []
+    before = {name: sys.modules.get(name) for name in modules}
+    sys.modules.update(modules)
+    try:
+        yield
+    finally:
+        for name, module in before.items():
+            if module is None:
+                del sys.modules[name]
+            else:
+                sys.modules[name] = module
+
+
+def _show_nothing(*_args: Any, **_options: Any) -> None:
+    """`display(...)` of a notebook: there is nobody to look."""
 
 
 @functools.cache

@@ -12,6 +12,7 @@ from proa.errors import PipelineError, SettingsError, SourceLocation
 from proa.text import suggestion
 from proa.yaml_file import read_yaml
 
+SOURCE_SUFFIXES = (".py", ".sql", ".ipynb")
 FILE_NAMES = ("spark-pipeline.yaml", "spark-pipeline.yml")
 
 _FIELDS = ("name", "storage", "catalog", "database", "schema", "configuration", "libraries")
@@ -97,11 +98,10 @@ def source_files(spec: PipelineSpec, root: Path) -> tuple[Path, ...]:
                 condition="PIPELINE_SOURCE_NOT_FOUND",
             )
     for path in sorted(found):
-        if path.suffix not in {".py", ".sql"}:
+        if path.suffix not in SOURCE_SUFFIXES:
             raise PipelineError(
-                f"{seen_from(root, path)!r} is neither a .py nor a .sql file; move it out of the folders under"
-                " 'libraries'"
-                + ("; export notebooks as source files" if path.suffix == ".ipynb" else ""),
+                f"{seen_from(root, path)!r} is neither a .py nor a .sql file nor a notebook"
+                " (.ipynb); move it out of the folders under 'libraries'",
                 condition="PIPELINE_UNSUPPORTED_DEFINITIONS_FILE_EXTENSION",
                 location=SourceLocation(seen_from(root, path), 1),
             )

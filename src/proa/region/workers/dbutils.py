@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from proa.clock import SystemClock
 from proa.errors import UserError
 from proa.http.api_errors import MissingError
+from proa.pipelines.notebook_utilities import (
+    FileInfo,
+    LibraryUtility,
+    NotebookContext,
+    SecretsUtility,
+    Widgets,
+)
 from proa.region.workspace.files import Entry, Files
 from proa.storage import Store
 
@@ -39,8 +46,9 @@ class Utilities:
         run: RunNotebook,
         say: Say,
     ) -> None:
-        self.widgets = Widgets(dict(parameters))
-        self.secrets = SecretsUtility(dict(work.get("secrets") or {}))
+        self.widgets = Widgets(parameters, "give the task one in base_parameters")
+        secrets = dict(work.get("secrets") or {})
+        self.secrets = SecretsUtility(lambda scope, key: secrets.get(f"{scope}/{key}"))
         self.notebook = NotebookUtility(path, run)
         self.jobs = JobsUtility(work.get("task_values") or {}, say)
         self.library = LibraryUtility()
@@ -53,71 +61,6 @@ class Utilities:
             location, options = self._storage
             self._fs = FileSystemUtility(Files(Store.open(str(location), options), SystemClock()))
         return self._fs
-
-
-class Widgets:
-    """The task's parameters, and what notebooks declare for when there are none."""
-
-    def __init__(self, values: dict[str, str]) -> None:
-        self._values = values
-        self._defaults: dict[str, str] = {}
-
-    def text(self, name: str, defaultValue: str = "", label: str | None = None) -> None:  # noqa: N803, ARG002 - Databricks' own names
-        self._defaults[name] = str(defaultValue)
-
-    def dropdown(
-        self,
-        name: str,
-        defaultValue: str,  # noqa: N803
-        choices: Any = (),  # noqa: ARG002
-        label: str | None = None,  # noqa: ARG002
-    ) -> None:
-        self._defaults[name] = str(defaultValue)
-
-    combobox = dropdown
-    multiselect = dropdown
-
-    def get(self, name: str, default: str | None = None) -> str:
-        """The task's parameter, else the widget's default. UserError when neither is there."""
-        found = self._values.get(name, self._defaults.get(name, default))
-        if found is None:
-            raise UserError(
-                f"there is no parameter {name!r}; give the task one in base_parameters,"
-                " or declare the widget with a default"
-            )
-        return found
-
-    getArgument = get  # noqa: N815 - Databricks' own name
-
-    def getAll(self) -> dict[str, str]:  # noqa: N802 - Databricks' own name
-        return {**self._defaults, **self._values}
-
-    def give(self, values: Mapping[str, str]) -> None:
-        """Set parameters, as `%run path $name=value` does."""
-        self._values.update(values)
-
-    def remove(self, name: str) -> None:
-        self._defaults.pop(name, None)
-
-    def removeAll(self) -> None:  # noqa: N802 - Databricks' own name
-        self._defaults.clear()
-
-
-class SecretsUtility:
-    """The region's secrets."""
-
-    def __init__(self, values: dict[str, str]) -> None:
-        self._values = values
-
-    def get(self, scope: str, key: str) -> str:
-        """The secret's text. UserError when there is none."""
-        try:
-            return self._values[f"{scope}/{key}"]
-        except KeyError:
-            raise UserError(f"there is no secret {key!r} in scope {scope!r}") from None
-
-    def getBytes(self, scope: str, key: str) -> bytes:  # noqa: N802 - Databricks' own name
-        return self.get(scope, key).encode()
 
 
 class NotebookUtility:
@@ -143,27 +86,7 @@ class NotebookUtility:
     @property
     def entry_point(self) -> Any:
         """Databricks' inner door; it leads to the notebook's path and nowhere else."""
-        return _Door(self._path)
-
-
-class _Door:
-    def __init__(self, path: str) -> None:
-        self._path = path
-
-    def getDbutils(self) -> _Door:  # noqa: N802 - Databricks' own names
-        return self
-
-    def notebook(self) -> _Door:
-        return self
-
-    def getContext(self) -> _Door:  # noqa: N802
-        return self
-
-    def notebookPath(self) -> _Door:  # noqa: N802
-        return self
-
-    def get(self) -> str:
-        return self._path
+        return NotebookContext(self._path)
 
 
 class JobsUtility:
@@ -202,28 +125,6 @@ class TaskValues:
         if found is None:
             raise UserError(f"task {taskKey!r} set no value {key!r}, and there is no default")
         return found
-
-
-class LibraryUtility:
-    """Packages are installed next to Proa; what notebooks do after installing some does nothing."""
-
-    def restartPython(self) -> None:  # noqa: N802 - Databricks' own name
-        pass
-
-
-class FileInfo(NamedTuple):
-    """A file or folder, as `dbutils.fs.ls` shows it."""
-
-    path: str
-    name: str
-    size: int
-    modificationTime: int  # noqa: N815 - Databricks' own names
-
-    def isDir(self) -> bool:  # noqa: N802
-        return self.name.endswith("/")
-
-    def isFile(self) -> bool:  # noqa: N802
-        return not self.isDir()
 
 
 class FileSystemUtility:

@@ -12,12 +12,12 @@ from typing import Any
 
 from proa.engine import Engine
 from proa.errors import UserError
+from proa.pipelines.notebook_source import Cell, cells
 from proa.region.workers.catalog import register
 from proa.region.workers.dbutils import NotebookExit, Utilities
 from proa.region.workers.failures import described
 from proa.region.workers.notebook_sources import Modules, Sources
 from proa.region.workers.port import Inbox
-from proa.region.workspace.notebooks import Cell, cells
 from proa.settings import EngineSettings
 
 _SHOWN_ROWS = 20

@@ -3,35 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
-from dataclasses import dataclass
 from typing import Any
 
 from proa.http.api_errors import InvalidParameterError
-
-COMMENT = {"PYTHON": "#", "SQL": "--", "SCALA": "//", "R": "#"}
-"""What begins a comment in each language of a notebook."""
+from proa.pipelines.notebook_source import COMMENT, cells, header
 
 SUFFIXES = {".py": "PYTHON", ".sql": "SQL", ".scala": "SCALA", ".r": "R"}
 
-_HEADER = "Databricks notebook source"
 _MAGICS = {"%python": "PYTHON", "%sql": "SQL", "%md": "MARKDOWN", "%md-sandbox": "MARKDOWN"}
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One cell of a notebook."""
-
-    language: str
-    """PYTHON, SQL, MARKDOWN, or the magic as written (`%run`, `%sh`, ...)."""
-    source: str
-    line: int
-    """The line of the notebook on which `source` begins; lines count from 1."""
-
-
-def header(language: str) -> str:
-    """The first line of a notebook's source file."""
-    return f"{COMMENT[language]} {_HEADER}"
 
 
 def language_of_source(name: str, content: bytes) -> str | None:
@@ -48,41 +27,6 @@ def source(language: str, content: bytes) -> bytes:
     """The notebook as a source file: with the header that marks it."""
     first = header(language).encode()
     return content if content.startswith(first) else first + b"\n" + content
-
-
-def cells(language: str, text: str) -> list[Cell]:
-    """The notebook's cells in order, the empty ones left out."""
-    comment = re.escape(COMMENT[language])
-    separator = re.compile(rf"^{comment} COMMAND -+\s*$")
-    magic = re.compile(rf"^{comment} MAGIC ?")
-    title = re.compile(rf"^{comment} (?:DBTITLE |{_HEADER}\s*$)")
-    found: list[Cell] = []
-    lines: list[str] = []
-    begin = 1
-    for number, line in enumerate([*text.splitlines(), f"{COMMENT[language]} COMMAND ---"], 1):
-        if separator.match(line):
-            found.extend(_cell(language, lines, begin, magic, title))
-            lines, begin = [], number + 1
-        else:
-            lines.append(line)
-    return found
-
-
-def _cell(
-    language: str, lines: list[str], begin: int, magic: re.Pattern[str], title: re.Pattern[str]
-) -> list[Cell]:
-    while lines and (not lines[0].strip() or title.match(lines[0])):
-        lines, begin = lines[1:], begin + 1
-    if not "".join(lines).strip():
-        return []
-    if not magic.match(lines[0]):
-        return [Cell(language, "\n".join(lines), begin)]
-    bare = [magic.sub("", line) for line in lines]
-    word, _, rest = bare[0].partition(" ")
-    if not word.startswith("%"):
-        return [Cell(language, "\n".join(bare), begin)]
-    text = "\n".join([rest, *bare[1:]])
-    return [Cell(_MAGICS.get(word, word), text, begin)]
 
 
 def from_jupyter(content: bytes) -> tuple[str, bytes]:
