@@ -43,12 +43,12 @@ def measure(folder: Path, *, megabytes: int, runs: int) -> list[Result]:
 
 def _ship(source: Path, folder: Path) -> None:
     from proa.clock import SystemClock
-    from proa.landing import Shipper, Source, Zone
+    from proa.landing import Shipper, ShipSource, Zone
     from proa.storage import Store
 
     store = Store.open(str(source))
     zones = [Zone(name, str(folder / name)) for name in ("a", "b")]
-    shipper = Shipper(Source("orders", store, store), zones, SystemClock())
+    shipper = Shipper(ShipSource("orders", store, store), zones, SystemClock())
     try:
         report = shipper.ship()
     finally:

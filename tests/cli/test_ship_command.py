@@ -68,6 +68,7 @@ def test_json_is_one_document(project: Path):
                 "catching_up": [],
                 "refused": [],
                 "waiting": [],
+                "left_out": {},
             }
         ]
     }

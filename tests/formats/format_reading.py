@@ -13,7 +13,7 @@ import pyarrow as pa
 from proa.autoloader.options import parse
 from proa.autoloader.tasks import reader_of
 from proa.formats.json_record import Converter
-from proa.formats.source import Part, Source
+from proa.formats.source import OpenPart, Part
 
 
 def read(
@@ -35,7 +35,7 @@ def read(
         reader = reader_of(schema, parsed)
         for start, end in itertools.pairwise(edges):
             part = Part(str(path), len(data), 0, start or 0, end)
-            for table in reader.read(Source(part, parsed, {}), name):
+            for table in reader.read(OpenPart(part, parsed, {}), name):
                 table.validate(full=True)
                 rows += table.to_pylist()
         return rows

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from proa.autoloader.options import parse
 from proa.formats.json_blocks import JsonReader
-from proa.formats.source import Part, Source
+from proa.formats.source import OpenPart, Part
 
 RESCUED = pa.field("_rescued_data", pa.string())
 CORRUPT = pa.field("_corrupt_record", pa.string())
@@ -175,7 +175,7 @@ def test_a_column_wrong_in_every_row_does_not_tear_its_block_apart(
     part = Part(str(path), path.stat().st_size, 0, 0, None)
     reader = JsonReader(pa.schema([*DATA, RESCUED]), options)
 
-    tables = list(reader.read(Source(part, options, {}), "wrong.json"))
+    tables = list(reader.read(OpenPart(part, options, {}), "wrong.json"))
 
     assert [len(table) for table in tables] == [len(written)]
     rescued = [json.loads(text)[name] for text in tables[0]["_rescued_data"].to_pylist()]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from proa.autoloader.options import parse
 from proa.formats.arrow_types import in_order, settled
 from proa.formats.json_schema import JsonInference
-from proa.formats.source import Part, Source
+from proa.formats.source import OpenPart, Part
 
 OPTIONS = parse({"format": "json"}, schema_given=False).reader
 
@@ -23,7 +23,7 @@ def infer(
     data = content.encode("utf-8", "surrogateescape")
     path.write_bytes(data)
     inference = JsonInference(OPTIONS, types=types, pinned=pinned)
-    found = inference.infer(Source(Part(str(path), len(data), 0), OPTIONS, {}))
+    found = inference.infer(OpenPart(Part(str(path), len(data), 0), OPTIONS, {}))
     return ",".join(
         f"{f.name}:{settled(f.dataType).simpleString()}" for f in in_order(found).fields
     )

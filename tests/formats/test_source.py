@@ -12,14 +12,14 @@ import pytest
 from proa.autoloader.options import parse
 from proa.errors import UnavailableError
 from proa.formats.problems import ProblemKind, ReadError
-from proa.formats.source import BLOCK, Part, Source
+from proa.formats.source import BLOCK, OpenPart, Part
 from proa.storage import Store
 
 OPTIONS = parse({"format": "json"}, schema_given=False).reader
 
 
-def source(store: Store, name: str, size: int, start: int = 0, end: int | None = None) -> Source:
-    return Source(Part(store.url_of(name), size, 0, start, end), OPTIONS, store.options)
+def source(store: Store, name: str, size: int, start: int = 0, end: int | None = None) -> OpenPart:
+    return OpenPart(Part(store.url_of(name), size, 0, start, end), OPTIONS, store.options)
 
 
 def test_every_line_belongs_to_the_range_of_its_first_byte(store):
@@ -74,6 +74,6 @@ def test_a_folder_in_place_of_a_file_is_unavailable(tmp_path):
     part = Part(str(Path(tmp_path) / "folder.json"), 0, 0)
 
     with pytest.raises(ReadError) as failed:
-        list(Source(part, OPTIONS, {}).lines())
+        list(OpenPart(part, OPTIONS, {}).lines())
 
     assert isinstance(failed.value.problem.error(), UnavailableError)

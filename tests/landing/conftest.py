@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from proa.landing import Manifest, Shipper, ShipReport, Source, Zone
+from proa.landing import Manifest, Shipper, ShipReport, ShipSource, Zone
 from proa.storage import Store
 from proa.testing import FakeClock
 
@@ -29,7 +29,7 @@ class World:
     opened: list[Shipper] = field(default_factory=list)
 
     def shipper(self, stop: threading.Event | None = None) -> Shipper:
-        source = Source("orders", self.source, self.source, self.settle, self.event_time)
+        source = ShipSource("orders", self.source, self.source, self.settle, self.event_time)
         zones = [Zone(name, place, self.options) for name, place in self.places.items()]
         shipper = Shipper(source, zones, self.clock, stop=stop)
         self.opened.append(shipper)

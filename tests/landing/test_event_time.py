@@ -61,3 +61,9 @@ def test_the_earliest_and_latest_event_are_found(name: str, content: bytes, fiel
 )
 def test_what_is_not_certain_is_not_told(name: str, content: bytes, field: str | None):
     assert event_span(name, content, field) is None
+
+
+@pytest.mark.parametrize("first", [b"null", b"null\r", b"[]", b"1", b'{"at":' + b"[" * 300_000])
+def test_a_line_that_is_no_object_leaves_the_file_without_a_span(first: bytes):
+    rest = b'\n{"at": "2026-01-01T00:00:00"}\n'
+    assert event_span("x.json", first + rest, "at") is None

@@ -15,6 +15,7 @@ from proa.errors import DataError, UnavailableError
 from proa.landing import shipper as ship_module
 from proa.steps import Step, probing
 from proa.storage import NotFoundError, Store
+from proa.storage.visible import LeftOut
 from proa.testing import FaultProbe, Killed, every_fault
 
 if TYPE_CHECKING:
@@ -92,8 +93,18 @@ def test_hidden_and_temporary_names_are_not_shipped(disk: World):
         "x~",
     ):
         disk.source.put(name, b"1")
-    assert disk.ship().head == 0
+    report = disk.ship()
+    assert report.head == 0
+    assert report.left_out == {LeftOut.HIDDEN: 5, LeftOut.UNFINISHED: 2}
     assert disk.landed("a") == {}
+
+
+def test_a_folder_named_as_a_partition_is_shipped_as_spark_reads_it(disk: World):
+    disk.source.put("_day=2026-01-01/a.json", b"1")
+    report = disk.ship()
+    assert (report.head, sum(report.left_out.values())) == (1, 0)
+    assert list(disk.landed("a")) == ["_day=2026-01-01/a.json"]
+    assert disk.ship().left_out == {LeftOut.HIDDEN: 0}, "Proa's own journal is not counted"
 
 
 def test_files_are_ordered_by_age(disk: World):

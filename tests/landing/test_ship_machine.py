@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from proa.errors import UnavailableError
-from proa.landing import Manifest, Shipper, ShipReport, Source, Zone
+from proa.landing import Manifest, Shipper, ShipReport, ShipSource, Zone
 from proa.steps import Step, probing
 from proa.storage import Store
 from proa.testing import FakeClock, FaultProbe, Killed, every_fault
@@ -35,7 +35,7 @@ class Shipping(RuleBasedStateMachine):
         self.shippers = [self.new(), self.new()]
 
     def new(self) -> Shipper:
-        return Shipper(Source("s", self.source, self.source), self.zones, self.clock)
+        return Shipper(ShipSource("s", self.source, self.source), self.zones, self.clock)
 
     @rule(count=st.integers(1, 3), folder=st.sampled_from(["", "x/"]))
     def arrive(self, count: int, folder: str):

@@ -5,18 +5,18 @@ from typing import TYPE_CHECKING
 from proa.lazy import exports
 
 if TYPE_CHECKING:
-    from proa.autoloader.discovery import Backlog, FileRef
+    from proa.autoloader.discovery import FileBacklog, FileRef
     from proa.autoloader.known import KnownFiles
     from proa.autoloader.loader import AutoLoader
     from proa.autoloader.options import Options, parse
 
-__all__ = ["AutoLoader", "Backlog", "FileRef", "KnownFiles", "Options", "parse"]
+__all__ = ["AutoLoader", "FileBacklog", "FileRef", "KnownFiles", "Options", "parse"]
 
 __getattr__ = exports(
     __name__,
     {
         "AutoLoader": "loader",
-        "Backlog": "discovery",
+        "FileBacklog": "discovery",
         "FileRef": "discovery",
         "KnownFiles": "known",
         "Options": "options",

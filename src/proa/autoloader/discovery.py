@@ -16,6 +16,7 @@ from proa.autoloader.known import KnownFiles, version_key
 from proa.autoloader.options import Options
 from proa.errors import PipelineError, UnavailableError
 from proa.storage import Store, absolute, is_url
+from proa.storage.visible import HIDDEN
 
 _GLOB = re.compile(r"[*?\[{]")
 _LISTED = pa.schema([("path", pa.string()), ("size", pa.int64()), ("modified", pa.int64())])
@@ -73,7 +74,7 @@ class Place:
         return Place(folder or "/", f"^{re.escape(name)}$") if single else self
 
 
-class Backlog:
+class FileBacklog:
     """The files that are outstanding, oldest first."""
 
     def __init__(self, listed: pa.Table, base: str, options: Options) -> None:
@@ -138,7 +139,7 @@ def discover(  # noqa: PLR0913 - where, what, and as of when
     *,
     now: datetime,
     as_of: datetime | None = None,
-) -> Backlog:
+) -> FileBacklog:
     """List the place; what is visible, wanted and not known is the backlog.
 
     `as_of` leaves out what was modified later. Raises UnavailableError when the place cannot be
@@ -163,7 +164,7 @@ def discover(  # noqa: PLR0913 - where, what, and as of when
             new.append(page)
     table = pa.Table.from_batches(new, schema=_LISTED)
     order = pc.sort_indices(table, sort_keys=[("modified", "ascending"), ("path", "ascending")])
-    return Backlog(table.take(order), place.base, options)
+    return FileBacklog(table.take(order), place.base, options)
 
 
 def existing_keys(
@@ -218,10 +219,6 @@ def _pages(place: Place, storage_options: Mapping[str, str]) -> Iterator[pa.Reco
         yield from Store.open(place.base, storage_options).pages()
 
 
-# A hidden name begins with "." or "_"; "_name=value" is a partition's folder, as in Spark.
-_HIDDEN = r"(?:^|/)(?:\.|_[^=/]*(?:/|$))|\._COPYING_$"
-
-
 def _wanted(
     listed: pa.RecordBatch,
     place: Place,
@@ -229,7 +226,7 @@ def _wanted(
     earliest: datetime | None,
     latest: datetime | None,
 ) -> pa.RecordBatch:
-    keep = pc.invert(pc.match_substring_regex(listed["path"], _HIDDEN))
+    keep = pc.invert(pc.match_substring_regex(listed["path"], HIDDEN))
     if place.pattern is not None:
         keep = pc.and_(keep, pc.match_substring_regex(listed["path"], place.pattern))
     if options.name_glob is not None:

@@ -15,7 +15,7 @@ from pyspark.sql import types as t
 
 from proa.autoloader import hints
 from proa.autoloader.discovery import (
-    Backlog,
+    FileBacklog,
     FileRef,
     Place,
     discover,
@@ -92,7 +92,7 @@ class AutoLoader:
         """The folder that is loaded, without globs: absolute path or URL."""
         return self._place.base
 
-    def discover(self, known: KnownFiles | None, *, as_of: datetime | None = None) -> Backlog:
+    def discover(self, known: KnownFiles | None, *, as_of: datetime | None = None) -> FileBacklog:
         """The files that are not known yet, ordered by time and path.
 
         `as_of` leaves out what was modified later. Changes nothing but, at the first start, the

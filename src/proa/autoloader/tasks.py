@@ -22,7 +22,7 @@ from proa.formats.problems import ReadError
 from proa.formats.reader_options import ReaderOptions
 from proa.formats.rescued import rescued
 from proa.formats.scalars import scalar
-from proa.formats.source import COMPRESSED, Part, Source
+from proa.formats.source import COMPRESSED, OpenPart, Part
 
 _ROWS = 65_536
 """Rows of a batch that is handed to the engine."""
@@ -42,7 +42,7 @@ METADATA = pa.struct(
 class Reader(Protocol):
     """One format. A reader serves the parts of one partition, in turn."""
 
-    def read(self, source: Source, file: str) -> Iterator[pa.Table]:
+    def read(self, source: OpenPart, file: str) -> Iterator[pa.Table]:
         """The rows of one part as tables of the reader's schema.
 
         `file` is the file's path relative to the folder that is loaded.
@@ -97,7 +97,7 @@ class ReadTask:
         data = pa.ipc.read_schema(pa.py_buffer(self.data))
         reader = reader_of(data, self.options)
         for part in self.assignment.parts(partition):
-            source = Source(part, self.options, self.storage)
+            source = OpenPart(part, self.options, self.storage)
             file = relative(part.path, self.base)
             constants = self._constants(part, output, data)
             try:
@@ -225,7 +225,7 @@ class InferTask:
         merged = t.StructType()
         infer = self._inference()
         for part in self.assignment.parts(partition):
-            source = Source(part, self.options, self.storage)
+            source = OpenPart(part, self.options, self.storage)
             try:
                 merged = merge_structs(merged, infer(source))
             except ReadError as error:
@@ -233,7 +233,7 @@ class InferTask:
                     raise
         return merged
 
-    def _inference(self) -> Callable[[Source], t.StructType]:
+    def _inference(self) -> Callable[[OpenPart], t.StructType]:
         if self.options.format == "parquet":
             from proa.formats.parquet import infer_parquet
 

@@ -18,7 +18,7 @@ from proa.cli.project import JsonOption, ProjectOption, load_regions
 from proa.errors import SettingsError, UnavailableError
 
 if TYPE_CHECKING:
-    from proa.landing import Shipment, Shipper, ShipReport
+    from proa.landing import Shipment, Shipper, ShipReport, ShipSource
 
 
 def register(app: typer.Typer) -> None:
@@ -37,6 +37,12 @@ def ship(
         list[str] | None,
         typer.Option("--source", metavar="NAME", help="Only this source; may be repeated."),
     ] = None,
+    left_out: Annotated[
+        bool,
+        typer.Option(
+            "--left-out", help="List the files whose names keep them from being shipped, and stop."
+        ),
+    ] = False,
     project: ProjectOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -61,6 +67,11 @@ def ship(
             )
     if not wanted:
         raise SettingsError("proa.yml names no sources; add one under 'sources'")
+    if left_out:
+        _print_left_out(
+            {name: open_source(name, settings.sources[name]) for name in wanted}, as_json
+        )
+        return
     stop, clock, code = threading.Event(), SystemClock(), 0
     reports: list[ShipReport] = []
     with ExitStack() as stack:
@@ -120,7 +131,7 @@ def _watch(
 def _state(report: ShipReport) -> tuple[Any, ...]:
     """What is worth a line when it changes."""
     errors = tuple((zone.zone, str(zone.error)) for zone in report.zones if zone.error)
-    return errors, report.refused
+    return errors, report.refused, tuple(report.left_out.items())
 
 
 def _exit_code(report: ShipReport) -> int:
@@ -149,7 +160,25 @@ def _facts(report: ShipReport) -> dict[str, Any]:
         "catching_up": list(report.busy),
         "refused": [{"path": one.path, "reason": one.reason} for one in report.refused],
         "waiting": list(report.waiting),
+        "left_out": {str(reason): count for reason, count in report.left_out.items() if count},
     }
+
+
+def _print_left_out(sources: dict[str, ShipSource], as_json: bool) -> None:
+    """Print each file that is left out because of its name, and why."""
+    from proa.storage.visible import is_own, left_out
+
+    facts = [
+        {"source": name, "path": info.path, "reason": str(reason)}
+        for name, source in sources.items()
+        for info in sorted(source.store.walk(), key=lambda info: info.path)
+        if (reason := left_out(info.path)) is not None and not is_own(info.path)
+    ]
+    if as_json:
+        print_json({"left_out": facts})
+        return
+    for fact in facts:
+        console.print(f"{fact['source']}: {fact['reason']}: {fact['path']}", markup=False)
 
 
 def _print(reports: list[ShipReport], *, as_json: bool, lines: bool = False) -> None:
@@ -165,25 +194,36 @@ def _print(reports: list[ShipReport], *, as_json: bool, lines: bool = False) -> 
             print_json({"sources": facts})
         return
     for report in reports:
+        _print_report(report)
+
+
+def _print_report(report: ShipReport) -> None:
+    console.print(
+        f"{report.source}: {report.files} new files ({report.bytes:,} bytes),"
+        f" shipped through {report.head}",
+        markup=False,
+    )
+    for zone in report.zones:
+        if zone.error is None:
+            console.print(
+                f"  {zone.zone}: {zone.files} files delivered, landed through {zone.through}",
+                markup=False,
+            )
+        else:
+            stderr.print(f"  {zone.zone}: {zone.error}", markup=False)
+    for name in report.busy:
+        console.print(f"  {name}: catching up", markup=False)
+    for path in report.waiting:
+        console.print(f"  waits, still being written: {path}", markup=False)
+    counts = [f"{count} {reason}" for reason, count in report.left_out.items() if count]
+    if counts:
         console.print(
-            f"{report.source}: {report.files} new files ({report.bytes:,} bytes),"
-            f" shipped through {report.head}",
+            f"  left out because of their names: {', '.join(counts)}"
+            " (proa ship --left-out lists them)",
             markup=False,
         )
-        for zone in report.zones:
-            if zone.error is None:
-                console.print(
-                    f"  {zone.zone}: {zone.files} files delivered, landed through {zone.through}",
-                    markup=False,
-                )
-            else:
-                stderr.print(f"  {zone.zone}: {zone.error}", markup=False)
-        for name in report.busy:
-            console.print(f"  {name}: catching up", markup=False)
-        for path in report.waiting:
-            console.print(f"  waits, still being written: {path}", markup=False)
-        for refusal in report.refused:
-            stderr.print(f"  refused {refusal.path}: {refusal.reason}", markup=False)
+    for refusal in report.refused:
+        stderr.print(f"  refused {refusal.path}: {refusal.reason}", markup=False)
 
 
 @contextmanager

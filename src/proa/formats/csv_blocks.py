@@ -23,7 +23,7 @@ from proa.formats.csv_record import WHITE, records
 from proa.formats.json_record import Converter
 from proa.formats.reader_options import Evolution, Mode, ReaderOptions
 from proa.formats.rescued import rescued_column
-from proa.formats.source import Part, Source, is_utf8
+from proa.formats.source import OpenPart, Part, is_utf8
 
 
 @dataclass
@@ -48,7 +48,7 @@ class CsvReader:
         self._hidden = {options.corrupt_column, options.rescued_column} & set(schema.names)
         self._data = [f for f in schema if f.name not in self._hidden]
 
-    def read(self, source: Source, file: str) -> Iterator[pa.Table]:
+    def read(self, source: OpenPart, file: str) -> Iterator[pa.Table]:
         """The rows of one part; `file` is its path relative to the folder that is loaded."""
         convert = Converter(self.schema, self.options, file, source.part.path)
         for names, rows in read_texts(source, self.options, [f.name for f in self._data]):
@@ -189,7 +189,7 @@ def _joined(texts: pa.Table, row: int, options: ReaderOptions) -> str:
 
 
 def read_texts(
-    source: Source, options: ReaderOptions, given: list[str]
+    source: OpenPart, options: ReaderOptions, given: list[str]
 ) -> Iterator[tuple[list[str], Rows]]:
     """The file's column names and its records as text, block by block.
 
@@ -209,7 +209,7 @@ def read_texts(
             yield names, _texts(data, len(names), options)
 
 
-def _header_of(source: Source, options: ReaderOptions) -> list[str] | None:
+def _header_of(source: OpenPart, options: ReaderOptions) -> list[str] | None:
     """The names in the first line of a file of which another range is read."""
     part = source.part
     first = source.at(Part(part.path, part.size, part.modified, 0, 1 << 16))
@@ -399,7 +399,7 @@ def _one(column: pa.ChunkedArray) -> pa.Array:
     return pa.concat_arrays(found.chunks) if isinstance(found, pa.ChunkedArray) else found
 
 
-def infer_csv(source: Source, options: ReaderOptions, *, types: bool) -> t.StructType:
+def infer_csv(source: OpenPart, options: ReaderOptions, *, types: bool) -> t.StructType:
     """The columns in the file's order; without `types` every one is a string."""
     merged = t.StructType()
     for names, rows in read_texts(source, options, []):

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow import json as pj
 
 from proa.formats import columns as misfits
+from proa.formats.arrow_json import Layout, Lines, UnparsedError, arrow_json, check_objects
 from proa.formats.arrow_types import (
     converted_column,
     field_paths,
@@ -26,11 +26,11 @@ from proa.formats.arrow_types import (
     parsed_type,
     unknown_fields,
 )
-from proa.formats.json_members import Lines, TextColumns, UnreadableError
+from proa.formats.json_members import TextColumns, UnreadableError
 from proa.formats.json_record import ABSENT, Converter
 from proa.formats.json_values import dump, parse
 from proa.formats.reader_options import Mode, ReaderOptions
-from proa.formats.source import Source, is_utf8
+from proa.formats.source import OpenPart, is_utf8
 
 _FEW = 8
 """Records; fewer are read one by one."""
@@ -87,7 +87,7 @@ class JsonReader:
         self._strayed: set[str] = set()
         """Columns that had misfits once; `_mixed` keeps them while they have."""
 
-    def read(self, source: Source, file: str) -> Iterator[pa.Table]:
+    def read(self, source: OpenPart, file: str) -> Iterator[pa.Table]:
         """The rows of one part; `file` is its path relative to the folder that is loaded."""
         convert = Converter(self.schema, self.options, file, source.part.path, self._hidden)
         if self.options.multi_line:
@@ -96,7 +96,7 @@ class JsonReader:
         for block in source.lines():
             yield from self._block(block, convert)
 
-    def _documents(self, source: Source, convert: Converter) -> Iterator[pa.Table]:
+    def _documents(self, source: OpenPart, convert: Converter) -> Iterator[pa.Table]:
         """A file that is one JSON value: an object, or an array of objects."""
         data = source.whole()
         if not data.strip():
@@ -108,14 +108,16 @@ class JsonReader:
         yield self._table(convert.rows_of(data))
 
     def _block(self, block: bytes, convert: Converter) -> Iterator[pa.Table]:
-        count, plain = layout(block)
-        if not plain and (b"\n\n" in block or b"\n\r\n" in block or block[:1] in b"\r\n"):
-            block = b"\n".join(line for line in block.split(b"\n") if line.strip(b" \t\r"))
-            count, _ = layout(block)
         if not block:
             return
+        layout = Layout.of(block)
+        if not layout.plain and (b"\n\n" in block or b"\n\r\n" in block or block[:1] in b"\r\n"):
+            block = b"\n".join(line for line in block.split(b"\n") if line.strip(b" \t\r"))
+            if not block:
+                return
+            layout = Layout.of(block)
         try:
-            table = self._at_once(block, count, convert, plain=plain)
+            table = self._at_once(block, layout, convert)
         except (DirtyError, IntricateError) as found:
             yield from self._pieces(block, convert, exact=isinstance(found, IntricateError))
         else:
@@ -136,7 +138,7 @@ class JsonReader:
             if not exact and size > _FEW:
                 try:
                     piece = block[starts[at] : ends[at + size - 1]]
-                    yield self._at_once(piece, size, convert)
+                    yield self._at_once(piece, Layout.of(piece), convert)
                 except IntricateError:
                     exact = True
                 except DirtyError as found:
@@ -171,19 +173,17 @@ class JsonReader:
     def _table(self, rows: list[dict[str, Any]]) -> pa.Table:
         return pa.Table.from_pylist(rows, schema=self.schema)
 
-    def _at_once(
-        self, block: bytes, count: int, convert: Converter, *, plain: bool = False
-    ) -> pa.Table:
+    def _at_once(self, block: bytes, layout: Layout, convert: Converter) -> pa.Table:
         """The whole block, again with each column that turns out to have misfits.
 
         DirtyError when that is not what is wrong with it.
         """
         while True:
             try:
-                return self._fast(block, count, convert, plain=plain)
+                return self._fast(block, layout, convert)
             except DirtyError as found:
                 new = self._separable(found.columns) - self._mixed
-                if not new or count <= _FEW:
+                if not new or layout.lines <= _FEW:
                     raise
                 if len(new) > 1:
                     new = {name for name in new if not self._fits(block, self._data.field(name))}
@@ -204,18 +204,14 @@ class JsonReader:
     def _fits(self, block: bytes, column: pa.Field) -> bool:
         """Whether all values of the column have its type, whatever the others have."""
         try:
-            self._as(self._typed(block, [column], infer=False)[column.name], column)
+            table = self._typed(block, Layout.of(block).lines, [column], infer=False)
+            self._as(table[column.name], column)
         except DirtyError:
             return False
         return True
 
-    def _fast(
-        self, block: bytes, count: int, convert: Converter, *, plain: bool = False
-    ) -> pa.Table:
-        """The whole block at once, which has `count` lines; DirtyError when it will not do.
-
-        `plain`: it is known that each line is one object, if it is JSON at all.
-        """
+    def _fast(self, block: bytes, layout: Layout, convert: Converter) -> pa.Table:
+        """The whole block at once; DirtyError when it will not do."""
         if not is_utf8(block):
             raise DirtyError
         names = self._text.names | self._mixed
@@ -228,13 +224,12 @@ class JsonReader:
         extra: list[str] = []
         wrong: dict[str, Any] = {}
         found = None
-        # Arrow's parser dies of a line that is no object: this comes first.
-        if not plain and not one_object_a_line(block, count):
-            raise DirtyError(_first_odd_line(block))
+        try:
+            count = check_objects(block, layout).lines
+        except UnparsedError as error:
+            raise DirtyError(error.row) from None
         if flat or not names:
-            found = self._typed(block, flat, infer=self._notice and not names)
-            if len(found) != count:
-                raise DirtyError
+            found = self._typed(block, count, flat, infer=self._notice and not names)
             columns.update((f.name, self._as(found[f.name], f)) for f in flat)
             extra = unknown_fields(found.schema, flat) if self._notice and not names else []
         try:
@@ -318,9 +313,7 @@ class JsonReader:
             ]
         reduced = pc.binary_join_element_wise(*pieces, "}\n", "")
         block = b"".join(value.as_buffer().to_pybytes() for value in reduced)
-        found = self._typed(block, apart, infer=True)
-        if len(found) != len(lines):
-            raise DirtyError
+        found = self._typed(block, len(lines), apart, infer=True)
         columns.update((f.name, self._as(found[f.name], f)) for f in apart)
         return unknown_fields(found.schema, apart)
 
@@ -330,22 +323,12 @@ class JsonReader:
             raise DirtyError(columns=[wanted.name])
         return array
 
-    def _typed(self, block: bytes, typed: list[pa.Field], *, infer: bool) -> pa.Table:
+    def _typed(self, block: bytes, lines: int, typed: list[pa.Field], *, infer: bool) -> pa.Table:
+        schema = pa.schema([f.with_type(parsed_type(f.type, self.options)) for f in typed])
         try:
-            return pj.read_json(
-                pa.BufferReader(block),
-                read_options=pj.ReadOptions(use_threads=False, block_size=len(block) + 1),
-                parse_options=pj.ParseOptions(
-                    explicit_schema=pa.schema(
-                        [f.with_type(parsed_type(f.type, self.options)) for f in typed]
-                    ),
-                    unexpected_field_behavior="infer" if infer else "ignore",
-                ),
-            )
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-            message = str(error)
-        except UnicodeDecodeError:
-            raise DirtyError from None
+            return arrow_json(block, schema, infer=infer, lines=lines)
+        except UnparsedError as error:
+            message = error.message
         columns = [] if "JSON parse error" in message else [f.name for f in typed]
         found = _CHANGED.search(message)
         if found and found.group(1) in self._data.names:
@@ -412,47 +395,11 @@ def _refuse_trailing_commas(lines: Lines) -> None:
         raise DirtyError(row)
 
 
-def layout(block: bytes) -> tuple[int, bool]:
-    """How many lines the block has, and whether it is seen at once that each is one object.
-
-    That is: whether every line begins with a brace and ends with one. The parser takes objects
-    wherever they end. But such a line cannot be a piece of an object: what comes after its last
-    brace would be a comma.
-    """
-    data = np.frombuffer(block, np.uint8)
-    ends = np.flatnonzero(data == ord("\n"))
-    closed = block.endswith(b"\n")
-    count = len(ends) + (not closed)
-    if block[:1] != b"{" or block[-4:].rstrip(b"\r\n")[-1:] != b"}":
-        return count, False
-    inner = ends[:-1] if closed else ends
-    before = data[inner - 1]
-    before = np.where(before == ord("\r"), data[inner - 2], before)
-    braces = (before == ord("}")) & (data[inner + 1] == ord("{"))
-    return count, bool(braces.all())
-
-
-def one_object_a_line(block: bytes, count: int) -> bool:
-    """Whether each of the block's `count` lines is one object, blanks around it allowed."""
-    if layout(block)[1]:
-        return True
-    whole = pc.match_substring_regex(Lines(block).array, _OBJECT)
-    return len(whole) == count and bool(pc.all(whole).as_py())
-
-
 def _suspect(message: str, block: bytes) -> int | None:
     """The first line with the value that the parser complains of; reading it exactly is no harm."""
     value = _VALUE.search(message)
     at = block.find(value.group(1).encode()) if value else -1
     return None if at < 0 else block.count(b"\n", 0, at)
-
-
-_OBJECT = r"^[ \t]*\{(?s:.*)\}[ \t\r]*\n?$"
-
-
-def _first_odd_line(block: bytes) -> int | None:
-    found = pc.index(pc.match_substring_regex(Lines(block).array, _OBJECT), value=False).as_py()
-    return None if found < 0 else int(found)
 
 
 def _lines(block: bytes) -> tuple[list[int], list[int]]:

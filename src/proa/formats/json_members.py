@@ -13,10 +13,10 @@ from collections.abc import Iterable
 from typing import Any
 
 import duckdb
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from proa.formats.arrow_json import Lines
 from proa.formats.json_record import Converter
 from proa.formats.json_values import parse_record
 from proa.formats.rescued import rescued_column
@@ -24,22 +24,6 @@ from proa.formats.rescued import rescued_column
 
 class UnreadableError(Exception):
     """One of the lines is not one JSON object whose names are all different."""
-
-
-class Lines:
-    """A block of lines: its bytes, and the same bytes as an Arrow array."""
-
-    def __init__(self, block: bytes) -> None:
-        ends = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n")) + 1
-        tail = [] if block.endswith(b"\n") else [len(block)]
-        offsets = np.concatenate([[0], ends, tail]).astype(np.int32)
-        self.block = block
-        self.array = pa.StringArray.from_buffers(
-            len(offsets) - 1, pa.py_buffer(offsets), pa.py_buffer(block)
-        )
-
-    def __len__(self) -> int:
-        return len(self.array)
 
 
 class TextColumns:

@@ -9,15 +9,14 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
-from pyarrow import json as pj
 from pyspark.sql import types as t
 
+from proa.formats.arrow_json import Lines, UnparsedError, arrow_json
 from proa.formats.arrow_types import merge, merge_structs
-from proa.formats.json_blocks import array_lines, layout, one_object_a_line
-from proa.formats.json_members import Lines
+from proa.formats.json_blocks import array_lines
 from proa.formats.json_values import Number, parse
 from proa.formats.reader_options import ReaderOptions
-from proa.formats.source import Source, is_utf8
+from proa.formats.source import OpenPart, is_utf8
 
 
 class JsonInference:
@@ -36,7 +35,7 @@ class JsonInference:
     def _connection(self) -> duckdb.DuckDBPyConnection:
         return duckdb.connect(config={"threads": 1})
 
-    def infer(self, source: Source) -> t.StructType:
+    def infer(self, source: OpenPart) -> t.StructType:
         """The struct of all records of one part of a file."""
         merged = t.StructType()
         for block in _blocks(source, self._options):
@@ -93,7 +92,7 @@ class JsonInference:
         return t.StructType([t.StructField(name, types[name]) for name in names if name in types])
 
 
-def _blocks(source: Source, options: ReaderOptions) -> Iterator[bytes]:
+def _blocks(source: OpenPart, options: ReaderOptions) -> Iterator[bytes]:
     if not options.multi_line:
         yield from source.lines()
         return
@@ -126,18 +125,9 @@ def _by_arrow(block: bytes) -> t.StructType | None:
 
     None when a field has several types, or a line is bad.
     """
-    # The parser dies of a line that is no object, and takes two objects on one line.
-    count, plain = layout(block)
-    if not plain and not one_object_a_line(block, count):
-        return None
     try:
-        table = pj.read_json(
-            pa.BufferReader(block),
-            read_options=pj.ReadOptions(use_threads=False, block_size=len(block) + 1),
-        )
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError):
-        return None
-    if len(table) != count:
+        table = arrow_json(block)
+    except UnparsedError:
         return None
     return t.StructType([t.StructField(f.name, _from_arrow(f.type)) for f in table.schema])
 

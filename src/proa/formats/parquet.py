@@ -15,12 +15,12 @@ from proa.formats.arrow_types import field_paths, spark_type, unknown_fields, wi
 from proa.formats.json_record import Converter
 from proa.formats.reader_options import Evolution, ReaderOptions
 from proa.formats.rescued import rescued_column
-from proa.formats.source import Source
+from proa.formats.source import OpenPart
 
 _ROWS = 65_536
 
 
-def infer_parquet(source: Source) -> t.StructType:
+def infer_parquet(source: OpenPart) -> t.StructType:
     """The struct of the file's columns."""
     with source.random_access() as opened, pq.ParquetFile(opened) as file:
         schema = file.schema_arrow
@@ -36,7 +36,7 @@ class ParquetReader:
         self._data = [f for f in schema if f.name != options.rescued_column]
         self._connection: Any = None
 
-    def read(self, source: Source, file: str) -> Iterator[pa.Table]:
+    def read(self, source: OpenPart, file: str) -> Iterator[pa.Table]:
         """The rows of one file; `file` is its path relative to the folder that is loaded."""
         convert = Converter(self.schema, self.options, file, source.part.path)
         with source.random_access() as opened, pq.ParquetFile(opened) as parquet:

@@ -45,7 +45,7 @@ class Part:
     """Bytes; None: to the end of the file, whatever its size."""
 
 
-class Source:
+class OpenPart:
     """One part of a file, open for reading.
 
     What is wrong with the file is raised as `ReadError`: missing, changed since it was discovered,
@@ -57,9 +57,9 @@ class Source:
         self._options = options
         self._storage = storage
 
-    def at(self, part: Part) -> Source:
+    def at(self, part: Part) -> OpenPart:
         """Another part, read in the same way."""
-        return Source(part, self._options, self._storage)
+        return OpenPart(part, self._options, self._storage)
 
     def problem(self, kind: ProblemKind, detail: str) -> ReadError:
         return ReadError(Problem(kind, self.part.path, detail))
@@ -203,7 +203,7 @@ def _bucket(url: str, storage: tuple[tuple[str, str], ...]) -> Store:
     return Store.open(url, dict(storage))
 
 
-def _whole_lines(chunks: Iterator[bytes], source: Source) -> Iterator[bytes]:
+def _whole_lines(chunks: Iterator[bytes], source: OpenPart) -> Iterator[bytes]:
     held: list[bytes] = []
     size = 0
     for chunk in chunks:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from proa.formats.json_members import Lines
+from proa.formats.arrow_json import Lines
 from proa.formats.reader_options import ReaderOptions
-from proa.formats.source import Source
+from proa.formats.source import OpenPart
 
 
 class TextReader:
@@ -19,7 +19,7 @@ class TextReader:
         self.schema = schema
         self.options = options
 
-    def read(self, source: Source, file: str) -> Iterator[pa.Table]:  # noqa: ARG002 - as all readers
+    def read(self, source: OpenPart, file: str) -> Iterator[pa.Table]:  # noqa: ARG002 - as all readers
         """The rows of one part."""
         if self.options.whole_text:
             yield self._table(pa.array([_decoded(source.whole())], pa.string()))

@@ -9,8 +9,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
-import pyarrow.json
 import pyarrow.parquet as pq
+
+from proa.formats.arrow_json import UnparsedError, arrow_json
 
 Span = tuple[datetime, datetime]
 
@@ -34,7 +35,7 @@ def event_span(path: str, content: bytes, field: str | None) -> Span | None:
         else:
             return None
         return _span(values)
-    except (pa.ArrowException, KeyError, OverflowError):
+    except (pa.ArrowException, UnparsedError, KeyError, OverflowError):
         return None
 
 
@@ -42,10 +43,7 @@ def _json(content: bytes, parts: list[str]) -> pa.ChunkedArray:
     kind: Any = pa.string()
     for part in reversed(parts):
         kind = pa.struct([(part, kind)])
-    options = pyarrow.json.ParseOptions(
-        explicit_schema=pa.schema(list(kind)), unexpected_field_behavior="ignore"
-    )
-    table = pyarrow.json.read_json(io.BytesIO(content), parse_options=options)
+    table = arrow_json(content, pa.schema(list(kind)), infer=False)
     return _nested(table[parts[0]], parts[1:])
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from proa.errors import SettingsError
-from proa.landing.shipper import Source, Zone
+from proa.landing.delivery import ShipSource, Zone
 from proa.settings import ProjectSettings, SourceSettings
 from proa.storage import Store, is_url
 
 
-def open_source(name: str, settings: SourceSettings) -> Source:
+def open_source(name: str, settings: SourceSettings) -> ShipSource:
     """The source called `name`. SettingsError when its folder is missing: nothing is made there."""
     if not is_url(settings.path) and not Path(settings.path).is_dir():
         raise SettingsError(
@@ -19,7 +19,7 @@ def open_source(name: str, settings: SourceSettings) -> Source:
         )
     store = Store.open(settings.path, settings.options)
     journal = Store.open(settings.journal, settings.options) if settings.journal else store
-    return Source(name, store, journal, settings.settle, settings.event_time)
+    return ShipSource(name, store, journal, settings.settle, settings.event_time)
 
 
 def open_zones(settings: ProjectSettings) -> list[Zone]:
