@@ -179,6 +179,7 @@ def _reader_options(get: _Values, *, schema_given: bool) -> ReaderOptions:
         multi_line=get.boolean("multiLine", False),
         encoding=_encoding(get),
         line_separator=_line_separator(get),
+        any_line_end=not get.text("lineSep", ""),
         # Inference takes the first line for names, as Auto Loader does; a given schema does not.
         header=get.boolean("header", not schema_given),
         delimiter=_character(get, "sep", get.text("delimiter", ",")),

@@ -19,6 +19,7 @@ from proa.errors import SettingsError, UnavailableError
 
 if TYPE_CHECKING:
     from proa.landing import Shipment, Shipper, ShipReport, ShipSource
+    from proa.settings import ProjectSettings
 
 
 def register(app: typer.Typer) -> None:
@@ -59,14 +60,7 @@ def ship(
     from proa.landing import Shipper, open_source, open_zones
 
     settings = load_regions(project)
-    wanted = source or list(settings.sources)
-    for name in wanted:
-        if name not in settings.sources:
-            raise SettingsError(
-                f"there is no source {name!r} in proa.yml; it names {', '.join(settings.sources)}"
-            )
-    if not wanted:
-        raise SettingsError("proa.yml names no sources; add one under 'sources'")
+    wanted = _wanted(source, settings)
     if left_out:
         _print_left_out(
             {name: open_source(name, settings.sources[name]) for name in wanted}, as_json
@@ -99,6 +93,19 @@ def ship(
         code = max(_exit_code(report) for report in reports)
     if code:
         raise typer.Exit(code)
+
+
+def _wanted(given: list[str] | None, settings: ProjectSettings) -> list[str]:
+    """The names of the sources to ship; SettingsError for one that proa.yml lacks."""
+    wanted = given or list(settings.sources)
+    for name in wanted:
+        if name not in settings.sources:
+            raise SettingsError(
+                f"there is no source {name!r} in proa.yml; it names {', '.join(settings.sources)}"
+            )
+    if not wanted:
+        raise SettingsError("proa.yml names no sources; add one under 'sources'")
+    return wanted
 
 
 def _watch(

@@ -84,18 +84,16 @@ def _plain(value: str, options: ReaderOptions) -> str | None:
 def _quoted(text: str, at: int, options: ReaderOptions) -> tuple[str, int, bool]:
     """(the value, where it ends, whether its quote is closed)."""
     quote, escape = options.quote, options.escape
-    out: list[str] = []
-    while at < len(text):
-        character = text[at]
-        if escape and escape != quote and character == escape and text.startswith(quote, at + 1):
-            out.append(quote)
-            at += 2
-        elif character != quote:
-            out.append(character)
-            at += 1
-        elif text.startswith(quote, at + 1):
-            out.append(quote)
-            at += 2
+    pieces: list[str] = []
+    while True:
+        end = text.find(quote, at)
+        if end < 0:
+            return "".join([*pieces, text[at:]]), len(text), False
+        if escape and escape != quote and end > at and text[end - 1] == escape:
+            pieces += [text[at : end - 1], quote]
+            at = end + 1
+        elif text.startswith(quote, end + 1):
+            pieces += [text[at:end], quote]
+            at = end + 2
         else:
-            return "".join(out), at + 1, True
-    return "".join(out), at, False
+            return "".join([*pieces, text[at:end]]), end + 1, True

@@ -52,6 +52,8 @@ class ReaderOptions:
     encoding: str = "utf-8"
     line_separator: str = "\n"
     """What ends a line; "\\r\\n" needs no mention."""
+    any_line_end: bool = True
+    """The user named no `line_separator`: a carriage return alone ends a line too, as in Spark."""
     header: bool = True
     """CSV: whether the first line names the columns."""
     delimiter: str = ","

@@ -6,6 +6,7 @@ import bz2
 import codecs
 import io
 import os
+import re
 import zlib
 from array import array
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from proa.errors import ProaError
@@ -26,6 +28,8 @@ BLOCK = 8 << 20
 """Bytes that are parsed at once."""
 _LONGEST = 1 << 30
 """Bytes; a line that is longer is an error, not a reason to run out of memory."""
+_LONGEST_RECORD = 64 << 20
+"""Bytes; a CSV record that is longer is an error: most often a quote is not closed."""
 _BOM = codecs.BOM_UTF8
 
 COMPRESSED = (".gz", ".gzip", ".bz2", ".zst", ".zstd", ".deflate")
@@ -130,20 +134,31 @@ class OpenPart:
 
     def records(self) -> Iterator[bytes]:
         """Blocks of whole CSV records, whose values may hold line ends within quotes."""
-        quote, escape = self._options.quote.encode(), self._options.escape.encode()
         with self.guarded():
             first = True
-            held = b""
-            for chunk in self._text():
-                held += chunk
-                cut = _outside_quotes(held, quote, escape)
+            scan = _RecordEnds(self._options.quote, self._options.escape)
+            held: list[bytes] = []
+            size = 0
+            for chunk in (
+                _with_line_ends(self._text()) if self._options.any_line_end else self._text()
+            ):
+                cut = scan.last_end(chunk)
                 if cut:
-                    yield _without_bom(held[:cut]) if first else held[:cut]
-                    held, first = held[cut:], False
-                elif len(held) > _LONGEST:
-                    raise self.problem(ProblemKind.CORRUPT, "it has a record of more than 1 GiB")
-            if held:
-                yield _without_bom(held) if first else held
+                    block = b"".join([*held, chunk[:cut]])
+                    yield _without_bom(block) if first else block
+                    held, size, first = [chunk[cut:]], len(chunk) - cut, False
+                    continue
+                held.append(chunk)
+                size += len(chunk)
+                if size > _LONGEST_RECORD:
+                    raise self.problem(
+                        ProblemKind.CORRUPT,
+                        f"it has a record of more than {_LONGEST_RECORD >> 20} MiB; a quote is"
+                        " probably not closed",
+                    )
+            rest = b"".join(held)
+            if rest:
+                yield _without_bom(rest) if first else rest
 
     def lines(self) -> Iterator[bytes]:
         """Blocks of whole lines; the last line may lack its end."""
@@ -151,6 +166,8 @@ class OpenPart:
             part = self.part
             ranged = part.start > 0 or part.end is not None
             text = self._range() if ranged else self._text()
+            if self._options.any_line_end and not ranged:
+                text = _one_line_end(text)
             first = part.start == 0
             for block in _whole_lines(text, self):
                 yield _without_bom(block) if first else block
@@ -171,7 +188,8 @@ class OpenPart:
         start, end = self.part.start, self.part.end
         at = max(start - 1, 0)
         skipping = start > 0
-        for chunk in self.raw(at):
+        chunks = self.raw(at)
+        for chunk in _one_line_end(chunks) if self._options.any_line_end else chunks:
             data = chunk
             if skipping:
                 found = data.find(b"\n")
@@ -221,22 +239,68 @@ def _whole_lines(chunks: Iterator[bytes], source: OpenPart) -> Iterator[bytes]:
         yield rest
 
 
-def _outside_quotes(data: bytes, quote: bytes, escape: bytes) -> int:
-    """The end of the last line that ends outside of quotes; 0 when there is none."""
+class _RecordEnds:
+    """Finds line ends outside of quotes, chunk after chunk; each byte is looked at once."""
 
-    def quotes(begin: int, end: int) -> int:
-        if not quote:
-            return 0
-        escaped = data.count(escape + quote, begin, end) if escape not in {b"", quote} else 0
-        return data.count(quote, begin, end) - escaped
+    def __init__(self, quote: str, escape: str) -> None:
+        self._quote = quote.encode()
+        self._escape = escape.encode() if escape != quote else b""
+        self._open = False
+        self._escaped = False
+        """The last chunk ended with the escape character."""
 
-    at = data.rfind(b"\n")
-    open_ = quotes(0, at + 1) % 2
-    while at >= 0 and open_:
-        before = data.rfind(b"\n", 0, at)
-        open_ ^= quotes(before + 1, at + 1) % 2
-        at = before
-    return at + 1
+    def last_end(self, chunk: bytes) -> int:
+        """Where the last line that ends outside of quotes ends in the chunk; 0 when none does."""
+        if not self._quote:
+            return chunk.rfind(b"\n") + 1
+        data = np.frombuffer(chunk, np.uint8)
+        quotes = data == ord(self._quote)
+        if self._escape:
+            escapes = data == ord(self._escape)
+            quotes[1:] &= ~escapes[:-1]
+            quotes[:1] &= not self._escaped
+            self._escaped = bool(escapes[-1:].any())
+        ends = np.flatnonzero(data == ord("\n"))
+        places = np.flatnonzero(quotes)
+        inside = (np.searchsorted(places, ends) + self._open) % 2
+        self._open = bool((len(places) + self._open) % 2)
+        outside = ends[inside == 0]
+        return int(outside[-1]) + 1 if len(outside) else 0
+
+
+_LONE_RETURN = re.compile(rb"\r(?!\n)")
+
+
+def _one_line_end(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """The chunks with a line feed for each carriage return that stands alone.
+
+    Spark ends lines at either. No byte is added or taken away, so that ranges stay where they are.
+    """
+    held = b""
+    for piece in chunks:
+        chunk = held + piece if held else piece
+        held = b""
+        if b"\r" in chunk:
+            if chunk.endswith(b"\r"):
+                chunk, held = chunk[:-1], b"\r"
+            if chunk.count(b"\r") > chunk.count(b"\r\n"):
+                chunk = _LONE_RETURN.sub(b"\n", chunk)
+        if chunk:
+            yield chunk
+    if held:
+        yield b"\n"
+
+
+def _with_line_ends(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """The chunks of a file whose lines may all end in a carriage return.
+
+    Returns within quotes are values in any other file.
+    """
+    alone = None
+    for chunk in chunks:
+        if alone is None:
+            alone = b"\r" in chunk and b"\n" not in chunk
+        yield chunk.replace(b"\r", b"\n") if alone else chunk
 
 
 def is_utf8(data: bytes) -> bool:
