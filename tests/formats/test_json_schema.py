@@ -35,7 +35,11 @@ def infer(
         (['{"a": 1}', '{"a": 2.5}'], "a:double"),
         (['{"a": 1}', '{"a": "x"}'], "a:string"),
         (['{"a": 9223372036854775807}'], "a:bigint"),
-        (['{"a": 9223372036854775808}'], "a:double"),
+        (['{"a": 9223372036854775808}'], "a:decimal(19,0)"),
+        (['{"a": 9223372036854775808}', '{"a": 7}'], "a:decimal(20,0)"),
+        (['{"a": 9223372036854775808}', '{"a": 0.5}'], "a:double"),
+        (['{"a": 1' + "0" * 37 + "}"], "a:decimal(38,0)"),
+        (['{"a": -1' + "0" * 38 + "}", '{"a": 1e400}'], "a:double"),
         (['{"a": true}', '{"a": null}'], "a:boolean"),
         (['{"a": null}'], "a:string"),
         (['{"a": "2020-01-01T00:00:00Z"}'], "a:string"),
@@ -56,7 +60,7 @@ def test_the_type_takes_every_value(tmp_path, lines, found):
     assert infer(tmp_path / "f", "\n".join(lines)) == found
 
 
-def test_a_number_that_no_bigint_holds_is_a_double_however_the_block_is_read(tmp_path):
+def test_a_number_that_no_bigint_holds_is_a_decimal_however_the_block_is_read(tmp_path):
     large, nested = '{"a": 9223372036854775808}', '{"b": {"x": [9223372036854775808]}}'
 
     assert infer(tmp_path / "f", f"{large}\n{nested}\n") == infer(

@@ -20,11 +20,11 @@ FORMATS = {
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"], ids=["LF", "CRLF", "CR"])
-@pytest.mark.parametrize("last", [True, False], ids=["closed", "open"])
+@pytest.mark.parametrize("closed", [1, 0], ids=["closed", "open"])
 @pytest.mark.parametrize("kind", FORMATS)
-def test_each_line_end_gives_the_same_rows(kind: str, end: bytes, last: bool):
+def test_each_line_end_gives_the_same_rows(kind: str, end: bytes, closed: int):
     options, lines = FORMATS[kind]
-    rows = read(end.join(lines) + end * last, ID, options)
+    rows = read(end.join(lines) + end * closed, ID, options)
     assert rows == [{"id": i} for i in range(5)]
 
 

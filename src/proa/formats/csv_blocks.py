@@ -18,7 +18,7 @@ from pyarrow import csv as pacsv
 from pyspark.sql import types as t
 
 from proa.formats.arrow_types import merge_structs, spark_type
-from proa.formats.casts import cast, text_type
+from proa.formats.columns import cast, text_type
 from proa.formats.csv_record import WHITE, records
 from proa.formats.json_record import Converter
 from proa.formats.reader_options import Evolution, Mode, ReaderOptions

@@ -1,7 +1,7 @@
 """Lines of JSON into Arrow, whole blocks at a time.
 
-Three ways, each exact: typed columns through Arrow's JSON parser, text columns through DuckDB's,
-and single records that neither takes through `exact`. A block that fails is cut at the record that
+Three ways, each exact: typed columns through Arrow's JSON parser, text columns through msgspec,
+and single records that neither takes through `json_record`. A block that fails is cut at the record that
 the parser names, or in halves, until the dirty records stand alone.
 """
 
@@ -16,7 +16,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from proa.formats import columns as misfits
 from proa.formats.arrow_json import Layout, Lines, UnparsedError, arrow_json, check_objects
 from proa.formats.arrow_types import (
     converted_column,
@@ -26,7 +25,8 @@ from proa.formats.arrow_types import (
     parsed_type,
     unknown_fields,
 )
-from proa.formats.json_members import TextColumns, UnreadableError
+from proa.formats.columns import separable, separate, wrong_shape
+from proa.formats.json_members import Members, TextColumns, UnreadableError, rescued_members
 from proa.formats.json_record import ABSENT, Converter
 from proa.formats.json_values import dump, parse
 from proa.formats.reader_options import Mode, ReaderOptions
@@ -197,8 +197,7 @@ class JsonReader:
         return {
             f.name
             for f in fields
-            if f.name not in self._text.names
-            and (misfits.separable(f.type) or pa.types.is_nested(f.type))
+            if f.name not in self._text.names and (separable(f.type) or pa.types.is_nested(f.type))
         }
 
     def _fits(self, block: bytes, column: pa.Field) -> bool:
@@ -216,7 +215,7 @@ class JsonReader:
             raise DirtyError
         names = self._text.names | self._mixed
         typed = [f for f in self._data if f.name not in names]
-        # Beside text columns, what is unknown is looked for by DuckDB, and in nested columns apart.
+        # Beside text columns, what is unknown is looked for by name, and in nested columns apart.
         apart = [f for f in typed if self._notice and names and pa.types.is_nested(f.type)]
         flat = [f for f in typed if f not in apart]
         mixed = [f for f in self._data if f.name in self._mixed]
@@ -233,34 +232,33 @@ class JsonReader:
             columns.update((f.name, self._as(found[f.name], f)) for f in flat)
             extra = unknown_fields(found.schema, flat) if self._notice and not names else []
         try:
-            lines = Lines(block) if names or extra else None
-            if names and lines is not None:
-                _refuse_trailing_commas(lines)
-                texts = self._text.read(lines)
+            members = Members(Lines(block)) if names or extra else None
+            if names and members is not None:
+                texts = self._text.read(members)
                 columns.update((n, self._from_text(texts[n], self._data.field(n))) for n in texts)
                 if self._notice or self._mixed:
-                    extra = self._text.unknown(lines, self._data.names)
-                wrong = self._separate(lines, mixed, columns, convert)
+                    extra = sorted(members.names().difference(self._data.names))
+                wrong = self._separate(members, mixed, columns, convert)
                 nested = [f for f in mixed if pa.types.is_nested(f.type)]
-                extra += self._nested(lines, apart + nested, columns, wrong)
+                extra += self._nested(members, apart + nested, columns, wrong)
             rescue = self._noticed(extra, found, convert) if extra and self._notice else []
             rescued = None
-            if lines is not None and (rescue or wrong):
-                rescued = self._text.rescue(lines, rescue, wrong, convert)
+            if members is not None and (rescue or wrong):
+                rescued = rescued_members(members, rescue, wrong, convert)
             table = self._assemble(columns, rescued, count)
-            return self._by_mode(table, wrong, lines) if wrong and lines is not None else table
+            return self._by_mode(table, wrong, members.lines) if wrong and members else table
         except UnreadableError:
             raise DirtyError from None
 
     def _separate(
-        self, lines: Lines, mixed: list[pa.Field], columns: dict[str, Any], convert: Converter
+        self, members: Members, mixed: list[pa.Field], columns: dict[str, Any], convert: Converter
     ) -> dict[str, Any]:
         """Read the simple columns of `mixed`; returns the texts that do not fit, by column."""
         simple = [f for f in mixed if not pa.types.is_nested(f.type)]
-        texts = self._text.members(lines, [f.name for f in simple])
+        texts = {f.name: members.texts(f.name) for f in simple}
         wrong: dict[str, Any] = {}
         for f in simple:
-            columns[f.name], bad = misfits.separate(texts[f.name], f, convert)
+            columns[f.name], bad = separate(texts[f.name], f, convert)
             self._set_apart(f.name, texts[f.name], bad, wrong)
         return wrong
 
@@ -292,7 +290,7 @@ class JsonReader:
 
     def _nested(
         self,
-        lines: Lines,
+        members: Members,
         apart: list[pa.Field],
         columns: dict[str, Any],
         wrong: dict[str, Any],
@@ -301,10 +299,10 @@ class JsonReader:
         if not apart:
             return []
         pieces: list[Any] = []
-        texts = self._text.members(lines, [f.name for f in apart])
+        texts = {f.name: members.texts(f.name) for f in apart}
         for i, f in enumerate(apart):
             if f.name in self._mixed:
-                bad = misfits.wrong_shape(texts[f.name], f.type)
+                bad = wrong_shape(texts[f.name], f.type)
                 self._set_apart(f.name, texts[f.name], bad, wrong)
                 texts[f.name] = pc.if_else(bad, "null", texts[f.name])
             pieces += [
@@ -313,7 +311,7 @@ class JsonReader:
             ]
         reduced = pc.binary_join_element_wise(*pieces, "}\n", "")
         block = b"".join(value.as_buffer().to_pybytes() for value in reduced)
-        found = self._typed(block, len(lines), apart, infer=True)
+        found = self._typed(block, len(members), apart, infer=True)
         columns.update((f.name, self._as(found[f.name], f)) for f in apart)
         return unknown_fields(found.schema, apart)
 
@@ -386,13 +384,6 @@ class JsonReader:
                 raise DirtyError
             values.append(value)
         return pa.array(values, column.type)
-
-
-def _refuse_trailing_commas(lines: Lines) -> None:
-    """DuckDB takes a comma before a closing bracket; it is no JSON, and the exact way says so."""
-    row = pc.index(pc.match_substring_regex(lines.array, r",[ \t\r]*[}\]]"), value=True).as_py()
-    if row >= 0:
-        raise DirtyError(row)
 
 
 def _suspect(message: str, block: bytes) -> int | None:

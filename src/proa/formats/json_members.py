@@ -1,18 +1,16 @@
-"""Members of JSON lines as text, a column at a time.
+"""Members of JSON lines as they are written, a column at a time.
 
-DuckDB takes the lines apart. It writes numbers and nested values in its own way (1.50 comes as
-1.5), so those are cut out of the line once more, by an expression, exactly as they were written.
-What the expression cannot cut out for certain is left to `exact`.
+msgspec takes the lines apart and leaves each member's bytes alone, so no digit and no blank is lost.
+It is strict; what it refuses is left to `json_record`.
 """
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
-import duckdb
+import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -21,9 +19,56 @@ from proa.formats.json_record import Converter
 from proa.formats.json_values import parse_record
 from proa.formats.rescued import rescued_column
 
+Row = Mapping[str, msgspec.Raw]
+"""An object's members by name, each as it is written."""
+_DECODER: msgspec.json.Decoder[dict[str, msgspec.Raw]] = msgspec.json.Decoder(
+    dict[str, msgspec.Raw]
+)
+
 
 class UnreadableError(Exception):
     """One of the lines is not one JSON object whose names are all different."""
+
+
+def decoded_rows(block: bytes) -> list[dict[str, msgspec.Raw]]:
+    """The members of each line of UTF-8; UnreadableError when a line is not JSON."""
+    try:
+        return _DECODER.decode_lines(block)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise UnreadableError from None
+
+
+class Members:
+    """The members of a block of lines, each of which is one object.
+
+    UnreadableError when a line is not JSON, or has a name twice.
+    """
+
+    def __init__(self, lines: Lines) -> None:
+        self.lines = lines
+        self._rows = decoded_rows(lines.block)
+        if len(self._rows) != len(lines):
+            raise UnreadableError
+        self._shapes = dict.fromkeys(map(tuple, self._rows), 0)
+        _refuse_repeated_names(lines, self._rows, self._shapes)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def names(self) -> set[str]:
+        """The names of all members."""
+        return {name for shape in self._shapes for name in shape}
+
+    def texts(self, name: str) -> pa.Array:
+        """The member of each line as it is written; null where there is none."""
+        values = [row.get(name, b"") for row in self._rows]
+        sizes = np.fromiter(map(len, values), np.int32, len(values))
+        offsets = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32)
+        texts = pa.StringArray.from_buffers(
+            len(values), pa.py_buffer(offsets), pa.py_buffer(b"".join(values))
+        )
+        # No value is written with nothing.
+        return pc.if_else(pa.array(sizes > 0), texts, _NO_TEXT) if not sizes.all() else texts
 
 
 class TextColumns:
@@ -35,7 +80,6 @@ class TextColumns:
     def __init__(self, raw: set[str], strings: set[str]) -> None:
         self._raw = set(raw)
         self._strings = set(strings)
-        self._connection: Any = None
 
     @property
     def names(self) -> set[str]:
@@ -44,150 +88,89 @@ class TextColumns:
     def add_string(self, name: str) -> None:
         self._strings.add(name)
 
-    def read(self, lines: Lines) -> dict[str, pa.Array]:
-        """The columns of the lines; UnreadableError when a line is not one object."""
-        strings = sorted(self._strings)
-        columns = self.members(lines, self._raw)
-        if not strings:
-            return columns
-        shape = json.dumps(dict.fromkeys(strings, "VARCHAR"))
-        picked = ", ".join(f"v[{_quoted(name)}]" for name in strings)
-        table = self._run(
-            f"SELECT {picked} FROM"  # noqa: S608 - every name in it is quoted
-            f" (SELECT json_transform(line, {_quoted(shape)}) AS v FROM lines)",
-            lines,
-        )
-        for i, name in enumerate(strings):
-            columns[name] = _as_written(lines, name, _one(table.column(i)).cast(pa.string()))
+    def read(self, members: Members) -> dict[str, pa.Array]:
+        """The columns of the lines."""
+        columns = {name: members.texts(name) for name in self._raw}
+        columns.update((name, string_values(members.texts(name))) for name in self._strings)
         return columns
 
-    def members(self, lines: Lines, names: Iterable[str]) -> dict[str, pa.Array]:
-        """The members `names` of each line as they are written; null where there is none."""
-        names = sorted(names)
-        if not names:
-            return {}
-        pointers = [_quoted("/" + n.replace("~", "~0").replace("/", "~1")) for n in names]
-        picked = ", ".join(f"v[{i}]" for i in range(1, len(names) + 1))
-        table = self._run(
-            f"SELECT {picked} FROM"  # noqa: S608 - every name in it is quoted
-            f" (SELECT json_exists(line, [{', '.join(pointers)}]) AS v FROM lines)",
-            lines,
-        )
-        return {name: _member(lines, name, _one(table.column(i))) for i, name in enumerate(names)}
 
-    def rescue(
-        self, lines: Lines, extra: Iterable[str], wrong: dict[str, pa.Array], convert: Converter
-    ) -> pa.Array:
-        """The rescued data column; null where there is nothing to rescue.
+def rescued_members(
+    members: Members, extra: Iterable[str], wrong: Mapping[str, pa.Array], convert: Converter
+) -> pa.Array:
+    """The rescued data column; null where there is nothing to rescue.
 
-        In it are the members `extra` of each line, and `wrong`, which are members as written.
-        """
-        parts = []
-        for name, found in (self.members(lines, extra) | wrong).items():
-            texts = found
-            nested = pc.match_substring_regex(texts, r"^[{\[]")
-            if pc.any(nested).as_py():
-                texts = _rewritten(texts, nested, lambda text: json.dumps(text, ensure_ascii=False))
-            texts = pc.if_else(pc.equal(texts, "null"), _NO_TEXT, texts)
-            folder = None if name in wrong else convert.folder(name)
-            if folder is not None:
-                same = pa.array([folder, json.dumps(folder, ensure_ascii=False)])
-                texts = pc.if_else(pc.is_in(texts, same), _NO_TEXT, texts)
-            parts.append((name, texts))
-        return rescued_column(parts, len(lines), convert.file)
+    In it are the members `extra` of each line, and `wrong`, which are members as written.
+    """
+    parts = []
+    for name, found in ({name: members.texts(name) for name in extra} | dict(wrong)).items():
+        texts = found
+        nested = pc.match_substring_regex(texts, r"^[{\[]")
+        if pc.any(nested).as_py():
+            texts = _changed(texts, nested, lambda text: json.dumps(text, ensure_ascii=False))
+        texts = pc.if_else(pc.equal(texts, "null"), _NO_TEXT, texts)
+        folder = None if name in wrong else convert.folder(name)
+        if folder is not None:
+            same = pa.array([folder, json.dumps(folder, ensure_ascii=False)])
+            texts = pc.if_else(pc.is_in(texts, same), _NO_TEXT, texts)
+        parts.append((name, texts))
+    return rescued_column(parts, len(members), convert.file)
 
-    def unknown(self, lines: Lines, known: Iterable[str]) -> list[str]:
-        """The names in the lines' objects that are not in `known`, sorted.
 
-        UnreadableError when a line is not an object, or has a name twice.
-        """
-        found = self._run("SELECT DISTINCT json_keys(line) AS k FROM lines", lines).column(0)
-        names: set[str] = set()
-        for keys in found.to_pylist():
-            if len(set(keys)) < len(keys):
-                raise UnreadableError
-            names.update(keys)
-        return sorted(names.difference(known))
-
-    def _run(self, query: str, lines: Lines) -> pa.Table:
-        if self._connection is None:
-            self._connection = duckdb.connect(config={"threads": 1})
-        self._connection.register("lines", pa.table({"line": lines.array}))
-        try:
-            return self._connection.sql(query).to_arrow_table()
-        except (duckdb.InvalidInputException, duckdb.ConversionException):
-            raise UnreadableError from None
-        finally:
-            self._connection.unregister("lines")
+def string_values(texts: pa.Array) -> pa.Array:
+    """JSON texts as strings: a JSON string's value, null for `null`, other JSON as it is written."""
+    texts = pc.if_else(pc.equal(texts, "null"), _NO_TEXT, texts)
+    is_string = pc.starts_with(texts, '"')
+    # A string without escapes has no quotes but those around it, and other JSON begins with none.
+    plain = pc.ascii_trim(texts, '"') if pc.any(is_string).as_py() else texts
+    escaped = pc.and_(is_string, pc.match_substring(texts, "\\"))
+    if not pc.any(escaped).as_py():
+        return plain
+    values = pa.array(
+        [msgspec.json.decode(text, type=str) for text in texts.filter(escaped).to_pylist()],
+        pa.string(),
+    )
+    return pc.replace_with_mask(plain, pc.fill_null(escaped, fill_value=False), values)
 
 
 _NO_TEXT = pa.scalar(None, pa.string())
-_STRING = r'"(?:[^"\\]|\\.)*"'
-_SIMPLE = rf"{_STRING}|-?[0-9][0-9.eE+-]*|true|false|null"
 
 
-def _nested(depth: int) -> str:
-    inner = rf'[^{{}}\[\]"]|{_STRING}' + (f"|{_nested(depth - 1)}" if depth else "")
-    return rf"[{{\[](?:{inner})*[}}\]]"
+def _refuse_repeated_names(
+    lines: Lines, rows: Sequence[Row], shapes: dict[tuple[str, ...], int]
+) -> None:
+    """Raise UnreadableError when a line has a name twice: msgspec keeps the last one only.
+
+    A line that is as long as its members make it, written without blanks, has no other member.
+    Others are compared without their blanks, and what differs then is read exactly.
+    """
+    for shape in shapes:
+        names = sum(len(json.dumps(name, ensure_ascii=False).encode()) + 2 for name in shape)
+        shapes[shape] = 2 + max(names - 1, 0)
+    offsets = np.frombuffer(lines.array.buffers()[1], np.int32)[: len(rows) + 1]
+    expected = np.fromiter(
+        (shapes[tuple(row)] + sum(map(len, row.values())) for row in rows), np.int64, len(rows)
+    )
+    ends = np.diff(offsets)
+    ends[:-1] -= 1
+    ends[-1] -= lines.block.endswith(b"\n")
+    for i in np.flatnonzero(ends != expected).tolist():
+        line, row = lines.block[offsets[i] : offsets[i + 1]].rstrip(b"\r\n"), rows[i]
+        compact = shapes[tuple(row)] + sum(len(_compact(value)) for value in row.values())
+        if len(line) != expected[i] and len(_compact(line)) != compact:
+            record = parse_record(line.decode())
+            if record is None or record.again:
+                raise UnreadableError
 
 
-_VALUE = rf"[ \t]*:[ \t]*(?P<v>{_SIMPLE}|{_nested(3)})[ \t\r]*[,}}]"
+def _compact(text: bytes | msgspec.Raw) -> bytes:
+    return msgspec.json.format(bytes(text), indent=-1)
 
 
-def _member(lines: Lines, name: str, present: pa.Array) -> pa.Array:
-    """The member of the lines that have it, as it is written."""
-    quoted = json.dumps(name, ensure_ascii=False)
-    if "\\" in quoted:
-        texts, doubtful = pa.nulls(len(lines), pa.string()), present
-    else:
-        found = pc.extract_regex(lines.array, pattern=re.escape(quoted) + _VALUE)
-        texts = pc.if_else(pc.and_(present, found.is_valid()), found.field("v"), _NO_TEXT)
-        # Where the name stands once in the line, there is nothing else that it could be.
-        if len(texts) - texts.null_count == len(lines) == lines.block.count(quoted.encode()):
-            return texts
-        once = pc.equal(pc.count_substring(lines.array, quoted), 1)
-        doubtful = pc.and_(present, pc.invert(pc.and_(once, texts.is_valid())))
-    places = pc.indices_nonzero(doubtful).to_pylist()
-    if not places:
-        return texts
-    mended = [_exactly(lines.array[i].as_py(), name) for i in places]
-    return pc.replace_with_mask(texts, doubtful, pa.array(mended, pa.string()))
-
-
-def _exactly(line: str, name: str) -> str | None:
-    try:
-        record = parse_record(line)
-    except ValueError:
-        raise UnreadableError from None
-    return record.raw.get(name) if record is not None else None
-
-
-_REWRITTEN = r"^[{\[]|^-?[0-9.]+[.eE]|^-?0$|^-?[iI]nf|^-?[nN]a[nN]"
-"""What DuckDB may have written in its own way."""
-
-
-def _as_written(lines: Lines, name: str, column: pa.Array) -> pa.Array:
-    suspect = pc.fill_null(pc.match_substring_regex(column, _REWRITTEN), fill_value=False)
-    if not pc.any(suspect).as_py():
-        return column
-    texts = _member(lines, name, column.is_valid())
-    is_string = pc.starts_with(texts, '"')
-    replaced = pc.and_(suspect, pc.fill_null(pc.invert(is_string), fill_value=False))
-    return pc.if_else(replaced, texts, column)
-
-
-def _rewritten(texts: pa.Array, mask: pa.Array, change: Any) -> pa.Array:
+def _changed(texts: pa.Array, mask: pa.Array, change: Callable[[str], str]) -> pa.Array:
+    """The texts with those at `mask` changed, each different one once."""
     values = texts.filter(mask).dictionary_encode()
     changed = pa.array([change(text) for text in values.dictionary.to_pylist()], pa.string())
     return pc.replace_with_mask(
         texts, pc.fill_null(mask, fill_value=False), changed.take(values.indices)
     )
-
-
-def _one(column: pa.ChunkedArray) -> pa.Array:
-    found = column.combine_chunks()
-    return pa.concat_arrays(found.chunks) if isinstance(found, pa.ChunkedArray) else found
-
-
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from functools import cached_property
+from collections.abc import Iterator, Sequence
+from functools import reduce
+from itertools import chain
 from typing import Any
 
-import duckdb
+import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import types as t
 
-from proa.formats.arrow_json import Lines, UnparsedError, arrow_json
+from proa.formats.arrow_json import UnparsedError, arrow_json, check_objects, is_deep
 from proa.formats.arrow_types import merge, merge_structs
 from proa.formats.json_blocks import array_lines
-from proa.formats.json_values import Number, parse
+from proa.formats.json_members import Row, UnreadableError, decoded_rows
+from proa.formats.json_values import Number, parse, parse_record
 from proa.formats.reader_options import ReaderOptions
 from proa.formats.source import OpenPart, is_utf8
 
@@ -31,10 +34,6 @@ class JsonInference:
         self._types = types
         self._pinned = pinned
 
-    @cached_property
-    def _connection(self) -> duckdb.DuckDBPyConnection:
-        return duckdb.connect(config={"threads": 1})
-
     def infer(self, source: OpenPart) -> t.StructType:
         """The struct of all records of one part of a file."""
         merged = t.StructType()
@@ -49,47 +48,51 @@ class JsonInference:
         if found is not None:
             fields = sorted(found, key=lambda f: f.name)
             return t.StructType([f if self._looks_at(f.name) else _text(f.name) for f in fields])
-        self._connection.register("lines", pa.table({"line": Lines(block).array}))
-        try:
-            try:
-                return self._by_duckdb("lines")
-            except (duckdb.InvalidInputException, UnicodeDecodeError):
-                # The message cites the line, and may be cut within a character.
-                return self._by_duckdb(_OBJECTS)
-        finally:
-            self._connection.unregister("lines")
+        rows = _rows(block)
+        names = sorted({name for shape in set(map(tuple, rows)) for name in shape})
+        return t.StructType([self._field(name, rows) for name in names])
+
+    def _field(self, name: str, rows: Sequence[Row]) -> t.StructField:
+        if not self._looks_at(name):
+            return _text(name)
+        return t.StructField(name, column_type(_values([row[name] for row in rows if name in row])))
 
     def _looks_at(self, name: str) -> bool:
         """Whether the field's type is asked for, not only its name."""
         return self._types and name.lower() not in self._pinned
 
-    def _by_duckdb(self, lines: str) -> t.StructType:
-        query = f"SELECT DISTINCT unnest(json_keys(line)) FROM {lines}"  # noqa: S608 - ours
-        rows = self._connection.sql(query)
-        names = sorted(name for (name,) in rows.fetchall())
-        wanted = [name for name in names if self._looks_at(name)]
-        found = self._members(lines, wanted) if wanted else t.StructType()
-        return t.StructType([*found.fields, *(_text(n) for n in names if n not in wanted)])
 
-    def _members(self, lines: str, names: list[str]) -> t.StructType:
-        """The types of some members of the lines' objects."""
-        pointers = ["/" + name.replace("~", "~0").replace("/", "~1") for name in names]
-        query = f"""
-            SELECT DISTINCT n, mixed, CASE WHEN mixed THEN v ELSE s END AS found
-            FROM (SELECT n, v::VARCHAR AS v, json_structure(v)::VARCHAR AS s,
-                         s LIKE '%["JSON"]%'
-                         OR s LIKE '%UBIGINT%' AND regexp_matches(v, $large) AS mixed
-                  FROM (SELECT unnest(range({len(names)})) AS n,
-                               unnest(json_extract(line, $pointers)) AS v FROM {lines})
-                  WHERE v IS NOT NULL)
-            ORDER BY ALL
-        """  # noqa: S608 - numbers and our own names
-        rows = self._connection.execute(query, {"pointers": pointers, "large": _LARGE}).fetchall()
-        types: dict[str, t.DataType] = {}
-        for number, mixed, text in rows:
-            type_ = value_type(parse(text)) if mixed else _from_structure(json.loads(text))
-            types[names[number]] = merge(types.get(names[number], t.NullType()), type_)
-        return t.StructType([t.StructField(name, types[name]) for name in names if name in types])
+def _rows(block: bytes) -> Sequence[Row]:
+    """The members of each line that is an object, as they are written."""
+    try:
+        check_objects(block)
+        return decoded_rows(block)
+    except (UnparsedError, UnreadableError):
+        rows = (_row(line) for line in block.split(b"\n"))
+        return [row for row in rows if row is not None]
+
+
+def _row(line: bytes) -> Row | None:
+    if is_deep(line):
+        return None
+    try:
+        return decoded_rows(line)[0]
+    except (UnreadableError, IndexError):
+        pass
+    try:
+        record = parse_record(line.decode().strip("\r\ufeff"))
+    except ValueError:
+        return None
+    return record and {name: msgspec.Raw(text) for name, text in record.raw.items()}
+
+
+def _values(texts: Sequence[msgspec.Raw]) -> list[Any]:
+    """The values of JSON texts as Python's own; numbers that these do not hold as `Number`."""
+    try:
+        values: list[Any] = msgspec.json.decode(b"[" + b",".join(texts) + b"]")
+    except msgspec.DecodeError:
+        return [parse(bytes(text).decode()) for text in texts]
+    return values
 
 
 def _blocks(source: OpenPart, options: ReaderOptions) -> Iterator[bytes]:
@@ -108,14 +111,6 @@ def _json_or_none(data: bytes) -> Any:
         return None
 
 
-_LARGE = r"(^|[:,\[])[0-9]{19}"
-"""A number that a bigint may not hold: DuckDB says UBIGINT of it as of small ones."""
-_OBJECTS = (
-    "(SELECT line FROM (SELECT CASE WHEN json_valid(line) THEN line END AS line FROM lines)"
-    " WHERE json_type(line) = 'OBJECT')"
-)
-
-
 def _text(name: str) -> t.StructField:
     return t.StructField(name, t.StringType())
 
@@ -129,7 +124,23 @@ def _by_arrow(block: bytes) -> t.StructType | None:
         table = arrow_json(block)
     except UnparsedError:
         return None
+    # The parser takes whole numbers that no bigint holds for doubles.
+    if any(_has_large_numbers(column) for column in table.columns):
+        return None
     return t.StructType([t.StructField(f.name, _from_arrow(f.type)) for f in table.schema])
+
+
+def _has_large_numbers(values: pa.ChunkedArray | pa.Array) -> bool:
+    """Whether a double in the column, or nested in it, is beyond the range of a bigint."""
+    if pa.types.is_floating(values.type):
+        largest = pc.max(pc.abs(values)).as_py()
+        return largest is not None and largest >= 2.0**63
+    chunks = values.chunks if isinstance(values, pa.ChunkedArray) else [values]
+    if pa.types.is_struct(values.type):
+        return any(_has_large_numbers(part) for chunk in chunks for part in chunk.flatten())
+    return pa.types.is_list(values.type) and any(
+        _has_large_numbers(chunk.flatten()) for chunk in chunks
+    )
 
 
 def _from_arrow(type_: pa.DataType) -> t.DataType:
@@ -147,40 +158,56 @@ def _from_arrow(type_: pa.DataType) -> t.DataType:
     return t.BooleanType() if kinds.is_boolean(type_) else t.StringType()
 
 
-_NAMED: dict[str, t.DataType] = {
-    "VARCHAR": t.StringType(),
-    "BOOLEAN": t.BooleanType(),
-    "BIGINT": t.LongType(),
-    "UBIGINT": t.LongType(),
-    "HUGEINT": t.DecimalType(38, 0),
-    "DOUBLE": t.DoubleType(),
-    "NULL": t.NullType(),
-    "JSON": t.StructType(),  # an empty object; elements of several types are looked at
+def column_type(values: Sequence[Any]) -> t.DataType:
+    """The type that takes all of a column's JSON values, whatever their order."""
+    by_kind: dict[type, list[Any]] = {}
+    for kind in sorted(set(map(type, values)), key=lambda kind: kind.__name__):
+        by_kind[kind] = [value for value in values if type(value) is kind]
+    merged: t.DataType = t.NullType()
+    for kind, some in by_kind.items():
+        merged = merge(merged, _kind_type(kind, some))
+    return merged
+
+
+def _kind_type(kind: type, values: Sequence[Any]) -> t.DataType:
+    """The type of values that are all of one kind."""
+    if issubclass(kind, dict):
+        names = sorted({name for value in values for name in value})
+        return t.StructType(
+            [
+                t.StructField(name, column_type([v[name] for v in values if name in v]))
+                for name in names
+            ]
+        )
+    if kind is list:
+        return t.ArrayType(column_type(list(chain.from_iterable(values))))
+    if kind is int:
+        return _whole(min(values), max(values))
+    if kind is Number:
+        return reduce(merge, map(_number, values))
+    return _SIMPLE.get(kind, t.StringType())
+
+
+def _whole(*values: int) -> t.DataType:
+    """A bigint, or a decimal as Spark takes for larger numbers, or a double for still larger ones."""
+    large = [abs(value) for value in values if not -(2**63) <= value < 2**63]
+    if not large:
+        return t.LongType()
+    digits = max(len(str(value)) for value in large)
+    if digits > _MOST_DIGITS:
+        return t.DoubleType()
+    found: t.DataType = t.DecimalType(digits, 0)
+    return merge(found, t.LongType()) if len(large) < len(values) else found
+
+
+def _number(value: Number) -> t.DataType:
+    plain = not set(value) & set(".eEnN") and len(value) <= _MOST_DIGITS + 1
+    return _whole(int(value)) if plain else t.DoubleType()
+
+
+_MOST_DIGITS = 38
+_SIMPLE: dict[type, t.DataType] = {
+    bool: t.BooleanType(),
+    float: t.DoubleType(),
+    type(None): t.NullType(),
 }
-
-
-def _from_structure(found: Any) -> t.DataType:
-    if isinstance(found, dict):
-        return t.StructType([t.StructField(n, _from_structure(v)) for n, v in found.items()])
-    if isinstance(found, list):
-        return t.ArrayType(_from_structure(found[0]))
-    return _NAMED.get(found, t.StringType())
-
-
-def value_type(value: Any) -> t.DataType:
-    """The type of one JSON value."""
-    if isinstance(value, dict):
-        return t.StructType([t.StructField(n, value_type(v)) for n, v in value.items()])
-    if isinstance(value, list):
-        element: t.DataType = t.NullType()
-        for item in value:
-            element = merge(element, value_type(item))
-        return t.ArrayType(element)
-    if value is None:
-        return t.NullType()
-    if isinstance(value, bool):
-        return t.BooleanType()
-    if isinstance(value, Number):
-        whole = not set(value) & set(".eEnN")
-        return t.LongType() if whole and abs(int(value)) < 2**63 else t.DoubleType()
-    return t.StringType()

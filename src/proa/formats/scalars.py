@@ -110,7 +110,10 @@ def decimal(text: str, type_: pa.DataType) -> Decimal:
     with localcontext() as context:
         context.prec = 80
         try:
-            found = Decimal(text.strip())
+            if "_" in text:
+                raise ValueError(text)
+            # As Spark in its default locale: commas part thousands.
+            found = Decimal(text.strip().replace(",", ""))
             if not found.is_finite() or found.adjusted() > 40:
                 raise ValueError(text)
             found = found.quantize(Decimal(1).scaleb(-type_.scale), rounding=ROUND_HALF_UP)
