@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test test-slow test-all check bench docs clean
+.PHONY: help demo test test-slow test-all test-spark check bench docs clean
 
 help:
 	@echo "make demo      two regions, real flights, one region lost, equality proven"
 	@echo "make test      the fast tests, about two minutes on two cores"
-	@echo "make test-all  every test"
+	@echo "make test-all  every test but those on Apache Spark"
+	@echo "make test-spark  the same pipelines on Apache Spark (Java 17)"
 	@echo "make check     lint, types, import contracts, sizes and names, the documentation's links"
 	@echo "make bench     measurements, side by side with peers"
 	@echo "make docs      the reference pages from the code, then the site in build/site"
@@ -24,6 +25,18 @@ demo: $(VENV)/.ready
 
 test: $(VENV)/.ready
 	$(BIN)/pytest -m "not slow"
+
+# A stock Apache Spark, in an environment of its own that has no Proa. Needs Java 17.
+SPARK     ?= 4.2.1
+SPARK_ENV := build/spark-$(SPARK)
+
+$(SPARK_ENV)/.ready:
+	$(PYTHON) -m venv $(SPARK_ENV)
+	$(SPARK_ENV)/bin/pip install --quiet "pyspark[connect]==$(SPARK)"
+	@touch $@
+
+test-spark: $(VENV)/.ready $(SPARK_ENV)/.ready
+	PROA_SPARK_ENVIRONMENT=$(abspath $(SPARK_ENV)) $(BIN)/pytest -o addopts="-ra --strict-markers" tests/spark
 
 test-slow: $(VENV)/.ready
 	$(BIN)/pytest -m slow

@@ -116,6 +116,7 @@ CONDITIONS: dict[str, dict[str, str]] = {
     "Try again, or look first": {
         "UNAVAILABLE": "a store, an engine or a region did not answer; nothing happened",
         "ENGINE_FAILED": "the engine broke off; nothing happened",
+        "WORKER_LACKS_LIBRARY": "the Python of a Spark worker lacks what Proa's reader and writer need",
         "UNKNOWN_OUTCOME": "no answer came, and it may have happened; the next run looks",
         "CONFLICT": "another writer was first; nothing of ours happened",
         "GENERATION_CHANGED": "the table was refreshed fully while a batch was computed",

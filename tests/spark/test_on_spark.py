@@ -1,0 +1,136 @@
+"""The same pipeline on Apache Spark and on the embedded engine: the same rows."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+PROA = [sys.executable, "-m", "proa"]
+SPEC = "name: shop\nstorage: storage\nlibraries: [{glob: {include: transformations/**}}]\n"
+REGIONS = """\
+regions:
+  embedded: {{landing_zone: embedded/landing, storage: embedded/storage}}
+  spark: {{landing_zone: spark/landing, storage: spark/storage, engine: {{remote: "{address}"}}}}
+sources:
+  orders: {{path: source/orders}}
+dr_safety: "off"
+"""
+BRONZE = """\
+from pyspark import pipelines as dp
+from pyspark.sql import functions as F
+from pyspark.sql.types import StringType
+
+zone = spark.conf.get("landing_zone")
+
+@dp.table
+@dp.expect("whole", "_rescued_data IS NULL")
+@dp.expect_or_drop("has_id", "id IS NOT NULL")
+def bronze():
+    return (spark.readStream.format("cloudFiles").option("cloudFiles.format", "json")
+            .option("cloudFiles.schemaHints", "id bigint, amount decimal(12,2), at timestamp")
+            .load(f"{zone}/orders"))
+
+@F.udf(returnType=StringType())
+def shout(text):
+    return None if text is None else text.upper() + "!"
+
+@dp.table(partition_cols=["day"])
+def silver():
+    return (spark.readStream.table("bronze")
+            .select("id", "amount", "at", shout("name").alias("name"),
+                    F.to_date("at").alias("day"), F.col("tags").alias("tags")))
+"""
+GOLD = """\
+CREATE OR REFRESH MATERIALIZED VIEW gold AS
+SELECT day, name, count(*) AS orders, sum(amount) AS amount, max(at) AS latest
+FROM silver GROUP BY day, name;
+
+CREATE OR REFRESH MATERIALIZED VIEW best AS
+SELECT * FROM (
+  SELECT id, name, amount, row_number() OVER (PARTITION BY name ORDER BY amount DESC, id) AS place
+  FROM silver WHERE amount IS NOT NULL)
+WHERE place <= 2;
+"""
+ROWS = [
+    {"id": 1, "amount": "10.50", "at": "2026-01-05T09:00:00Z", "name": "ann", "tags": ["a"]},
+    {"id": 2, "amount": 20, "at": "2026-01-05T10:00:00Z", "name": "bo", "tags": []},
+    {"id": 3, "amount": "much", "at": "2026-01-06T10:00:00Z", "name": None},
+    {"amount": 1, "at": "2026-01-06T10:00:00Z", "name": "no id"},
+    {"id": 5, "amount": 7.25, "at": "2026-01-06T23:59:59Z", "name": "ann", "more": {"x": 1}},
+]
+
+
+def project(folder: Path, address: str) -> Path:
+    for path, text in (
+        ("spark-pipeline.yml", SPEC),
+        ("proa.yml", REGIONS.format(address=address)),
+        ("transformations/bronze.py", BRONZE),
+        ("transformations/gold.sql", GOLD),
+    ):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text, encoding="utf-8")
+    return folder
+
+
+def put(folder: Path, name: str, rows: list[dict]) -> None:
+    path = folder / "source" / "orders" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(map(json.dumps, rows)) + "\n{broken\n", encoding="utf-8")
+
+
+def proa(folder: Path, *arguments: str, code: int = 0) -> str:
+    done = subprocess.run(
+        [*PROA, *arguments], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_region_on_spark_equals_a_region_on_the_embedded_engine(spark, spark_version, tmp_path):
+    folder = project(tmp_path, spark.address)
+    put(folder, "1.json", ROWS[:3])
+    proa(folder, "ship", "--once")
+    proa(folder, "run", "--region", "spark")
+    put(folder, "2.json", ROWS[3:])
+    proa(folder, "ship", "--once")
+    proa(folder, "run", "--region", "spark")
+    proa(folder, "run", "--region", "embedded")
+    assert "embedded and spark are equal: 4 tables" in proa(folder, "verify"), spark_version
+
+
+def test_workers_are_given_what_they_need(spark, tmp_path):
+    """The server's Python has Spark and no Proa; nothing was installed there."""
+    folder = project(tmp_path, spark.address)
+    put(folder, "1.json", ROWS)
+    proa(folder, "ship", "--once")
+    result = json.loads(proa(folder, "run", "--region", "spark", "--json"))
+    assert result["state"] == "COMPLETED"
+    assert {flow["dataset"]: flow["rows"] for flow in result["flows"]}["bronze"] == 5
+
+
+def test_a_server_that_dies_in_mid_batch_costs_no_row(own_spark, tmp_path):
+    folder = project(tmp_path, own_spark.address)
+    put(folder, "1.json", [{**row, "id": number} for number in range(2000) for row in ROWS[:2]])
+    proa(folder, "ship", "--once")
+    running = subprocess.Popen(
+        [*PROA, "run", "--region", "spark"],
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with running:
+        for line in running.stderr:
+            if "Flow 'bronze' is running" in line:
+                own_spark.kill()
+                break
+        again = threading.Thread(target=own_spark.start)
+        again.start()
+        running.stderr.read()
+        again.join()
+    proa(folder, "run", "--region", "spark")
+    proa(folder, "run", "--region", "embedded")
+    assert "embedded and spark are equal: 4 tables" in proa(folder, "verify")
