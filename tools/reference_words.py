@@ -193,6 +193,13 @@ CONFIGURATION = {
             ' asks for it (`spark.conf.get("landing_zone")`)'
         ),
     ),
+    "pipelines.cdc.tombstoneGCThresholdInSeconds": (
+        "table",
+        (
+            "AUTO CDC targets: how long a deletion is remembered, in seconds of the data's own clock,"
+            " so that a change that comes late does not bring its row back"
+        ),
+    ),
     "pipelines.trigger.interval": (
         "flow, table, configuration",
         (
