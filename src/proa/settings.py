@@ -20,6 +20,8 @@ from proa.yaml_file import read_yaml
 FILE_NAME = "proa.yml"
 LANDING_ZONE = "landing_zone"
 """The configuration key that tells a pipeline its region's landing zone."""
+TABLE_KEY = "tables."
+"""Begins the configuration keys that tell a pipeline where tables from elsewhere are."""
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=64)]
 
@@ -68,7 +70,14 @@ class RegionSettings(_Model):
     engine: EngineSettings = EngineSettings()
     configuration: Mapping[str, str] = Field(default_factory=dict)
     """Added to the pipeline's own `configuration` in this region."""
+    tables: Mapping[str, str] = Field(default_factory=dict)
+    """Delta tables from elsewhere that the pipeline reads: name (`catalog.schema.table`) to path or URL."""
     server: ServerSettings = ServerSettings()
+
+    @property
+    def table_keys(self) -> dict[str, str]:
+        """`tables`, as keys of the pipeline's configuration."""
+        return {TABLE_KEY + name: path for name, path in self.tables.items()}
 
 
 class SourceSettings(_Model):
@@ -136,7 +145,14 @@ class ProjectSettings(_Model):
     def regional_keys(self) -> frozenset[str]:
         """The configuration keys that each region sets for itself."""
         return frozenset(
-            {LANDING_ZONE, *(key for one in self.regions.values() for key in one.configuration)}
+            {
+                LANDING_ZONE,
+                *(
+                    key
+                    for region in self.regions.values()
+                    for key in (*region.configuration, *region.table_keys)
+                ),
+            }
         )
 
     def region(self, name: str) -> RegionSettings:
@@ -203,3 +219,9 @@ def _make_absolute(data: dict[str, Any], base: Path) -> None:
             for key in keys:
                 if isinstance(entry, dict) and isinstance(entry.get(key), str):
                     entry[key] = absolute(entry[key], base)
+            tables = entry.get("tables") if isinstance(entry, dict) else None
+            if isinstance(tables, dict):
+                entry["tables"] = {
+                    name: absolute(path, base) if isinstance(path, str) else path
+                    for name, path in tables.items()
+                }

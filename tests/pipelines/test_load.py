@@ -307,7 +307,6 @@ def test_relative_paths_start_at_the_project(project):
             1,
             "install it next to Proa, or add nowhere_to_be_found.py",
         ),
-        ("\ndbutils.widgets.get('x')\n", 2, "add it under 'configuration'"),
         ("import sys\nsys.exit(3)\n", 2, "must not end the process"),
         ("import dlt\ndlt.tabel\n", 2, "AttributeError"),
     ],

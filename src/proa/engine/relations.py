@@ -40,6 +40,16 @@ def parquet(urls: Sequence[str], schema: Any) -> Any:
     return relation
 
 
+def delta(path: str, version: int | None = None) -> Any:
+    """A relation that reads a Delta table at a path or URL, at a version or as it is now."""
+    relation = proto.Relation()
+    relation.read.data_source.format = "delta"
+    relation.read.data_source.paths.append(path)
+    if version is not None:
+        relation.read.data_source.options["versionAsOf"] = str(version)
+    return relation
+
+
 def empty(schema: Any) -> Any:
     """A relation with the columns of `schema`, a pyspark StructType, and no rows."""
     relation = proto.Relation()

@@ -136,6 +136,12 @@ class Engine:
 
         return parquet([spelled(url) for url in urls], schema)
 
+    def delta(self, url: str, version: int) -> Relation:
+        """A plan that reads a Delta table at a version."""
+        from proa.engine.relations import delta
+
+        return delta(url, version)
+
     def empty(self, schema: Any) -> Relation:
         """A plan that yields no rows."""
         from proa.engine.relations import empty

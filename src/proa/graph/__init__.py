@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from proa.lazy import exports
 
 if TYPE_CHECKING:
-    from proa.graph.leaves import DatasetLeaf, FilesLeaf, Leaf
+    from proa.graph.leaves import DatasetLeaf, FilesLeaf, Leaf, TableLeaf
     from proa.graph.nodes import DatasetNode, FlowNode, Graph, Selection
     from proa.graph.plan import FlowPlan
 
@@ -18,12 +18,14 @@ __all__ = [
     "Graph",
     "Leaf",
     "Selection",
+    "TableLeaf",
 ]
 
 __getattr__ = exports(
     __name__,
     {
         "DatasetLeaf": "leaves",
+        "TableLeaf": "leaves",
         "DatasetNode": "nodes",
         "FilesLeaf": "leaves",
         "FlowNode": "nodes",

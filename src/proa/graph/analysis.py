@@ -14,10 +14,11 @@ from typing import Any
 from pyspark.sql.connect import proto
 from pyspark.sql.types import StructType
 
+from proa.engine.relations import delta
 from proa.errors import PipelineError, SourceLocation, UserError
 from proa.graph.build import Analyze, Infer, empty, schema_of_text
 from proa.graph.change_target import target_schema
-from proa.graph.leaves import DatasetLeaf, FilesLeaf, Leaf
+from proa.graph.leaves import DatasetLeaf, FilesLeaf, Leaf, TableLeaf
 from proa.graph.nodes import DatasetNode, FlowNode, Graph
 from proa.graph.plan_proto import Relation
 from proa.pipelines.ddl import parse_schema
@@ -84,7 +85,15 @@ class _Analyst:
             if leaf.dataset in self.schemas:
                 return self.schemas[leaf.dataset]
             raise _UnknownError(self.unknown.get(leaf.dataset, "it is not known"))
+        if isinstance(leaf, TableLeaf):
+            return self.table(leaf)
         return self.files(leaf, flow)
+
+    def table(self, leaf: TableLeaf) -> StructType:
+        try:
+            return self.analyze(delta(leaf.path))
+        except UserError as error:
+            raise _UnknownError(f"the table {leaf.path!r}: {error.args[0]}") from error
 
     def files(self, leaf: FilesLeaf, flow: FlowNode) -> StructType:
         try:

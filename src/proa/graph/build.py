@@ -13,11 +13,13 @@ from pyspark.sql.connect import proto
 from pyspark.sql.connect.dataframe import DataFrame
 from pyspark.sql.types import StructType
 
+from proa.engine.relations import delta
 from proa.errors import PipelineError, ProaError, SourceLocation
 from proa.graph import checks, plan_proto, sql_text
 from proa.graph.change_target import target_schema
 from proa.graph.dataset_names import DatasetNames
-from proa.graph.leaves import DatasetLeaf, FilesLeaf
+from proa.graph.external_tables import ExternalTables
+from proa.graph.leaves import DatasetLeaf, FilesLeaf, Leaf, TableLeaf
 from proa.graph.nodes import DatasetNode, FlowNode, Graph
 from proa.graph.plan import FlowPlan, read
 from proa.graph.plan_proto import Relation
@@ -74,6 +76,7 @@ class _Builder:
         self.flows = checks.flows_by_target(declarations, self.names)
         self.nodes: dict[int, FlowNode] = {}
         """By the flow's identity."""
+        self.tables = ExternalTables(declarations.configuration, namespace)
         self.open: list[str] = []
         """The datasets whose queries are being read: a view met twice here is a cycle."""
 
@@ -164,9 +167,12 @@ class _Builder:
         bound = {leaf.key: empty(self.leaf_schema(leaf, flow)) for leaf in plan.leaves}
         return self.analyze(plan.bind(bound))
 
-    def leaf_schema(self, leaf: DatasetLeaf | FilesLeaf, flow: Flow) -> StructType:
+    def leaf_schema(self, leaf: Leaf, flow: Flow) -> StructType:
         if isinstance(leaf, DatasetLeaf):
             return self.dataset_schema(leaf.dataset)
+        if isinstance(leaf, TableLeaf):
+            assert self.analyze is not None
+            return self.analyze(delta(leaf.path))
         if self.infer is not None:
             return self.infer(flow, leaf)
         if leaf.schema is not None:
@@ -206,15 +212,25 @@ class _Names:
         streaming: bool,
         options: Mapping[str, str],
         line: int | None,
-    ) -> FlowPlan | DatasetLeaf | None:
+    ) -> FlowPlan | DatasetLeaf | TableLeaf | None:
         name = self.builder.names.find(parts)
         if name is None:
+            path = self.builder.tables.path(parts)
+            if path is not None:
+                return TableLeaf("", path, streaming and not _reads_all(self.flow), dict(options))
             if sql_text.is_path(parts):
                 return None
+            if sql_text.is_path((*parts[:-1], parts[-1] or "/")) and not parts[-1]:
+                raise PipelineError(
+                    f"the path of {parts[0]}.`` is empty; write the folder or file between the"
+                    " backticks",
+                    condition="INVALID_EMPTY_LOCATION",
+                    location=self.location(parts[0], line),
+                )
             spelled = ".".join(parts)
             raise PipelineError(
                 f"{self.flow.name!r} reads {spelled!r}, which the pipeline does not"
-                f" declare{self.builder.names.suggestion(parts)}",
+                f" declare{self.builder.names.suggestion(parts)}{self.builder.tables.remedy(parts)}",
                 condition="TABLE_OR_VIEW_NOT_FOUND",
                 location=self.location(parts[-1], line),
             )

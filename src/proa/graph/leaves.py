@@ -32,4 +32,15 @@ class FilesLeaf:
     streaming: bool = True
 
 
-Leaf = DatasetLeaf | FilesLeaf
+@dataclass(frozen=True)
+class TableLeaf:
+    """A Delta table that the pipeline does not make, read complete or as a stream of new rows."""
+
+    key: str
+    path: str
+    """Path or URL of the table's folder."""
+    streaming: bool
+    options: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+
+Leaf = DatasetLeaf | FilesLeaf | TableLeaf

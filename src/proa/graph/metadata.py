@@ -61,6 +61,21 @@ def expose(plan: Relation, is_files: Callable[[Relation], str | None], texts: Sq
     return exposing.keys
 
 
+def is_asked(plan: Relation) -> bool:
+    """Whether DataFrame code somewhere in a plan asks for `_metadata`."""
+    for part in plan_proto.walk(plan):
+        if isinstance(part, proto.Expression.UnresolvedAttribute):
+            names = name_parts(part.unparsed_identifier)[:2]
+            if COLUMN in (name.lower() for name in names):
+                return True
+        elif (
+            isinstance(part, proto.Expression.ExpressionString)
+            and COLUMN in part.expression.lower()
+        ):
+            return True
+    return False
+
+
 class _Exposing:
     def __init__(self, is_files: Callable[[Relation], str | None], texts: SqlTexts) -> None:
         self.is_files = is_files

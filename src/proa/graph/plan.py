@@ -7,7 +7,7 @@ every leaf replaced by a relation that reads exactly that batch's data.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
@@ -16,7 +16,7 @@ from sqlglot import exp
 
 from proa.errors import PipelineError
 from proa.graph import metadata, plan_proto, sql_text, stateful
-from proa.graph.leaves import DatasetLeaf, FilesLeaf, Leaf
+from proa.graph.leaves import DatasetLeaf, FilesLeaf, Leaf, TableLeaf
 from proa.graph.plan_proto import Relation
 from proa.graph.query import QueryStep
 from proa.graph.query_from_plan import PlanReader
@@ -25,7 +25,10 @@ from proa.graph.sql_mask import TextEdit
 from proa.pipelines.identifiers import parts as name_parts
 
 _LEAF_OPTION = "proa.leaf"
-_FILE_FORMATS = frozenset({"json", "csv", "parquet", "text"})
+_FILE_FORMATS = frozenset({"json", "csv", "parquet", "text", "avro", "orc", "binaryfile"})
+_NOT_IN_ENGINES = frozenset({"orc"})
+"""Formats that the embedded engine cannot read by itself."""
+_TIME_TRAVEL = frozenset({"versionasof", "timestampasof"})
 _PER_TRIGGER = {
     name.lower(): f"cloudFiles.{name}"
     for name in ("maxFilesPerTrigger", "maxBytesPerTrigger", "maxFileAge")
@@ -80,7 +83,7 @@ class Resolver(Protocol):
         streaming: bool,
         options: Mapping[str, str],
         line: int | None,
-    ) -> FlowPlan | DatasetLeaf | None:
+    ) -> FlowPlan | DatasetLeaf | TableLeaf | None:
         """A view's plan to inline, a leaf without key, or None for what is no business of ours.
 
         `line` counts from 1 within the SQL text; None for a name in a DataFrame's plan.
@@ -117,6 +120,7 @@ def read(relation: Relation, resolver: Resolver, origin: QueryOrigin) -> FlowPla
     template = proto.Relation()
     template.CopyFrom(relation)
     reader = _Reader(resolver, origin)
+    reader.asks_metadata = metadata.is_asked(template)
     plan_proto.rewrite(template, reader.visit)
     reader.check_expressions(template)
     query = PlanReader(resolver.name, reader.texts).step(relation)
@@ -132,6 +136,8 @@ class _Reader:
         self.texts = sql_text.SqlTexts(origin.of_line)
         self.leaves: dict[Any, Leaf] = {}
         """By what makes two leaves the same; in the order in which the query reads them."""
+        self.asks_metadata = False
+        """Whether DataFrame code asks for `_metadata`, which engines do not know."""
 
     def visit(self, relation: Relation) -> bool:
         kind = plan_proto.kind(relation)
@@ -172,14 +178,16 @@ class _Reader:
         plan_proto.replace(relation, plan)
         return True
 
-    def _inlined(self, found: FlowPlan | DatasetLeaf) -> Relation:
-        if isinstance(found, DatasetLeaf):
-            return placeholder(self._dataset_leaf(found))
+    def _inlined(self, found: FlowPlan | Leaf) -> Relation:
+        if not isinstance(found, FlowPlan):
+            return placeholder(self._adopt(found))
         renamed = {leaf.key: placeholder(self._adopt(leaf)) for leaf in found.leaves}
         return plan_proto.renumbered(found.bind(renamed))
 
     def _adopt(self, leaf: Leaf) -> Leaf:
-        return self._dataset_leaf(leaf) if isinstance(leaf, DatasetLeaf) else self._files_leaf(leaf)
+        if isinstance(leaf, DatasetLeaf):
+            return self._dataset_leaf(leaf)
+        return self._table_leaf(leaf) if isinstance(leaf, TableLeaf) else self._files_leaf(leaf)
 
     def _dataset_leaf(self, leaf: DatasetLeaf) -> DatasetLeaf:
         identity = (leaf.dataset, leaf.streaming, tuple(sorted(leaf.options.items())))
@@ -199,6 +207,15 @@ class _Reader:
             lambda key: FilesLeaf(key, leaf.path, leaf.options, leaf.schema, leaf.streaming),
         )
 
+    def _table_leaf(self, leaf: TableLeaf) -> TableLeaf:
+        identity = ("delta", leaf.path, leaf.streaming, tuple(sorted(leaf.options.items())))
+        mode = "stream" if leaf.streaming else "table"
+        return self._keyed(  # type: ignore[return-value]
+            identity,
+            f"{mode}:delta:{_folder(leaf.path)}",
+            lambda key: TableLeaf(key, leaf.path, leaf.streaming, leaf.options),
+        )
+
     def _keyed(self, identity: Any, prefix: str, make: Any) -> Leaf:
         if identity not in self.leaves:
             taken = {leaf.key for leaf in self.leaves.values()}
@@ -209,31 +226,45 @@ class _Reader:
     def _data_source(self, relation: Relation) -> bool:
         source = relation.read.data_source
         name = source.format.lower() or "parquet"  # Spark's default
+        streaming = relation.read.is_streaming
+        leaf: Leaf
         if name == "cloudfiles":
-            leaf = self._auto_loader(source, dict(source.options), relation.read.is_streaming)
-        elif not relation.read.is_streaming:
+            if not streaming:
+                raise self._error(
+                    "format 'cloudFiles' is a stream; read it with spark.readStream",
+                    "UNSUPPORTED_BATCH_SOURCE",
+                )
+            leaf = self._files(source, dict(source.options), streaming=True)
+        elif name == "delta" and (streaming or not _travels(source.options)):
+            options = dict(source.options)
+            leaf = TableLeaf("", self._path(source, options), streaming, options)
+        elif not streaming and not (
+            name in _NOT_IN_ENGINES or (self.asks_metadata and name in _FILE_FORMATS)
+        ):
             return True
         elif name in _FILE_FORMATS:
             options = {
                 _PER_TRIGGER.get(key.lower(), key): value for key, value in source.options.items()
             }
-            options["cloudFiles.format"] = name
-            leaf = self._auto_loader(source, options, streaming=True)
+            options["cloudFiles.format"] = source.format
+            if not streaming:
+                options = _batch_options(options, name)
+            leaf = self._files(source, options, streaming=streaming)
         else:
             raise self._error(
                 f"a stream of format {source.format!r} cannot be read exactly once by two regions;"
                 " land its data as files and read them with format 'cloudFiles'",
                 "UNSUPPORTED_STREAMING_SOURCE",
             )
-        plan_proto.replace(relation, placeholder(self._files_leaf(leaf)))
+        plan_proto.replace(relation, placeholder(self._adopt(leaf)))
         return True
 
-    def _auto_loader(self, source: Any, options: dict[str, str], streaming: bool) -> FilesLeaf:  # noqa: FBT001
-        if not streaming:
-            raise self._error(
-                "format 'cloudFiles' is a stream; read it with spark.readStream",
-                "UNSUPPORTED_BATCH_SOURCE",
-            )
+    def _files(self, source: Any, options: dict[str, str], *, streaming: bool) -> FilesLeaf:
+        path = self._path(source, options)
+        return FilesLeaf("", path, options, source.schema or None, streaming)
+
+    def _path(self, source: Any, options: dict[str, str]) -> str:
+        """Return the one path of a source, which is taken out of its options."""
         paths = list(source.paths) or [
             options.pop(key) for key in list(options) if key.lower() == "path"
         ]
@@ -243,7 +274,7 @@ class _Reader:
                 " folder, or a glob such as '/data/{a,b}/*.json'",
                 "INVALID_SOURCE_PATH",
             )
-        return FilesLeaf("", paths[0], options, source.schema or None, streaming=True)
+        return str(paths[0])
 
     def check_expressions(self, template: Relation) -> None:
         """SQL in `expr`, `selectExpr` and `filter` must be SQL, and must read no tables."""
@@ -297,12 +328,29 @@ class _Reader:
             inner.CopyFrom(node.root.with_relations.root)
             node.root.CopyFrom(inner)
 
+    def _path_leaf(self, table: sql_text.TableRead, asked: Sequence[Any]) -> Leaf | None:
+        """Return the leaf of a path in SQL (json.`/data/x`); None if the engine reads it itself."""
+        if not sql_text.is_path(table.parts):
+            return None
+        name, path = table.parts[0].lower(), table.parts[1]
+        if name == "delta" and not (table.is_versioned or _travels(table.options)):
+            return TableLeaf("", path, table.streaming, dict(table.options))
+        if name not in _FILE_FORMATS:
+            return None
+        options = {**table.options, "cloudFiles.format": table.parts[0]}
+        if table.streaming:
+            return FilesLeaf("", path, options)
+        if not asked and name not in _NOT_IN_ENGINES:
+            return None
+        return FilesLeaf("", path, _batch_options(options, name), streaming=False)
+
     def _sql(self, relation: Relation, sql: Any, given: Collection[str]) -> bool:
         """Bind what the text reads as references. `given` are the names that it has already."""
         read = self.texts.query(sql.query)
         edits = list(read.fixes)
-        if read.files or given:
-            edits += metadata.edits(read)
+        asked = metadata.edits(read)
+        if read.files or given or any(self._path_leaf(t, asked) for t in read.tables):
+            edits += asked
         references: list[Relation] = []
         for each in read.reads:
             name = f"__proa_{len(references)}"
@@ -311,7 +359,7 @@ class _Reader:
                     continue
                 target = self.resolver.dataset(
                     each.parts, streaming=each.streaming, options=each.options, line=each.line
-                )
+                ) or self._path_leaf(each, asked)
                 if target is None:
                     continue
                 inner, alias = self._inlined(target), each.alias
@@ -336,6 +384,23 @@ class _Reader:
             text = plan
         plan_proto.replace(relation, text)
         return True
+
+
+def _travels(options: Mapping[str, str]) -> bool:
+    """Whether a Delta table is read as it was: then there is nothing to pin."""
+    return any(key.lower() in _TIME_TRAVEL for key in options)
+
+
+def _batch_options(options: Mapping[str, str], name: str) -> dict[str, str]:
+    """Return options for the Auto Loader to read files as Spark's batch reader does."""
+    infers = next((value for key, value in options.items() if key.lower() == "inferschema"), "")
+    kept = {key: value for key, value in options.items() if key.lower() != "inferschema"}
+    typed = name != "csv" or infers.lower() == "true"
+    return {
+        "cloudFiles.inferColumnTypes": str(typed).lower(),
+        "cloudFiles.schemaEvolutionMode": "none",
+        **kept,
+    }
 
 
 def _alias(name: str, inner: Relation) -> Relation:

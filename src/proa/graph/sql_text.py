@@ -44,6 +44,8 @@ class TableRead:
     options: Mapping[str, str] = field(default_factory=dict)
     alias_at: int | None = None
     """Where `AS alias` must be put when the span is replaced; None where the user gave an alias."""
+    is_versioned: bool = False
+    """Whether VERSION AS OF or TIMESTAMP AS OF stands behind it."""
     alias: str = ""
     """The name by which the text's columns know the table: its last part, unless that is another
     table's too."""
@@ -254,6 +256,7 @@ class _Reader:
             line=self.text.count("\n", 0, start) + 1,
             options=options,
             alias_at=alias_at,
+            is_versioned=table.args.get("version") is not None,
         )
 
     def _files(self, table: exp.Table) -> FilesRead:

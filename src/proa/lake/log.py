@@ -61,6 +61,16 @@ def read(store: Store, version: int) -> Commit:
     return Commit(version, tuple(adds), removes, transactions, info)
 
 
+def partitions(store: Store, version: int) -> dict[str, dict[str, str | None]]:
+    """Return the partition values, as the log spells them, of each file that a version added."""
+    actions = (json.loads(line) for line in store.get(name(version)).splitlines() if line.strip())
+    return {
+        urllib.parse.unquote(action["add"]["path"]): action["add"].get("partitionValues") or {}
+        for action in actions
+        if "add" in action
+    }
+
+
 def added(file: DataFile) -> dict[str, Any]:
     """The action that adds a file whose rows were in the table before."""
     return {

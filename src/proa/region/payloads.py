@@ -174,6 +174,7 @@ class Payloads:
             "landing_zone": self._settings.landing_zone,
             **{str(key): self._revealed(str(value)) for key, value in own.items()},
             **self._settings.configuration,
+            **self._settings.table_keys,
         }
 
     def _revealed(self, text: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 from proa.engine import PYTHON_FAILED
 from proa.errors import ConflictError, DataError, UserError
-from proa.graph import FilesLeaf, FlowNode
+from proa.graph import FilesLeaf, FlowNode, TableLeaf
 from proa.lake import Change, Destination, Outcome, Table, WriteResult, discard, write
 from proa.lake.table import TYPES_CHANGED
 from proa.lake.table_schema import WIDENING, keeps_types, merged, storable, to_arrow
@@ -27,6 +27,7 @@ from proa.runtime import expectation_columns
 from proa.runtime.checkpoint import Checkpoint, FilesInput, Input, Plan
 from proa.runtime.context import Context
 from proa.runtime.event_time import Span, joined, span
+from proa.runtime.external_source import ExternalTableSource
 from proa.runtime.fingerprint import fingerprint
 from proa.runtime.sources import Backlog, FilesSource, Source, TableSource
 from proa.storage import Store
@@ -176,6 +177,8 @@ class FlowRunner:
             if isinstance(leaf, FilesLeaf):
                 state = self._checkpoint.leaf(leaf.key)
                 self._sources[leaf.key] = FilesSource(leaf, state, context.options, context.clock)
+            elif isinstance(leaf, TableLeaf):
+                self._sources[leaf.key] = ExternalTableSource(leaf, context.options)
             else:
                 self._sources[leaf.key] = TableSource(leaf, context.table(leaf.dataset))
 

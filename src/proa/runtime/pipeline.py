@@ -12,7 +12,7 @@ from proa.errors import SettingsError
 from proa.pipelines import spec as specs
 from proa.pipelines.spec import PipelineSpec
 from proa.runtime.dr_policy import DrPolicy
-from proa.settings import LANDING_ZONE, EngineSettings, ProjectSettings
+from proa.settings import LANDING_ZONE, TABLE_KEY, EngineSettings, ProjectSettings
 from proa.storage import absolute
 
 
@@ -70,6 +70,7 @@ def from_project(folder: Path, region: str | None = None) -> Pipeline:
         configuration={
             **spec.configuration,
             **found.configuration,
+            **found.table_keys,
             LANDING_ZONE: found.landing_zone,
         },
         region=region,
@@ -122,8 +123,11 @@ def _regions(root: Path, region: str) -> ProjectSettings:
 
 
 def _located(configuration: Mapping[str, str], root: Path) -> dict[str, str]:
-    """A relative landing zone starts from the project's folder, wherever the command was typed."""
-    found = dict(configuration)
+    """Relative landing zones and tables start from the project's folder, not from where one types."""
+    found = {
+        key: absolute(value, root) if key.startswith(TABLE_KEY) else value
+        for key, value in configuration.items()
+    }
     if found.get(LANDING_ZONE):
         found[LANDING_ZONE] = absolute(found[LANDING_ZONE], root)
     return found

@@ -1,0 +1,34 @@
+"""Tables that a pipeline reads by name and does not make: `catalog.schema.table` at a Delta path."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from proa.graph.sql_text import quoted
+from proa.pipelines.identifiers import Namespace
+from proa.settings import TABLE_KEY
+
+
+class ExternalTables:
+    """What the configuration says of such tables, under the keys `tables.<name>`."""
+
+    def __init__(self, configuration: Mapping[str, str], namespace: Namespace) -> None:
+        self._namespace = namespace
+        self._paths = {
+            namespace.key(key.removeprefix(TABLE_KEY)): path
+            for key, path in configuration.items()
+            if key.startswith(TABLE_KEY)
+        }
+
+    def path(self, parts: tuple[str, ...]) -> str | None:
+        """Return the Delta path of a name's table. Returns None if the configuration has none."""
+        return self._paths.get(self._namespace.key(".".join(map(quoted, parts))))
+
+    def remedy(self, parts: tuple[str, ...]) -> str:
+        """Return the end of a sentence that says how a table from elsewhere is named."""
+        if len(parts) < 2:
+            return ""
+        return (
+            "; a table from elsewhere is named under 'tables' of each region in proa.yml"
+            f" ({'.'.join(parts)}: /path/of/the/delta/table)"
+        )

@@ -1,0 +1,112 @@
+"""Delta tables that others make are read by name or path, complete or as a stream, each row once."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable, write_deltalake
+from small_projects import Project, ok
+
+
+def put(path, ids, *, mode="append", partition_by=None):
+    days = [dt.date(2026, 1, 1 + i % 3) if i % 4 else None for i in ids]
+    table = pa.table({"id": pa.array(ids, pa.int64()), "day": pa.array(days, pa.date32())})
+    write_deltalake(str(path), table, mode=mode, partition_by=partition_by)
+
+
+def expected(ids):
+    return sorted(((i, dt.date(2026, 1, 1 + i % 3) if i % 4 else None) for i in ids), key=str)
+
+
+READS = {
+    "by name": "spark.readStream.table('main.raw.orders')",
+    "by path": "spark.readStream.format('delta').load('{path}')",
+    "in SQL": 'spark.sql("SELECT * FROM STREAM delta.`{path}`")',
+    "in SQL by name": 'spark.sql("SELECT * FROM STREAM main.raw.orders o WHERE o.id >= 0")',
+}
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+@pytest.mark.parametrize("partition_by", [None, ["day"]], ids=["plain", "partitioned"])
+def test_a_stream_reads_each_row_of_a_foreign_table_once(project: Project, read, partition_by):
+    path = project.folder / "orders"
+    put(path, [1, 2, 3], partition_by=partition_by)
+    project.configuration = {"tables.main.raw.orders": str(path)}
+    project.write(f"@dp.table\ndef a():\n    return {read.format(path=path)}\n")
+    ok(project.run())
+    assert project.rows("a", "id", "day") == expected([1, 2, 3])
+    put(path, [4, 5], partition_by=partition_by)
+    put(path, [6], partition_by=partition_by)
+    assert ok(project.run()).rows == 3
+    assert project.rows("a", "id", "day") == expected([1, 2, 3, 4, 5, 6])
+    assert ok(project.run()).rows == 0
+
+
+def test_a_materialized_view_follows_a_foreign_table_whatever_happens_to_it(project: Project):
+    path = project.folder / "orders"
+    put(path, [1, 2, 3])
+    project.configuration = {"tables.main.raw.orders": str(path)}
+    project.write("CREATE MATERIALIZED VIEW a AS SELECT id FROM MAIN.raw.Orders", "a.sql")
+    ok(project.run())
+    DeltaTable(str(path)).delete("id = 2")
+    put(path, [7])
+    ok(project.run())
+    assert project.rows("a", "id") == [1, 3, 7]
+
+
+def test_a_stream_may_begin_at_a_version(project: Project):
+    path = project.folder / "orders"
+    put(path, [1])
+    put(path, [2])
+    put(path, [3])
+    project.write(
+        "@dp.table\ndef a():\n"
+        f"    return spark.readStream.option('startingVersion', 1).format('delta').load('{path}')\n"
+    )
+    ok(project.run())
+    assert project.rows("a", "id") == [2, 3]
+
+
+def test_rows_that_were_taken_out_stop_a_stream_unless_it_skips_such_commits(project: Project):
+    path = project.folder / "orders"
+    put(path, [1, 2])
+    text = "@dp.table\ndef a():\n    return spark.readStream{}.format('delta').load('{}')\n"
+    project.write(text.format("", path))
+    ok(project.run())
+    DeltaTable(str(path)).delete("id = 2")
+    put(path, [3])
+    error = project.run().error
+    assert error is not None
+    assert error.condition == "DELTA_SOURCE_TABLE_IGNORE_CHANGES"
+    project.write(text.format(".option('skipChangeCommits', 'true')", path))
+    ok(project.run())
+    assert project.rows("a", "id") == [1, 2, 3]
+
+
+@pytest.mark.parametrize("option", ["startingTimestamp", "readChangeFeed", "startingVersion"])
+def test_an_option_that_is_not_done_is_refused(project: Project, option):
+    path = project.folder / "orders"
+    put(path, [1])
+    project.write(
+        "@dp.table\ndef a():\n"
+        f"    return spark.readStream.option('{option}', 'x').format('delta').load('{path}')\n"
+    )
+    error = project.run().error
+    assert error is not None
+    assert option in str(error)
+
+
+def test_a_table_that_is_not_there_is_a_missing_path(project: Project):
+    project.configuration = {"tables.main.raw.orders": str(project.folder / "nowhere")}
+    project.write("CREATE MATERIALIZED VIEW a AS SELECT * FROM main.raw.orders", "a.sql")
+    error = project.run().error
+    assert error is not None
+    assert error.condition == "PATH_NOT_FOUND"
+
+
+def test_a_table_that_nobody_named_is_refused_with_the_place_to_name_it(project: Project):
+    project.write("CREATE MATERIALIZED VIEW a AS SELECT * FROM main.raw.orders", "a.sql")
+    error = project.run().error
+    assert "main.raw.orders: /path/of/the/delta/table" in str(error)
