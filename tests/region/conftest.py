@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.core import Config
+from fastapi import FastAPI
 from killing import Lives
 from stills import Still, region_settings, state_url, still_region
 
@@ -30,6 +31,7 @@ class Running:
     token: str
     region: RegionServices
     workers: Workers | None
+    region_app: FastAPI
 
     def client(self, token: str | None = None) -> WorkspaceClient:
         return client(self.address, token or self.token)
@@ -77,7 +79,7 @@ def serving(
     thread.start()
     try:
         assert answers.wait(20)
-        yield Running(address[0], token, made.region, fake)
+        yield Running(address[0], token, made.region, fake, made.app)
     finally:
         made.stop()
         thread.join(30)

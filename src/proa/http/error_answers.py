@@ -36,6 +36,7 @@ def answer_errors(app: FastAPI) -> None:
     app.add_exception_handler(ApiError, _answer_api_error)
     app.add_exception_handler(ProaError, _answer_proa_error)
     app.add_exception_handler(RequestValidationError, _answer_invalid)
+    app.add_exception_handler(RecursionError, _answer_too_deep)
     app.add_exception_handler(UnicodeEncodeError, _answer_malformed)
     app.add_exception_handler(HTTPException, _answer_http)
     app.add_exception_handler(Exception, _answer_mistake)
@@ -51,12 +52,19 @@ async def _answer_api_error(_request: Request, error: Exception) -> Response:
 
 
 async def _answer_proa_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, ProaError)
+    if error.condition == "INVALID_OBJECT_NAME":
+        return _error(400, "INVALID_PARAMETER_VALUE", "the path has a name that stores do not take")
     if isinstance(error, UserError):
         return _error(400, "INVALID_PARAMETER_VALUE", str(error))
     if isinstance(error, ConflictError):
         return _error(409, "RESOURCE_CONFLICT", str(error))
+    # What a store says of itself names the server's own places: that is for its log.
     _log.error("a request failed", error=str(error))
-    return _error(500, "INTERNAL_ERROR", str(error))
+    what = {
+        "STATE_UNAVAILABLE": "the server's state",
+    }.get(error.condition, "a store of the server, or its engine,")
+    return _error(500, "INTERNAL_ERROR", f"{what} did not answer; the server's log says more")
 
 
 async def _answer_invalid(_request: Request, error: Exception) -> Response:
@@ -65,11 +73,16 @@ async def _answer_invalid(_request: Request, error: Exception) -> Response:
     if first["type"] == "json_invalid":
         return _error(400, "MALFORMED_REQUEST", "the body is not valid JSON")
     where = ".".join(str(part) for part in first["loc"])
-    return _error(400, "INVALID_PARAMETER_VALUE", f"{where}: {first['msg'].lower()}")
+    what = first["msg"].removeprefix("Value error, ").lower()
+    return _error(400, "INVALID_PARAMETER_VALUE", f"{where}: {what}")
 
 
 async def _answer_malformed(_request: Request, _mistake: Exception) -> Response:
     return _error(400, "MALFORMED_REQUEST", "the text holds half a surrogate pair: not Unicode")
+
+
+async def _answer_too_deep(_request: Request, _mistake: Exception) -> Response:
+    return _error(400, "MALFORMED_REQUEST", "the request is nested too deep")
 
 
 async def _answer_http(request: Request, error: Exception) -> Response:

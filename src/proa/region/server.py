@@ -110,9 +110,10 @@ class Server:
         self.region = RegionServices.open(
             name, settings, self._database, self._workers, clock, ids or RandomIds(), project
         )
+        self.app = create_app(self.region)
         self._uvicorn = _Uvicorn(
             uvicorn.Config(
-                create_app(self.region),
+                self.app,
                 host=listen.host,
                 port=listen.port,
                 ssl_certfile=listen.tls_cert,

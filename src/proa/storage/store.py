@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -206,7 +206,8 @@ class Store:
 
     def walk(self, prefix: str = "", *, start_after: str | None = None) -> Iterator[ObjectInfo]:
         """Every object below the folder `prefix`, in no order that all stores share."""
-        with self._wrapped("list", prefix):
+        # Below a file there is nothing, and a disk says so otherwise than by an empty list.
+        with suppress(NotFoundError), self._wrapped("list", prefix):
             for page in obstore.list(self._backend, prefix or None, offset=start_after):
                 for meta in page:
                     yield _info(meta)
@@ -258,8 +259,11 @@ class Store:
                 " check the credentials and their rights"
             ) from error
         except (exceptions.BaseError, OSError) as error:
-            if "Filenames containing trailing" in str(error):
+            if any(text in str(error) for text in _UNNAMEABLE):
                 raise self._unnameable(verb, path, error) from error
+            if verb != "write" and "Not a directory" in str(error):
+                # On a disk; in other stores nothing stops an object below another.
+                raise NotFoundError(f"there is no object {self.url_of(path)!r}") from error
             kind = UnknownOutcome if verb == "write" and is_url(self.url) else UnavailableError
             raise kind(f"cannot {verb} {self.url_of(path)!r}: {_first_line(error)}") from error
 
@@ -269,6 +273,10 @@ class Store:
             " rename what has a name that object stores do not take",
             condition="INVALID_OBJECT_NAME",
         )
+
+
+_UNNAMEABLE = ("Filenames containing trailing", "File name too long")
+"""What a disk says of a name that it does not take."""
 
 
 def _remote(url: str, options: Mapping[str, str]) -> Any:

@@ -141,6 +141,9 @@ class Notebook(WorkspaceResource):
             return self._import(state)
         except CallError:
             parent = str(PurePosixPath(state["path"]).parent)
+            # The provider looks only now whether the folder is there: another notebook of the same
+            # apply may have made it meanwhile, and then the first refusal is what the user sees.
+            self.workspace.let_others_go_first()
             try:
                 self.workspace.get("/api/2.0/workspace/get-status", path=parent)
             except CallError as error:

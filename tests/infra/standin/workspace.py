@@ -12,6 +12,7 @@ import urllib.request
 USER_AGENT = "databricks-tf-provider/1.128.0 databricks-sdk-go/0.175.0 resource/standin auth/pat"
 POLL_SECONDS = 0.1
 GIVE_UP_SECONDS = 120
+LOSING_SECONDS = 0.5
 
 
 class CallError(Exception):
@@ -55,6 +56,10 @@ class Workspace:
 
     def delete(self, path):
         return self._call("DELETE", path, None)
+
+    def let_others_go_first(self):
+        """Lose every race that can be lost."""
+        threading.Event().wait(LOSING_SECONDS)
 
     def poll(self, look):
         """Call `look` until it answers something that is not None."""

@@ -10,6 +10,7 @@ from starlette.types import Scope
 
 from proa.http.answer_cache import AnswerCache
 from proa.http.api_errors import NotSupportedError
+from proa.http.client_habits import ClientHabits
 from proa.http.error_answers import ERROR_SCHEMA, answer_errors
 from proa.http.gate import MAX_BYTES, Gate
 from proa.http.metrics import RequestMetrics
@@ -76,6 +77,7 @@ def create_app(region: RegionServices) -> FastAPI:
         include_in_schema=False,
     )
     answer_errors(app)
+    app.add_middleware(ClientHabits)
     app.add_middleware(
         Gate,
         user_of=region.tokens.user_of,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from types import UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from fastapi import Depends, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from proa.http.client_habits import json_fault
 from proa.region.region import RegionServices
 
 
@@ -31,10 +33,33 @@ PageSize = Annotated[int, Query(ge=0, le=10_000)]
 PageToken = Annotated[str | None, Query()]
 
 
+def _types(annotation: Any) -> set[Any]:
+    """The types that an annotation is made of, the members of unions each."""
+    members = get_args(annotation)
+    if get_origin(annotation) in {Union, UnionType, Annotated}:
+        return {kind for member in members for kind in _types(member)}
+    return {annotation}
+
+
 class Body(BaseModel):
     """A JSON object. Fields that are not named here are kept, and echoed where the API echoes."""
 
     model_config = ConfigDict(extra="allow")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spell_out(cls, data: Any) -> Any:
+        """Refuse JSON that no client means; drop empty texts where only another type makes sense."""
+        if not isinstance(data, dict):
+            return data
+        if (fault := json_fault(data)) is not None:
+            raise ValueError(fault)
+        optional = {
+            field.alias or name
+            for name, field in cls.model_fields.items()
+            if not field.is_required() and str not in _types(field.annotation)
+        }
+        return {key: value for key, value in data.items() if value != "" or key not in optional}
 
     def sent(self, *without: str) -> dict[str, Any]:
         """What the client sent, as it sent it, but for nulls and the fields in `without`."""

@@ -14,6 +14,7 @@ from proa.http.api_errors import InvalidParameterError, MissingError
 from proa.region.api.route_parts import Body, Empty, Int64, RegionOf, present
 from proa.region.region import RegionServices
 from proa.region.statements.statements import Statement, StatementState
+from proa.region.tokens import DEFAULT_USER
 
 router = APIRouter(prefix="/api/2.0/sql", tags=["sql"])
 
@@ -50,7 +51,7 @@ class Execute(Body):
 @router.post("/statements")
 async def execute_statement(body: Execute, region: RegionOf) -> dict[str, Any]:
     """Run a statement, and wait a while for its end. It can only read."""
-    _need_warehouse(region, body.warehouse_id)
+    need_warehouse(region, body.warehouse_id)
     if body.format != "JSON_ARRAY" or body.disposition == "EXTERNAL_LINKS":
         raise InvalidParameterError(
             "a region answers statements INLINE and as JSON_ARRAY; use the gateway for more rows"
@@ -105,14 +106,14 @@ async def list_warehouses(region: RegionOf) -> dict[str, Any]:
 @router.get("/warehouses/{warehouse_id}")
 async def get_warehouse(warehouse_id: str, region: RegionOf) -> dict[str, Any]:
     """The one warehouse; always running."""
-    _need_warehouse(region, warehouse_id)
+    need_warehouse(region, warehouse_id)
     return _warehouse(region)
 
 
 @router.post("/warehouses/{warehouse_id}/start")
 async def start_warehouse(warehouse_id: str, region: RegionOf) -> Empty:
     """It is running already."""
-    _need_warehouse(region, warehouse_id)
+    need_warehouse(region, warehouse_id)
     return Empty()
 
 
@@ -121,7 +122,8 @@ def warehouse_id_of(region: RegionServices) -> str:
     return f"{int(region.identity.workspace_id):016x}"
 
 
-def _need_warehouse(region: RegionServices, warehouse_id: str) -> None:
+def need_warehouse(region: RegionServices, warehouse_id: str) -> None:
+    """Raise MissingError unless the id is that of the region's warehouse."""
     if warehouse_id != warehouse_id_of(region):
         raise MissingError(
             f"there is no warehouse {warehouse_id!r}; this region has {warehouse_id_of(region)}"
@@ -132,6 +134,7 @@ def _warehouse(region: RegionServices) -> dict[str, Any]:
     return {
         "id": warehouse_id_of(region),
         "name": f"Proa {region.name}",
+        "creator_name": DEFAULT_USER,
         "state": "RUNNING",
         "cluster_size": "2X-Small",
         "min_num_clusters": 1,

@@ -188,12 +188,18 @@ def shown(item: WorkspaceObject, path: str) -> dict[str, Any]:
 def _validated(data: bytes | dict[str, Any]) -> Import:
     try:
         if isinstance(data, bytes):
-            return _IMPORT.validate_json(data)
+            return _IMPORT.validate_python(json.loads(data))
         return _IMPORT.validate_python(data)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"])) or "body"
-        raise InvalidParameterError(f"{where}: {first['msg'].lower()}") from error
+        raise InvalidParameterError(
+            f"{where}: {first['msg'].removeprefix('Value error, ').lower()}"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise InvalidParameterError(
+            "the body is not valid JSON", condition="MALFORMED_REQUEST"
+        ) from error
 
 
 def _decoded(text: str) -> bytes:

@@ -22,6 +22,9 @@ from proa.storage import NotFoundError, ObjectInfo, Store
 from proa.times import millis
 
 _MARK = "_proa_folder"
+_LONGEST_NAME = 240
+"""Bytes that a name may have: a disk takes 255, and files that are being written have longer names."""
+
 FOLDER = "dbfs"
 """Where the tree lies in the region's storage."""
 
@@ -94,6 +97,7 @@ class Files:
     def check_target(self, path: str, *, overwrite: bool) -> str:
         """The key of a file that can be written there."""
         key = _file_key(path)
+        self._need_no_file_above(key)
         if next(self._walk(key), None) is not None:
             raise InvalidParameterError(f"{path!r} is a folder")
         if not overwrite and self._store.exists(key):
@@ -109,7 +113,8 @@ class Files:
 
     def mkdirs(self, path: str) -> None:
         """Make the folder and those above it; no error when they are there."""
-        key = _key(path)
+        key = _file_key(path) if _key(path) else ""
+        self._need_no_file_above(key)
         parts = key.split("/") if key else []
         for end in range(1, len(parts) + 1):
             above = "/".join(parts[:end])
@@ -159,7 +164,8 @@ class Files:
 
     def copy(self, source: str, target: str, *, recursive: bool) -> list[str]:
         """Write a file, or with `recursive` a folder, once more; the keys that were copied."""
-        origin, destination = _key(source), _key(target)
+        origin, destination = _key(source), _file_key(target)
+        self._need_no_file_above(destination)
         if destination.startswith(f"{origin}/"):
             raise InvalidParameterError(f"{source!r} cannot be put into itself")
         found = [origin]
@@ -170,6 +176,14 @@ class Files:
         for old in found:
             self._store.copy(old, destination + old[len(origin) :])
         return found
+
+    def _need_no_file_above(self, key: str) -> None:
+        """Raise InvalidParameterError if a part of the path before the last is a file."""
+        parts = key.split("/")
+        for end in range(1, len(parts)):
+            above = "/".join(parts[:end])
+            if not _is_mark(above) and self._store.exists(above):
+                raise InvalidParameterError(f"/{above} is a file; nothing can lie below it")
 
     def _walk(self, key: str) -> Iterator[ObjectInfo]:
         prefix = f"{key}/" if key else ""
@@ -187,6 +201,10 @@ def _file_key(path: str) -> str:
     key = _key(path)
     if not key or _is_mark(key):
         raise InvalidParameterError(f"{path!r} cannot be a file")
+    if any(len(name.encode()) > _LONGEST_NAME for name in key.split("/")):
+        raise InvalidParameterError(
+            f"a name in the path {path[:60]!r}... is over {_LONGEST_NAME} bytes"
+        )
     return key
 
 

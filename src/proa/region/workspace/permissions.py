@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import delete, insert, select
@@ -9,14 +10,56 @@ from sqlalchemy import delete, insert, select
 from proa.region.state import Database
 from proa.region.state.state_tables import permissions
 
-LEVELS: dict[str, tuple[str, ...]] = {
-    "pipelines": ("CAN_VIEW", "CAN_RUN", "CAN_MANAGE", "IS_OWNER"),
-    "jobs": ("CAN_VIEW", "CAN_MANAGE_RUN", "CAN_MANAGE", "IS_OWNER"),
-    "notebooks": ("CAN_READ", "CAN_RUN", "CAN_EDIT", "CAN_MANAGE"),
-    "directories": ("CAN_READ", "CAN_RUN", "CAN_EDIT", "CAN_MANAGE"),
-    "files": ("CAN_READ", "CAN_RUN", "CAN_EDIT", "CAN_MANAGE"),
+_OF_OBJECTS = ("CAN_READ", "CAN_RUN", "CAN_EDIT", "CAN_MANAGE")
+_OF_WAREHOUSES = ("CAN_USE", "CAN_MONITOR", "CAN_VIEW", "CAN_MANAGE", "IS_OWNER")
+
+
+@dataclass(frozen=True)
+class PermissionKind:
+    """A kind of object that has an access list."""
+
+    object_type: str
+    """What answers call it: not always the singular of what addresses call it."""
+    levels: tuple[str, ...]
+
+
+KINDS = {
+    "pipelines": PermissionKind("pipelines", ("CAN_VIEW", "CAN_RUN", "CAN_MANAGE", "IS_OWNER")),
+    "jobs": PermissionKind("job", ("CAN_VIEW", "CAN_MANAGE_RUN", "CAN_MANAGE", "IS_OWNER")),
+    "notebooks": PermissionKind("notebook", _OF_OBJECTS),
+    "directories": PermissionKind("directory", _OF_OBJECTS),
+    "files": PermissionKind("file", _OF_OBJECTS),
+    "sql/warehouses": PermissionKind("warehouses", _OF_WAREHOUSES),
+    "warehouses": PermissionKind("warehouses", _OF_WAREHOUSES),
+    "authorization/tokens": PermissionKind("tokens", ("CAN_USE", "CAN_MANAGE")),
+    "authorization/passwords": PermissionKind("passwords", ("CAN_USE",)),
 }
-"""The kinds of object that have permissions, and the levels of each."""
+"""The kinds of object that have access lists, by what addresses call them."""
+
+KINDS_WITHOUT_OBJECTS = frozenset(
+    {
+        "alerts",
+        "alertsv2",
+        "apps",
+        "cluster-policies",
+        "clusters",
+        "dashboards",
+        "database-instances",
+        "database-projects",
+        "dbsql-dashboards",
+        "experiments",
+        "instance-pools",
+        "queries",
+        "registered-models",
+        "repos",
+        "serving-endpoints",
+        "sql/alerts",
+        "sql/dashboards",
+        "sql/queries",
+        "vector-search-endpoints",
+    }
+)
+"""Kinds that clients know and of which a region has no object."""
 
 _PRINCIPALS = ("user_name", "group_name", "service_principal_name")
 
@@ -56,11 +99,13 @@ class Permissions:
         self.set(kind, object_id, kept + acl)
 
 
-def answer(kind: str, object_id: str, owner: str, acl: list[dict[str, Any]]) -> dict[str, Any]:
+def permissions_answer(
+    kind: str, object_id: str, owner: str, acl: list[dict[str, Any]]
+) -> dict[str, Any]:
     """The API's object: the owner, the admins, and the entries that were set."""
     entries = [*acl]
     if not any(entry.get("permission_level") == "IS_OWNER" for entry in acl) and (
-        "IS_OWNER" in LEVELS[kind]
+        "IS_OWNER" in KINDS[kind].levels
     ):
         entries.insert(0, {"user_name": owner, "permission_level": "IS_OWNER"})
     shown = [
@@ -79,14 +124,14 @@ def answer(kind: str, object_id: str, owner: str, acl: list[dict[str, Any]]) -> 
                 {
                     "permission_level": "CAN_MANAGE",
                     "inherited": True,
-                    "inherited_from_object": [f"/{kind}/"],
+                    "inherited_from_object": [f"/{kind.partition('/')[0]}/"],
                 }
             ],
         }
     )
     return {
-        "object_id": f"/{kind}/{object_id}",
-        "object_type": kind.removesuffix("s").removesuffix("ie"),
+        "object_id": f"/{kind}/{object_id}" if object_id else f"/{kind}",
+        "object_type": KINDS[kind].object_type,
         "access_control_list": shown,
     }
 

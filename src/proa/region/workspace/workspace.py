@@ -7,6 +7,7 @@ spells can lead out of it.
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -30,6 +31,7 @@ from proa.times import millis
 _PREFIX = "/Workspace"
 _FOLDERS = ("/Shared", "/Users", "/Repos")
 _MAX_PATH = 1000
+_UNNAMEABLE = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]")
 
 
 class ObjectKind(StrEnum):
@@ -73,7 +75,7 @@ def canonical(path: str) -> str:
     if names[:1] == ["Workspace"]:
         names = names[1:]
     for name in names:
-        if name in {".", ".."} or "\\" in name or any(ord(c) < 32 or ord(c) == 127 for c in name):
+        if name in {".", ".."} or _UNNAMEABLE.search(name):
             raise InvalidParameterError(
                 f"the path {path!r} holds {name!r}, which cannot be the name of an object"
             )
@@ -141,7 +143,7 @@ class Workspace:
         with self._database.write() as connection:
             return self._mkdirs(connection, canonical(path))
 
-    def put(
+    def put(  # noqa: PLR0913 - what an object is made of
         self,
         path: str,
         content: bytes,
@@ -149,8 +151,9 @@ class Workspace:
         language: str | None = None,
         *,
         overwrite: bool = False,
+        parents: bool = False,
     ) -> WorkspaceObject:
-        """Write a notebook or file; its folder must be there.
+        """Write a notebook or file; its folder must be there, or is made with `parents`.
 
         One transaction: of two that create the same path without `overwrite`, one gets
         AlreadyExistsError. An object that is overwritten keeps its id.
@@ -166,6 +169,8 @@ class Workspace:
         }
         with self._database.write() as connection:
             parent = _find(connection, posixpath.dirname(target))
+            if parent is None and parents:
+                parent = self._mkdirs(connection, posixpath.dirname(target))
             if parent is None:
                 raise MissingError(f"The parent folder ({posixpath.dirname(path)}) does not exist.")
             if parent.kind is not ObjectKind.DIRECTORY:
@@ -217,11 +222,15 @@ class Workspace:
         language: str | None = None,
         overwrite: bool = False,
     ) -> WorkspaceObject:
-        """Write `content` in one of the formats SOURCE, JUPYTER, AUTO and RAW."""
+        """Write `content` in one of the formats SOURCE, JUPYTER, AUTO and RAW; makes missing folders.
+
+        Clients that write several notebooks at once into a folder that is not there must not race
+        to make it.
+        """
         if format == "RAW":
-            return self.put(path, content, ObjectKind.FILE, overwrite=overwrite)
+            return self.put(path, content, ObjectKind.FILE, overwrite=overwrite, parents=True)
         if format == "AUTO":
-            return self.upload(path, content, overwrite=overwrite)
+            return self.upload(path, content, overwrite=overwrite, parents=True)
         if format == "JUPYTER":
             language, content = notebooks.from_jupyter(content)
         elif format != "SOURCE":
@@ -233,21 +242,32 @@ class Workspace:
                 "language is needed to import a notebook with format SOURCE;"
                 " set it, or use format AUTO"
             )
-        return self.put(path, content, ObjectKind.NOTEBOOK, language, overwrite=overwrite)
+        return self.put(
+            path, content, ObjectKind.NOTEBOOK, language, overwrite=overwrite, parents=True
+        )
 
-    def upload(self, path: str, content: bytes, *, overwrite: bool) -> WorkspaceObject:
+    def upload(
+        self, path: str, content: bytes, *, overwrite: bool, parents: bool = False
+    ) -> WorkspaceObject:
         """Write a file; one that begins as a notebook does becomes a notebook without suffix."""
         name = posixpath.basename(path)
         if name.lower().endswith(".ipynb"):
             language, text = notebooks.from_jupyter(content)
             return self.put(
-                path[: -len(".ipynb")], text, ObjectKind.NOTEBOOK, language, overwrite=overwrite
+                path[: -len(".ipynb")],
+                text,
+                ObjectKind.NOTEBOOK,
+                language,
+                overwrite=overwrite,
+                parents=parents,
             )
         found = notebooks.language_of_source(name, content)
         if found is not None:
             bare = path[: path.rindex(".")]
-            return self.put(bare, content, ObjectKind.NOTEBOOK, found, overwrite=overwrite)
-        return self.put(path, content, ObjectKind.FILE, overwrite=overwrite)
+            return self.put(
+                bare, content, ObjectKind.NOTEBOOK, found, overwrite=overwrite, parents=parents
+            )
+        return self.put(path, content, ObjectKind.FILE, overwrite=overwrite, parents=parents)
 
     def export(self, path: str, format: str = "SOURCE") -> tuple[bytes, str]:  # noqa: A002
         """(content, file type) of the object in the format SOURCE, JUPYTER, AUTO or RAW."""
