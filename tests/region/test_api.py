@@ -97,11 +97,6 @@ class TestWorkspace:
             "format": workspace.ImportFormat.SOURCE,
             "overwrite": True,
         }
-        with pytest.raises(NotFound):
-            w.workspace.import_("/Pipelines/Pipeline1/notebook1.py", **send)
-        with pytest.raises(NotFound):
-            w.workspace.get_status("/Pipelines/Pipeline1")
-        w.workspace.mkdirs("/Pipelines/Pipeline1")
         w.workspace.import_("/Pipelines/Pipeline1/notebook1.py", **send)
         first = w.workspace.get_status("/Pipelines/Pipeline1/notebook1.py")
         assert first.path == "/Pipelines/Pipeline1/notebook1.py"

@@ -11,13 +11,13 @@ from typing import Any
 
 from sqlalchemy import func, select, update
 
+from proa.backoff import Retries
 from proa.clock import Clock, Ids
 from proa.region.jobs import jobs as of_jobs
 from proa.region.jobs.jobs import Job, next_fire
 from proa.region.jobs.runs import ACTIVE, Result, Runs, Trigger, of
 from proa.region.state import Database
 from proa.region.state.state_tables import jobs, runs
-from proa.runtime.retry import Retries
 from proa.times import millis
 
 FIRST_BACKOFF_S = 10.0

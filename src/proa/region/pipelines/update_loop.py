@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection, func, select, update
 
+from proa.backoff import Retries
 from proa.clock import Clock, Ids
 from proa.errors import ConflictError
 from proa.region.pipelines import pipelines as of_pipelines
@@ -24,7 +25,6 @@ from proa.region.state import Database, LostError, StateUnavailableError, outliv
 from proa.region.state.state_tables import pipelines, updates
 from proa.region.workers.charges import Charges
 from proa.region.workers.port import Report, Work, Workers
-from proa.runtime.retry import Retries
 from proa.states import UpdateState
 from proa.times import millis
 
