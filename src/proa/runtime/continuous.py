@@ -10,10 +10,11 @@ import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
+from proa.backoff import Retries
 from proa.runtime.context import Context
 from proa.runtime.flow import FlowRunner
 from proa.runtime.flow_scheduler import FlowResult, FlowScheduler, report, run_flow
-from proa.runtime.retry import Retries, worth_another_try
+from proa.runtime.retry import worth_another_try
 from proa.states import FlowStatus
 from proa.times import duration_setting
 
