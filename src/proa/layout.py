@@ -6,6 +6,7 @@ import urllib.parse
 from dataclasses import dataclass
 
 EVENTS = "system/events"
+DECLARED = "system/declared.json"
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,7 @@ class Layout:
     checkpoints/<dataset>/<flow>/<generation>/plans/        what each batch consists of
     checkpoints/<dataset>/<flow>/<generation>/<leaf>/       what a leaf has seen
     system/events/                                          the event log, a Delta table
+    system/declared.json                                    the tables that the pipeline declares
     """
 
     storage: str

@@ -12,7 +12,7 @@ from proa.recovery import CaughtUp, read_caught_up
 from proa.storage import Store
 
 if TYPE_CHECKING:
-    from conftest import Project
+    from two_region_project import Project
 
 
 def ask(project: Project, region: str = "west", as_of: datetime | None = None) -> CaughtUp:
@@ -42,7 +42,7 @@ def test_every_file_from_before_the_outage_must_be_processed(anywhere: Project):
     assert not answer.caught_up
     assert answer.sentence == (
         f"west is not caught up as of {moment.isoformat()}: orders is processed through file 1 of 2,"
-        " file 2 ('2.json') is the first that is missing;"
+        " file 2 ('2.json') is the first that is missing in the table 'bronze';"
         " the latest event in its tables is 2023-02-28T12:01:00+00:00"
     )
     project.process("west", 2)

@@ -14,7 +14,7 @@ from proa.settings import EventTimeSettings
 from proa.storage import Store
 
 if TYPE_CHECKING:
-    from conftest import Project
+    from two_region_project import Project
 
 
 def look(project: Project) -> dict[str, RegionStatus]:

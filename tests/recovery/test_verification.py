@@ -13,7 +13,7 @@ from proa.recovery import Rules, TableReport, Verdict, rules_of, verify
 from proa.settings import VerifySettings
 
 if TYPE_CHECKING:
-    from conftest import Project
+    from two_region_project import Project
 
 
 def reports(project: Project, *tables: str, rules: Rules | None = None) -> list[TableReport]:

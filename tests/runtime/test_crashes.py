@@ -50,6 +50,7 @@ def gold():
 
 TABLES = ["bronze", "silver", "names", "both", "gold"]
 STEPS = [
+    Step.DECLARED_PUT,
     Step.SCHEMA_PUT,
     Step.PLAN_PUT,
     Step.COMPUTE_WRITE,

@@ -55,6 +55,7 @@ def gold():
 REGIONS = st.sampled_from(["east", "west"])
 STEPS = st.sampled_from(
     [
+        Step.DECLARED_PUT,
         Step.SCHEMA_PUT,
         Step.PLAN_PUT,
         Step.COMPUTE_WRITE,

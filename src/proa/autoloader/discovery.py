@@ -219,6 +219,17 @@ def _pages(place: Place, storage_options: Mapping[str, str]) -> Iterator[pa.Reco
         yield from Store.open(place.base, storage_options).pages()
 
 
+def selected(paths: pa.Array, place: Place, options: Options) -> pa.Array:
+    """For each path below the place's folder, whether its name lets the Auto Loader read it."""
+    keep = pc.invert(pc.match_substring_regex(paths, HIDDEN))
+    if place.pattern is not None:
+        keep = pc.and_(keep, pc.match_substring_regex(paths, place.pattern))
+    if options.name_glob is not None:
+        name = f"(?:^|/){glob_to_regex(options.name_glob)}$"
+        keep = pc.and_(keep, pc.match_substring_regex(paths, name))
+    return keep
+
+
 def _wanted(
     listed: pa.RecordBatch,
     place: Place,
@@ -226,12 +237,7 @@ def _wanted(
     earliest: datetime | None,
     latest: datetime | None,
 ) -> pa.RecordBatch:
-    keep = pc.invert(pc.match_substring_regex(listed["path"], HIDDEN))
-    if place.pattern is not None:
-        keep = pc.and_(keep, pc.match_substring_regex(listed["path"], place.pattern))
-    if options.name_glob is not None:
-        name = f"(?:^|/){glob_to_regex(options.name_glob)}$"
-        keep = pc.and_(keep, pc.match_substring_regex(listed["path"], name))
+    keep = selected(listed["path"], place, options)
     if earliest is not None:
         keep = pc.and_(keep, pc.greater(listed["modified"], _micros(earliest)))
     if latest is not None:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from proa.cli.declared import declared_now
 from proa.cli.exit_codes import ANSWER_IS_NO
 from proa.cli.output import console, print_json, stderr
-from proa.cli.project import JsonOption, ProjectOption, load_regions
+from proa.cli.project import JsonOption, ProjectOption, find_project, load_regions
 from proa.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -41,7 +42,14 @@ def status(
     from proa.clock import SystemClock
     from proa.recovery import read_status
 
-    found = read_status(load_regions(project), SystemClock(), region or ())
+    settings = load_regions(project)
+    names = region or list(settings.regions)
+    declared = {
+        name: tables
+        for name in names
+        if (tables := declared_now(find_project(project), settings, name)) is not None
+    }
+    found = read_status(settings, SystemClock(), names, declared)
     if as_json:
         print_json({"regions": [_status_facts(one) for one in found]})
     else:
@@ -63,8 +71,8 @@ def caught_up(
 ) -> None:
     """Has a region processed every event from up to TIME?
 
-    Judged by the manifest: every file that was shipped by then is in the tables, without gaps. A landing
-    zone without a manifest is judged by file names and event time, and the answer says so.
+    Judged by the manifest: every file that was shipped by then is in every table that the pipeline
+    declares and that reads it, without gaps. A landing zone without a manifest is judged by file names and event time, and the answer says so.
 
     Exit codes: 0 yes; 1 no; 3 the region does not answer.
 
@@ -75,7 +83,9 @@ def caught_up(
 
     clock = SystemClock()
     moment = clock.now() if as_of == "now" else _moment(as_of)
-    answer = read_caught_up(load_regions(project), region, moment, clock)
+    settings = load_regions(project)
+    declared = declared_now(find_project(project), settings, region)
+    answer = read_caught_up(settings, region, moment, clock, declared)
     if as_json:
         print_json(
             {
@@ -88,6 +98,7 @@ def caught_up(
                     {
                         "source": one.source,
                         "caught_up": one.caught_up,
+                        "shipped_through": one.shipped,
                         "needed_through": one.needed,
                         "processed_through": one.processed,
                         "sentence": one.sentence,

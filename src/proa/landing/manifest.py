@@ -196,8 +196,13 @@ class Manifest:
         self._loose = []
         return True
 
+    @staticmethod
+    def entry(source: str, first: int) -> str:
+        """The object that holds the shipment which begins with file `first`."""
+        return f"{FOLDER}/{source}/{first:020d}.json"
+
     def _path(self, first: int) -> str:
-        return f"{self._folder}/{first:020d}.json"
+        return self.entry(self.source, first)
 
     def _segment_path(self, segment: tuple[int, int]) -> str:
         return f"{self._folder}/segments/{segment[0]:020d}-{segment[1]:020d}.parquet"

@@ -1,30 +1,31 @@
-"""A region as recovery sees it: its tables, what they hold, and its landing zone."""
+"""A region as its storage and its landing zone show it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from proa.errors import UnavailableError
-from proa.runtime.lineage import Contents, Lineage
-from proa.settings import RegionSettings
-from proa.storage import Store, is_url
-
-
-@dataclass(frozen=True)
-class RawFile:
-    """A raw file, named alike in every region."""
-
-    source: str
-    """The folder below the landing zone; empty for a file that lies elsewhere."""
-    path: str
-    """Below that folder; absolute for a file that lies elsewhere."""
+from proa.clock import Clock
+from proa.errors import DataError, UnavailableError
+from proa.lake.largest import largest
+from proa.landing import Manifest
+from proa.layout import Layout
+from proa.recovery.contents import CheckpointPlaces, RegionContents, SourceFiles
+from proa.runtime.declared import DeclaredPipeline
+from proa.runtime.lineage import Lineage
+from proa.settings import EventTimeSettings, RegionSettings
+from proa.storage import ObjectInfo, Store, is_url
+from proa.storage.visible import is_hidden
+from proa.times import as_moment
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class StoredRegion:
 
     name: str
     settings: RegionSettings
+    declared: DeclaredPipeline | None = field(default=None, compare=False)
+    """What the pipeline declares now; None takes what the region's last update wrote down."""
 
     @cached_property
     def lineage(self) -> Lineage:
@@ -47,17 +50,54 @@ class StoredRegion:
         _must_be_there(self.name, "landing zone", self.settings.landing_zone)
         return Store.open(self.settings.landing_zone, self.settings.options)
 
-    def raw_files(self, contents: Contents) -> Mapping[RawFile, int]:
-        """The raw files of `contents` with their sizes, by names that mean the same in all regions."""
-        zone = self.settings.landing_zone.rstrip("/") + "/"
-        found = {}
-        for path, size in contents.files.items():
-            if path.startswith(zone):
-                source, _, rest = path[len(zone) :].partition("/")
-                found[RawFile(source, rest) if rest else RawFile("", source)] = size
-            else:
-                found[RawFile("", path)] = size
-        return found
+    def contents(self, clock: Clock) -> RegionContents:
+        """What its declared tables contain."""
+        places = CheckpointPlaces(Layout(self.settings.storage.rstrip("/")), self.settings.options)
+        declared = self.declared or self.lineage.declared()
+        return RegionContents(self.lineage, declared, places, clock)
+
+    def manifest(self, source: str) -> pa.Table:
+        """What was shipped of a source to its landing zone, as `proa.landing.manifest.SCHEMA`."""
+        return Manifest(self.zone, source).table()
+
+    def folder(self, source: str) -> str:
+        """The absolute folder of a source in the landing zone."""
+        return f"{self.settings.landing_zone.rstrip('/')}/{source}"
+
+    def source_files(
+        self, source: str, paths: Iterable[str] | pa.ChunkedArray, landed: int
+    ) -> SourceFiles:
+        """Files of a source, of which the first `landed` lie in the landing zone."""
+        array = (
+            paths.combine_chunks()
+            if isinstance(paths, pa.ChunkedArray)
+            else pa.array(paths, pa.string())
+        )
+        return SourceFiles(self.folder(source), array, np.arange(len(array)) < landed)
+
+    def listed(self, source: str) -> list[ObjectInfo]:
+        """The visible files of a source's folder, paths below the landing zone."""
+        return [
+            info
+            for info in self.zone.walk(source)
+            if not is_hidden(info.path.removeprefix(f"{source}/"))
+        ]
+
+    def latest_event(self, event_time: EventTimeSettings | None) -> datetime | None:
+        """The latest event in the table that the settings name; None while there is none."""
+        if event_time is None or event_time.table not in self.lineage.datasets():
+            return None
+        table = self.lineage.table(event_time.table)
+        names = {name.lower(): name for name in table.schema.names}
+        column = names.get(event_time.column.lower())
+        if column is None:
+            raise DataError(
+                f"the table {event_time.table!r} of region {self.name!r} has no column"
+                f" {event_time.column!r}; correct event_time in proa.yml. It has"
+                f" {', '.join(names.values())}",
+                condition="INVALID_SETTING",
+            )
+        return as_moment(largest(table, column))
 
     def rows(self, dataset: str, version: int) -> Any:
         """A version of a table, as a pyarrow dataset."""

@@ -17,16 +17,16 @@ from proa.clock import Clock
 from proa.errors import ProaError, SettingsError
 from proa.landing import open_source
 from proa.recovery.by_storage import StoredRegion
+from proa.recovery.contents import RegionContents
 from proa.recovery.region_status import (
-    Order,
+    ShipmentOrder,
     foreign_sources,
     has_files,
-    latest_event,
     prefix,
-    processed_files,
     read_order,
     unprocessed,
 )
+from proa.runtime.declared import DeclaredPipeline
 from proa.settings import ProjectSettings
 from proa.storage.visible import is_hidden, is_temporary
 
@@ -42,6 +42,8 @@ class SourceCaughtUp:
     processed: int | None
     """Everything up to here is processed."""
     sentence: str
+    shipped: int | None = None
+    """Everything up to this file of the order was shipped by then; `needed` may lie behind it."""
 
 
 @dataclass(frozen=True)
@@ -57,88 +59,149 @@ class CaughtUp:
 
 
 def read_caught_up(
-    settings: ProjectSettings, region: str, as_of: datetime, clock: Clock
+    settings: ProjectSettings,
+    region: str,
+    as_of: datetime,
+    clock: Clock,
+    declared: DeclaredPipeline | None = None,
 ) -> CaughtUp:
-    """CaughtUp for one region. Raises UnavailableError when that region does not answer.
+    """Judge one region. Raises UnavailableError when that region does not answer.
 
     Other regions and the sources may be gone: then the region's own manifest is what is known.
+    `declared` is what the pipeline declares now; None takes what the region's last update wrote down.
     """
     if as_of > clock.now():
         raise SettingsError(f"--as-of {as_of.isoformat()} lies in the future; nobody knows yet")
-    here = StoredRegion(region, settings.region(region))
-    held = processed_files(here)
-    latest = latest_event(here, settings.event_time)
-    answers = []
-    for name in settings.sources:
-        order = read_order(settings, name)
-        paths = held.get(name, frozenset())
-        if order.head or not has_files(here.zone, name):
-            answers.append(_by_manifest(order, paths, as_of, settings))
-        else:
-            answers.append(_by_names(here, name, paths, as_of, latest))
-    for name in foreign_sources(here, set(settings.sources)):
-        paths = held.get(name, frozenset())
-        answers.append(_by_names(here, name, paths, as_of, latest))
-    answers += _by_event_table(here, settings, answers)
+    here = StoredRegion(region, settings.region(region), declared)
+    judge = _Judge(here, here.contents(clock), as_of, clock.now(), settings)
+    answers = [judge.source(name) for name in settings.sources]
+    answers += [judge.by_names(name) for name in foreign_sources(here, set(settings.sources))]
+    answers += judge.tables(answers)
     caught_up = all(answer.caught_up for answer in answers)
-    moment = as_of.isoformat()
-    if caught_up:
-        told = "; ".join(answer.sentence for answer in answers) or "there are no sources"
-        sentence = f"{region} is caught up as of {moment}: {told}"
-    else:
-        told = "; ".join(answer.sentence for answer in answers if not answer.caught_up)
-        sentence = f"{region} is not caught up as of {moment}: {told}"
-    if latest is not None:
-        sentence += f"; the latest event in its tables is {latest.isoformat()}"
-    return CaughtUp(region, as_of, caught_up, sentence, latest, tuple(answers))
+    sentences = "; ".join(a.sentence for a in answers if caught_up or not a.caught_up)
+    sentence = (
+        f"{region} is {'' if caught_up else 'not '}caught up as of {as_of.isoformat()}:"
+        f" {sentences or 'there are no sources'}"
+    )
+    if judge.latest is not None:
+        sentence += f"; the latest event in its tables is {judge.latest.isoformat()}"
+    return CaughtUp(region, as_of, caught_up, sentence, judge.latest, tuple(answers))
 
 
-def _by_event_table(
-    region: StoredRegion, settings: ProjectSettings, answers: list[SourceCaughtUp]
-) -> list[SourceCaughtUp]:
-    """A region that died in its first update may lack the very table that consumers look at."""
-    if settings.event_time is None or not any(answer.needed for answer in answers):
-        return []
-    table = settings.event_time.table
-    if table in region.lineage.datasets():
-        return []
-    return [SourceCaughtUp(table, False, None, None, f"the table {table!r} is not there yet")]
+class _Judge:
+    """One region, judged as of one moment."""
 
+    def __init__(
+        self,
+        region: StoredRegion,
+        contents: RegionContents,
+        as_of: datetime,
+        now: datetime,
+        settings: ProjectSettings,
+    ) -> None:
+        self._region = region
+        self._contents = contents
+        self._as_of = as_of
+        self._now = now
+        self._settings = settings
+        self.latest = region.latest_event(settings.event_time)
+        """The latest event in the region's tables."""
 
-def _by_manifest(
-    order: Order, paths: frozenset[str], as_of: datetime, settings: ProjectSettings
-) -> SourceCaughtUp:
-    needed = _needed(order.table, as_of)
-    processed = prefix(pc.is_in(order.table["path"], pa.array(sorted(paths), pa.string())))
-    name, caught_up = order.source, processed >= needed
-    if not needed:
-        sentence = f"{name} had shipped nothing by then"
-    elif caught_up:
-        sentence = f"{name} is processed through file {processed}, {needed} were shipped by then"
-    else:
-        first = order.table["path"][processed].as_py()
-        sentence = (
-            f"{name} is processed through file {processed} of {needed},"
-            f" file {processed + 1} ({first!r}) is the first that is missing"
+    def source(self, name: str) -> SourceCaughtUp:
+        """A source of proa.yml: by its order, or by names where it was never shipped."""
+        order = read_order(self._settings, name)
+        if not order.head and has_files(self._region, name):
+            return self.by_names(name)
+        shipped = _shipped(order, self._as_of, self._now)
+        needed = max(shipped, _happened(order.table, self._as_of))
+        files = self._region.source_files(
+            name, order.table["path"], self._region.manifest(name).num_rows
         )
-    unshipped = _unshipped(order, as_of, settings) if order.whole else 0
-    if unshipped:
-        caught_up = False
-        sentence += f", and {unshipped} older files of the source were not shipped yet"
-    if not order.whole:
-        sentence += " (as far as the landing zones know: the source does not answer)"
-    return SourceCaughtUp(name, caught_up, needed, processed, sentence)
+        lacking, table = self._contents.lacks(files)
+        processed = prefix(~lacking)
+        caught_up = processed >= needed
+        later = "" if needed == shipped else f", file {needed} holds older events"
+        if not needed:
+            sentence = f"{name} had shipped nothing by then"
+        elif caught_up:
+            sentence = f"{name} is processed through file {processed}, {shipped} were shipped by then{later}"
+        else:
+            first = order.table["path"][processed].as_py()
+            where = f" in the table {table!r}" if table is not None else ""
+            sentence = (
+                f"{name} is processed through file {processed} of {needed},"
+                f" file {processed + 1} ({first!r}) is the first that is missing{where}{later}"
+            )
+        unshipped = _unshipped(order, self._as_of, self._settings) if order.whole else 0
+        if unshipped:
+            caught_up = False
+            sentence += f", and {unshipped} older files of the source were not shipped yet"
+        if not order.whole:
+            sentence += " (as far as the landing zones know: the source does not answer)"
+        return SourceCaughtUp(name, caught_up, needed, processed, sentence, shipped)
+
+    def by_names(self, source: str) -> SourceCaughtUp:
+        """A zone that somebody else fills: its files' names and times, and the events' own time."""
+        missing = [
+            info
+            for info in unprocessed(self._region, source, self._contents)
+            if info.modified <= self._as_of
+        ]
+        is_read = self._contents.reads(self._region.folder(source))
+        late = is_read and (self.latest is None or self.latest < self._as_of)
+        judged = "judged by file names and event time, the landing zone has no manifest"
+        if missing:
+            sentence = f"{source} has {len(missing)} landed files that are not processed ({judged})"
+        elif late:
+            moment = self._as_of.isoformat()
+            sentence = f"{source} has no event from {moment} or later yet ({judged})"
+        else:
+            sentence = f"{source} has every landed file processed ({judged})"
+        return SourceCaughtUp(source, not missing and not late, None, None, sentence)
+
+    def tables(self, answers: list[SourceCaughtUp]) -> list[SourceCaughtUp]:
+        """Declared tables that were never computed, whatever files they would read."""
+        if answers and not any(answer.needed for answer in answers):
+            return []
+        lacking = self._contents.uncomputed()
+        event_time = self._settings.event_time
+        if (
+            event_time is not None
+            and self._contents.is_guessed
+            and event_time.table not in self._region.lineage.datasets()
+        ):
+            # A region that died in its first update may lack the very table that consumers read.
+            lacking[event_time.table] = f"the table {event_time.table!r} is not there yet"
+        return [
+            SourceCaughtUp(table, False, None, None, sentence)
+            for table, sentence in lacking.items()
+        ]
 
 
-def _needed(table: pa.Table, as_of: datetime) -> int:
-    """The last file that was shipped by `as_of`, or is known to hold an event from up to then."""
+def _shipped(order: ShipmentOrder, as_of: datetime, now: datetime) -> int:
+    """The last file that was shipped by `as_of`.
+
+    A stamp that lies in the future shows that the shipper's clock is ahead. Then stamps say nothing
+    of what came later than `as_of`: a file counts unless its entry came into the store later.
+    """
+    table = order.table
     moment = pa.scalar(as_of, pa.timestamp("us", "UTC"))
-    shipped = pc.less_equal(table["shipped_at"], moment)
+    in_time = pc.less_equal(table["shipped_at"], moment)
+    last = int(pc.max(table["seq"].filter(in_time)).as_py() or 0)
+    newest = pc.max(table["shipped_at"]).as_py()
+    if newest is None or newest <= now:
+        return last
+    return max(last, order.stored_by(as_of))
+
+
+def _happened(table: pa.Table, as_of: datetime) -> int:
+    """The last file that is known to hold an event from up to `as_of`."""
+    moment = pa.scalar(as_of, pa.timestamp("us", "UTC"))
     happened = pc.fill_null(pc.less_equal(table["event_min"], moment), fill_value=False)
-    return int(pc.max(table["seq"].filter(pc.or_(shipped, happened))).as_py() or 0)
+    return int(pc.max(table["seq"].filter(happened)).as_py() or 0)
 
 
-def _unshipped(order: Order, as_of: datetime, settings: ProjectSettings) -> int:
+def _unshipped(order: ShipmentOrder, as_of: datetime, settings: ProjectSettings) -> int:
     """Files that lay in the source by `as_of` and have no place in the order."""
     try:
         store = open_source(order.source, settings.sources[order.source]).store
@@ -153,23 +216,3 @@ def _unshipped(order: Order, as_of: datetime, settings: ProjectSettings) -> int:
         )
     except ProaError:
         return 0
-
-
-def _by_names(
-    region: StoredRegion,
-    source: str,
-    paths: frozenset[str],
-    as_of: datetime,
-    latest: datetime | None,
-) -> SourceCaughtUp:
-    """A zone that somebody else fills: its files' names and times, and the events' own time."""
-    missing = [info for info in unprocessed(region.zone, source, paths) if info.modified <= as_of]
-    late = latest is None or latest < as_of
-    judged = "judged by file names and event time, the landing zone has no manifest"
-    if missing:
-        sentence = f"{source} has {len(missing)} landed files that are not processed ({judged})"
-    elif late:
-        sentence = f"{source} has no event from {as_of.isoformat()} or later yet ({judged})"
-    else:
-        sentence = f"{source} has every landed file processed ({judged})"
-    return SourceCaughtUp(source, not missing and not late, None, None, sentence)

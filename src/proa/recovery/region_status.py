@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from proa.clock import Clock
-from proa.errors import DataError, ProaError
-from proa.lake.largest import largest
+from proa.errors import ProaError
 from proa.landing import Manifest, open_source
+from proa.landing.manifest import SCHEMA
 from proa.recovery.by_storage import StoredRegion
+from proa.recovery.contents import Mask, RegionContents
+from proa.runtime.declared import DeclaredPipeline
 from proa.settings import EventTimeSettings, ProjectSettings
-from proa.storage import ObjectInfo, Store
+from proa.storage import NotFoundError, ObjectInfo, Store
 from proa.storage.visible import is_hidden
-from proa.times import as_moment
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class RegionStatus:
 
 
 @dataclass(frozen=True)
-class Order:
+class ShipmentOrder:
     """The order of one source's files, from the longest manifest that answered."""
 
     source: str
@@ -71,6 +73,31 @@ class Order:
     whole: bool
     """False: the source itself did not answer, and more may have been shipped."""
     errors: tuple[ProaError, ...] = ()
+    store: Store | None = None
+    """Where the manifest lies."""
+
+    def stored_by(self, moment: datetime) -> int:
+        """The last file whose entry in the manifest the store had by `moment`, by the store's clock.
+
+        Looks at a few entries only: they come into the store in their order.
+        """
+        stamps = self.table["shipped_at"].to_pylist()
+        starts = [n for n, stamp in enumerate(stamps) if n == 0 or stamp != stamps[n - 1]]
+        low, high = 0, len(starts)
+        while low < high:
+            middle = (low + high) // 2
+            if self._modified(starts[middle] + 1) <= moment:
+                low = middle + 1
+            else:
+                high = middle
+        return starts[low] if low < len(starts) else self.head
+
+    def _modified(self, seq: int) -> datetime:
+        assert self.store is not None
+        try:
+            return self.store.head(Manifest.entry(self.source, seq)).modified
+        except NotFoundError:
+            return datetime.min.replace(tzinfo=UTC)  # what cannot be dated counts
 
     @property
     def head(self) -> int:
@@ -78,108 +105,89 @@ class Order:
 
 
 def read_status(
-    settings: ProjectSettings, clock: Clock, regions: Sequence[str] = ()
+    settings: ProjectSettings,
+    clock: Clock,
+    regions: Sequence[str] = (),
+    declared: Mapping[str, DeclaredPipeline] | None = None,
 ) -> list[RegionStatus]:
-    """The status of `regions`, or of all. A region that does not answer is reported, not raised."""
-    wanted = [StoredRegion(name, settings.region(name)) for name in regions or settings.regions]
+    """The status of `regions`, or of all. A region that does not answer is reported, not raised.
+
+    `declared` is what the pipeline declares now, by region, where that is known to be other than
+    what a region's last update wrote down.
+    """
+    now = declared or {}
+    looked_at = [
+        StoredRegion(name, settings.region(name), now.get(name))
+        for name in regions or settings.regions
+    ]
     with ThreadPoolExecutor(4) as pool:
         orders = list(pool.map(lambda name: read_order(settings, name), settings.sources))
-        return list(pool.map(lambda one: _region(one, orders, settings.event_time, clock), wanted))
+        return list(
+            pool.map(lambda region: _region(region, orders, settings.event_time, clock), looked_at)
+        )
 
 
-def read_order(settings: ProjectSettings, source: str) -> Order:
+def read_order(settings: ProjectSettings, source: str) -> ShipmentOrder:
     """The order of a source: from its journal or, when that is gone, from the furthest zone."""
     errors: list[ProaError] = []
     try:
         journal = open_source(source, settings.sources[source]).journal
         table = Manifest(journal, source).table()
         if table.num_rows:
-            return Order(source, table, whole=True)
+            return ShipmentOrder(source, table, whole=True, store=journal)
         whole = True
     except ProaError as error:
         errors.append(error)
         whole = False
-    best = None
-    for name, one in settings.regions.items():
+    best, store = SCHEMA.empty_table(), None
+    for name, region in settings.regions.items():
         try:
-            table = Manifest(StoredRegion(name, one).zone, source).table()
+            zone = StoredRegion(name, region).zone
+            table = Manifest(zone, source).table()
         except ProaError as error:
             errors.append(error)
             continue
-        if best is None or table.num_rows > best.num_rows:
-            best = table
-    return Order(source, best if best is not None else _no_files(), whole, tuple(errors))
+        if table.num_rows > best.num_rows:
+            best, store = table, zone
+    return ShipmentOrder(source, best, whole, tuple(errors), store)
 
 
 def _region(
     region: StoredRegion,
-    orders: Sequence[Order],
+    orders: Sequence[ShipmentOrder],
     event_time: EventTimeSettings | None,
     clock: Clock,
 ) -> RegionStatus:
     try:
-        held = processed_files(region)
-        sources = [_source(region, order, held, clock) for order in orders]
+        contents = region.contents(clock)
+        sources = [_source(region, order, contents, clock) for order in orders]
         known = {order.source for order in orders}
         sources += [
-            _without_manifest(region.zone, name, held.get(name, frozenset()))
-            for name in foreign_sources(region, known)
+            _without_manifest(region, name, contents) for name in foreign_sources(region, known)
         ]
-        return RegionStatus(region.name, tuple(sources), latest_event(region, event_time))
+        return RegionStatus(region.name, tuple(sources), region.latest_event(event_time))
     except ProaError as error:
         return RegionStatus(region.name, error=error)
 
 
-def processed_files(region: StoredRegion) -> Mapping[str, frozenset[str]]:
-    """For each source, the paths that are in all of the tables that consumers read and that read it.
-
-    Consumers read the tables that no other table is made from.
-    """
-    found: dict[str, frozenset[str]] = {}
-    for table in region.lineage.leaves():
-        held: dict[str, set[str]] = {}
-        for file in region.raw_files(region.lineage.contents(table)):
-            held.setdefault(file.source, set()).add(file.path)
-        for source, paths in held.items():
-            found[source] = found[source] & paths if source in found else frozenset(paths)
-    return found
-
-
-def latest_event(region: StoredRegion, event_time: EventTimeSettings | None) -> datetime | None:
-    """The latest event in the table that the settings name; None while there is none."""
-    if event_time is None or event_time.table not in region.lineage.datasets():
-        return None
-    table, column = event_time.table, event_time.column
-    found = region.lineage.table(table)
-    names = {name.lower(): name for name in found.schema.names}
-    if column.lower() not in names:
-        raise DataError(
-            f"the table {table!r} of region {region.name!r} has no column {column!r}; correct"
-            f" event_time in proa.yml. It has {', '.join(names.values())}",
-            condition="INVALID_SETTING",
-        )
-    return as_moment(largest(found, names[column.lower()]))
-
-
 def _source(
-    region: StoredRegion, order: Order, held: Mapping[str, frozenset[str]], clock: Clock
+    region: StoredRegion, order: ShipmentOrder, contents: RegionContents, clock: Clock
 ) -> SourceStatus:
-    paths = held.get(order.source, frozenset())
-    manifest = Manifest(region.zone, order.source)
-    landed = manifest.table()
-    if not landed.num_rows and not order.head and has_files(region.zone, order.source):
-        return _without_manifest(region.zone, order.source, paths)
-    done = pc.is_in(landed["path"], pa.array(sorted(paths), pa.string()))
-    processed = prefix(done)
-    missing = landed.filter(pc.invert(done))
+    landed = region.manifest(order.source)
+    if not landed.num_rows and not order.head and has_files(region, order.source):
+        return _without_manifest(region, order.source, contents)
+    files = region.source_files(order.source, landed["path"], landed.num_rows)
+    lacking, _ = contents.lacks(files)
+    processed = prefix(~lacking)
+    missing = landed.filter(pa.array(lacking))
     newest = landed["shipped_at"][processed - 1].as_py() if processed else None
     shipped = max(order.head, landed.num_rows)
     lag = 0.0 if processed == shipped else None
     if lag is None and newest is not None:
-        lag = (clock.now() - newest).total_seconds()
+        lag = max(0.0, (clock.now() - newest).total_seconds())
     elif lag is None:
         first = order.table["shipped_at"][0].as_py() if order.head else None
-        lag = (clock.now() - first).total_seconds() if first else None
+        lag = max(0.0, (clock.now() - first).total_seconds()) if first else None
     return SourceStatus(
         order.source,
         shipped if order.whole else None,
@@ -192,8 +200,8 @@ def _source(
     )
 
 
-def _without_manifest(zone: Store, source: str, paths: frozenset[str]) -> SourceStatus:
-    missing = unprocessed(zone, source, paths)
+def _without_manifest(region: StoredRegion, source: str, contents: RegionContents) -> SourceStatus:
+    missing = unprocessed(region, source, contents)
     return SourceStatus(
         source=source,
         shipped=None,
@@ -212,28 +220,19 @@ def foreign_sources(region: StoredRegion, known: set[str]) -> list[str]:
     return [name for name in region.zone.folders() if name not in known and not is_hidden(name)]
 
 
-def has_files(zone: Store, source: str) -> bool:
+def has_files(region: StoredRegion, source: str) -> bool:
     """Whether anything lies in a source's folder."""
-    return next(iter(zone.walk(source)), None) is not None
+    return next(iter(region.zone.walk(source)), None) is not None
 
 
-def unprocessed(zone: Store, source: str, paths: frozenset[str]) -> list[ObjectInfo]:
-    """The files of a source that lie in the zone and are not among `paths`."""
-    found = []
-    for info in zone.walk(source):
-        path = info.path.removeprefix(f"{source}/")
-        if path not in paths and not is_hidden(path):
-            found.append(info)
-    return found
+def unprocessed(region: StoredRegion, source: str, contents: RegionContents) -> list[ObjectInfo]:
+    """The files of a source that lie in the zone and that a declared table lacks."""
+    listed = region.listed(source)
+    paths = [info.path.removeprefix(f"{source}/") for info in listed]
+    lacking, _ = contents.lacks(region.source_files(source, paths, len(paths)))
+    return [info for info, lacks in zip(listed, lacking.tolist(), strict=True) if lacks]
 
 
-def prefix(done: pa.ChunkedArray) -> int:
+def prefix(done: Mask) -> int:
     """How many are true before the first that is not."""
-    first = pc.index(done, False).as_py()
-    return len(done) if first < 0 else int(first)
-
-
-def _no_files() -> pa.Table:
-    from proa.landing.manifest import SCHEMA
-
-    return SCHEMA.empty_table()
+    return int(np.argmin(done)) if not done.all() else len(done)

@@ -6,19 +6,15 @@ for which that is so. A region that is merely behind is not different; it is sai
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import islice
 
 from proa.errors import SettingsError
-from proa.recovery.by_storage import RawFile, StoredRegion
+from proa.recovery.by_storage import StoredRegion
+from proa.recovery.common_files import FileLedger, find_common
 from proa.recovery.compare import Comparison, Rules, compare
 from proa.settings import VerifySettings
-from proa.storage import NotFoundError
-
-MOST_VERSIONS = 200
-"""How many versions of a table are looked at for one with the same files as the other region's."""
 
 
 class Verdict(StrEnum):
@@ -62,7 +58,9 @@ def verify(
     rules: Callable[[str], Rules],
     tables: Sequence[str] = (),
 ) -> Iterator[TableReport]:
-    """Compare `tables`, or all tables of both regions, one after the other.
+    """Compare `tables`, or all that a pipeline of the regions declares, one after the other.
+
+    Tables that a pipeline once fed and does not declare any more are left out.
 
     Raises UnavailableError when a region does not answer, SettingsError for a table that no region
     has.
@@ -74,7 +72,10 @@ def verify(
                 f"there is no table {table!r} in {left.name} or {right.name}; there are"
                 f" {', '.join(sorted(names[0] | names[1])) or 'none'}"
             )
+    ledgers = (FileLedger(left), FileLedger(right))
     for table in tables or sorted(names[0] | names[1]):
+        if not tables and not any(_counts(ledger, table) for ledger in ledgers):
+            continue
         missing = [
             region.name
             for region, there in zip((left, right), names, strict=True)
@@ -85,11 +86,19 @@ def verify(
             sentence = f"{table} does not exist in {missing[0]}"
             yield TableReport(table, Verdict.MISSING, sentence, versions)
         else:
-            yield _verify(left, right, table, rules(table))
+            yield _verify(ledgers, table, rules(table))
 
 
-def _verify(left: StoredRegion, right: StoredRegion, table: str, rules: Rules) -> TableReport:
-    common = _common(left, right, table)
+def _counts(ledger: FileLedger, table: str) -> bool:
+    """Whether a table is declared, or is nothing that Proa has written."""
+    return table in ledger.region.lineage.declared().tables or (
+        ledger.newest(table) >= 0 and not ledger.is_known(table)
+    )
+
+
+def _verify(ledgers: tuple[FileLedger, FileLedger], table: str, rules: Rules) -> TableReport:
+    left, right = (ledger.region for ledger in ledgers)
+    common = find_common(*ledgers, table)
     behind = common.behind
     if common.versions is None:
         sentence = f"{table} cannot be compared: {_lagging(left, right, behind)}"
@@ -128,48 +137,6 @@ def _lagging(left: StoredRegion, right: StoredRegion, behind: tuple[int, int]) -
         if count
     ]
     return " and ".join(parts) or "there are no versions that hold the same files"
-
-
-@dataclass(frozen=True)
-class _Common:
-    versions: tuple[int, int] | None
-    files: int
-    behind: tuple[int, int]
-
-
-def _common(left: StoredRegion, right: StoredRegion, table: str) -> _Common:
-    """The newest versions of a table that hold the same files in both regions."""
-    newest = (_newest(left, table), _newest(right, table))
-    contents = [
-        region.lineage.contents(table, version)
-        for region, version in zip((left, right), newest, strict=True)
-    ]
-    if not contents[0].known and not contents[1].known:
-        # Nobody knows what they were made from: they are taken as they are.
-        return _Common(newest, 0, (0, 0))
-    files = [
-        region.raw_files(one).keys() for region, one in zip((left, right), contents, strict=True)
-    ]
-    behind = (len(files[1] - files[0]), len(files[0] - files[1]))
-    if not any(behind):
-        return _Common(newest, len(files[0]), behind)
-    seen: Mapping[frozenset[RawFile], int] = _versions(right, table, newest[1])
-    for held, version in _versions(left, table, newest[0]).items():
-        if held and held in seen:
-            return _Common((version, seen[held]), len(held), behind)
-    return _Common(None, 0, behind)
-
-
-def _versions(region: StoredRegion, table: str, newest: int) -> dict[frozenset[RawFile], int]:
-    """The newest version for each set of files that a table has held, newest first."""
-    found: dict[frozenset[RawFile], int] = {}
-    for version in islice(range(newest, -1, -1), MOST_VERSIONS):
-        try:
-            held = frozenset(region.raw_files(region.lineage.contents(table, version)))
-        except NotFoundError:
-            break  # the log was maintained: older versions are gone
-        found.setdefault(held, version)
-    return found
 
 
 def _newest(region: StoredRegion, table: str) -> int:

@@ -8,29 +8,18 @@ the pipeline is needed.
 from __future__ import annotations
 
 import urllib.parse
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from proa.errors import DataError
+from proa.graph import DatasetLeaf, FilesLeaf, Leaf
 from proa.lake import GENERATION, Table
 from proa.layout import Layout, app_id, dataset_of
-from proa.runtime.checkpoint import Checkpoint, FilesInput, Plan
-from proa.storage import Store, is_url
+from proa.runtime.checkpoint import Checkpoint, FilesInput, Plan, TableInput
+from proa.runtime.declared import DeclaredFlow, DeclaredPipeline, DeclaredTable, read_declared
+from proa.storage import NotFoundError, Store, is_url
 
 _TABLES = "tables"
-
-
-@dataclass(frozen=True)
-class Contents:
-    """What a version of a table was computed from."""
-
-    files: Mapping[str, int] = field(default_factory=dict)
-    """Raw files, absolute, with their sizes in bytes."""
-    tables: frozenset[str] = frozenset()
-    """The datasets that were read directly."""
-    known: bool = False
-    """False for a table that no flow has written: nothing can be said."""
 
 
 class Lineage:
@@ -46,26 +35,29 @@ class Lineage:
         options: Mapping[str, str] | None = None,
         paths: Mapping[str, str] | None = None,
     ) -> None:
-        """`paths` are the tables that the pipeline has put at places of their own."""
+        """`paths` are the tables that the pipeline has put at places of their own.
+
+        When they are not given, the last update's are taken.
+        """
         self._layout = Layout(storage.rstrip("/"))
         self._options = dict(options or {})
-        self._paths = dict(paths or {})
+        self._exists = is_url(storage) or Path(storage).is_dir()
+        self._declared = read_declared(storage, self._options) if self._exists else None
+        if paths is None:
+            paths = {} if self._declared is None else self._declared.paths
+        self._paths = dict(paths)
         self._tables: dict[str, Table] = {}
-        self._contents: dict[tuple[str, int], Contents] = {}
         self._plans: dict[tuple[str, str, int], Sequence[Plan | None]] = {}
+        self._batches: dict[tuple[str, str, int], int | None] = {}
+        self._generations: dict[tuple[str, int], int] = {}
         self._flows: dict[str, list[str]] = {}
         self._names: frozenset[str] | None = None
+
+    # -- tables -------------------------------------------------------------------------------------
 
     def datasets(self) -> list[str]:
         """The names of the tables that are there, sorted."""
         return sorted(name for name in self._there() if self.table(name).exists)
-
-    def files(self, dataset: str, version: int | None = None) -> frozenset[str]:
-        """The absolute paths of the raw files whose rows went into a table at a version.
-
-        Nothing for a table that is not there.
-        """
-        return frozenset(self.contents(dataset, version).files)
 
     def table(self, dataset: str) -> Table:
         """The table of a dataset in `datasets`."""
@@ -81,93 +73,165 @@ class Lineage:
         table = self.table(dataset)
         return table.version if table.exists else -1
 
-    def contents(self, dataset: str, version: int | None = None) -> Contents:
-        """What a version of a table was computed from; the newest when None."""
-        newest = self.version(dataset)
-        version = newest if version is None else version
-        if newest < 0 or version < 0:
-            return Contents()
-        key = (dataset, version)
-        if key not in self._contents:
-            # Marked before it is followed, so that a table that reads itself ends.
-            self._contents[key] = Contents()
-            self._contents[key] = self._follow(dataset, version)
-        return self._contents[key]
+    def declared(self) -> DeclaredPipeline:
+        """What the last update was declared to compute; guessed where it did not say so."""
+        if self._declared is None:
+            tables = {name: self._guessed(name) for name in self.datasets() if self.flows(name)}
+            self._declared = DeclaredPipeline(tables, whole=False)
+        return self._declared
 
-    def reads(self, dataset: str) -> Mapping[str, int]:
-        """The versions of other tables that a table's newest version was computed from."""
-        table, version = self.table(dataset), self.version(dataset)
-        return self._inputs(dataset, version, table.transaction(GENERATION, version) or 0)[1]
+    # -- flows and batches --------------------------------------------------------------------------
 
-    def leaves(self) -> list[str]:
-        """The tables that no other table is made from: what consumers read (gold)."""
-        names = self.datasets()
-        read = {one for name in names for one in self.contents(name).tables if one != name}
-        return [name for name in names if name not in read and self.contents(name).known]
-
-    def _there(self) -> frozenset[str]:
-        """The tables that have a folder. Others are never opened: on disk that would make one."""
-        if self._names is None:
-            storage = self._layout.storage
-            exists = is_url(storage) or Path(storage).is_dir()
-            found = Store.open(storage, self._options).folders(_TABLES) if exists else ()
-            self._names = frozenset((*map(dataset_of, found), *self._paths))
-        return self._names
-
-    def _follow(self, dataset: str, version: int) -> Contents:
-        generation = self.table(dataset).transaction(GENERATION, version) or 0
-        files, tables, known = self._inputs(dataset, version, generation)
-        for name, read in tables.items():
-            files.update(self.contents(name, read).files)
-        return Contents(files, frozenset(tables), known)
-
-    def _inputs(
-        self, dataset: str, version: int, generation: int
-    ) -> tuple[dict[str, int], dict[str, int], bool]:
-        """Raw files with their sizes, tables with their versions, and whether a flow wrote it."""
-        table = self.table(dataset)
-        files: dict[str, int] = {}
-        tables: dict[str, int] = {}
-        known = False
-        for flow in self._flows_of(dataset):
-            last = table.transaction(app_id(flow, generation), version)
-            if last is None:
-                continue
-            known = True
-            for plan in self._counted(dataset, flow, generation, last):
-                for value in plan.inputs.values():
-                    if isinstance(value, FilesInput):
-                        files.update((file.path, file.size) for file in value.files)
-                    else:
-                        before = tables.get(value.dataset, -1)
-                        tables[value.dataset] = max(before, value.version)
-        return files, tables, known
-
-    def _flows_of(self, dataset: str) -> list[str]:
+    def flows(self, dataset: str) -> list[str]:
+        """The names of the flows that have ever been planned for a table."""
+        if not self._exists:
+            return []
         if dataset not in self._flows:
             prefix = self._layout.flows(dataset).removeprefix(f"{self._layout.storage}/")
             folders = Store.open(self._layout.storage, self._options).folders(prefix)
             self._flows[dataset] = [urllib.parse.unquote(folder) for folder in folders]
         return self._flows[dataset]
 
-    def _counted(self, dataset: str, flow: str, generation: int, last: int) -> Iterable[Plan]:
-        """The plans whose inputs are in the table: all, or the last one when it replaced all rows."""
+    def generation(self, dataset: str, version: int) -> int:
+        """The generation that a version of a table belongs to."""
+        key = (dataset, version)
+        if key not in self._generations:
+            self._generations[key] = self.table(dataset).transaction(GENERATION, version) or 0
+        return self._generations[key]
+
+    def last_batch(self, dataset: str, flow: str, version: int) -> int | None:
+        """The last batch of a flow that a version of a table contains. None when it has none."""
+        if version < 0:
+            return None
+        key = (dataset, flow, version)
+        if key not in self._batches:
+            app = app_id(flow, self.generation(dataset, version))
+            self._batches[key] = self.table(dataset).transaction(app, version)
+        return self._batches[key]
+
+    def plan(self, dataset: str, flow: str, generation: int, batch: int) -> Plan:
+        """The plan of a batch that is in a table. DataError when it is gone."""
+        known = self._plans.get((dataset, flow, generation), ())
+        plan = (
+            known[batch]
+            if batch < len(known)
+            else self._checkpoint(dataset, flow, generation).committed(batch)
+        )
+        return plan if plan is not None else self._missing(dataset, flow, generation, batch)
+
+    def plans(self, dataset: str, flow: str, generation: int, last: int) -> list[Plan]:
+        """The plans of the batches 0 to `last`. DataError when one is gone."""
         key = (dataset, flow, generation)
-        url = self._layout.checkpoint(*key)
-        checkpoint = Checkpoint(Store.open(url, self._options))
         known = self._plans.get(key, ())
-        final = known[last] if last < len(known) else checkpoint.committed(last)
-        if final is not None and final.replaces:
-            return [final]
         if last >= len(known):
-            known = self._plans[key] = checkpoint.plans(last)
-        found = []
-        for batch, plan in enumerate(known[: last + 1]):
-            if plan is None:
-                raise DataError(
-                    f"the plan of batch {batch} of flow {flow!r} is missing below {url!r};"
-                    " restore the checkpoint, or refresh the table fully",
-                    condition="CHECKPOINT_DAMAGED",
-                )
-            found.append(plan)
-        return found
+            known = self._plans[key] = self._checkpoint(dataset, flow, generation).plans(last)
+        return [
+            plan if plan is not None else self._missing(dataset, flow, generation, batch)
+            for batch, plan in enumerate(known[: last + 1])
+        ]
+
+    def counted(self, dataset: str, flow: str, version: int) -> list[Plan]:
+        """The plans whose inputs a version contains: all, or the last one when it replaced all rows."""
+        last = self.last_batch(dataset, flow, version)
+        if last is None:
+            return []
+        generation = self.generation(dataset, version)
+        final = self.plan(dataset, flow, generation, last)
+        return [final] if final.replaces else self.plans(dataset, flow, generation, last)
+
+    # -- what a version contains --------------------------------------------------------------------
+
+    def files(self, dataset: str, version: int | None = None) -> frozenset[str]:
+        """The absolute paths of the raw files whose rows went into a table at a version.
+
+        Nothing for a table that is not there.
+        """
+        found: set[str] = set()
+        self._gather(dataset, self.version(dataset) if version is None else version, found, set())
+        return frozenset(found)
+
+    def reads(self, dataset: str) -> Mapping[str, int]:
+        """The versions of other tables that a table's newest version was computed from."""
+        version = self.version(dataset)
+        tables: dict[str, int] = {}
+        for flow in self.flows(dataset):
+            for plan in self.counted(dataset, flow, version):
+                for name, read in plan.versions.items():
+                    tables[name] = max(read, tables.get(name, -1))
+        return tables
+
+    def settled(self, dataset: str, version: int, *, skip_changes: bool = False) -> int:
+        """The newest version that holds the same rows as `version`, as its readers see it.
+
+        A reader that has read `version` has read that one: nothing came between. `skip_changes`
+        passes over versions that took rows out, as such a reader does.
+        """
+        table, newest = self.table(dataset), self.version(dataset)
+        while version < newest:
+            try:
+                commit = table.commit_info(version + 1)
+            except NotFoundError:
+                break
+            if commit.removes and not skip_changes:
+                break
+            if commit.adds and not commit.removes:
+                break
+            version += 1
+        return version
+
+    def _gather(
+        self, dataset: str, version: int, found: set[str], seen: set[tuple[str, int]]
+    ) -> None:
+        if version < 0 or (dataset, version) in seen:
+            return
+        seen.add((dataset, version))
+        for flow in self.flows(dataset):
+            newest: dict[str, int] = {}
+            for plan in self.counted(dataset, flow, version):
+                for value in plan.inputs.values():
+                    if isinstance(value, FilesInput):
+                        found.update(file.path for file in value.files)
+                    else:
+                        newest[value.dataset] = max(value.version, newest.get(value.dataset, -1))
+            for name, read in newest.items():
+                if self.version(name) >= 0:
+                    self._gather(name, self.settled(name, read), found, seen)
+
+    def _there(self) -> frozenset[str]:
+        """The tables that have a folder. Others are never opened: on disk that would make one."""
+        if self._names is None:
+            storage = self._layout.storage
+            found = Store.open(storage, self._options).folders(_TABLES) if self._exists else ()
+            self._names = frozenset((*map(dataset_of, found), *self._paths))
+        return self._names
+
+    def _checkpoint(self, dataset: str, flow: str, generation: int) -> Checkpoint:
+        url = self._layout.checkpoint(dataset, flow, generation)
+        return Checkpoint(Store.open(url, self._options))
+
+    def _missing(self, dataset: str, flow: str, generation: int, batch: int) -> Plan:
+        url = self._layout.checkpoint(dataset, flow, generation)
+        raise DataError(
+            f"the plan of batch {batch} of flow {flow!r} is missing below {url!r};"
+            " restore the checkpoint, or refresh the table fully",
+            condition="CHECKPOINT_DAMAGED",
+        )
+
+    def _guessed(self, dataset: str) -> DeclaredTable:
+        """A table as its last batches show it: for storages of which no update has said more."""
+        version, flows, recomputed = self.version(dataset), [], False
+        for flow in self.flows(dataset):
+            last = self.last_batch(dataset, flow, version)
+            if last is None:
+                continue
+            plan = self.plan(dataset, flow, self.generation(dataset, version), last)
+            recomputed = recomputed or plan.replaces
+            leaves = tuple(_leaf_of(key, value) for key, value in plan.inputs.items())
+            flows.append(DeclaredFlow(flow, leaves=leaves))
+        return DeclaredTable(tuple(flows), recomputed, self._paths.get(dataset))
+
+
+def _leaf_of(key: str, value: FilesInput | TableInput) -> Leaf:
+    if isinstance(value, TableInput):
+        return DatasetLeaf(key, value.dataset, streaming=value.after is not None)
+    return FilesLeaf(key, path="")

@@ -25,6 +25,7 @@ from proa.pipelines.spec import source_files
 from proa.runtime import pipeline as pipelines
 from proa.runtime.checkpoint import Checkpoint, FilesInput
 from proa.runtime.context import Context
+from proa.runtime.declared import declared_by, write_declared
 from proa.runtime.dr_policy import refusal, sentence, volatile
 from proa.runtime.event import Origin
 from proa.runtime.event_log import EventLog, Listener
@@ -72,6 +73,8 @@ class Runner:
             event_time=pipeline.event_time,
         )
         self._graph: Graph | None = None
+        self._noted: Graph | None = None
+        """The graph whose tables are written down in the storage."""
         self._sources: object = None
         self._asked = False
         """Whether a query function has asked for a schema: then the graph depends on the data."""
@@ -200,6 +203,16 @@ class Runner:
             self._told = judged
         if judged.errors:
             raise refusal(judged)
+
+    def note_declared(self) -> None:
+        """Write down which tables the pipeline declares, once for each graph."""
+        graph, pipeline = self._graph, self.pipeline
+        if graph is None or graph is self._noted:
+            return
+        files = source_files(pipeline.spec, pipeline.root)
+        declared = declared_by(graph, pipeline.spec, files)
+        write_declared(pipeline.storage, pipeline.options, declared)
+        self._noted = graph
 
     def _analyze(self, relation: Any) -> Any:
         self._asked = True

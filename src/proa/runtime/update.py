@@ -121,6 +121,7 @@ class UpdateRun:
         runner.allow()
         if request.validate_only:
             return None
+        self._retrier(request.stop).call(runner.note_declared, lambda *_: None)
         if selection.full_refresh:
             self._state(UpdateState.RESETTING)
             for name in sorted(selection.full_refresh):

@@ -1,0 +1,154 @@
+"""The tables that a pipeline declares, written into its storage for those who look at it from outside.
+
+What a region holds can be read from its tables. What it should hold cannot: a table that was never
+computed has left no trace, and one that was renamed has left too many. So every update writes down
+what its pipeline declares before it computes anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from proa.errors import DataError
+from proa.graph import DatasetLeaf, FilesLeaf, Graph, Leaf
+from proa.layout import DECLARED
+from proa.pipelines.definitions import DatasetKind
+from proa.pipelines.spec import PipelineSpec
+from proa.steps import Step, step
+from proa.storage import NotFoundError, Store, absolute
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class DeclaredFlow:
+    """A flow and what it reads."""
+
+    name: str
+    once: bool = False
+    leaves: tuple[Leaf, ...] = ()
+
+
+@dataclass(frozen=True)
+class DeclaredTable:
+    """A table and the flows that feed it."""
+
+    flows: tuple[DeclaredFlow, ...]
+    recomputed: bool = False
+    """A materialized view: each batch replaces all rows."""
+    path: str | None = None
+    """Absolute path or URL, when the pipeline has put the table at a place of its own."""
+
+
+@dataclass(frozen=True)
+class DeclaredPipeline:
+    """What one pipeline declares."""
+
+    tables: Mapping[str, DeclaredTable]
+    """By the datasets' names, upstream ones first."""
+    identity: tuple[str, str | None, str | None] = ("", None, None)
+    """The pipeline's name, catalog and schema: those of another pipeline cannot be compared."""
+    text: str = ""
+    """A digest of the source files; see `text_digest`."""
+    whole: bool = field(default=True, compare=False)
+    """False when nobody has written it down, and it was guessed from what the storage holds."""
+
+    @property
+    def paths(self) -> dict[str, str]:
+        """The tables at places of their own."""
+        return {name: table.path for name, table in self.tables.items() if table.path}
+
+    def to_json(self) -> str:
+        return json.dumps(
+            {
+                "format": _FORMAT,
+                "identity": self.identity,
+                "text": self.text,
+                "tables": {name: asdict(table) for name, table in self.tables.items()},
+            },
+        )
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> DeclaredPipeline:
+        """Read what `to_json` wrote. DataError for another version of the format."""
+        data = json.loads(text)
+        if data.get("format") != _FORMAT:
+            raise DataError(
+                f"the declared tables are written in format {data.get('format')!r}, and this version"
+                f" of Proa reads {_FORMAT}; use the version that runs the region",
+                condition="UNSUPPORTED_FORMAT",
+            )
+        name, catalog, schema = data["identity"]
+        tables = {name: _table(value) for name, value in data["tables"].items()}
+        return cls(tables, (name, catalog, schema), data["text"])
+
+
+def declared_by(graph: Graph, spec: PipelineSpec, files: Iterable[Path]) -> DeclaredPipeline:
+    """What a checked graph declares; `files` are the sources that it was built from."""
+    return DeclaredPipeline(
+        {
+            name: DeclaredTable(
+                tuple(
+                    DeclaredFlow(node.flow.name, bool(node.flow.once), node.plan.leaves)
+                    for node in graph.datasets[name].flows
+                ),
+                graph.datasets[name].dataset.kind is DatasetKind.MATERIALIZED_VIEW,
+                _absolute(graph.datasets[name].dataset.path),
+            )
+            for name in graph.tables
+        },
+        identity_of(spec),
+        text_digest(files),
+    )
+
+
+def identity_of(spec: PipelineSpec) -> tuple[str, str | None, str | None]:
+    """What tells a pipeline from others: its name, catalog and schema."""
+    return (spec.name, spec.catalog, spec.database)
+
+
+def text_digest(files: Iterable[Path]) -> str:
+    """32 hexadecimal digits over the contents of source files, wherever they lie."""
+    texts = sorted(hashlib.sha256(file.read_bytes()).digest() for file in files)
+    return hashlib.sha256(b"".join(texts)).hexdigest()[:32]
+
+
+def read_declared(storage: str, options: Mapping[str, str]) -> DeclaredPipeline | None:
+    """What the last update in a storage was declared to compute. None before the first update."""
+    try:
+        return DeclaredPipeline.from_json(Store.open(storage, options).get(DECLARED))
+    except NotFoundError:
+        return None
+
+
+def write_declared(storage: str, options: Mapping[str, str], declared: DeclaredPipeline) -> None:
+    """Write down what an update computes, unless it stands there already."""
+    store, data = Store.open(storage, options), declared.to_json().encode()
+    try:
+        if store.get(DECLARED) == data:
+            return
+    except NotFoundError:
+        pass
+    with step(Step.DECLARED_PUT):
+        store.put(DECLARED, data)
+
+
+def _absolute(path: str | None) -> str | None:
+    return absolute(path) if path else None
+
+
+def _table(value: Mapping[str, Any]) -> DeclaredTable:
+    flows = tuple(
+        DeclaredFlow(flow["name"], flow["once"], tuple(map(_leaf, flow["leaves"])))
+        for flow in value["flows"]
+    )
+    return DeclaredTable(flows, value["recomputed"], value["path"])
+
+
+def _leaf(value: Mapping[str, Any]) -> Leaf:
+    return DatasetLeaf(**value) if "dataset" in value else FilesLeaf(**value)
