@@ -109,6 +109,10 @@ class VerifySettings(_Model):
 
     tolerance: float = Field(default=0.0, ge=0)
     """Floats a and b are equal when |a - b| <= tolerance * max(1, |a|, |b|)."""
+    tolerances: Mapping[str, Mapping[str, Annotated[float, Field(ge=0)]]] = Field(
+        default_factory=dict
+    )
+    """For a table: by column, another tolerance for the floats in it, however nested."""
     keys: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)
     """For a table: the columns that tell its rows apart. Without, they are guessed."""
     ignore: Mapping[str, tuple[str, ...]] = Field(default_factory=dict)

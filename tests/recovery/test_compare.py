@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import proa
 from proa.errors import SettingsError
 from proa.recovery.compare import Rules, compare
 
@@ -239,3 +242,121 @@ def test_column_names_may_be_anything(name: str):
 def test_empty_tables_are_equal():
     assert compare(table([]), table([])).equal
     assert compare(pa.table({}), pa.table({})).equal
+
+
+def reserved_names() -> list[str]:
+    """Every word in the code that compares, and every name that the code base keeps for itself."""
+    root = Path(proa.__file__).parent
+    words: dict[str, str] = {"c0": "c0", "c1": "c1"}
+    for file in (root / "recovery").glob("*.py"):
+        for word in re.findall(r"[A-Za-z_]\w*", file.read_text()):
+            words.setdefault(word.lower(), word)
+    for file in root.rglob("*.py"):
+        for word in re.findall(r"[\"'](_\w+|proa\w+)[\"']", file.read_text()):
+            words.setdefault(word.lower(), word)
+    return list(words.values())
+
+
+def test_no_name_of_ours_hides_a_users_column():
+    names = reserved_names()
+    assert {"proa_h", "left_rows", "_rescued_data"} <= set(names)
+    left = pa.table({name: pa.array([n, 7]) for n, name in enumerate(names)})
+    right = pa.table({name: pa.array([-1 - n, 7]) for n, name in enumerate(names)})
+    assert compare(left, left).equal
+    found = compare(left, right, Rules(key=(names[0],)))
+    assert (found.changed, found.only) == (0, (1, 1))
+    kept = (
+        left.set_column(0, names[0], pa.array([0, 7])),
+        right.set_column(0, names[0], pa.array([0, 7])),
+    )
+    (change,) = compare(*kept, Rules(key=(names[0],))).changes
+    assert set(change.columns) == set(names[1:])
+
+
+def test_a_name_of_ours_inside_a_struct_hides_nothing():
+    names = ["proa_h", "c0", "key", "value", "k", "v", "x0", "entries"]
+    kind = pa.map_(pa.string(), pa.struct([(name, pa.float64()) for name in names]))
+    values = dict.fromkeys(names, 1.0)
+    for name in names:
+        tables = [
+            column([[("a", {**values, name: other})]], kind) for other in (1.0, 1.0 + 1e-12, 2.0)
+        ]
+        assert not compare(tables[0], tables[1]).equal
+        assert compare(tables[0], tables[1], Rules(tolerance=1e-9)).equal
+        assert not compare(tables[0], tables[2], Rules(tolerance=1e-9)).equal
+
+
+def test_the_order_of_a_structs_fields_does_not_matter_at_any_depth():
+    def kind(*names: str) -> pa.DataType:
+        inner = pa.struct([(name, pa.int64()) for name in names])
+        return pa.list_(
+            pa.struct(
+                [("m", pa.map_(pa.string(), inner)), ("n", inner)][:: 1 if names[0] == "x" else -1]
+            )
+        )
+
+    rows = [[{"m": [("k", {"x": 1, "y": 2})], "n": {"x": 3, "y": None}}], None]
+    assert compare(column(rows, kind("x", "y")), column(rows, kind("y", "x"))).equal
+    other = [[{"m": [("k", {"x": 1, "y": 2})], "n": {"x": 3, "y": 0}}], None]
+    assert not compare(column(rows, kind("x", "y")), column(other, kind("y", "x"))).equal
+
+
+NESTED = pa.struct(
+    [
+        ("f", pa.float64()),
+        ("l", pa.list_(pa.float32())),
+        ("s", pa.list_(pa.struct([("g", pa.float64()), ("t", pa.string())]))),
+        ("m", pa.map_(pa.string(), pa.float64())),
+    ]
+)
+NUMBERS = st.none() | st.sampled_from([0.0, 1.0, 2.5, -3.0, 1e12, math.inf, -math.inf, math.nan])
+NESTED_VALUES = st.fixed_dictionaries(
+    {
+        "f": NUMBERS,
+        "l": st.none() | st.lists(NUMBERS, max_size=3),
+        "s": st.none()
+        | st.lists(st.fixed_dictionaries({"g": NUMBERS, "t": st.sampled_from("ab")}), max_size=2),
+        "m": st.none()
+        | st.dictionaries(st.sampled_from("xyz"), NUMBERS, max_size=3).map(
+            lambda d: list(d.items())
+        ),
+    }
+)
+
+
+def moved(value, by: float):
+    """The value with every finite float off by a relative `by`."""
+    if isinstance(value, float):
+        return value + by * max(1.0, abs(value)) if math.isfinite(value) else value
+    if isinstance(value, dict):
+        return {name: moved(held, by) for name, held in value.items()}
+    if isinstance(value, list):
+        return [moved(held, by) for held in value]
+    return (value[0], moved(value[1], by)) if isinstance(value, tuple) else value
+
+
+@settings(max_examples=20, deadline=None)
+@given(rows=st.lists(st.none() | NESTED_VALUES, max_size=5), data=st.data())
+def test_the_tolerance_reaches_floats_at_any_depth(rows, data):
+    near = [moved(row, data.draw(st.sampled_from([4e-7, -4e-7]))) for row in rows]
+    shuffled = data.draw(st.permutations(near))
+    assert compare(column(rows, NESTED), column(shuffled, NESTED), Rules(tolerance=1e-6)).equal
+    far = [moved(row, 1e-3) for row in rows]
+    differs = pa.array(rows, NESTED).equals(pa.array(far, NESTED))
+    found = compare(column(rows, NESTED), column(far, NESTED), Rules(tolerance=1e-6))
+    assert found.equal or not differs
+
+
+def test_a_column_may_have_a_tolerance_of_its_own():
+    left = pa.table({"id": [1, 2], "x": [1.0, 2.0], "y": [1.0, 2.0]})
+    right = pa.table({"id": [1, 2], "x": [1.1, 2.1], "y": [1.0, 2.0]})
+    assert compare(left, right, Rules(tolerances={"x": 0.2})).equal
+    assert not compare(left, right, Rules(tolerances={"y": 0.2})).equal
+    assert not compare(left, right, Rules(tolerance=0.2, tolerances={"x": 0.0})).equal
+
+
+def test_neighbours_within_the_tolerance_find_each_other_in_any_order():
+    left = pa.table({"x": [1.0, 1.0 + 1e-9], "y": [5.0, 3.0]})
+    right = pa.table({"x": [1.0 + 1e-9, 1.0], "y": [5.0, 3.0]})
+    found = compare(left, right, Rules(tolerance=1e-6))
+    assert (found.equal, found.tolerated) == (True, 2)

@@ -18,7 +18,14 @@ import pyarrow as pa
 
 from proa.errors import SettingsError
 from proa.recovery.keys import guess_key
-from proa.recovery.row_hash import BUCKET_BITS, quoted, row_hash, row_text
+from proa.recovery.row_hash import (
+    BUCKET_BITS,
+    has_floats,
+    row_floats,
+    row_hash,
+    row_shape,
+    row_text,
+)
 
 EXAMPLES = 10
 _LOW = "18446744073709551615"
@@ -34,8 +41,14 @@ class Rules:
     """False: the key is meant for those of many tables that have its columns."""
     tolerance: float = 0.0
     """Floats a and b are equal when |a - b| <= tolerance * max(1, |a|, |b|); NaN equals NaN."""
+    tolerances: Mapping[str, float] = field(default_factory=dict)
+    """By column: another tolerance for the floats in it."""
     ignore: tuple[str, ...] = ()
     """Columns that are left out."""
+
+    def tolerance_of(self, column: str) -> float:
+        """The tolerance for the floats of a column."""
+        return self.tolerances.get(column, self.tolerance)
 
 
 @dataclass(frozen=True)
@@ -99,9 +112,19 @@ def compare(left: Any, right: Any, rules: Rules | None = None) -> Comparison:
         only = (max(0, rows[0] - rows[1]), max(0, rows[1] - rows[0]))
         return Comparison(rows, schema=schema, only=only, ignored=tuple(sorted(rules.ignore)))
     with duckdb.connect() as db:
-        db.register("left_rows", left)
-        db.register("right_rows", right)
-        return _Comparing(db, shared, schema, rules).run()
+        names = [one.name for one in shared[0]]
+        for side, data in zip(_ROWS, (left, right), strict=True):
+            db.register(f"{side}_given", data)
+            # By position: no column's own name ever stands in a query.
+            columns = (
+                f"#{data.schema.get_field_index(name) + 1} AS {_column(number)}"
+                for number, name in enumerate(names)
+            )
+            db.execute(f"CREATE TEMP VIEW {side} AS SELECT {', '.join(columns)} FROM {side}_given")
+        fields = tuple(
+            [one.with_name(_column(number)) for number, one in enumerate(side)] for side in shared
+        )
+        return _Comparing(db, (fields[0], fields[1]), tuple(names), schema, rules).run()
 
 
 def _shared(
@@ -130,7 +153,15 @@ def _count(data: Any) -> int:
 
 
 def _plain(kind: pa.DataType) -> str:
-    """A type's name without the spellings that mean the same."""
+    """A type's name without the spellings that mean the same; a struct's fields sorted by name."""
+    types = pa.types
+    if types.is_struct(kind):
+        fields = sorted(f"{field.name!r}: {_plain(field.type)}" for field in kind)
+        return f"struct<{', '.join(fields)}>"
+    if types.is_map(kind):
+        return f"map<{_plain(kind.key_type)}, {_plain(kind.item_type)}>"
+    if types.is_list(kind) or types.is_large_list(kind):
+        return f"list<{_plain(kind.value_type)}>"
     text = str(kind).replace("large_", "").replace("_view", "").replace("Etc/UTC", "UTC")
     return text.replace(" not null", "").replace("element:", "item:")
 
@@ -139,12 +170,11 @@ def _plain(kind: pa.DataType) -> str:
 class _Comparing:
     db: duckdb.DuckDBPyConnection
     shared: tuple[list[pa.Field], list[pa.Field]]
+    """The columns of both sides, under names of ours."""
+    names: tuple[str, ...]
+    """The user's names of these columns."""
     schema: tuple[str, ...]
     rules: Rules
-    names: tuple[str, ...] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.names = tuple(one.name for one in self.shared[0])
 
     def run(self) -> Comparison:
         buckets = [self._buckets(side) for side in (0, 1)]
@@ -163,7 +193,7 @@ class _Comparing:
         if not differing:
             return Comparison(**facts)
         self._leftovers(differing)
-        tolerated = self._tolerate() if self.rules.tolerance > 0 else 0
+        tolerated = self._tolerate()
         return Comparison(**facts, tolerated=tolerated, **self._pair())
 
     def _buckets(self, side: int) -> dict[int, tuple[int, int]]:
@@ -183,11 +213,10 @@ class _Comparing:
         self.db.execute("CREATE TEMP TABLE differing (bucket INTEGER)")
         self.db.register("differing_buckets", pa.table({"bucket": pa.array(differing, pa.int32())}))
         self.db.execute("INSERT INTO differing SELECT bucket FROM differing_buckets")
-        columns = ", ".join(quoted(name) for name in self.names)
         for side, name in enumerate(("l0", "r0")):
             self.db.execute(
                 f"CREATE TEMP TABLE {name} AS SELECT *, row_number() OVER (PARTITION BY proa_h) AS proa_n"
-                f" FROM (SELECT {columns}, {row_hash(self.shared[side])} AS proa_h"
+                f" FROM (SELECT *, {row_hash(self.shared[side])} AS proa_h"
                 f" FROM {_ROWS[side]})"
                 f" WHERE CAST(proa_h >> {128 - BUCKET_BITS} AS INTEGER) IN (FROM differing)"
             )
@@ -198,30 +227,60 @@ class _Comparing:
 
     def _tolerate(self) -> int:
         """Take away pairs of rows that differ in floats only, and by little. Returns how many."""
-        floats = [
-            name
-            for one, other in zip(*self.shared, strict=True)
-            if pa.types.is_floating(one.type) and pa.types.is_floating(other.type)
-            for name in (one.name,)
-        ]
-        if not floats:
+        exact: list[tuple[str, pa.Field, pa.Field]] = []
+        near: list[tuple[str, pa.Field, pa.Field]] = []
+        for name, one, other in zip(self.names, *self.shared, strict=True):
+            loose = self.rules.tolerance_of(name) > 0 and has_floats(one.type)
+            (near if loose and has_floats(other.type) else exact).append((name, one, other))
+        if not near:
             return 0
-        order = ", ".join(f"{quoted(name)} NULLS FIRST" for name in floats)
         for side, name in enumerate("lr"):
-            rest = row_text(one for one in self.shared[side] if one.name not in floats)
-            self.db.execute(
-                f"CREATE TEMP TABLE {name}_rest AS SELECT *, {rest} AS proa_e, row_number() OVER"
-                f" (PARTITION BY {rest} ORDER BY {order}) AS proa_m FROM {name}"
+            fields = [column[side + 1] for column in near]
+            shape = f"concat({row_text(column[side + 1] for column in exact)}, {row_shape(fields)})"
+            limits = ", ".join(
+                f"list_transform({row_floats([column[side + 1]])}, lambda y:"
+                f" CAST({self.rules.tolerance_of(column[0])!r} AS DOUBLE))"
+                for column in near
             )
-        near = " AND ".join(_near(quoted(name), self.rules.tolerance) for name in floats)
-        self.db.execute(
-            "CREATE TEMP TABLE near AS SELECT l.proa_h AS lh, l.proa_n AS ln, r.proa_h AS rh, r.proa_n AS rn"
-            f" FROM l_rest l JOIN r_rest r USING (proa_e, proa_m) WHERE {near}"
-        )
+            self.db.execute(
+                f"CREATE TEMP TABLE {name}_near AS SELECT proa_h, proa_n, {shape} AS proa_e,"
+                f" {row_floats(fields)} AS proa_f, list_concat({limits}) AS proa_t FROM {name}"
+            )
+        found = self._pair_in_order()
+        while (more := self._pair_any()) > 0:
+            found += more
+        return found
+
+    def _pair_in_order(self) -> int:
+        """Pair rows of one shape by the order of their floats: right for all but close neighbours."""
         for name in "lr":
             self.db.execute(
-                f"DELETE FROM {name} WHERE (proa_h, proa_n) IN (SELECT ({name}h, {name}n) FROM near)"
+                f"CREATE TEMP TABLE {name}_order AS SELECT *, row_number() OVER"
+                f" (PARTITION BY proa_e ORDER BY proa_f) AS proa_m FROM {name}_near"
             )
+        return self._take_away(
+            "SELECT l.proa_h AS lh, l.proa_n AS ln, r.proa_h AS rh, r.proa_n AS rn"
+            f" FROM l_order l JOIN r_order r USING (proa_e, proa_m) WHERE {_NEAR}"
+        )
+
+    def _pair_any(self) -> int:
+        """Pair rows of one shape that are left and near, each with one other."""
+        return self._take_away(
+            "SELECT lh, ln, rh, rn FROM (SELECT *, row_number() OVER (PARTITION BY rh, rn ORDER BY lh, ln)"
+            " AS proa_x FROM (SELECT l.proa_h AS lh, l.proa_n AS ln, r.proa_h AS rh, r.proa_n AS rn,"
+            " row_number() OVER (PARTITION BY l.proa_h, l.proa_n ORDER BY r.proa_h, r.proa_n) AS proa_m"
+            f" FROM l_near l JOIN r_near r USING (proa_e) WHERE {_NEAR}) WHERE proa_m = 1)"
+            " WHERE proa_x = 1"
+        )
+
+    def _take_away(self, pairs: str) -> int:
+        self.db.execute(f"CREATE OR REPLACE TEMP TABLE near AS {pairs}")
+        for name in "lr":
+            for table in (name, f"{name}_near"):
+                self.db.execute(
+                    f"DELETE FROM {table} WHERE (proa_h, proa_n) IN"
+                    f" (SELECT ({name}h, {name}n) FROM near)"
+                )
         return int(self._one("SELECT count(*) FROM near"))
 
     def _pair(self) -> dict[str, Any]:
@@ -229,10 +288,11 @@ class _Comparing:
         left, right = (int(self._one(f"SELECT count(*) FROM {name}")) for name in "lr")
         if not left or not right:
             return self._unpaired((left, right))
-        key = self.rules.key or guess_key(self.db, _ROWS[0], self.shared[0])
+        key = self.rules.key or guess_key(self.db, _ROWS[0], self.shared[0], self.names)
         if not key:
             return self._unpaired((left, right))
-        texts = [row_text(one for one in fields if one.name in key) for fields in self.shared]
+        chosen = [self.names.index(name) for name in key]
+        texts = [row_text(fields[number] for number in chosen) for fields in self.shared]
         for text, name in zip(texts, "lr", strict=True):
             self.db.execute(
                 f"CREATE TEMP TABLE {name}_keyed AS SELECT *, {text} AS proa_k,"
@@ -275,7 +335,7 @@ class _Comparing:
         self, query: str, texts: Iterable[pa.Field] = ()
     ) -> list[tuple[dict[str, Any], dict[str, str]]]:
         """Rows as dictionaries, and the text of each of the columns `texts`."""
-        columns = ", ".join(quoted(name) for name in self.names)
+        columns = ", ".join(_column(number) for number in range(len(self.names)))
         fields = list(texts)
         texted = "".join(f", {row_text([one])}" for one in fields)
         found = self.db.execute(f"SELECT {columns}{texted} FROM ({query})").to_arrow_table()
@@ -283,7 +343,7 @@ class _Comparing:
         return [
             (
                 dict(zip(self.names, row, strict=False)),
-                dict(zip((one.name for one in fields), row[len(self.names) :], strict=True)),
+                dict(zip(self.names if fields else (), row[len(self.names) :], strict=True)),
             )
             for row in rows
         ]
@@ -297,9 +357,12 @@ class _Comparing:
 _ROWS = ("left_rows", "right_rows")
 
 
-def _near(column: str, tolerance: float) -> str:
-    a, b = f"CAST(l.{column} AS DOUBLE)", f"CAST(r.{column} AS DOUBLE)"
-    return (
-        f"(({a} IS NULL AND {b} IS NULL) OR {a} = {b}"
-        f" OR isfinite({a}) AND isfinite({b}) AND abs({a} - {b}) <= {tolerance!r} * greatest(1, abs({a}), abs({b})))"
-    )
+_NEAR = (
+    "list_bool_and(list_transform(list_zip(l.proa_f, r.proa_f, l.proa_t), lambda z:"
+    " abs(z[1] - z[2]) <= z[3] * greatest(1, abs(z[1]), abs(z[2])))) IS NOT FALSE"
+)
+
+
+def _column(number: int) -> str:
+    """Our name of a column that both sides have."""
+    return f"c{number}"

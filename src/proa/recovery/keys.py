@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import duckdb
 import pyarrow as pa
@@ -16,11 +17,13 @@ MOST_COLUMNS = 4
 _ID = re.compile(r"(^|_)(id|key|uuid|guid|no|nr|number|code|pk|sk)$|id$", re.IGNORECASE)
 
 
-def guess_key(db: duckdb.DuckDBPyConnection, table: str, fields: list[pa.Field]) -> tuple[str, ...]:
-    """A smallest set of columns found without repetition in `table`; empty when there is none.
+def guess_key(
+    db: duckdb.DuckDBPyConnection, table: str, fields: list[pa.Field], names: Sequence[str]
+) -> tuple[str, ...]:
+    """Guess a smallest set of columns without repetition in `table`, by `names`; empty without one.
 
-    Columns named like identifiers are tried first, then the others in the order of `fields`; floats
-    and nested columns never.
+    `fields` are the table's columns, `names` what the user calls them. Columns named like identifiers
+    are tried first, then the others in the order of `fields`; floats and nested columns never.
     """
     able = [one.name for one in fields if _can_be_key(one.type)]
     if not able:
@@ -31,16 +34,17 @@ def guess_key(db: duckdb.DuckDBPyConnection, table: str, fields: list[pa.Field])
     ).fetchone()
     assert counts is not None
     rows, distinct = counts[0], dict(zip(able, counts[1:], strict=True))
-    order = sorted(able, key=lambda name: not _ID.search(name))
+    called = {one.name: name for one, name in zip(fields, names, strict=True)}
+    order = sorted(able, key=lambda name: not _ID.search(called[name]))
     for name in order:
         # The estimate is off by a few per cent: only a clear miss is believed.
         if distinct[name] >= 0.8 * rows and _unique(db, table, (name,), rows):
-            return (name,)
+            return (called[name],)
     chosen: tuple[str, ...] = ()
     for name in order[:MOST_COLUMNS]:
         chosen = (*chosen, name)
         if len(chosen) > 1 and _unique(db, table, chosen, rows):
-            return chosen
+            return tuple(called[name] for name in chosen)
     return ()
 
 

@@ -7,6 +7,9 @@ tag of its own. Two values that mean the same are written the same:
 * -0.0 is 0.0, and there is one NaN,
 * timestamps as microseconds since 1970 in UTC,
 * maps with their entries in order, structs with their fields in the order of their names.
+
+A row's shape is the same text with a mark for every finite float, wherever it is nested; the floats
+themselves are a list. So rows that differ in floats alone have one shape, and lists of one length.
 """
 
 from __future__ import annotations
@@ -30,6 +33,28 @@ def row_text(columns: Iterable[pa.Field]) -> str:
     return f"concat('', {', '.join(parts)})" if parts else "''"
 
 
+def row_shape(columns: Iterable[pa.Field]) -> str:
+    """The DuckDB expression for a row's text without the values of its finite floats."""
+    parts = [_value(quoted(field.name), field.type, shape=True) for field in _by_name(columns)]
+    return f"concat('', {', '.join(parts)})" if parts else "''"
+
+
+def row_floats(columns: Iterable[pa.Field]) -> str:
+    """The DuckDB expression for the finite floats of a row, a DOUBLE[], in an order that its shape fixes."""
+    return _concatenated(
+        _floats(quoted(field.name), field.type, count()) for field in _by_name(columns)
+    )
+
+
+def has_floats(kind: pa.DataType) -> bool:
+    """Whether values of a type hold floats, at any depth."""
+    if pa.types.is_map(kind):
+        return has_floats(kind.item_type)
+    if pa.types.is_nested(kind):
+        return any(has_floats(kind.field(n).type) for n in range(kind.num_fields))
+    return bool(pa.types.is_floating(kind))
+
+
 def row_hash(columns: Iterable[pa.Field]) -> str:
     """The DuckDB expression for a row's 128-bit hash, a UHUGEINT."""
     return f"CAST(md5_number({row_text(columns)}) AS UHUGEINT)"
@@ -39,15 +64,19 @@ def _by_name(fields: Iterable[pa.Field]) -> list[pa.Field]:
     return sorted(fields, key=lambda field: field.name)
 
 
-def _value(value: str, kind: pa.DataType, names: Iterator[int] | None = None) -> str:
+def _value(
+    value: str, kind: pa.DataType, names: Iterator[int] | None = None, *, shape: bool = False
+) -> str:
     """Arguments for concat() that write `value`; concat() takes NULL for nothing."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
         value = f"CAST({value} AS VARCHAR)" if _is_text(kind) else value
+    if shape and pa.types.is_floating(kind):
+        return _float_shape(value)
     for is_kind, write in _SCALARS:
         if is_kind(kind):
             return write(value, kind)
-    return _nested(value, kind, count() if names is None else names)
+    return _nested(value, kind, count() if names is None else names, shape=shape)
 
 
 def _boolean(value: str, _kind: pa.DataType) -> str:
@@ -73,6 +102,12 @@ def _decimal(value: str, kind: pa.DataType) -> str:
 def _float(value: str, _kind: pa.DataType) -> str:
     number = f"CAST({value} AS DOUBLE)"
     text = f"CASE WHEN isnan({number}) THEN 'nan' ELSE CAST({number} + 0.0 AS VARCHAR) END"
+    return f"'f', coalesce({text}, 'N'), ';'"
+
+
+def _float_shape(value: str) -> str:
+    number = f"CAST({value} AS DOUBLE)"
+    text = f"CASE WHEN isfinite({number}) THEN '~' ELSE CAST({number} AS VARCHAR) END"
     return f"'f', coalesce({text}, 'N'), ';'"
 
 
@@ -122,27 +157,63 @@ _SCALARS: tuple[tuple[Callable[[pa.DataType], bool], Callable[[str, pa.DataType]
 )
 
 
-def _nested(value: str, kind: pa.DataType, names: Iterator[int]) -> str:
+def _nested(value: str, kind: pa.DataType, names: Iterator[int], *, shape: bool) -> str:
     types = pa.types
     if types.is_struct(kind):
         fields = ", ".join(
-            _value(f"{value}[{_literal(field.name)}]", field.type, names)
+            _value(f"{value}[{_literal(field.name)}]", field.type, names, shape=shape)
             for field in _by_name(kind)
         )
         return f"CASE WHEN {value} IS NULL THEN 'N' ELSE concat('{{', {fields}, '}}') END"
     item = f"x{next(names)}"
     if types.is_map(kind):
         key = _value(f"{item}['key']", kind.key_type, names)
-        held = _value(f"{item}['value']", kind.item_type, names)
+        held = _value(f"{item}['value']", kind.item_type, names, shape=shape)
         items = (
             f"list_sort(list_transform(map_entries({value}), lambda {item}: concat({key}, {held})))"
         )
         return _items(value, items, f"cardinality({value})")
     if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
-        items = f"list_transform({value}, lambda {item}: concat({_value(item, kind.value_type, names)}))"
+        items = f"list_transform({value}, lambda {item}: concat({_value(item, kind.value_type, names, shape=shape)}))"
         return _items(value, items, f"len({value})")
     text = f"CAST({value} AS VARCHAR)"
     return f"'?', coalesce(strlen({text}), -1), ':', {text}"
+
+
+def _floats(value: str, kind: pa.DataType, names: Iterator[int]) -> str:
+    """A DOUBLE[] of the finite floats in `value`."""
+    types = pa.types
+    if not has_floats(kind):
+        return _NO_FLOATS
+    if types.is_floating(kind):
+        number = f"CAST({value} AS DOUBLE)"
+        return f"CASE WHEN isfinite({number}) THEN [{number}] ELSE {_NO_FLOATS} END"
+    if types.is_struct(kind):
+        return _concatenated(
+            _floats(f"{value}[{_literal(field.name)}]", field.type, names)
+            for field in _by_name(kind)
+        )
+    item = f"x{next(names)}"
+    if types.is_map(kind):
+        key = _value(f"{item}['key']", kind.key_type, names)
+        held = _floats(f"{item}['value']", kind.item_type, names)
+        # Sorted as the entries' texts are: by their keys, of which no two are the same.
+        entry = f"{{'k': concat({key}), 'v': {held}}}"
+        entries = f"list_sort(list_transform(map_entries({value}), lambda {item}: {entry}))"
+        last = f"x{next(names)}"
+        items = f"list_transform({entries}, lambda {last}: {last}['v'])"
+    else:
+        held = _floats(item, kind.value_type, names)
+        items = f"list_transform({value}, lambda {item}: {held})"
+    return f"coalesce(flatten({items}), {_NO_FLOATS})"
+
+
+def _concatenated(lists: Iterable[str]) -> str:
+    parts = [part for part in lists if part != _NO_FLOATS]
+    return f"list_concat({', '.join(parts)})" if parts else _NO_FLOATS
+
+
+_NO_FLOATS = "CAST([] AS DOUBLE[])"
 
 
 def _items(value: str, items: str, length: str) -> str:

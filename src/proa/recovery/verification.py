@@ -48,7 +48,10 @@ def rules_of(settings: VerifySettings, table: str) -> Rules:
     """What proa.yml says counts as equal for `table`."""
     ignore = (*settings.ignore.get("*", ()), *settings.ignore.get(table, ()))
     return Rules(
-        key=tuple(settings.keys.get(table, ())), tolerance=settings.tolerance, ignore=ignore
+        key=tuple(settings.keys.get(table, ())),
+        tolerance=settings.tolerance,
+        tolerances=settings.tolerances.get(table, {}),
+        ignore=ignore,
     )
 
 
