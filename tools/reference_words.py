@@ -110,6 +110,7 @@ CONDITIONS: dict[str, dict[str, str]] = {
         "SHIPPED_FILE_DIFFERS": "a landing zone holds other bytes under the name of a file that is to be shipped",
         "SHIPPED_FILE_LOST": "a file was shipped to one landing zone and can be had nowhere for another",
         "INVALID_MANIFEST": "a manifest is damaged",
+        "UNSUPPORTED_FORMAT": "an object in the storage was written by another version of Proa",
         "MANIFEST_CONFLICT": "the journal of a source and a landing zone's manifest contradict each other",
         "INVALID_OBJECT_NAME": "a file has a name that object stores do not take",
     },

@@ -63,9 +63,10 @@ def find_common(left: FileLedger, right: FileLedger, table: str) -> CommonFiles:
         version, count, total = step
         sizes[side] = count
         seen[side].setdefault(total, version)
-        if count and total in seen[1 - side]:
+        if total in seen[1 - side]:
             both = (seen[0][total], seen[1][total])
-            match = both
+            # Versions that hold no files are alike only while there is nothing newer.
+            match = both if count or both == newest else None
     hashes = [ledger.files(table, version) for ledger, version in zip(ledgers, newest, strict=True)]
     behind = (_lacks(hashes[0], hashes[1]), _lacks(hashes[1], hashes[0]))
     files = 0 if match is None else len(left.files(table, match[0]))
@@ -106,7 +107,7 @@ class FileLedger:
         flows = {flow: self._flow(table, flow) for flow in self._lineage.flows(table)}
         version = self.newest(table)
         while version >= 0:
-            count, total = _NOTHING + 1, 0
+            count, total = 0, 0
             for flow in flows.values():
                 own = self._sum_of(flow)
                 count, total = count + own[0], (total + own[1]) % _MODULUS
@@ -164,9 +165,9 @@ class FileLedger:
 
     def _sum_at(self, table: str, version: int) -> tuple[int, int]:
         """The files and the sum of an upstream table, at the version that was read or one as good."""
-        if version < 0:
-            version = _NOTHING
-        version = self._lineage.settled(table, version) if self.newest(table) >= 0 else version
+        if self.newest(table) < 0:
+            return 0, 0  # not there, or not a table of the pipeline
+        version = self._lineage.settled(table, version)
         if version < 0:
             return 0, 0
         key = (table, version)

@@ -248,14 +248,14 @@ class _Look:
         return pa.array([], pa.string()) if self._files is None else self._files.paths
 
     def _followed(self, table: str) -> list[tuple[DeclaredFlow, DatasetLeaf | FilesLeaf]]:
-        """The leaves whose news bring a table further. A snapshot beside a stream does not."""
+        """The leaves whose files bring a table further. A snapshot beside a stream does not."""
         declared = self._tables[table]
         return [
             (flow, leaf)
             for flow in declared.flows
             if not flow.once
             for leaf in flow.leaves
-            if leaf.streaming or declared.recomputed
+            if isinstance(leaf, DatasetLeaf | FilesLeaf) and (leaf.streaming or declared.recomputed)
         ]
 
     def _read(self, table: str, version: int, flow: DeclaredFlow, leaf: DatasetLeaf) -> int:

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from proa.errors import DataError
-from proa.graph import DatasetLeaf, FilesLeaf, Graph, Leaf
+from proa.graph import Graph
+from proa.graph.leaves import DatasetLeaf, FilesLeaf, Leaf, TableLeaf
 from proa.layout import DECLARED
 from proa.pipelines.definitions import DatasetKind
 from proa.pipelines.spec import PipelineSpec
@@ -151,4 +152,6 @@ def _table(value: Mapping[str, Any]) -> DeclaredTable:
 
 
 def _leaf(value: Mapping[str, Any]) -> Leaf:
-    return DatasetLeaf(**value) if "dataset" in value else FilesLeaf(**value)
+    if "dataset" in value:
+        return DatasetLeaf(**value)
+    return FilesLeaf(**value) if "schema" in value else TableLeaf(**value)
