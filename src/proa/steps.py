@@ -39,6 +39,10 @@ class Step(StrEnum):
     MAINTAIN_DELETE = "maintain.delete"
     STATE_WRITE = "state.write"
     WORK_BEGIN = "work.begin"
+    STORE_READ = "store.read"
+    """Any read of an object store: nothing changes, and the answer may fail to come."""
+    STORE_WRITE = "store.write"
+    """Any write or removal of an object."""
 
 
 class Probe(Protocol):

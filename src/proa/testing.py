@@ -87,7 +87,7 @@ class Kill:
     step: Step
     when: When = When.BEFORE
     at: int = 1
-    """The how manyth time the step is reached, counted from 1."""
+    """Which time, when the step is reached several times; counted from 1."""
 
     def strike(self) -> BaseException:
         return Killed(f"killed {self.when} {self.step}")
@@ -109,6 +109,14 @@ class Fail:
 
     def __str__(self) -> str:
         return f"fail {self.step} #{self.at}"
+
+
+@dataclass(frozen=True)
+class FailFrom(Fail):
+    """The store or engine refuses from that time on: nothing happens any more."""
+
+    def __str__(self) -> str:
+        return f"fail {self.step} from #{self.at} on"
 
 
 @dataclass(frozen=True)
@@ -159,7 +167,8 @@ class FaultProbe:
 
     def _strike(self, step: Step, when: When, count: int) -> None:
         for fault in self.faults:
-            if (fault.step, fault.when, fault.at) == (step, when, count):
+            met = count >= fault.at if isinstance(fault, FailFrom) else count == fault.at
+            if (fault.step, fault.when) == (step, when) and met:
                 self.struck.append(fault)
                 self._dead = self._dead or isinstance(fault, Kill)
                 raise fault.strike()

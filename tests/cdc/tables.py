@@ -11,7 +11,7 @@ from oracle import Event, rank
 from pyspark.sql import types as T
 
 from proa.cdc import MEMORY, ChangeShape, MemoryStore, Merged, MergeInput, merge
-from proa.lake import Change, Table
+from proa.lake import Change, Table, commit_change, create
 
 COLUMNS = T.StructType(
     [
@@ -40,7 +40,7 @@ class Merging:
         self.folder = folder
         self.shape = shape
         self.table = Table.at(str(folder / "table"))
-        self.table.create(shape.target)
+        create(self.table, shape.target)
         self.batch = 0
 
     def merge(self, events: Sequence[Event]) -> Merged:
@@ -76,7 +76,8 @@ class Merging:
         )
         store = MemoryStore(self.table.url, {})
         memory = store.put(merged.memory, merged.memory.number)
-        self.table.commit(
+        commit_change(
+            self.table,
             Change(
                 "flow",
                 self.batch,
@@ -85,7 +86,7 @@ class Merging:
                 adds=merged.adds,
                 removes=merged.removes,
                 transactions={MEMORY: memory.number},
-            )
+            ),
         )
         self.batch += 1
         return merged

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proa.lake import Change, Table, write_rows
+from proa.lake import Change, Table, commit_change, create, write_rows
 from proa.lake.largest import largest
 from proa.lake.table_schema import from_delta
 
@@ -28,11 +28,11 @@ def table_of(url: str, options: dict, batches: list[list], kind: pa.DataType) ->
 
     table = Table(url, options)
     schema = pa.schema([("value", kind)])
-    table.create(from_delta(Schema.from_arrow(schema)))
+    create(table, from_delta(Schema.from_arrow(schema)))
     for number, values in enumerate(batches):
         rows = pa.table({"value": pa.array(values, kind)}, schema=schema)
         file = write_rows(rows, url, options, f"a{number}")
-        table.commit(Change("t", number, f"a{number}", 0, adds=[file]))
+        commit_change(table, Change("t", number, f"a{number}", 0, adds=[file]))
     return table
 
 

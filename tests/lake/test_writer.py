@@ -12,7 +12,7 @@ from deltalake import DeltaTable
 
 from proa.engine import Engine
 from proa.errors import DataError, UnavailableError
-from proa.lake import Change, Destination, Flag, Table, write
+from proa.lake import Change, Destination, Flag, Table, commit_change, create, write
 from proa.lake.table_schema import from_delta, to_arrow, to_delta
 from proa.lake.writer import Outcome, task
 from proa.pipelines.definitions import Violation
@@ -50,8 +50,8 @@ def tabled(result, rows: pa.Table, url: str, options=None, partition_by=()) -> T
 
     table = Table.at(url, options or {})
     schema = from_delta(Schema.from_arrow(rows.schema))
-    table.create(schema, partition_by=partition_by)
-    table.commit(Change("f", 0, "a", 0, adds=result.files))
+    create(table, schema, partition_by=partition_by)
+    commit_change(table, Change("f", 0, "a", 0, adds=result.files))
     return table
 
 

@@ -72,7 +72,7 @@ def checkpoint(store: Store, batches: int) -> Checkpoint:
     found = Checkpoint(store)
     for number in range(batches):
         found.put(Plan(number, {}, "d"))
-        found.settled(number)
+        found.mark_committed(number)
     return found
 
 

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 from proa.lazy import exports
 
 if TYPE_CHECKING:
-    from proa.lake.log import Commit
-    from proa.lake.table import GENERATION, Change, Committed, Table
+    from proa.lake.commit import Change, Committed, Rewriter, commit_change, create
+    from proa.lake.log import GENERATION, Commit
+    from proa.lake.table import Table
     from proa.lake.writer import (
         DataFile,
         Destination,
@@ -28,8 +29,11 @@ __all__ = [
     "Destination",
     "Flag",
     "Outcome",
+    "Rewriter",
     "Table",
     "WriteResult",
+    "commit_change",
+    "create",
     "discard",
     "write",
     "write_batches",
@@ -39,16 +43,19 @@ __all__ = [
 __getattr__ = exports(
     __name__,
     {
-        "Change": "table",
+        "Change": "commit",
         "Commit": "log",
-        "Committed": "table",
+        "Committed": "commit",
         "DataFile": "writer",
         "Destination": "writer",
         "Flag": "writer",
-        "GENERATION": "table",
+        "GENERATION": "log",
         "Outcome": "writer",
+        "Rewriter": "commit",
         "Table": "table",
         "WriteResult": "writer",
+        "commit_change": "commit",
+        "create": "commit",
         "discard": "writer",
         "write": "writer",
         "write_batches": "writer",

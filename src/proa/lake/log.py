@@ -12,6 +12,10 @@ from proa.lake.writer import DataFile
 from proa.storage import Store
 
 FOLDER = "_delta_log"
+GENERATION = "proa:generation"
+"""The `txn` application that counts the full refreshes that have replaced a table's rows."""
+REFRESH = "proa:refresh"
+"""The `txn` application that counts the full refreshes that were asked for."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,16 @@ class Commit:
     """The `txn` actions: application id to version."""
     info: Mapping[str, Any] = field(default_factory=dict)
     """The `commitInfo`."""
+
+    @property
+    def begins_generation(self) -> bool:
+        """Whether a full refresh replaced all rows by those of its first batch."""
+        return GENERATION in self.transactions and self.version > 0
+
+    @property
+    def appended(self) -> tuple[tuple[str, int], ...]:
+        """The files whose rows are new to a stream that leaves changes of older rows out."""
+        return self.adds if self.begins_generation or not self.removes else ()
 
     @property
     def proa(self) -> Mapping[str, Any]:
@@ -71,18 +85,31 @@ def partitions(store: Store, version: int) -> dict[str, dict[str, str | None]]:
     }
 
 
-def added(file: DataFile) -> dict[str, Any]:
-    """The action that adds a file whose rows were in the table before."""
+def added(file: DataFile, *, new_rows: bool) -> dict[str, Any]:
+    """The action that adds a file; without `new_rows` its rows were in the table before."""
     return {
         "add": {
-            "path": urllib.parse.quote(file.path, safe="/=!$&()+,;@~.-_"),
+            "path": spelled(file.path),
             "partitionValues": dict(file.partition),
             "size": file.size,
             "modificationTime": file.modified,
-            "dataChange": False,
+            "dataChange": new_rows,
             "stats": file.stats,
         }
     }
+
+
+def removed(path: str, now: int, *, rows_go: bool) -> dict[str, Any]:
+    """The action that takes out the file `path`, as the log spells it, at `now` milliseconds.
+
+    Without `rows_go` its rows stay in the table in other files.
+    """
+    return {"remove": {"path": path, "deletionTimestamp": now, "dataChange": rows_go}}
+
+
+def spelled(path: str) -> str:
+    """A path relative to the table as the log spells it."""
+    return urllib.parse.quote(path, safe="/=!$&()+,;@~.-_")
 
 
 def put(store: Store, version: int, actions: Iterable[Mapping[str, Any]]) -> None:

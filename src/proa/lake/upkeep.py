@@ -19,9 +19,9 @@ from proa.clock import Ids
 from proa.engine import Engine
 from proa.errors import ConflictError, DataError
 from proa.lake import log
+from proa.lake.commit import Rewriter, replace_files
 from proa.lake.table import Table
-from proa.lake.table_schema import to_arrow
-from proa.lake.writer import Destination, discard, write
+from proa.lake.writer import discard
 from proa.steps import Step, step
 from proa.storage import ObjectInfo, Store
 
@@ -86,27 +86,18 @@ def compact(table: Table, group: Sequence[str], engine: Engine, ids: Ids) -> Com
     if not rows.keys() >= set(group):
         raise ConflictError(f"files of {table.url!r} were replaced by another commit")
     files = [f"{table.url}/{urllib.parse.unquote(path)}" for path in group]
-    table.check(files)
-    schema = table.schema
-    target = Destination(
-        url=table.url,
-        options=table.options,
-        schema=to_arrow(schema),
-        attempt=ids.new(),
-        partition_by=table.partition_by,
-    )
-    result = write(engine, engine.dataframe(engine.parquet(files, schema)), target)
+    destination, result = Rewriter(engine, ids).write(table, files, table.schema)
     if result.rows != sum(rows[path] for path in group):
-        discard(target, result)
+        discard(destination, result.files)
         raise DataError(
             f"{len(group)} files of {table.url!r} hold {result.rows} rows and should hold"
             f" {sum(rows[path] for path in group)}; nothing was changed",
             condition="FAILED_READ_FILE",
         )
     try:
-        table.replace(group, result.files)
+        replace_files(table, group, result.files)
     except ConflictError:
-        discard(target, result)
+        discard(destination, result.files)
         raise
     return Compacted(len(group), len(result.files))
 

@@ -140,10 +140,10 @@ def write_rows(rows: pa.Table, url: str, options: Mapping[str, str], attempt: st
     return file.end({})
 
 
-def discard(target: Destination, result: WriteResult) -> None:
+def discard(target: Destination, files: Iterable[DataFile]) -> None:
     """Remove what an attempt wrote. Only for files that no commit has been tried with."""
     store = Store.open(target.url, target.options)
-    for file in result.files:
+    for file in files:
         store.delete(file.path)
 
 

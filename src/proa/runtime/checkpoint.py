@@ -120,7 +120,7 @@ class Checkpoint:
         """How many plans, counted from batch 0, stand in segments."""
         return self._history.folded()
 
-    def settled(self, batch: int) -> None:
+    def mark_committed(self, batch: int) -> None:
         """The batch is in the table: now and then, fold the plans up to it."""
         done = batch + 1
         if done % FOLD:

@@ -1,7 +1,8 @@
 """A continuous update: every flow follows its sources until somebody says stop.
 
-A flow looks for something new once per trigger interval, and at once when a table that it reads
-got new rows. Between looks it sleeps.
+It begins with one pass in the order of a triggered update, so what was there is in all tables as
+soon as they can be computed. Then a flow looks for something new once per trigger interval, and at
+once when a table that it reads got new rows; a view only when its last rows are an interval old.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 from proa.backoff import Retries
+from proa.errors import UnavailableError
 from proa.runtime.context import Context
 from proa.runtime.flow import FlowRunner
 from proa.runtime.flow_scheduler import FlowResult, FlowScheduler, report, run_flow
@@ -19,9 +22,6 @@ from proa.states import FlowStatus
 from proa.times import duration_setting
 
 INTERVAL = "pipelines.trigger.interval"
-STREAM_SECONDS = 5.0
-VIEW_SECONDS = 60.0
-"""Materialized views are recomputed at most this often."""
 FLUSH_SECONDS = 5.0
 
 
@@ -48,11 +48,13 @@ class Continuous:
 
     def run(self) -> None:
         """Return when `stop` is set and all flows have ended, or when all flows have failed."""
-        with ThreadPoolExecutor(len(self._runners), thread_name_prefix="proa-flow") as pool:
-            futures = [pool.submit(self._follow, runner) for runner in self._runners]
+        with ThreadPoolExecutor(len(self._runners) + 1, thread_name_prefix="proa-flow") as pool:
             try:
-                while not self._context.clock.wait(FLUSH_SECONDS, self._stop):
-                    self._context.events.flush()
+                passed = threading.Event()
+                futures = [pool.submit(self._pass, passed)]
+                self._flush_until(passed)
+                futures += [pool.submit(self._follow, runner) for runner in self._runners]
+                self._flush_until(self._stop)
             finally:
                 self._stop.set()
                 for wake in self._wakes.values():
@@ -60,31 +62,48 @@ class Continuous:
             for future in futures:
                 future.result()
 
+    def _pass(self, passed: threading.Event) -> None:
+        """Run every flow once, in order."""
+        try:
+            self._flows.run()
+        finally:
+            passed.set()
+
+    def _flush_until(self, over: threading.Event) -> None:
+        """Write the event log now and then; what cannot be written now goes with the next."""
+        while not self._context.clock.wait(FLUSH_SECONDS, over):
+            with suppress(UnavailableError):
+                self._context.events.flush()
+
     def _follow(self, runner: FlowRunner) -> None:
         result = self._flows.results[id(runner)]
         wake = self._wakes[id(runner)]
         interval = interval_of(runner, self._configuration)
         pauses = self._retries.pauses(self._context.ids)
-        report(self._context, result, "follows its sources")
+        has_new_rows = result.progress.batches > 0
         while not self._stop.is_set():
-            wake.clear()
-            before = result.progress.batches
-            run_flow(runner, result, self._context, self._flows.retrier, quiet=True)
             pause = interval
-            if result.status is FlowStatus.FAILED:
+            if result.status in {FlowStatus.FAILED, FlowStatus.SKIPPED}:
                 again = self._pause_after(result, next(pauses, None))
                 if again is None:
                     break
                 pause = again
             else:
                 pauses = self._retries.pauses(self._context.ids)
-                if result.progress.batches > before:
-                    report(self._context, result, "has new rows")
-                    self._wake_readers(runner.node.target)
                 result.status = FlowStatus.IDLE
-            waits_long = runner.is_view and result.progress.waiting_for is None
-            self._context.clock.wait(pause, self._stop if waits_long else wake)
-        if result.status is not FlowStatus.FAILED:
+            rests = has_new_rows and runner.kind.rests
+            self._context.clock.wait(pause, self._stop if rests else wake)
+            if self._stop.is_set():
+                break
+            wake.clear()
+            before = result.progress.batches
+            run_flow(runner, result, self._context, self._flows.retrier)
+            has_new_rows = result.progress.batches > before
+            if has_new_rows and result.status is not FlowStatus.FAILED:
+                report(self._context, result, "has new rows")
+            if has_new_rows:
+                self._wake_readers(runner.node.target)
+        if result.status not in {FlowStatus.FAILED, FlowStatus.STOPPED}:
             result.status = FlowStatus.STOPPED
             report(self._context, result, "is stopped")
         with self._lock:
@@ -93,8 +112,11 @@ class Continuous:
                 self._stop.set()
 
     def _pause_after(self, result: FlowResult, pause: float | None) -> float | None:
+        """Seconds until a failed flow is started again, None for never; one that was skipped is."""
         error = result.error
-        if error is None or pause is None or not worth_another_try(error):
+        if error is None:
+            return 0.0
+        if pause is None or not worth_another_try(error):
             return None
         report(self._context, result, f"failed and is started again in {pause:.0f} s", "WARN")
         return pause
@@ -115,4 +137,4 @@ def interval_of(runner: FlowRunner, configuration: Mapping[str, str]) -> float:
     ):
         if INTERVAL in settings:
             return duration_setting(settings[INTERVAL], INTERVAL)
-    return VIEW_SECONDS if runner.is_view else STREAM_SECONDS
+    return runner.kind.interval

@@ -14,7 +14,7 @@ from typing import Any
 
 from proa.clock import Clock, Ids
 from proa.errors import ConflictError
-from proa.lake import Change, Table, write_rows
+from proa.lake import Change, Table, commit_change, create, write_rows
 from proa.runtime.event import Event, Origin, described
 from proa.steps import Step, step
 
@@ -126,9 +126,8 @@ class EventLog:
         table = self._table
         with step(Step.EVENTS_FLUSH):
             if table.refresh() is None:
-                table.create(SCHEMA, comment="What happened to the pipeline.")
+                create(table, SCHEMA, comment="What happened to the pipeline.")
             attempt = self._ids.new()
             found = write_rows(rows(events, self._instance), table.url, self._options, attempt)
-            table.commit(
-                Change(f"proa:events:{self._instance}", self._flushes, attempt, 0, adds=[found])
-            )
+            app_id = f"proa:events:{self._instance}"
+            commit_change(table, Change(app_id, self._flushes, attempt, 0, adds=[found]))

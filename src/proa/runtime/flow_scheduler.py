@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from proa.graph import Graph, Selection
+from proa.lake.commit import end_generation
 from proa.runtime.context import Context
 from proa.runtime.flow import FlowProgress, FlowRunner
 from proa.runtime.retry import Retrier
@@ -29,14 +30,18 @@ class FlowResult:
 class FlowScheduler:
     """The flows of an update, run in the order that their reads demand and otherwise at once."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what an update consists of
         self,
         graph: Graph,
         runners: Mapping[str, Sequence[FlowRunner]],
         selection: Selection,
         context: Context,
         retrier: Retrier,
+        *,
+        done: FlowStatus = FlowStatus.COMPLETED,
     ) -> None:
+        """`done` is what a flow is once it has nothing more to do: COMPLETED, or IDLE for now."""
+        self._done = done
         self.results = {
             id(runner): FlowResult(runner.name, name)
             for name in graph.tables
@@ -50,7 +55,7 @@ class FlowScheduler:
     def run(self) -> None:
         """Run every flow that is not completed; a flow's failure skips what reads its table."""
         for result in self.results.values():
-            if result.status is not FlowStatus.COMPLETED:
+            if result.status is not self._done:
                 result.status, result.error = FlowStatus.QUEUED, None
         waiting = dict(self._runners)
         open_: dict[Future[None], str] = {}
@@ -62,8 +67,11 @@ class FlowScheduler:
                         open_[pool.submit(self._one, runner)] = name
                 done, _ = wait(open_, return_when=FIRST_COMPLETED)
                 for future in done:
-                    left[open_.pop(future)] -= 1
+                    name = open_.pop(future)
                     future.result()
+                    if left[name] == 1:
+                        self._end_refresh(name)
+                    left[name] -= 1
 
     @property
     def runners(self) -> list[FlowRunner]:
@@ -80,7 +88,7 @@ class FlowScheduler:
 
     def _one(self, runner: FlowRunner) -> None:
         result = self.results[id(runner)]
-        if result.status is FlowStatus.COMPLETED:
+        if result.status is self._done:
             return
         if self.retrier.stop.is_set():
             result.status = FlowStatus.STOPPED
@@ -91,7 +99,41 @@ class FlowScheduler:
             result.status = FlowStatus.SKIPPED
             report(self._context, result, f"is skipped: {broken!r}, which it reads, failed", "WARN")
             return
-        run_flow(runner, result, self._context, self.retrier)
+        result.status = FlowStatus.RUNNING
+        report(self._context, result, "is running")
+        if run_flow(runner, result, self._context, self.retrier):
+            self._end(result)
+
+    def _end(self, result: FlowResult) -> None:
+        """Tell that a flow has nothing more to do, and what it did."""
+        result.status = self._done
+        if self._done is FlowStatus.IDLE:
+            what = "has new rows" if result.progress.batches else "follows its sources"
+        elif result.progress.waiting_for is not None:
+            what = f"has nothing to do yet: {result.progress.waiting_for} is not there"
+        else:
+            what = "is completed"
+        report(self._context, result, what)
+
+    def _end_refresh(self, name: str) -> None:
+        """Take out what a full refresh is to replace, when none of the table's flows had new rows.
+
+        Flows whose input is not there yet leave the rows where they are.
+        """
+        results = [self.results[id(runner)] for runner in self._runners[name]]
+        done = all(r.status is self._done for r in results)
+        if not done or any(r.progress.waiting_for is not None for r in results):
+            return
+        table = self._context.table(name)
+        try:
+            self.retrier.call(
+                lambda: end_generation(table, {"update": self._context.update_id}),
+                lambda *_: None,
+            )
+        except Exception as error:  # noqa: BLE001 - as when the flow itself had died of it
+            for result in results:
+                result.status, result.error = FlowStatus.FAILED, error
+                report(self._context, result, f"failed: {error}", "ERROR", error)
 
     def _broken_upstream(self, runner: FlowRunner) -> str | None:
         bad = {FlowStatus.FAILED, FlowStatus.SKIPPED}
@@ -101,17 +143,10 @@ class FlowScheduler:
         return None
 
 
-def run_flow(
-    runner: FlowRunner,
-    result: FlowResult,
-    context: Context,
-    retrier: Retrier,
-    *,
-    quiet: bool = False,
-) -> None:
-    """Run a flow until nothing is new, trying again where that may help; tells the event log.
+def run_flow(runner: FlowRunner, result: FlowResult, context: Context, retrier: Retrier) -> bool:
+    """Run a flow until nothing is new, trying again where that may help.
 
-    `quiet` tells it of failures only.
+    Tells the event log of failures and of a stop. True unless it failed or was stopped.
     """
 
     def failed(error: Exception, tries: int, pause: float) -> None:
@@ -124,25 +159,17 @@ def run_flow(
         )
 
     result.status, result.error = FlowStatus.RUNNING, None
-    if not quiet:
-        report(context, result, "is running")
     try:
         retrier.call(lambda: runner.run(result.progress, retrier.stop), failed)
     except Exception as error:  # noqa: BLE001 - whatever a flow dies of, the others go on
         result.status, result.error = FlowStatus.FAILED, error
         report(context, result, f"failed: {error}", "ERROR", error)
-        return
-    if quiet:
-        return
+        return False
     if retrier.stop.is_set():
         result.status = FlowStatus.STOPPED
         report(context, result, "is stopped")
-        return
-    result.status = FlowStatus.COMPLETED
-    what = "is completed"
-    if result.progress.waiting_for is not None:
-        what = f"has nothing to do yet: {result.progress.waiting_for} is not there"
-    report(context, result, what)
+        return False
+    return True
 
 
 def report(

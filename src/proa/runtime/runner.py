@@ -30,6 +30,7 @@ from proa.runtime.dr_policy import refusal, sentence, volatile
 from proa.runtime.event import Origin
 from proa.runtime.event_log import EventLog, Listener
 from proa.runtime.flow import FlowRunner
+from proa.runtime.flow_kinds import kind_of
 from proa.runtime.pipeline import Pipeline
 from proa.runtime.sources import FilesSource
 from proa.runtime.update import UpdateRequest, UpdateResult, UpdateRun
@@ -178,8 +179,12 @@ class Runner:
         self._runners = {
             name: [
                 FlowRunner(
-                    flow, graph.datasets[name].dataset, self._context, volatile=name in changing
+                    flow,
+                    dataset,
+                    self._context,
+                    kind_of(flow.flow, dataset, volatile=name in changing),
                 )
+                for dataset in [graph.datasets[name].dataset]
                 for flow in graph.datasets[name].flows
             ]
             for name in graph.tables

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from proa.errors import ConflictError, ProaError
 from proa.graph import Graph, Selection
-from proa.lake.table import GENERATION
+from proa.lake.commit import begin_generation
+from proa.lake.log import REFRESH
 from proa.runtime.context import Context
 from proa.runtime.continuous import Continuous
 from proa.runtime.flow_scheduler import FlowResult, FlowScheduler
 from proa.runtime.retry import NO_RETRIES, Retrier, flow_retries, update_retries, worth_another_try
-from proa.states import UpdateState
+from proa.states import FlowStatus, UpdateState
 from proa.storage import NotFoundError
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ class UpdateRun:
         )
 
     def _prepared(self) -> FlowScheduler | None:
-        """The flows to run, tables emptied where asked for; None when it is only a check."""
+        """The flows to run, full refreshes begun where asked for; None when it is only a check."""
         request, runner = self._request, self._runner
         self._graph = graph = runner.graph()
         selection: Selection = graph.select(
@@ -134,6 +135,7 @@ class UpdateRun:
             selection,
             self._context,
             self._retrier(request.stop),
+            done=FlowStatus.IDLE if request.continuous else FlowStatus.COMPLETED,
         )
 
     def _define(self, graph: Graph, selection: Selection) -> None:
@@ -142,7 +144,7 @@ class UpdateRun:
             if name not in selection.tables:
                 continue
             for runner in runners:
-                runner.set_up()
+                runner.target.set_up()
             self._defined(graph, name)
             for runner in runners:
                 self._events.add(
@@ -152,11 +154,7 @@ class UpdateRun:
                         "flow_name": runner.name,
                         "output_dataset": name,
                         "input_datasets": list(runner.node.upstream),
-                        "flow_type": "ONCE"
-                        if runner.node.flow.once
-                        else "COMPLETE"
-                        if runner.is_view
-                        else "APPEND",
+                        "flow_type": runner.kind.name,
                     },
                     origin=self._events.origin_of(runner.name, name),
                 )
@@ -248,7 +246,10 @@ class UpdateRun:
 
 
 def reset(context: Context, dataset: str, update_id: str) -> bool:
-    """Empty a table for a full refresh, once per update; False when there is no table yet."""
+    """Ask for a full refresh of a table, once per update; False when there is no table yet.
+
+    Its rows stay until the first batch of the new generation takes their place.
+    """
     table = context.table(dataset)
     for _ in range(_TRIES):
         if table.refresh() is None:
@@ -256,7 +257,7 @@ def reset(context: Context, dataset: str, update_id: str) -> bool:
         if _reset_by(context, dataset) == update_id:
             return True
         try:
-            table.reset({"update": update_id})
+            begin_generation(table, {"update": update_id})
         except ConflictError:
             continue
         return True
@@ -264,16 +265,16 @@ def reset(context: Context, dataset: str, update_id: str) -> bool:
 
 
 def _reset_by(context: Context, dataset: str) -> str | None:
-    """The update that last emptied the table."""
+    """The update that last asked for a full refresh of the table."""
     table = context.table(dataset)
-    if not table.generation:
+    if not table.wanted_generation:
         return None
     for version in range(table.version, -1, -1):
         try:
             commit = table.commit_info(version)
         except NotFoundError:
             return None
-        if GENERATION in commit.transactions:
+        if REFRESH in commit.transactions:
             found: str | None = commit.proa.get("update")
             return found
     return None

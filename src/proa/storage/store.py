@@ -20,6 +20,7 @@ from proa.errors import (
     UnavailableError,
     UnknownOutcome,
 )
+from proa.steps import Step, step
 from proa.storage import local
 from proa.storage.seekable import Seekable
 
@@ -28,6 +29,8 @@ CHUNK = 4 * 1024 * 1024
 
 _SINGLE_PUT = 64 * 1024 * 1024
 """Up to this size a streamed object is created by one conditional request, held in memory."""
+
+_READS = frozenset({"read", "list", "look at"})
 
 _CLIENT: Mapping[str, str] = {"connect_timeout": "5s", "read_timeout": "20s", "timeout": "300s"}
 _RETRY = {
@@ -240,7 +243,8 @@ class Store:
     @contextmanager
     def _wrapped(self, verb: str, path: str) -> Iterator[None]:
         try:
-            yield
+            with step(Step.STORE_READ if verb in _READS else Step.STORE_WRITE):
+                yield
         except ProaError:
             raise
         except (exceptions.NotFoundError, FileNotFoundError) as error:

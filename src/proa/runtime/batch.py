@@ -1,0 +1,190 @@
+"""One batch: computed into files, and made part of its target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from proa.clock import Clock
+from proa.engine import PYTHON_FAILED
+from proa.errors import ConflictError, DataError, UserError
+from proa.graph import FlowNode
+from proa.lake import WriteResult
+from proa.lake.commit import STALE_FILES
+from proa.lake.table_schema import storable
+from proa.pipelines.definitions import Dataset
+from proa.runtime import expectation_columns
+from proa.runtime.checkpoint import Input, Plan
+from proa.runtime.context import Context
+from proa.runtime.flow_kinds import BatchWork, FlowKind, Stored
+from proa.runtime.sources import FilesSource, Source
+from proa.runtime.target import Attempt, Delivery, TableTarget
+
+LONG = timedelta(hours=1)
+"""A process that has slept longer looks again: maintenance may have removed what it knows of."""
+
+
+def slept_since(began: datetime, clock: Clock) -> bool:
+    """Whether so much time has passed that what was seen at `began` may be gone."""
+    return clock.now() - began > LONG
+
+
+@dataclass(frozen=True)
+class _Written:
+    """A batch that lies in files and is not part of its target yet."""
+
+    attempt: Attempt
+    stored: Stored
+
+
+class BatchRunner:
+    """Computes the batches of one flow and commits them."""
+
+    def __init__(
+        self,
+        node: FlowNode,
+        dataset: Dataset,
+        context: Context,
+        kind: FlowKind,
+        target: TableTarget,
+    ) -> None:
+        self._node = node
+        self._dataset = dataset
+        self._context = context
+        self._kind = kind
+        self._target = target
+        self._frame: Any = None
+        """The query of the batch that was computed last."""
+
+    def run(self, plan: Plan, generation: int, sources: Mapping[str, Source]) -> WriteResult | None:
+        """Compute a batch and make it part of the target.
+
+        Returns None if another attempt at the same batch was committed instead. Raises DataError
+        when the data break a rule, and whatever the target and the engine raise.
+        """
+        began = self._context.clock.now()
+        inputs = self._inputs_now(plan, sources)
+        for _ in range(_TRIES):
+            written = self._evolving(inputs, sources)
+            if slept_since(began, self._context.clock):
+                self._target.check(written.stored)
+            delivery = Delivery(
+                self._node.flow.name,
+                generation,
+                plan,
+                written.attempt,
+                written.stored,
+                _widens(sources),
+            )
+            try:
+                by_us = self._target.commit(delivery)
+            except ConflictError as error:
+                if error.condition != STALE_FILES:
+                    raise
+                self._target.abort(written.attempt, written.stored)
+                continue
+            if by_us:
+                return written.stored.result
+            self._target.abort(written.attempt, written.stored)
+            return None
+        raise ConflictError(
+            f"the table of {self._node.target!r} is changed by others all the time; stop them"
+        )
+
+    def _inputs_now(self, plan: Plan, sources: Mapping[str, Source]) -> dict[str, Input]:
+        """The plan's inputs for the leaves that the query has now."""
+        inputs: dict[str, Input] = {}
+        for key, source in sources.items():
+            value = plan.inputs.get(key)
+            if value is None:
+                source.refresh()
+                value = source.empty_input()
+            if value is None:
+                raise ConflictError(f"{key!r} is not there any more; plan the batch anew")
+            inputs[key] = value
+        return inputs
+
+    def _evolving(self, inputs: Mapping[str, Input], sources: Mapping[str, Source]) -> _Written:
+        """The batch in files, once the schemas of its sources know all of its fields."""
+        while True:
+            try:
+                written = self._write(inputs, sources)
+                break
+            except Exception as error:
+                if not self._evolved(error, inputs, sources):
+                    self._explain(error)
+                    raise
+        broken = written.stored.result.broken
+        if broken is not None:
+            self._target.abort(written.attempt, written.stored)
+            raise DataError(
+                f"the expectation {broken.expectation!r} of {self._node.target!r} is broken by"
+                f" {broken.failed} row{'s' * (broken.failed != 1)}, and nothing of the batch was"
+                f" stored; mend the data or the rule. For example: {'; '.join(broken.samples)}",
+                condition="EXPECTATION_VIOLATED",
+            )
+        return written
+
+    def _write(self, inputs: Mapping[str, Input], sources: Mapping[str, Source]) -> _Written:
+        engine, plan = self._context.engine, self._node.plan
+        rules = self._dataset.expectations
+        with engine.translating():
+            schemas = {key: s.schema(engine, inputs[key]) for key, s in sources.items()}
+            query = plan.bind({key: engine.empty(schema) for key, schema in schemas.items()})
+            columns = storable(engine.schema(query), self._node.target)
+            attempt = self._target.begin(
+                self._kind.columns(columns),
+                expectation_columns.flags_of(rules),
+                replaces=self._kind.replaces,
+                widens=_widens(sources),
+            )
+            relations = {key: s.relation(engine, inputs[key]) for key, s in sources.items()}
+            self._frame = engine.dataframe(plan.bind(relations))
+            try:
+                with engine.translating():
+                    flagged = expectation_columns.flagged(self._frame, rules)
+                    stored = self._kind.store(
+                        BatchWork(
+                            engine,
+                            flagged,
+                            columns,
+                            attempt.columns,
+                            attempt.destination,
+                            self._target.table,
+                        )
+                    )
+            except UserError:
+                expectation_columns.check(engine, engine.dataframe(query), rules, self._node.target)
+                raise
+        return _Written(attempt, stored)
+
+    def _evolved(
+        self, error: Exception, inputs: Mapping[str, Input], sources: Mapping[str, Source]
+    ) -> bool:
+        for key, source in sources.items():
+            if source.evolve(self._context.engine, error, inputs[key]):
+                self._context.schema_evolved(self._node, key)
+                return True
+        return False
+
+    def _explain(self, error: Exception) -> None:
+        """Raise what failed in the user's Python code with the way there.
+
+        On its way through the write stage an error loses its traceback; so the query is run again
+        without that stage, up to where it fails.
+        """
+        if getattr(error, "condition", None) != PYTHON_FAILED or self._frame is None:
+            return
+        with self._context.engine.translating():
+            for _ in self._frame.toLocalIterator():
+                pass
+
+
+def _widens(sources: Mapping[str, Source]) -> bool:
+    """Whether columns may take wider types because those of the files do."""
+    return any(isinstance(source, FilesSource) and source.widens for source in sources.values())
+
+
+_TRIES = 20

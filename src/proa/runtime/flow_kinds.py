@@ -1,0 +1,154 @@
+"""The kinds of flows: when a batch is due, which files it brings, and whose place they take.
+
+A kind knows nothing of plans' storage and of commits: it is asked at three moments of a batch. A
+new kind is a class here (or in the package whose feature it is) and one line in `kind_of`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Protocol
+
+from proa.engine import Engine
+from proa.lake import DataFile, Destination, Table, WriteResult, write
+from proa.pipelines.definitions import Dataset, DatasetKind, Flow
+from proa.runtime.checkpoint import Plan
+
+
+@dataclass(frozen=True)
+class BatchWork:
+    """A batch that is to be computed, and everything that is needed for it."""
+
+    engine: Engine
+    frame: Any
+    """The query's rows as a DataFrame, with the columns of the expectations' flags."""
+    query: Any
+    """The columns of the query, without the flags, as a StructType."""
+    columns: Any
+    """The columns of the table with the batch in it, as a StructType."""
+    destination: Destination
+    """Where the table's new files go; its attempt names them."""
+    table: Table
+    """The table as it was looked at last; there is none yet when its version is -1."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A batch that lies in files. Nothing of it is part of the table yet."""
+
+    result: WriteResult
+    """What was written of the query's rows, and how they met the expectations."""
+    adds: tuple[DataFile, ...]
+    """Files of the table."""
+    removes: tuple[str, ...] = ()
+    """Files of the table, relative to it, in whose place `adds` are."""
+    based_on: int | None = None
+    """The table's version that was read; None when rows that came since do not matter."""
+    transactions: Mapping[str, int] = field(default_factory=dict)
+    """Further `txn` actions of the commit."""
+
+
+class FlowKind(Protocol):
+    """How the batches of a flow come about, and what they do to the table that it feeds."""
+
+    name: ClassVar[str]
+    """As the event log says it: APPEND, COMPLETE, ONCE or MERGE."""
+    replaces: ClassVar[bool]
+    """A batch takes the place of all rows: only its own inputs are in the table."""
+    interval: ClassVar[float]
+    """Seconds between two looks of a continuous update, unless settings say otherwise."""
+    rests: ClassVar[bool]
+    """New rows upstream wake the flow only when its last run is an interval ago."""
+
+    def is_over(self, last: int | None) -> bool:
+        """Whether no batch follows the batch `last` in this generation; None: there was none."""
+
+    def is_due(self, plan: Plan, before: Plan | None, *, any_new: bool) -> bool:
+        """Whether to compute `plan` after the batch `before`; None before the first batch.
+
+        `any_new`: a stream of the query has rows or files that no batch has read.
+        """
+
+    def goes_on(self, *, was_pending: bool) -> bool:
+        """Whether to look for another batch at once. `was_pending`: a former run had planned it."""
+
+    def columns(self, query: Any) -> Any:
+        """The columns that are stored, of the query's columns; both are StructTypes."""
+
+    def store(self, work: BatchWork) -> Stored:
+        """Bring a batch into files that are not part of the table yet.
+
+        Called for each attempt: when the commit finds that `removes` or `based_on` no longer hold,
+        the batch is stored once more. An expectation that fails the update is looked at afterwards.
+        """
+
+
+@dataclass(frozen=True)
+class Append:
+    """Adds the rows of what is new."""
+
+    name: ClassVar[str] = "APPEND"
+    replaces: ClassVar[bool] = False
+    interval: ClassVar[float] = 5.0
+    rests: ClassVar[bool] = False
+
+    def is_over(self, last: int | None) -> bool:  # noqa: ARG002 - the port's shape
+        return False
+
+    def is_due(self, plan: Plan, before: Plan | None, *, any_new: bool) -> bool:  # noqa: ARG002
+        return any_new
+
+    def goes_on(self, *, was_pending: bool) -> bool:  # noqa: ARG002
+        return True
+
+    def columns(self, query: Any) -> Any:
+        return query
+
+    def store(self, work: BatchWork) -> Stored:
+        result = write(work.engine, work.frame, work.destination)
+        return Stored(result, result.files)
+
+
+@dataclass(frozen=True)
+class Once(Append):
+    """Adds the rows of its query a single time per generation."""
+
+    name: ClassVar[str] = "ONCE"
+
+    def is_over(self, last: int | None) -> bool:
+        return last is not None
+
+    def is_due(self, plan: Plan, before: Plan | None, *, any_new: bool) -> bool:  # noqa: ARG002
+        return True
+
+    def goes_on(self, *, was_pending: bool) -> bool:  # noqa: ARG002
+        return False
+
+
+@dataclass(frozen=True)
+class Replace(Append):
+    """Puts the query's rows in the place of all that are there: a materialized view."""
+
+    volatile: bool = False
+    """The query may yield other rows although its inputs are unchanged."""
+
+    name: ClassVar[str] = "COMPLETE"
+    replaces: ClassVar[bool] = True
+    interval: ClassVar[float] = 60.0
+    rests: ClassVar[bool] = True
+
+    def is_due(self, plan: Plan, before: Plan | None, *, any_new: bool) -> bool:  # noqa: ARG002
+        if self.volatile or before is None:
+            return True
+        return (before.inputs, before.definition) != (plan.inputs, plan.definition)
+
+    def goes_on(self, *, was_pending: bool) -> bool:
+        return was_pending
+
+
+def kind_of(flow: Flow, dataset: Dataset, *, volatile: bool = False) -> FlowKind:
+    """The kind of a flow. `volatile` says that a view's query may change by itself."""
+    if dataset.kind is DatasetKind.MATERIALIZED_VIEW:
+        return Replace(volatile)
+    return Once() if flow.once else Append()
