@@ -57,6 +57,13 @@ def _querying(folder: Path, _quick: bool) -> list[Result]:  # noqa: FBT001
     return querying.measure(folder)
 
 
+def _verifying(folder: Path, quick: bool) -> list[Result]:  # noqa: FBT001
+    from benchmarks import verifying
+
+    sizes = (20_000,) if quick else (20_000, 100_000)
+    return [result for size in sizes for result in verifying.measure(folder, files=size)]
+
+
 def _spark(folder: Path, quick: bool) -> list[Result]:  # noqa: FBT001
     from benchmarks import spark
 
@@ -70,6 +77,7 @@ PARTS: dict[str, Part] = {
     "discovery": _discovery,
     "region": _region,
     "querying": _querying,
+    "verifying": _verifying,
 }
 PEERS: dict[str, Part] = {"spark": _spark}
 

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from proa.errors import SettingsError, UnavailableError
+from proa.landing import Shipper, open_source, open_zones
 from proa.recovery import CaughtUp, read_caught_up
 from proa.storage import Store
+from proa.testing import FakeClock
 
 if TYPE_CHECKING:
     from two_region_project import Project
@@ -148,3 +150,45 @@ def test_a_lost_region_cannot_answer(project: Project, lose):
 def test_an_unknown_region_is_a_mistake(project: Project):
     with pytest.raises(SettingsError, match="no region 'north'"):
         ask(project, region="north")
+
+
+def test_a_shippers_clock_that_is_ahead_makes_nobody_caught_up(project: Project):
+    """Its stamps lie in the future: what counts is when the entries came into the store."""
+    written = shipped_now(project, 1, ahead=timedelta(hours=1))
+    project.clock.advance((written - project.clock.now()).total_seconds() + 60)
+    answer = ask(project, as_of=written + timedelta(seconds=30))
+    assert not answer.caught_up
+    assert (answer.sources[0].needed, answer.sources[0].processed) == (1, 0)
+    assert ask(project, as_of=written - timedelta(seconds=30)).caught_up
+    project.process("west", 1)
+    assert ask(project, as_of=written + timedelta(seconds=30)).caught_up
+
+
+def shipped_now(project: Project, number: int, *, ahead: timedelta) -> datetime:
+    """Ship a file with a clock that is `ahead` of the store's; the store's own time."""
+    project.arrive(number)
+    source = open_source("orders", project.settings.sources["orders"])
+    written = source.store.head(f"{number}.json").modified
+    clock = FakeClock(written + ahead)
+    shipper = Shipper(source, open_zones(project.settings), clock)
+    shipper.ship()
+    shipper.close()
+    return written + timedelta(seconds=1)
+
+
+def test_what_was_shipped_later_is_not_counted_as_shipped_by_then(project: Project):
+    source = project.settings.sources["orders"].model_copy(update={"event_time": "at"})
+    project.settings = project.settings.model_copy(update={"sources": {"orders": source}})
+    project.arrive(1)
+    project.ship()
+    moment = project.clock.now()
+    project.clock.advance(60)
+    early = moment - timedelta(seconds=5)
+    store = Store.open(source.path)
+    project.arrive(2)
+    store.put("3.json", f'{{"at": "{early.isoformat()}"}}'.encode())
+    project.ship()
+    project.process("west", 1, 2, 3)
+    answer = ask(project, as_of=moment)
+    assert (answer.sources[0].shipped, answer.sources[0].needed) == (1, 3)
+    assert "1 were shipped by then, file 3 holds older events" in answer.sentence

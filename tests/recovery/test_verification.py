@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import tempfile
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pytest
 from deltalake import write_deltalake
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from two_region_project import new_project
 
 from proa.errors import SettingsError, UnavailableError
 from proa.recovery import Rules, TableReport, Verdict, rules_of, verify
+from proa.recovery.common_files import FileLedger, find_common
 from proa.settings import VerifySettings
+from proa.testing import FakeClock
 
 if TYPE_CHECKING:
     from two_region_project import Project
@@ -103,3 +109,41 @@ def test_the_rules_of_a_table_add_up():
     )
     assert rules_of(settings, "t") == Rules(key=("a", "b"), tolerance=1e-9, ignore=("at", "x"))
     assert rules_of(settings, "u") == Rules(tolerance=1e-9, ignore=("at",))
+
+
+HISTORY = st.lists(
+    st.tuples(st.sampled_from(["east", "west"]), st.integers(1, 3), st.booleans()), max_size=8
+)
+
+
+@settings(max_examples=15, deadline=None)
+@given(HISTORY)
+def test_the_common_versions_are_the_newest_that_hold_the_same_files(history):
+    with tempfile.TemporaryDirectory() as folder:
+        project = new_project(folder, {}, FakeClock())
+        project.process("east", 1)
+        project.process("west", 1)
+        done = {"east": 1, "west": 1}
+        for region, count, backwards in history:
+            numbers = range(done[region] + 1, done[region] + count + 1)
+            project.process(region, *(reversed(numbers) if backwards else numbers))
+            done[region] += count
+        regions = [project.region(name) for name in ("east", "west")]
+        for table in ("bronze", "gold"):
+            common = find_common(FileLedger(regions[0]), FileLedger(regions[1]), table)
+            held = [
+                {
+                    frozenset(
+                        path.rsplit("/", 1)[1] for path in region.lineage.files(table, version)
+                    ): version
+                    for version in range(region.lineage.version(table) + 1)
+                }
+                for region in regions
+            ]
+            best = max(held[0].keys() & held[1].keys(), key=len)
+            assert common.versions == (held[0][best], held[1][best])
+            assert common.files == len(best)
+            assert common.behind == (
+                max(0, done["west"] - done["east"]),
+                max(0, done["east"] - done["west"]),
+            )

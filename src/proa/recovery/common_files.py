@@ -125,10 +125,9 @@ class FileLedger:
 
     def files(self, table: str, version: int) -> Hashes:
         """The raw files that a version of a table holds, whatever way they came in."""
-        names = np.array(
-            [_name_hash(self._name(path)) for path in self._lineage.files(table, version)]
-        )
-        return np.unique(names.astype(np.uint64))
+        paths = self._lineage.files(table, version)
+        hashes = (_name_hash(self._name(path)) for path in paths)
+        return np.unique(np.fromiter(hashes, np.uint64, len(paths)))
 
     def _flow(self, table: str, name: str) -> _Flow:
         version = self.newest(table)

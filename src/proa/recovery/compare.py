@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import duckdb
@@ -28,6 +29,8 @@ from proa.recovery.row_hash import (
 )
 
 EXAMPLES = 10
+MEMORY_LIMIT = "1GB"
+"""Of a comparison; tables may be larger."""
 _LOW = "18446744073709551615"
 
 
@@ -111,7 +114,7 @@ def compare(left: Any, right: Any, rules: Rules | None = None) -> Comparison:
         rows = (_count(left), _count(right))
         only = (max(0, rows[0] - rows[1]), max(0, rows[1] - rows[0]))
         return Comparison(rows, schema=schema, only=only, ignored=tuple(sorted(rules.ignore)))
-    with duckdb.connect() as db:
+    with TemporaryDirectory(prefix="proa-verify-") as folder, _connected(folder) as db:
         names = [one.name for one in shared[0]]
         for side, data in zip(_ROWS, (left, right), strict=True):
             db.register(f"{side}_given", data)
@@ -125,6 +128,11 @@ def compare(left: Any, right: Any, rules: Rules | None = None) -> Comparison:
             [one.with_name(_column(number)) for number, one in enumerate(side)] for side in shared
         )
         return _Comparing(db, (fields[0], fields[1]), tuple(names), schema, rules).run()
+
+
+def _connected(folder: str) -> duckdb.DuckDBPyConnection:
+    """A database in memory that moves to disk what is more than its share."""
+    return duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "temp_directory": folder})
 
 
 def _shared(
