@@ -5,7 +5,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from proa.errors import PipelineError, UserError
-from proa.graph import FilesLeaf
+from proa.graph import FilesLeaf, TableLeaf
 from proa.pipelines.definitions import DatasetKind
 
 FILES = "SELECT * FROM STREAM read_files('/landing/raw', format => 'json')"
@@ -130,7 +130,7 @@ def test_a_syntax_error_has_its_line(pipeline, text, line):
     assert fails(pipeline, "PARSE_SYNTAX_ERROR").location.line == line
 
 
-@pytest.mark.parametrize("source", ["rate", "kafka", "delta", "socket", "kinesis"])
+@pytest.mark.parametrize("source", ["rate", "kafka", "socket", "kinesis"])
 def test_a_source_that_two_regions_cannot_share_is_refused_by_name(pipeline, source):
     pipeline.streaming_table("t", lambda spark: spark.readStream.format(source).load())
     error = fails(pipeline, "UNSUPPORTED_STREAMING_SOURCE")
@@ -185,11 +185,26 @@ def test_a_dataset_in_another_schema_is_its_own(pipeline):
 
 
 def test_files_and_paths_that_are_no_datasets_are_left_alone(pipeline):
-    pipeline.materialized_view("t", "SELECT * FROM parquet.`/data/x` JOIN delta.`s3://b/y`")
+    pipeline.materialized_view("t", "SELECT * FROM parquet.`/data/x` JOIN csv.`s3://b/y`")
     pipeline.materialized_view("u", lambda spark: spark.read.format("parquet").load("/data/x"))
     graph = pipeline.build()
     assert [flow.plan.leaves for flow in graph.flows] == [(), ()]
     assert "parquet.`/data/x`" in graph.flows[0].plan.template.sql.query
+
+
+def test_a_delta_path_is_a_leaf_unless_its_version_is_given(pipeline):
+    pipeline.materialized_view("t", "SELECT * FROM delta.`s3://b/y`")
+    pipeline.materialized_view("u", "SELECT * FROM delta.`s3://b/y` VERSION AS OF 3")
+    pipeline.streaming_table("v", lambda spark: spark.readStream.format("delta").load("/data/y"))
+    pipeline.materialized_view(
+        "w", lambda spark: spark.read.format("delta").option("versionAsOf", 1).load("/data/y")
+    )
+    assert [flow.plan.leaves for flow in pipeline.build().flows] == [
+        (TableLeaf("table:delta:y:0", "s3://b/y", streaming=False),),
+        (),
+        (TableLeaf("stream:delta:y:0", "/data/y", streaming=True),),
+        (),
+    ]
 
 
 def test_views_are_not_stored_but_their_upstream_counts(pipeline):

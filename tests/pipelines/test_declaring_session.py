@@ -67,9 +67,8 @@ ANSWERS = {
 }
 
 MUTATIONS = {
-    "SET_RUNTIME_CONF": lambda s: s.conf.set("a", "b"),
+    "SET_RUNTIME_CONF": lambda s: s.conf.unset("a"),
     "CREATE_OR_REPLACE_TEMP_VIEW": lambda s: s.table("t").createOrReplaceTempView("v"),
-    "REGISTER_UDF": lambda s: s.udf.register("f", lambda x: x),
     "REGISTER_JAVA_UDF": lambda s: s.udf.registerJavaFunction("f", "C"),
 }
 

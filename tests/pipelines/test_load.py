@@ -338,7 +338,7 @@ def test_a_python_syntax_error_names_its_line(project, file, shown):
 @pytest.mark.parametrize(
     ("code", "condition"),
     [
-        ("spark.conf.set('a', 'b')", "SESSION_MUTATION_IN_DECLARATIVE_PIPELINE.SET_RUNTIME_CONF"),
+        ("spark.conf.unset('a')", "SESSION_MUTATION_IN_DECLARATIVE_PIPELINE.SET_RUNTIME_CONF"),
         (
             "spark.range(1).createOrReplaceTempView('v')",
             "SESSION_MUTATION_IN_DECLARATIVE_PIPELINE.CREATE_OR_REPLACE_TEMP_VIEW",

@@ -262,7 +262,6 @@ def test_a_syntax_error_names_file_line_and_what_was_expected(text, line, messag
         ("CREATE STREAMING TABLE t (CONSTRAINT c CHECK (a > 0)) AS SELECT 1", "CHECK"),
         ("CREATE STREAMING TABLE t WITH ROW FILTER f ON (a) AS SELECT 1", "row filters"),
         ("CREATE MATERIALIZED VIEW t SCHEDULE EVERY 1 HOUR AS SELECT 1", "schedules"),
-        ("USE SCHEMA s", "USE"),
         ("INSERT INTO t SELECT 1", "INSERT declares nothing"),
         ("SELECT 1", "SELECT declares nothing"),
         ("DROP TABLE t", "DROP declares nothing"),
@@ -315,3 +314,38 @@ def test_as_may_be_missing_before_the_query(before, query):
 def test_a_row_filter_is_no_query():
     with pytest.raises(PipelineError, match="row filters"):
         read("CREATE STREAMING TABLE t WITH ROW FILTER f ON (id) AS SELECT * FROM STREAM b")
+
+
+@pytest.mark.parametrize(
+    ("use", "table", "schema"),
+    [
+        ("USE SCHEMA s", "s.a", ("s",)),
+        ("USE DATABASE s", "s.a", ("s",)),
+        ("USE s", "s.a", ("s",)),
+        ("USE c.s", "c.s.a", ("c", "s")),
+        ("USE CATALOG c; USE SCHEMA s", "c.s.a", ("c", "s")),
+        ("USE `my s`", "`my s`.a", ("my s",)),
+        ("USE CATALOG c", "a", ()),
+    ],
+)
+def test_use_names_the_schema_of_what_stands_below_it(use, table, schema):
+    text = f"CREATE STREAMING TABLE z; {use}; CREATE MATERIALIZED VIEW a AS SELECT * FROM z;"
+    declarations = declare(SqlText(f"{text} CREATE STREAMING TABLE o.b", "f.sql"), {})
+    assert [dataset.name for dataset in declarations.datasets] == ["z", table, "o.b"]
+    (flow,) = declarations.flows
+    assert (flow.name, flow.target, flow.query.schema) == (table, table, schema)
+
+
+def test_use_says_where_flows_write_and_leaves_views_alone():
+    text = """
+        USE s; CREATE STREAMING TABLE a; CREATE TEMPORARY VIEW v AS SELECT 1;
+        CREATE FLOW f AS INSERT INTO a BY NAME SELECT * FROM STREAM v
+    """
+    declarations = declare(SqlText(text, "f.sql"), {})
+    assert [dataset.name for dataset in declarations.datasets] == ["s.a", "v"]
+    assert [(flow.name, flow.target) for flow in declarations.flows] == [("v", "v"), ("f", "s.a")]
+
+
+def test_use_of_too_much_is_a_syntax_error():
+    with pytest.raises(PipelineError, match="expected the end of USE"):
+        declare(SqlText("USE a b", "f.sql"), {})

@@ -38,12 +38,23 @@ def plan(folder: Path, region: str | None, *, columns: bool = False) -> Planned:
     from proa.errors import DataError
     from proa.graph.analysis import analyse
     from proa.graph.build import build
+    from proa.graph.static_plan import StaticQueries
+    from proa.pipelines.identifiers import Namespace
     from proa.pipelines.load import load
+    from proa.pipelines.session_settings import engine_settings
     from proa.runtime.pipeline import from_project
 
     pipeline = from_project(folder, region)
-    declarations = load(pipeline.spec, pipeline.root, pipeline.configuration)
-    with Engine.start(pipeline.engine, pipeline.options) as engine:
+    with Engine.start(pipeline.engine, pipeline.options) as server:
+        engine = server.using(engine_settings(pipeline.configuration))
+        static = StaticQueries(
+            lambda relation: engine.arrow(engine.dataframe(relation)),
+            engine.schema,
+            pipeline.configuration,
+            Namespace(pipeline.spec.catalog, pipeline.spec.database),
+        )
+        declarations = load(pipeline.spec, pipeline.root, pipeline.configuration, static)
+        engine.register(declarations.session.functions)
 
         def infer(_flow: Flow, leaf: FilesLeaf, *, certain: bool = False) -> Any:
             loader = AutoLoader(
@@ -62,6 +73,7 @@ def plan(folder: Path, region: str | None, *, columns: bool = False) -> Planned:
             analyze=engine.schema,
             infer=infer,
         )
+        engine.register(declarations.session.functions)
         check_options(built)
         look = partial(infer, certain=True)
         analysis = analyse(built, engine.schema, look) if columns else None

@@ -62,6 +62,11 @@ class Engine:
         self._equipped: Any = None
         """The session whose workers have Proa's code."""
         self._schemas: dict[bytes, Any] = {}
+        self._settings: dict[str, str] = {}
+        self._functions: dict[str, Any] = {}
+        self._parent: Engine | None = None
+        """The engine whose server this one uses; None for a server of its own."""
+        self._children: dict[tuple[tuple[str, str], ...], Engine] = {}
 
     @classmethod
     def start(
@@ -73,6 +78,33 @@ class Engine:
         over; a remote one has its own.
         """
         return cls((settings or EngineSettings()).remote, options or {})
+
+    def using(self, settings: Mapping[str, str]) -> Engine:
+        """Return an engine with a session of these Spark settings, on the same server.
+
+        Returns this one if there are no settings. It ends with this one.
+        """
+        if not settings:
+            return self
+        key = tuple(sorted(settings.items()))
+        with self._lock:
+            if key not in self._children:
+                child = Engine(self._remote, self._options)
+                child._settings, child._parent = dict(settings), self
+                self._children[key] = child
+            return self._children[key]
+
+    def register(self, functions: Mapping[str, Any]) -> None:
+        """Let SQL call these functions, Spark Connect's messages by name."""
+        for name, function in functions.items():
+            if self._functions.get(name) != function:
+                self._functions[name] = function
+                self._schemas.clear()
+                with self._lock:
+                    spark = self._spark
+                if spark is not None:
+                    with self.translating():
+                        _register(spark, function)
 
     @property
     def spark(self) -> Any:
@@ -199,6 +231,9 @@ class Engine:
         """End the session, and the server when it is ours. The engine may be used again."""
         with self._lock:
             spark, server, self._spark, self._server = self._spark, self._server, None, None
+            children, self._children = self._children, {}
+        for child in children.values():
+            child.close()
         if spark is not None:
             with _ignored_when_gone():
                 spark.client.close()
@@ -212,7 +247,7 @@ class Engine:
         self.close()
 
     def _connect(self) -> Any:
-        address = self._remote or self._embed()
+        address = self._remote or (self._parent._address() if self._parent else self._embed())  # noqa: SLF001 - its own kind
         from pyspark.sql.connect.client.retries import DefaultPolicy
         from pyspark.sql.connect.session import SparkSession
 
@@ -221,7 +256,10 @@ class Engine:
             # gRPC itself waits a second before it looks again at an address that was dead
             spark.client.set_retry_policies([DefaultPolicy(max_retries=7, max_backoff=500)])
             # not conf.set(): a pipeline's code may be running, in which that is forbidden
-            spark.conf._set_all({"spark.sql.session.timeZone": "UTC"}, silent=False)  # noqa: SLF001
+            settings = {"spark.sql.session.timeZone": "UTC", **self._settings}
+            spark.conf._set_all(settings, silent=False)  # noqa: SLF001
+            for function in self._functions.values():
+                _register(spark, function)
         except Exception as error:
             self._stop_server()
             where = self._remote or "embedded in this process"
@@ -231,7 +269,15 @@ class Engine:
             ) from error
         return spark
 
+    def _address(self) -> str:
+        """Where the embedded server listens; it is started if it is not there yet."""
+        with self._lock:
+            return self._embed()
+
     def _embed(self) -> str:
+        if self._server is not None:
+            host, port = self._server.listening_address
+            return f"sc://{host}:{port}"
         with _embedding:
             os.environ.update(
                 {_PASSED_ON[k]: v for k, v in self._options.items() if k in _PASSED_ON}
@@ -252,6 +298,13 @@ class Engine:
 
 
 _REMEMBERED_SCHEMAS = 1000
+
+
+def _register(spark: Any, function: Any) -> None:
+    client = spark.client
+    request = client._execute_plan_request_with_metadata()  # noqa: SLF001 - pyspark's own way
+    request.plan.command.register_function.CopyFrom(function)
+    client._execute(request)  # noqa: SLF001
 
 
 def spelled(location: str) -> str:

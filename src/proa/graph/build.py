@@ -14,7 +14,7 @@ from pyspark.sql.connect.dataframe import DataFrame
 from pyspark.sql.types import StructType
 
 from proa.engine.relations import delta
-from proa.errors import PipelineError, ProaError, SourceLocation
+from proa.errors import PipelineError, ProaError, SourceLocation, UserError
 from proa.graph import checks, plan_proto, sql_text
 from proa.graph.change_target import target_schema
 from proa.graph.dataset_names import DatasetNames
@@ -165,7 +165,16 @@ class _Builder:
     def plan_schema(self, plan: FlowPlan, flow: Flow) -> StructType:
         assert self.analyze is not None
         bound = {leaf.key: empty(self.leaf_schema(leaf, flow)) for leaf in plan.leaves}
-        return self.analyze(plan.bind(bound))
+        try:
+            return self.analyze(plan.bind(bound))
+        except PipelineError:
+            raise
+        except UserError as error:
+            raise PipelineError(
+                f"the query of {flow.name!r} is wrong: {error.args[0]}",
+                condition=error.condition,
+                location=flow.location,
+            ) from error
 
     def leaf_schema(self, leaf: Leaf, flow: Flow) -> StructType:
         if isinstance(leaf, DatasetLeaf):
@@ -204,6 +213,8 @@ class _Names:
         self.flow = flow
         self.origin = QueryOrigin.of(flow)
         self.reads: dict[str, None] = {}
+        self.schema = flow.query.schema if isinstance(flow.query, SqlQuery) else ()
+        """Where names of one part are looked for first."""
 
     def dataset(
         self,
@@ -213,9 +224,10 @@ class _Names:
         options: Mapping[str, str],
         line: int | None,
     ) -> FlowPlan | DatasetLeaf | TableLeaf | None:
-        name = self.builder.names.find(parts)
+        name = self.name(parts)
         if name is None:
-            path = self.builder.tables.path(parts)
+            path = self.builder.tables.path((*self.schema, *parts) if len(parts) == 1 else parts)
+            path = path or self.builder.tables.path(parts)
             if path is not None:
                 return TableLeaf("", path, streaming and not _reads_all(self.flow), dict(options))
             if sql_text.is_path(parts):
@@ -247,7 +259,9 @@ class _Names:
         return plan
 
     def name(self, parts: tuple[str, ...]) -> str | None:
-        return self.builder.names.find(parts)
+        names = self.builder.names
+        qualified = (*self.schema, *parts) if len(parts) == 1 and self.schema else parts
+        return names.find(qualified) or names.find(parts)
 
     def location(self, name: str, line: int | None) -> SourceLocation:
         """Where the query names `name`."""

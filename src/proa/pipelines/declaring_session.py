@@ -1,8 +1,8 @@
 """The `spark` of pipeline files: it builds plans and talks to no server.
 
-Everything that a query function may do with `spark` makes a plan. What needs an answer (`collect`,
-`count`, `show`) is refused under Apache's name for it; `schema` and `columns` are answered when
-somebody who knows the schemas has set `DeclaringSession.analyzer`.
+Everything that a query function may do with `spark` makes a plan. What needs an answer is refused
+under Apache's name for it, unless somebody can give one: `DeclaringSession.compute` answers `collect`,
+`count` and `show`, `DeclaringSession.analyzer` answers `schema` and `columns`.
 """
 
 from __future__ import annotations
@@ -16,26 +16,35 @@ from types import FrameType
 from typing import Any, NoReturn, Self
 
 import grpc
+import pyarrow as pa
 import pyspark
 from pyspark.errors import utils as origins
 from pyspark.sql.connect import proto
 from pyspark.sql.connect.client import ChannelBuilder, SparkConnectClient
 from pyspark.sql.connect.client.core import AnalyzeResult, ConfigResult
+from pyspark.sql.connect.conf import RuntimeConf
 from pyspark.sql.connect.dataframe import DataFrame
+from pyspark.sql.connect.expressions import CommonInlineUserDefinedFunction, PythonUDF
 from pyspark.sql.connect.functions import lit
 from pyspark.sql.connect.plan import SQL, SubqueryAlias
 from pyspark.sql.connect.session import SparkSession
 from pyspark.sql.connect.sql_formatter import SQLStringFormatter
+from pyspark.sql.connect.udf import UDFRegistration
 from pyspark.sql.types import StructType
+from pyspark.util import PythonEvalType
 
 from proa.errors import PipelineError, SourceLocation
 from proa.pipelines.ddl import parse_type
+from proa.pipelines.session_settings import check_flow_settings
 from proa.pipelines.sql.lexer import first_word, reads_stream
 
 Relation = Any
 """A `spark.connect.Relation`: protobuf's generated classes are untyped here."""
 
 Analyzer = Callable[[Relation], StructType]
+
+Compute = Callable[[Relation], Any]
+"""Returns the rows of a plan as a `pyarrow.Table`."""
 
 _NEVER = str(1 << 62)
 _DEFAULTS = {
@@ -88,6 +97,30 @@ class DeclaringSession(SparkSession):  # type: ignore[misc]
         self._client.analyzer = analyzer
 
     @property
+    def compute(self) -> Compute | None:
+        """Answers `collect()`, `count()` and the like; None refuses them."""
+        compute: Compute | None = self._client.compute
+        return compute
+
+    @compute.setter
+    def compute(self, compute: Compute | None) -> None:
+        self._client.compute = compute
+
+    @property
+    def functions(self) -> Mapping[str, Any]:
+        """The functions that code has registered for SQL, as Spark Connect's messages, by name."""
+        functions: Mapping[str, Any] = self._client.functions
+        return functions
+
+    @property
+    def conf(self) -> RuntimeConf:
+        return _DeclaringConf(self._client)
+
+    @property
+    def udf(self) -> UDFRegistration:
+        return _DeclaringFunctions(self)
+
+    @property
     def configuration(self) -> Mapping[str, str]:
         """What `spark.conf.get` sees of the pipeline's configuration."""
         configuration: Mapping[str, str] = self._client.configuration
@@ -135,6 +168,18 @@ class DeclaringSession(SparkSession):  # type: ignore[misc]
             local.session, SparkSession._default_session = previous, default  # noqa: SLF001
             if remote is None:
                 os.environ.pop("SPARK_REMOTE", None)
+
+
+class _DeclaringConf(RuntimeConf):  # type: ignore[misc]
+    """May be set while declaring, which Apache forbids for all: what is set is checked here."""
+
+    set = RuntimeConf.set
+
+
+class _DeclaringFunctions(UDFRegistration):  # type: ignore[misc]
+    """May register functions while declaring, which Apache forbids for all."""
+
+    register = UDFRegistration.register
 
 
 def relation_of(dataframe: Any) -> Relation:
@@ -221,14 +266,21 @@ class _DeclaringClient(SparkConnectClient):  # type: ignore[misc]
     def __init__(self, configuration: Mapping[str, str]) -> None:
         super().__init__(_NoServer(), use_reattachable_execute=False)
         self.configuration = dict(configuration)
+        self.functions: dict[str, Any] = {}
         self.analyzer: Analyzer | None = None
+        self.compute: Compute | None = None
 
     def config(self, operation: Any) -> Any:
         kind = operation.WhichOneof("op_type")
         known = _DEFAULTS | self.configuration
         if kind == "set" and operation.set.silent:
             return ConfigResult([], [])
-        if kind in ("set", "unset"):
+        if kind == "set":
+            settings = {pair.key: pair.value for pair in operation.set.pairs}
+            check_flow_settings(settings, self.configuration, user_location())
+            self.configuration.update(settings)
+            return ConfigResult([], [])
+        if kind == "unset":
             _refuse_mutation("SET_RUNTIME_CONF")
         if kind == "get":
             for key in operation.get.keys:
@@ -269,15 +321,41 @@ class _DeclaringClient(SparkConnectClient):  # type: ignore[misc]
             return _result(schema=self.analyzer(kwargs["plan"].root))
         return _refuse_analysis()
 
+    def _execute_and_fetch_as_iterator(
+        self, request: Any, observations: Any, progress: Any = None
+    ) -> Iterator[Any]:
+        del observations, progress
+        if self.compute is None or not request.plan.HasField("root"):
+            _refuse_analysis()
+        rows = self.compute(request.plan.root)
+        yield from rows.to_batches() or [pa.RecordBatch.from_pylist([], schema=rows.schema)]
+
     def execute_command(self, command: Any, *_: Any, **__: Any) -> Any:
         if command.WhichOneof("command_type") == "create_dataframe_view":
             _refuse_mutation("CREATE_OR_REPLACE_TEMP_VIEW")
         _refuse_analysis()
 
-    def register_udf(self, *_: Any, **__: Any) -> NoReturn:
+    def register_udf(
+        self,
+        function: Any,
+        return_type: Any,
+        name: str | None = None,
+        eval_type: int = PythonEvalType.SQL_BATCHED_UDF,
+        deterministic: bool = True,  # noqa: FBT001, FBT002 - pyspark's
+    ) -> str:
+        """Keep a function for SQL; the engine is given it before it computes."""
+        assert name is not None
+        code = PythonUDF(
+            return_type, eval_type, function, f"{sys.version_info.major}.{sys.version_info.minor}"
+        )
+        function = CommonInlineUserDefinedFunction(name, code, deterministic, [])
+        self.functions[name.casefold()] = function.to_plan_udf(self)
+        return name
+
+    def register_udtf(self, *_: Any, **__: Any) -> NoReturn:
         _refuse_mutation("REGISTER_UDF")
 
-    register_udtf = register_data_source = register_udf
+    register_data_source = register_udtf
 
     def register_java(self, *_: Any, **__: Any) -> NoReturn:
         _refuse_mutation("REGISTER_JAVA_UDF")

@@ -68,6 +68,8 @@ class SqlQuery:
     text: str
     location: SourceLocation
     """Where `text` begins."""
+    schema: tuple[str, ...] = ()
+    """What USE has named above: the (catalog and) schema of names with one part."""
 
 
 @dataclass(frozen=True)

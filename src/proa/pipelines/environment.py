@@ -233,6 +233,14 @@ def _pipelines_module(names: ModuleType) -> Iterator[None]:
         sys.modules["pyspark.pipelines"] = pyspark.pipelines = original
 
 
+def install_pipelines_module(names: ModuleType) -> None:
+    """Let `pyspark.pipelines` have `names` beside Apache's, from now on."""
+    import pyspark
+    import pyspark.pipelines
+
+    sys.modules["pyspark.pipelines"] = pyspark.pipelines = _together(pyspark.pipelines, names)
+
+
 @contextmanager
 def _runtime_modules(names: dict[str, Any]) -> Iterator[None]:
     """Let `databricks.sdk.runtime` and `pyspark.dbutils` be imported, with a notebook's names."""

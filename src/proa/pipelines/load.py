@@ -9,12 +9,13 @@ import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from proa.errors import PipelineError, SourceLocation
 from proa.pipelines.definitions import Declarations
 from proa.pipelines.identifiers import Namespace
 from proa.pipelines.notebook_source import Cell, cells, is_notebook, jupyter_cells
+from proa.pipelines.session_settings import check_configuration
 from proa.pipelines.spec import PipelineSpec, seen_from, source_files
 
 if TYPE_CHECKING:
@@ -29,13 +30,27 @@ _LANGUAGES = {".py": "PYTHON", ".sql": "SQL"}
 """Of source files, by suffix."""
 
 
+class StaticEngine(Protocol):
+    """Answers what code asks of rows that are there already."""
+
+    def rows(self, relation: Any) -> Any:
+        """Return the rows of a plan, a `pyarrow.Table`. Raises PipelineError if it is not static."""
+
+    def schema(self, relation: Any) -> Any:
+        """Return the columns of a plan, a StructType. Raises PipelineError if it is not static."""
+
+
 def load(
-    spec: PipelineSpec, root: Path, configuration: Mapping[str, str] | None = None
+    spec: PipelineSpec,
+    root: Path,
+    configuration: Mapping[str, str] | None = None,
+    static: StaticEngine | None = None,
 ) -> Declarations:
     """What the files of a project declare.
 
     `root` is the folder that the specification's globs start from; `configuration` adds to the
-    specification's own, and wins. Every call reads the files afresh; nothing of the project is
+    specification's own, and wins. `static` answers `collect()` and the like; without, they are
+    refused as Apache refuses them. Every call reads the files afresh; nothing of the project is
     left in the process. One pipeline is loaded at a time, whatever the number of threads.
 
     Raises PipelineError, with the user's file and line, for the first mistake.
@@ -53,9 +68,13 @@ def load(
             f"there is no folder {str(root)!r}", condition="PIPELINE_SOURCE_NOT_FOUND"
         )
     settings = {**spec.configuration, **(configuration or {})}
+    check_configuration(settings)
     files = source_files(spec, root)
     folders = tuple(file.parent for file in files if file.suffix == ".py")
-    environment = Environment(root, DeclaringSession(settings), folders, names=dlt)
+    session = DeclaringSession(settings)
+    if static is not None:
+        session.compute, session.analyzer = static.rows, static.schema
+    environment = Environment(root, session, folders, names=dlt)
     registry = Registry(environment, Namespace(spec.catalog, spec.database))
     with environment.entered(), graph_element_registration_context(registry):
         for file in files:

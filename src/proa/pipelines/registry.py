@@ -25,8 +25,9 @@ from proa.pipelines.definitions import (
     Flow,
     SqlQuery,
 )
-from proa.pipelines.environment import Environment, caller
+from proa.pipelines.environment import Environment, caller, install_pipelines_module
 from proa.pipelines.identifiers import Namespace, plain
+from proa.pipelines.session_settings import check_flow_settings
 from proa.pipelines.spec import seen_from
 from proa.pipelines.sql import declarations
 from proa.pipelines.sql.lexer import SqlText
@@ -101,6 +102,7 @@ class Registry(GraphElementRegistry):  # type: ignore[misc] # pyspark is untyped
     def add_flow(self, flow: Flow) -> None:
         """Declare a flow; PipelineError when its name is wrong or taken."""
         check_flow(flow)
+        check_flow_settings(flow.spark_conf, self._configuration, flow.location)
         flow = replace(flow, name=plain(flow.name), target=plain(flow.target))
         key = self._namespace.key(flow.name)
         if (other := self._flows.get(key)) is not None:
@@ -216,8 +218,12 @@ _local: list[LocalRegistry] = []
 
 def enable_local_execution() -> None:
     """Let a pipeline's files be imported outside a pipeline, by their own tests: from now on
-    decorators check their arguments, declare nothing and leave functions callable.
+    decorators check their arguments, declare nothing and leave functions callable, whether they
+    come from `dlt` or from `pyspark.pipelines`.
     """
+    from proa.pipelines import dlt
+
+    install_pipelines_module(dlt)
     _local[:] = [LocalRegistry()]
 
 

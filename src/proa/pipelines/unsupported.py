@@ -31,7 +31,6 @@ REMEDIES = {
     "CHECK constraints": _QUARANTINE,
     "UNIQUE constraints": "remove duplicates in a materialized view",
     "schedules in SQL": "schedule `proa run`, or a job of the region's server",
-    "USE": "set 'catalog' and 'database' in the pipeline's specification, or write names in full",
     "functions in SQL files": "write a Python function, or the expression itself",
     "IMPORT CHECKPOINT": "start the flow anew; its files are read exactly once from there on",
 }

@@ -18,9 +18,12 @@ from proa.engine import Engine
 from proa.graph import FilesLeaf, Graph
 from proa.graph.build import build
 from proa.graph.findings import Verdicts, findings
+from proa.graph.static_plan import StaticQueries
 from proa.layout import Layout
 from proa.pipelines.definitions import Flow
+from proa.pipelines.identifiers import Namespace
 from proa.pipelines.load import load
+from proa.pipelines.session_settings import engine_settings
 from proa.pipelines.spec import source_files
 from proa.runtime import pipeline as pipelines
 from proa.runtime.checkpoint import Checkpoint, FilesInput
@@ -54,7 +57,9 @@ class Runner:
         self._clock = clock or SystemClock()
         self._ids = ids or RandomIds()
         self._owns_engine = engine is None
-        self._engine = engine or Engine.start(pipeline.engine, pipeline.options)
+        engine = engine or Engine.start(pipeline.engine, pipeline.options)
+        self._server = engine
+        self._engine = engine.using(engine_settings(pipeline.configuration))
         layout = Layout(pipeline.storage)
         self._events = EventLog(
             layout.events,
@@ -141,7 +146,7 @@ class Runner:
     def close(self) -> None:
         """Stop the engine, when it is the runner's own."""
         if self._owns_engine:
-            self._engine.close()
+            self._server.close()
 
     def __enter__(self) -> Self:
         return self
@@ -158,7 +163,14 @@ class Runner:
     def _build(self) -> None:
         self._asked = False
         spec = self.pipeline.spec
-        declarations = load(spec, self.pipeline.root, self.pipeline.configuration)
+        static = StaticQueries(
+            self._compute,
+            self._analyze,
+            self.pipeline.configuration,
+            Namespace(spec.catalog, spec.database),
+        )
+        declarations = load(spec, self.pipeline.root, self.pipeline.configuration, static)
+        self._engine.register(declarations.session.functions)
         graph = build(
             declarations,
             catalog=spec.catalog,
@@ -166,6 +178,7 @@ class Runner:
             analyze=self._analyze,
             infer=self._infer,
         )
+        self._engine.register(declarations.session.functions)
         check_options(graph)
         self._context.paths = {
             name: node.dataset.path for name, node in graph.datasets.items() if node.dataset.path
@@ -218,6 +231,11 @@ class Runner:
         declared = declared_by(graph, pipeline.spec, files)
         write_declared(pipeline.storage, pipeline.options, declared)
         self._noted = graph
+
+    def _compute(self, relation: Any) -> Any:
+        """The rows of a static plan, for code that asks while it is loaded."""
+        self._asked = True
+        return self._engine.arrow(self._engine.dataframe(relation))
 
     def _analyze(self, relation: Any) -> Any:
         self._asked = True

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from proa.errors import PipelineError
 from proa.pipelines.definitions import Dataset, DatasetKind, Flow, SqlQuery
 from proa.pipelines.identifiers import parts
+from proa.pipelines.identifiers import parts as name_parts
 from proa.pipelines.sql import substitution
 from proa.pipelines.sql.change_clauses import parse_changes, sees_changes
 from proa.pipelines.sql.clauses import begins_query, parse_clauses
@@ -20,7 +21,7 @@ from proa.pipelines.sql.lexer import (
     tokenize,
     unquote,
 )
-from proa.pipelines.sql.parser import Parser
+from proa.pipelines.sql.parser import Parser, quoted
 from proa.pipelines.unsupported import CONDITION as UNSUPPORTED
 from proa.pipelines.unsupported import refusal
 
@@ -42,7 +43,8 @@ def declare(source: SqlText, configuration: Mapping[str, str]) -> SqlDeclaration
     """Read the declarations of a SQL text, which may be a notebook's export.
 
     `configuration` replaces `${key}`. `SET key = value` applies to the statements below it: to
-    their parameters, and as the `spark_conf` of their flows.
+    their parameters, and as the `spark_conf` of their flows. `USE` applies to their names of one
+    part.
 
     Raises PipelineError, with file and line, for what is not understood or cannot be done.
     """
@@ -50,18 +52,22 @@ def declare(source: SqlText, configuration: Mapping[str, str]) -> SqlDeclaration
 
 
 class _DeclarationReader:
-    """Reads one text from top to bottom; what `SET` says holds until its end."""
+    """Reads one text from top to bottom; what `SET` and `USE` say holds until its end."""
 
     def __init__(self, configuration: Mapping[str, str]) -> None:
         self._known = dict(configuration)
         self._spark_conf: dict[str, str] = {}
+        self._catalog: str | None = None
+        self._schema: str | None = None
         self._datasets: list[Dataset] = []
         self._flows: list[Flow] = []
 
     def read(self, source: SqlText) -> SqlDeclarations:
         for piece in split(source):
             if piece.says_something:
+                before = len(self._datasets), len(self._flows)
                 self._statement(source, piece)
+                self._qualify(*before)
         return SqlDeclarations(tuple(self._datasets), tuple(self._flows))
 
     def _statement(self, source: SqlText, piece: Piece) -> None:
@@ -71,6 +77,8 @@ class _DeclarationReader:
         start = parser.here
         if parser.accept("SET"):
             self._set(parser)
+        elif parser.accept("USE"):
+            self._use(parser)
         elif parser.accept("CREATE", "FLOW"):
             self._flow(parser, start)
         elif parser.accept("CREATE"):
@@ -90,6 +98,45 @@ class _DeclarationReader:
         tokens = significant(tokenize(SqlText(value, "")))
         is_string = len(tokens) == 1 and tokens[0].kind is TokenKind.STRING
         self._spark_conf[key] = unquote(tokens[0]) if is_string else value
+
+    def _use(self, parser: Parser) -> None:
+        """`USE CATALOG c`, `USE [SCHEMA | DATABASE | NAMESPACE] [c.]s`."""
+        if parser.accept("CATALOG"):
+            self._catalog, self._schema = parser.name("the catalog's name"), None
+        else:
+            parser.accept_one_of("SCHEMA", "DATABASE", "NAMESPACE")
+            *catalog, schema = name_parts(parser.name("the schema's name"))
+            self._schema = quoted(schema)
+            if catalog:
+                self._catalog = quoted(catalog[-1])
+        if not parser.at_end:
+            raise parser.failure("expected the end of USE")
+
+    def _qualify(self, first_dataset: int, first_flow: int) -> None:
+        """Put what USE has named before the names that a statement has declared."""
+        if self._schema is None:
+            return
+        schema = tuple(part for part in (self._catalog, self._schema) if part is not None)
+        renamed: dict[str, str] = {}
+        for index, dataset in enumerate(self._datasets[first_dataset:], first_dataset):
+            if (
+                dataset.kind is not DatasetKind.TEMPORARY_VIEW
+                and len(name_parts(dataset.name)) == 1
+            ):
+                renamed[dataset.name] = ".".join((*schema, dataset.name))
+                self._datasets[index] = replace(dataset, name=renamed[dataset.name])
+        for index, flow in enumerate(self._flows[first_flow:], first_flow):
+            target = renamed.get(flow.target, flow.target)
+            if not flow.implicit and len(name_parts(target)) == 1:
+                target = ".".join((*schema, target))
+            self._flows[index] = replace(
+                flow,
+                target=target,
+                name=renamed.get(flow.name, flow.name) if flow.implicit else flow.name,
+                query=replace(flow.query, schema=tuple(p for s in schema for p in name_parts(s)))
+                if isinstance(flow.query, SqlQuery)
+                else flow.query,
+            )
 
     def _create(self, parser: Parser, start: int) -> None:
         replaces = parser.accept("OR", "REFRESH") or parser.accept("OR", "REPLACE")
@@ -263,8 +310,6 @@ def _query(parser: Parser, target: str) -> SqlQuery:
 def _not_a_declaration(parser: Parser) -> PipelineError:
     token = parser.peek()
     word = token.text.upper() if token is not None else ""
-    if word == "USE":
-        return refusal("USE", parser.source, parser.here)
     return parser.source.error(
         f"{word} declares nothing: a pipeline's SQL file holds only {_DECLARES}",
         parser.here,
