@@ -3,40 +3,27 @@
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Group
-from rich.live import Live
-from rich.spinner import Spinner
-from rich.table import Table
-from rich.text import Text
 
 from proa.cli.exit_codes import ANSWER_IS_NO, MISUSED, UNAVAILABLE
-from proa.cli.output import console, print_json, report_error, stderr
+from proa.cli.live_view import COLOURS, update_listener
+from proa.cli.output import console, print_json, report_error
 from proa.cli.project import JsonOption, ProjectOption, find_project
 from proa.errors import ProaError, UnavailableError, UserError
 
 if TYPE_CHECKING:
-    from proa.runtime import Event, UpdateResult
+    from proa.runtime import UpdateResult
 
 
 RegionOption = Annotated[
     str | None,
     typer.Option("--region", metavar="R", help="A region of proa.yml.", show_default=False),
 ]
-
-_COLOURS = {
-    "COMPLETED": "green",
-    "FAILED": "red",
-    "SKIPPED": "yellow",
-    "RUNNING": "cyan",
-    "IDLE": "cyan",
-}
 
 
 def register(app: typer.Typer) -> None:
@@ -77,7 +64,7 @@ def run(
 
     stop = threading.Event()
     with (
-        _progress(quiet=as_json) as listener,
+        update_listener(quiet=as_json) as listener,
         _stopping(stop),
         Runner.from_project(find_project(project), region, listener=listener) as runner,
     ):
@@ -162,7 +149,7 @@ def _print(result: UpdateResult) -> None:
     files = sum(flow.progress.files for flow in result.flows)
     console.print(
         f"{result.state}: {result.rows} rows from {files} new files in {result.seconds:.1f} s",
-        style="bold " + _COLOURS.get(result.state, "yellow"),
+        style="bold " + COLOURS.get(result.state, "yellow"),
     )
 
 
@@ -185,61 +172,3 @@ def _stopping(stop: threading.Event) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def _progress(*, quiet: bool) -> Iterator[Any]:
-    """What listens to the update's events: a live table, or plain lines without a terminal."""
-    if quiet:
-        yield None
-    elif not sys.stderr.isatty():
-        yield _say
-    else:
-        board = _Board()
-        with Live(board, console=stderr, refresh_per_second=8, transient=True):
-            yield board.hear
-
-
-_SAID = frozenset({"flow_progress", "update_progress", "planning_information"})
-
-
-def _say(event: Event) -> None:
-    if event.event_type in _SAID:
-        stderr.print(f"{event.timestamp:%H:%M:%S} {event.level:<5} {event.message}", markup=False)
-
-
-class _Board:
-    """The flows of an update, as they stand."""
-
-    def __init__(self) -> None:
-        self._rows: dict[str, tuple[str, dict[str, Any]]] = {}
-        self._state = "starting"
-        self._spinner = Spinner("dots")
-        self._lock = threading.Lock()
-
-    def hear(self, event: Event) -> None:
-        details = dict(event.details.get(event.event_type, {}))
-        if event.event_type == "planning_information":
-            _say(event)
-        with self._lock:
-            if event.event_type == "update_progress":
-                self._state = str(details.get("state", self._state))
-            elif event.event_type == "flow_progress" and "metrics" in details:
-                name = event.origin.flow_name or ""
-                self._rows[name] = (event.origin.dataset_name or "", details)
-
-    def __rich__(self) -> Group:
-        table = Table(box=None, pad_edge=False)
-        for title in ("flow", "status", "rows", "backlog"):
-            table.add_column(title, justify="right" if title in {"rows", "backlog"} else "left")
-        with self._lock:
-            for flow, (_, details) in self._rows.items():
-                status, metrics = str(details["status"]), details["metrics"]
-                table.add_row(
-                    flow,
-                    Text(status, style=_COLOURS.get(status, "")),
-                    f"{metrics['num_output_rows']:,}",
-                    f"{metrics['backlog_files']:,} files",
-                )
-            self._spinner.update(text=self._state)
-        return Group(self._spinner, table)

@@ -8,7 +8,7 @@ one consists of, if somebody has planned it already.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from proa.errors import ConflictError, DataError
@@ -40,6 +40,7 @@ class FlowProgress:
     """Bytes written."""
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     backlog: Backlog = field(default_factory=Backlog)
+    """Raw files that are not read yet; those of the batch that is being computed among them."""
     event_time: Span | None = None
     """When the events of the rows written happened, where the tables say so."""
     waiting_for: str | None = None
@@ -109,10 +110,15 @@ class FlowRunner:
     def name(self) -> str:
         return self.node.flow.name
 
-    def run(self, progress: FlowProgress, stop: threading.Event) -> None:
+    def run(
+        self,
+        progress: FlowProgress,
+        stop: threading.Event,
+        on_progress: Callable[[], None] = lambda: None,
+    ) -> None:
         """Bring everything that is available now into the table, batch by batch.
 
-        Raises what stopped it; whatever was committed stays committed, and running again goes on
+        `on_progress` is called whenever `progress` has changed. Raises what stopped it; whatever was committed stays committed, and running again goes on
         from there.
         """
         if self._reading is not None:
@@ -121,6 +127,9 @@ class FlowRunner:
             reading, plan, was_pending = self._next_plan(progress)
             if plan is None:
                 return
+            ahead = progress.backlog
+            progress.backlog = ahead + Backlog(plan.files, 0)
+            on_progress()
             try:
                 result = self._batches.run(plan, reading.generation, reading.sources)
             except DataError as error:
@@ -133,6 +142,8 @@ class FlowRunner:
                 if not self.kind.replaces:
                     covered = span(result.files, self._context.event_time)
                 progress.add(plan, result, covered)
+            progress.backlog = ahead
+            on_progress()
             for source in reading.sources.values():
                 source.mark_committed(plan.batch)
             reading.checkpoint.mark_committed(plan.batch)

@@ -159,8 +159,16 @@ def run_flow(runner: FlowRunner, result: FlowResult, context: Context, retrier: 
         )
 
     result.status, result.error = FlowStatus.RUNNING, None
+    measured = context.clock.monotonic()
+
+    def measure() -> None:
+        nonlocal measured
+        if context.clock.monotonic() - measured >= _MEASURED_EVERY_S:
+            measured = context.clock.monotonic()
+            report(context, result, "is running", "METRICS")
+
     try:
-        retrier.call(lambda: runner.run(result.progress, retrier.stop), failed)
+        retrier.call(lambda: runner.run(result.progress, retrier.stop, measure), failed)
     except Exception as error:  # noqa: BLE001 - whatever a flow dies of, the others go on
         result.status, result.error = FlowStatus.FAILED, error
         report(context, result, f"failed: {error}", "ERROR", error)
@@ -198,6 +206,7 @@ def details(result: FlowResult) -> dict[str, Any]:
         "metrics": {
             "num_output_rows": progress.rows,
             "num_output_bytes": progress.bytes,
+            "num_input_files": progress.files,
             "backlog_bytes": progress.backlog.bytes,
             "backlog_files": progress.backlog.files,
         },
@@ -221,5 +230,7 @@ def details(result: FlowResult) -> dict[str, Any]:
     return found
 
 
+_MEASURED_EVERY_S = 1.0
+"""Seconds between two measurements of a running flow in the event log, at least."""
 _AT_ONCE = 16
 """Flows that run side by side."""
