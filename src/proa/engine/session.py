@@ -157,8 +157,7 @@ class Engine:
         spark = self.spark
         with self._equipping, self.translating():
             if self._equipped is not spark:
-                path = worker_code.archive()
-                spark.addArtifacts(f"{path}#{worker_code.FOLDER}", archive=True)
+                worker_code.send(spark)
                 self._equipped = spark
         return worker_code.on_workers(function)
 

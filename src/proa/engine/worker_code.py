@@ -31,6 +31,7 @@ _SHIPPED = ("obstore", "duckdb", "sqlglot", "typing_extensions", "mypy_extension
 _EXPECTED = {"pyarrow": "21", "pandas": "2.2", "numpy": "1.26"}
 """Libraries that Spark's own Python workers must have, with their oldest version."""
 _LACKS = re.compile(r"<proa-lacks>(.*?)</proa-lacks>", re.DOTALL)
+_TAKES_NO_ARCHIVES = re.compile("add artifacts|UNIMPLEMENTED", re.IGNORECASE)
 _FIXED_TIME = (1980, 1, 1, 0, 0, 0)
 
 
@@ -88,6 +89,19 @@ def lacking_library(text: str) -> UserError | None:
         " an environment that has it in the cluster's setting 'spark.pyspark.python'",
         condition=CONDITION,
     )
+
+
+def send(spark: Any) -> None:
+    """Send the archive to the workers of a session.
+
+    A server that takes no archives (Sail is one) must have Proa where its workers run; if it has
+    not, the first batch says so.
+    """
+    try:
+        spark.addArtifacts(f"{archive()}#{FOLDER}", archive=True)
+    except Exception as error:
+        if not _TAKES_NO_ARCHIVES.search(str(error)):
+            raise
 
 
 def archive() -> Path:
