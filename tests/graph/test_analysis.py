@@ -6,7 +6,8 @@ from pyspark.sql import functions as F
 from proa.errors import DataError, PipelineError, SourceLocation
 from proa.graph.analysis import analyse
 from proa.graph.build import schema_of_text
-from proa.pipelines.definitions import Expectation, Violation
+from proa.pipelines.definitions import Expectation
+from proa.violations import Violation
 
 FILES = "SELECT * FROM STREAM read_files('/in', format => 'json', schema => 'id int, who string')"
 UNKNOWN = "SELECT * FROM STREAM read_files('/nothing', format => 'json')"

@@ -9,8 +9,9 @@ from pyspark.sql import functions as F
 
 from proa.errors import SourceLocation
 from proa.graph.findings import RULES, Severity, findings, judge
-from proa.pipelines.definitions import Expectation, Violation
+from proa.pipelines.definitions import Expectation
 from proa.settings import AcceptedFinding
+from proa.violations import Violation
 
 REGION = {"landing_zone": "/landing/us-east", "region": "us-east"}
 

@@ -15,7 +15,7 @@ from proa.errors import DataError, UnavailableError
 from proa.lake import Change, Destination, Flag, Table, commit_change, create, write
 from proa.lake.table_schema import from_delta, to_arrow, to_delta
 from proa.lake.writer import Outcome, task
-from proa.pipelines.definitions import Violation
+from proa.violations import Violation
 
 ROWS = pa.table(
     {

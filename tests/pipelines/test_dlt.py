@@ -10,8 +10,9 @@ import pytest
 
 from proa.errors import PipelineError
 from proa.pipelines import dlt
-from proa.pipelines.definitions import DatasetKind, Violation
+from proa.pipelines.definitions import DatasetKind
 from proa.pipelines.unsupported import WITHOUT_EFFECT
+from proa.violations import Violation
 
 TABLE, STREAMING, VIEW, MATERIALIZED = (
     DatasetKind.TABLE,

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proa.errors import PipelineError
-from proa.pipelines.definitions import Dataset, DatasetKind, Expectation, Flow, Violation
+from proa.pipelines.definitions import Dataset, DatasetKind, Expectation, Flow
 from proa.pipelines.sql.declarations import SqlDeclarations, declare
 from proa.pipelines.sql.lexer import SqlText
+from proa.violations import Violation
 
 STREAMING, VIEW, MATERIALIZED = (
     DatasetKind.STREAMING_TABLE,

@@ -24,9 +24,9 @@ from proa.errors import DataError
 from proa.lake import stats
 from proa.lake.arrow import conform
 from proa.lake.partitions import directory, split
-from proa.pipelines.definitions import Violation
 from proa.steps import Step, step
 from proa.storage import Store
+from proa.violations import Violation
 
 if TYPE_CHECKING:
     from proa.engine import Engine

@@ -10,11 +10,12 @@ from typing import Any, cast
 from proa.errors import PipelineError, SourceLocation
 from proa.pipelines import arguments
 from proa.pipelines.arguments import checked
-from proa.pipelines.definitions import Dataset, DatasetKind, Expectation, Flow, Violation
+from proa.pipelines.definitions import Dataset, DatasetKind, Expectation, Flow
 from proa.pipelines.expectations import CONDITION as INVALID_EXPECTATION
 from proa.pipelines.expectations import check_all, check_expectation
 from proa.pipelines.registry import active
 from proa.pipelines.unsupported import refused
+from proa.violations import Violation
 
 Query = Callable[[], Any]
 """A function that returns a DataFrame."""

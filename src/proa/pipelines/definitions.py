@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from proa.errors import SourceLocation
+from proa.violations import Violation
 
 
 class DatasetKind(StrEnum):
@@ -19,14 +20,6 @@ class DatasetKind(StrEnum):
     TABLE = "TABLE"
     """`@dlt.table`: a streaming table over a streaming query, else a materialized view. The graph
     decides, once the query is known; nothing after the graph sees this kind."""
-
-
-class Violation(StrEnum):
-    """What happens to a row that breaks an expectation."""
-
-    WARN = "warn"
-    DROP = "drop"
-    FAIL = "fail"
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from proa.errors import PipelineError, SourceLocation
-from proa.pipelines.definitions import Expectation, Violation
+from proa.pipelines.definitions import Expectation
 from proa.pipelines.sql.lexer import SqlText
 from proa.pipelines.sql.parser import Parser
+from proa.violations import Violation
 
 CONDITION = "INVALID_EXPECTATION"
 

@@ -11,7 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from proa.pipelines.declaring_session import DeclaringSession
-from proa.pipelines.definitions import Dataset, Expectation, Flow, SqlQuery, Violation
+from proa.pipelines.definitions import Dataset, Expectation, Flow, SqlQuery
+from proa.violations import Violation
 
 
 def enforcing(view: Dataset, flow: Flow, session: DeclaringSession) -> Callable[[], Any] | SqlQuery:

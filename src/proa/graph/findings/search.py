@@ -21,7 +21,8 @@ from proa.graph.nodes import DatasetNode, FlowNode, Graph
 from proa.graph.python_code import Use, declared_with, line_in_source
 from proa.graph.query import Operator, Output, QueryStep
 from proa.graph.query_from_plan import PlanReader
-from proa.pipelines.definitions import DatasetKind, Expectation, SqlQuery, Violation
+from proa.pipelines.definitions import DatasetKind, Expectation, SqlQuery
+from proa.violations import Violation
 
 
 def findings(

@@ -6,11 +6,12 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from proa.pipelines.definitions import Expectation, Violation
+from proa.pipelines.definitions import Expectation
 from proa.pipelines.expectations import check_expectation
 from proa.pipelines.sql.lexer import TokenKind, unquote
 from proa.pipelines.sql.parser import Parser
 from proa.pipelines.unsupported import refusal
+from proa.violations import Violation
 
 _BEGINS_QUERY = re.compile(r"SELECT|WITH|FROM|VALUES|TABLE")
 
