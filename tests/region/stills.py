@@ -91,6 +91,7 @@ def still_region(
         workers,
         clock,
         SteadyIds(),
+        aside=lambda work: work(),
     )
     region.recover()
     opened = [] if regions is None else regions

@@ -13,7 +13,8 @@ from proa.region.workspace.workspace import ObjectKind
 @pytest.fixture
 def payloads(still):
     region = still.region
-    return Payloads("us-east", region.settings, region.workspace, region.pipelines, region.secrets)
+    parts = (region.workspace, region.pipelines, region.secrets, region.files)
+    return Payloads("us-east", region.settings, *parts)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import posixpath
 import re
 from collections.abc import Mapping
@@ -9,16 +10,25 @@ from dataclasses import dataclass
 from typing import Any
 
 from proa.http.api_errors import InvalidParameterError, MissingError
+from proa.landing import Manifest
 from proa.layout import dataset_of
 from proa.pipelines.identifiers import parts
+from proa.region.jobs.job_tasks import type_of
+from proa.region.jobs.parameters import of_run
 from proa.region.jobs.runs import Run
+from proa.region.jobs.triggers import FilesSeen
 from proa.region.pipelines.pipelines import Pipelines
 from proa.region.pipelines.updates import Update
-from proa.region.workspace.files import FOLDER
+from proa.region.state.database import stable_number
+from proa.region.statements.guard import guard_statement, split_statements
+from proa.region.workers.port import Work
+from proa.region.workspace.files import FOLDER, Files
 from proa.region.workspace.secrets import Secrets
 from proa.region.workspace.workspace import ObjectKind, Workspace, WorkspaceObject, canonical
 from proa.settings import ProjectSettings, RegionSettings
 from proa.storage import Store, absolute, is_url
+from proa.storage.visible import is_hidden
+from proa.times import millis
 
 _SOURCES = (".py", ".sql")
 _SECRET = re.compile(r"\{\{secrets/([\w@.\-]+)/([\w@.\-]+)\}\}")
@@ -53,6 +63,7 @@ class Payloads:
         workspace: Workspace,
         pipelines: Pipelines,
         secrets: Secrets,
+        files: Files,
         project: ProjectSettings | None = None,
     ) -> None:
         """`project`: what the team has agreed on for all pipelines; nothing when None."""
@@ -63,6 +74,7 @@ class Payloads:
         self._workspace = workspace
         self._pipelines = pipelines
         self._secrets = secrets
+        self._files = files
 
     def update(self, found: Update) -> dict[str, Any]:
         """The payload of an update. ApiError when a library is not in the workspace."""
@@ -99,26 +111,121 @@ class Payloads:
             "event_time": None if event_time is None else event_time.column,
         }
 
-    def notebook(self, _attempt: Run, task: Mapping[str, Any]) -> dict[str, Any]:
-        """The payload of a notebook task. MissingError when the notebook is not there."""
-        path = str(task["notebook_path"])
-        item = self._workspace.get(path, content=True)
-        if item.kind is not ObjectKind.NOTEBOOK or item.language not in {"PYTHON", "SQL"}:
-            raise InvalidParameterError(f"{path!r} is no notebook in Python or SQL")
-        return {
+    def task_work(self, run: Run, task: Mapping[str, Any]) -> Work:
+        """What a worker is given for a task of `run`. ApiError if what it runs is not there."""
+        kind = type_of(task)
+        body = task[kind]
+        given = {**of_run(run), **(run.parameters.get("notebook_params") or {})}
+        if kind == "notebook_task":
+            item = self._text_of(str(body["notebook_path"]))
+            if item.kind is not ObjectKind.NOTEBOOK or item.language not in {"PYTHON", "SQL"}:
+                raise InvalidParameterError(f"{item.path!r} is not a notebook in Python or SQL")
+            values = {**of_run(run), **(body.get("base_parameters") or {})}
+            values |= run.parameters.get("notebook_params") or {}
+            return self._work("notebook", item, parameters=_texts(values))
+        if kind == "sql_task":
+            item = self._text_of(str(body["file"]["path"]))
+            statements = self._read_only(
+                SourceFile.of(item).content, {**given, **body.get("parameters", {})}
+            )
+            return self._work("notebook", item, language="SQL", source=";\n".join(statements))
+        if kind == "spark_python_task":
+            item = self._text_of(str(body["python_file"]))
+            arguments = run.parameters.get("python_params") or body.get("parameters") or ()
+            return self._work("script", item, arguments=[str(value) for value in arguments])
+        named = run.parameters.get("python_named_params") or body.get("named_parameters") or {}
+        arguments = run.parameters.get("python_params") or body.get("parameters") or ()
+        return self._work(
+            "script",
+            None,
+            arguments=[*map(str, arguments), *(f"--{key}={value}" for key, value in named.items())],
+            package=str(body["package_name"]),
+            entry_point=str(body["entry_point"]),
+            wheels=self._wheels(run, task),
+        )
+
+    def _work(self, kind: str, item: WorkspaceObject | None, **more: Any) -> Work:
+        payload: dict[str, Any] = {
             "region": self._region,
-            "path": item.path,
-            "language": item.language,
-            "source": SourceFile.of(item).content,
-            "parameters": {
-                str(key): str(value) for key, value in (task.get("base_parameters") or {}).items()
-            },
+            "path": "/" if item is None else item.path,
+            "language": None if item is None else item.language,
+            "source": None if item is None else SourceFile.of(item).content,
+            "parameters": {},
             "secrets": self._secrets.every(),
             "storage": absolute(self._settings.storage),
             "options": self._options,
             "engine": self._settings.engine.remote,
             "tables": self.tables(),
+            **more,
         }
+        return Work("", kind, payload)
+
+    def _text_of(self, path: str) -> WorkspaceObject:
+        """The notebook or file at `path`, of the workspace or of DBFS, with its content."""
+        if path.startswith("dbfs:"):
+            data = b"".join(self._files.read(path, 0, self._files.stat(path).size))
+            return WorkspaceObject(0, path, ObjectKind.FILE, None, len(data), 0, 0, data)
+        item = self._workspace.get(path, content=True)
+        if item.kind is ObjectKind.DIRECTORY:
+            raise InvalidParameterError(f"{path!r} is a folder, not a notebook or file")
+        return item
+
+    def _wheels(self, run: Run, task: Mapping[str, Any]) -> list[dict[str, str]]:
+        """The wheels that a task names, in its libraries or its environment, base64."""
+        environments = {
+            str(item.get("environment_key")): item.get("spec") or {}
+            for item in run.settings.get("environments") or ()
+        }
+        spec = environments.get(str(task.get("environment_key")), {})
+        paths = [str(item["whl"]) for item in task.get("libraries") or () if item.get("whl")]
+        paths += [
+            str(name) for name in spec.get("dependencies") or () if str(name).endswith(".whl")
+        ]
+        return [
+            {
+                "name": posixpath.basename(path),
+                "content": base64.b64encode(self._text_of(path).content).decode(),
+            }
+            for path in paths
+        ]
+
+    def _read_only(self, text: str, values: Mapping[str, Any]) -> list[str]:
+        """The statements of a SQL file, held to what statements from outside may do."""
+        tables = self.tables()
+        parameters = [{"name": key, "value": str(value)} for key, value in values.items()]
+        return [
+            guard_statement(statement, parameters, tables).sql
+            for statement in split_statements(text)
+        ]
+
+    def files_at(self, url: str) -> FilesSeen:
+        """What lies at the URL that a file arrival trigger names.
+
+        In a landing zone the manifest says it: a shipment is there once its files all are.
+        """
+        if url.startswith(("dbfs:", "/Volumes/")):
+            location = (
+                f"{absolute(self._settings.storage)}/{FOLDER}{canonical(url.removeprefix('dbfs:'))}"
+            )
+        elif is_url(url) or url.startswith("/"):
+            location = absolute(url)
+        else:
+            raise InvalidParameterError(f"the url {url!r} is neither a URL nor an absolute path")
+        zone = absolute(self._settings.landing_zone).rstrip("/")
+        source = location.rstrip("/").removeprefix(zone).strip("/")
+        if location.startswith(f"{zone}/") and source:
+            manifest = Manifest(Store.open(zone, self._options), source.partition("/")[0])
+            manifest.refresh()
+            if manifest.head:
+                return FilesSeen(manifest.head, manifest.head, f"manifest {manifest.head}")
+        store = Store.open(location, self._options)
+        count = newest = total = 0
+        for info in store.walk():
+            if not is_hidden(info.path):
+                count += 1
+                newest = max(newest, millis(info.modified))
+                total ^= stable_number(info.path, str(info.size), str(millis(info.modified)))
+        return FilesSeen(count, newest, f"{total:x}")
 
     def source(self, path: str) -> dict[str, Any]:
         """A notebook or file that a running notebook asks for; `source` is None for no such text."""
@@ -214,3 +321,7 @@ class Payloads:
                 f"{path!r} is neither Python nor SQL; a pipeline is made of those"
             )
         return item
+
+
+def _texts(values: Mapping[str, Any]) -> dict[str, str]:
+    return {str(key): str(value) for key, value in values.items()}

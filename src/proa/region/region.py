@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from proa.clock import Clock, Ids
 from proa.region.identity import Identity
+from proa.region.jobs.arrivals import Arrivals, Aside, do_aside
 from proa.region.jobs.jobs import Jobs
 from proa.region.jobs.run_loop import RunLoop
 from proa.region.jobs.runs import Runs
@@ -67,15 +68,21 @@ class RegionServices:
         clock: Clock,
         ids: Ids,
         project: ProjectSettings | None = None,
+        aside: Aside = do_aside,
     ) -> RegionServices:
-        """Put a region together over its state. Nothing runs before `start`."""
+        """Put a region together over its state. Nothing runs before `start`.
+
+        `aside` does what would keep the control loop waiting.
+        """
         control = ControlLoop(clock)
         events = Events(database, clock, ids, name)
         updates = Updates(database, clock, ids, events)
         workspace = Workspace(database, clock)
         pipelines = Pipelines(database, clock, ids, events)
         secrets = Secrets(database, clock)
-        payloads = Payloads(name, settings, workspace, pipelines, secrets, project)
+        storage = Store.open(settings.storage, settings.options)
+        files = Files(storage, clock)
+        payloads = Payloads(name, settings, workspace, pipelines, secrets, files, project)
         runs = Runs(database, clock)
         update_loop = UpdateLoop(
             database,
@@ -95,16 +102,15 @@ class RegionServices:
             pipelines,
             updates,
             workers,
-            payloads.notebook,
+            payloads.task_work,
             payloads.source,
             control.wake,
         )
         statements = Statements(clock, ids, workers, payloads.session, payloads.tables)
         scheduler = Scheduler(database, clock, ids, runs)
-        storage = Store.open(settings.storage, settings.options)
-        files = Files(storage, clock)
+        arrivals = Arrivals(database, clock, runs, payloads.files_at, control.wake, aside)
         retention = Retention(clock, events, updates, runs)
-        control.look_after([scheduler, update_loop, run_loop, statements, retention])
+        control.look_after([scheduler, arrivals, update_loop, run_loop, statements, retention])
         return cls(
             name=name,
             settings=settings,

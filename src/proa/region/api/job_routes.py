@@ -26,6 +26,7 @@ _SUMMARY = (
     "name",
     "schedule",
     "continuous",
+    "trigger",
     "format",
     "max_concurrent_runs",
     "tags",
@@ -48,6 +49,7 @@ class JobSettings(Body):
     tasks: list[dict[str, Any]] | None = None
     schedule: Schedule | None = None
     continuous: dict[str, Any] | None = None
+    trigger: dict[str, Any] | None = None
     max_concurrent_runs: Annotated[int, Query(ge=0, le=1000)] | None = None
     timeout_seconds: Annotated[int, Query(ge=0, lt=2**31)] | None = None
     queue: dict[str, Any] | None = None

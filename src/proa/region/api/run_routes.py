@@ -19,14 +19,21 @@ from proa.region.api.route_parts import (
     every_version,
     present,
 )
-from proa.region.jobs.jobs import TASK_TYPES
+from proa.region.jobs.job_tasks import TASK_TYPES
 from proa.region.jobs.parameters import of_run
 from proa.region.jobs.runs import DEFAULT_PAGE, Life, Result, Run
 from proa.region.region import RegionServices
 
 router = APIRouter(tags=["runs"])
 
-_GIVEN = ("job_parameters", "notebook_params", "pipeline_params", "only")
+_GIVEN = (
+    "job_parameters",
+    "notebook_params",
+    "python_params",
+    "python_named_params",
+    "pipeline_params",
+    "only",
+)
 _STATES = {Life.SKIPPED: "TERMINATED", Life.INTERNAL_ERROR: "TERMINATED"}
 
 
@@ -37,6 +44,8 @@ class RunNow(Body):
     idempotency_token: str | None = None
     job_parameters: dict[str, Any] | None = None
     notebook_params: dict[str, str] | None = None
+    python_params: list[str] | None = None
+    python_named_params: dict[str, str] | None = None
     pipeline_params: dict[str, Any] | None = None
     only: list[str] | None = None
 
@@ -72,6 +81,8 @@ class Repair(RunId):
     latest_repair_id: Int64 | None = None
     job_parameters: dict[str, Any] | None = None
     notebook_params: dict[str, str] | None = None
+    python_params: list[str] | None = None
+    python_named_params: dict[str, str] | None = None
     pipeline_params: dict[str, Any] | None = None
 
 
@@ -104,6 +115,11 @@ def get_run(
     """A run with its tasks, or one attempt."""
     run = region.runs.get(run_id)
     found = shown(run, request)
+    if run.parent_id is not None and "for_each_task" in run.settings and run.child_id is not None:
+        iterations = region.runs.attempts([run.child_id])[run.child_id]
+        found |= shown_attempt(run, request)
+        found["for_each_task"] = {**found["for_each_task"], "stats": _stats(iterations)}
+        found["iterations"] = [shown_attempt(attempt, request) for attempt in iterations]
     if run.parent_id is None:
         attempts = region.runs.attempts([run_id])[run_id]
         found["tasks"] = [shown_attempt(attempt, request) for attempt in attempts]
@@ -301,6 +317,22 @@ def _history(run: Run, attempts: list[Run]) -> list[dict[str, Any]]:
         )
         for entry in run.repairs
     ]
+
+
+def _stats(iterations: list[Run]) -> dict[str, Any]:
+    over = [item for item in iterations if item.life_cycle.over]
+    succeeded = sum(item.result is Result.SUCCESS for item in over)
+    active = sum(item.life_cycle in {Life.RUNNING, Life.TERMINATING} for item in iterations)
+    return {
+        "task_run_stats": {
+            "total_iterations": len(iterations),
+            "scheduled_iterations": len(over) + active,
+            "active_iterations": active,
+            "completed_iterations": len(over),
+            "succeeded_iterations": succeeded,
+            "failed_iterations": len(over) - succeeded,
+        }
+    }
 
 
 def _only_attempt(region: RegionServices, run: Run) -> Run:

@@ -12,6 +12,9 @@ from proa.http.api_errors import InvalidParameterError
 from proa.region.jobs.runs import Run, values_of
 from proa.times import moment
 
+MOST_INPUTS = 5000
+"""How many iterations a for_each_task can have."""
+
 _REFERENCE = re.compile(r"\{\{\s*([A-Za-z0-9_.\-]+)\s*\}\}")
 
 
@@ -32,7 +35,7 @@ def references(run: Run, attempt: Run, latest: Mapping[str, Run]) -> dict[str, s
     values = {
         "job.id": str(run.job_id),
         "job.name": run.name,
-        "job.run_id": str(run.run_id),
+        "job.run_id": str(run.parameters.get("job_run_id") or run.run_id),
         "job.repair_count": str(len(run.repairs)),
         "job.start_time.iso_date": started.date().isoformat(),
         "job.start_time.iso_datetime": started.replace(tzinfo=None).isoformat(timespec="seconds"),
@@ -55,24 +58,51 @@ def references(run: Run, attempt: Run, latest: Mapping[str, Run]) -> dict[str, s
         if other.output is not None and "result" in other.output:
             values[f"tasks.{key}.output"] = str(other.output["result"])
         for name, value in values_of(other).items():
-            text = value if isinstance(value, str) else json.dumps(value)
-            values[f"tasks.{key}.values.{name}"] = text
+            values[f"tasks.{key}.values.{name}"] = _text(value)
+    trigger = run.settings.get("trigger") or {}
+    if trigger.get("file_arrival"):
+        values["job.trigger.file_arrival.location"] = str(trigger["file_arrival"].get("url"))
+    if "for_each_input" in attempt.settings:
+        item = attempt.settings["for_each_input"]
+        values["input"] = _text(item)
+        if isinstance(item, Mapping):
+            values |= {f"input.{key}": _text(part) for key, part in item.items()}
     return values
 
 
-def filled(value: Any, values: Mapping[str, str]) -> Any:
+def inputs_of(text: Any) -> list[Any]:
+    """The inputs of a for_each_task. Raises InvalidParameterError unless they are a JSON array."""
+    try:
+        inputs = json.loads(text) if isinstance(text, str) else text
+    except ValueError:
+        inputs = None
+    if not isinstance(inputs, list):
+        raise InvalidParameterError(
+            f"the inputs of a for_each_task are an array as JSON, not {str(text)[:80]!r}"
+        )
+    if len(inputs) > MOST_INPUTS:
+        raise InvalidParameterError(
+            f"a for_each_task has {MOST_INPUTS} inputs at most, not {len(inputs)}"
+        )
+    return inputs
+
+
+def fill_references(value: Any, values: Mapping[str, str], *, later: bool = False) -> Any:
     """`value` with all references replaced, at any depth.
 
-    InvalidParameterError for a reference that nobody knows.
+    With `later`, references to the input of an iteration stay. Raises InvalidParameterError for a
+    reference that nobody knows.
     """
     if isinstance(value, Mapping):
-        return {key: filled(item, values) for key, item in value.items()}
+        return {key: fill_references(item, values, later=later) for key, item in value.items()}
     if isinstance(value, list):
-        return [filled(item, values) for item in value]
+        return [fill_references(item, values, later=later) for item in value]
     if not isinstance(value, str):
         return value
 
     def replace(match: re.Match[str]) -> str:
+        if later and match.group(1).partition(".")[0] == "input":
+            return match.group()
         if match.group(1) not in values:
             raise InvalidParameterError(
                 f"nothing is known under {match.group()!r}; known are {', '.join(sorted(values))}"
@@ -100,3 +130,7 @@ def holds(condition: Mapping[str, Any]) -> bool:
         "LESS_THAN": low < high,
         "LESS_THAN_OR_EQUAL": low <= high,
     }[str(operator)]
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

@@ -5,6 +5,7 @@ Each turn reads a run with its attempts, decides what is due, and writes it; a t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,10 +19,11 @@ from proa.region.jobs import jobs as of_jobs
 from proa.region.jobs import parameters
 from proa.region.jobs import runs as of_runs
 from proa.region.jobs.dependencies import Next, next_step
-from proa.region.jobs.jobs import type_of
+from proa.region.jobs.job_tasks import tasks_of, type_of
 from proa.region.jobs.runs import (
     ACTIVE,
     CODES,
+    FOR_EACH_RUN,
     Life,
     Result,
     Run,
@@ -44,8 +46,8 @@ _log = structlog.get_logger("proa.region")
 _PIPELINE_OPTIONS = ("full_refresh", "full_refresh_selection", "refresh_selection")
 _MAX_OUTPUT = 5 * 1024 * 1024
 
-Notebook = Callable[[Run, Mapping[str, Any]], Mapping[str, Any]]
-"""(attempt, filled task) -> the payload of a worker that runs the notebook."""
+WorkOf = Callable[[Run, Mapping[str, Any]], Work]
+"""(run, task with its references filled) -> what a worker is given; its id does not matter."""
 
 
 class RunLoop:
@@ -59,7 +61,7 @@ class RunLoop:
         pipelines: Pipelines,
         updates: Updates,
         workers: Workers,
-        notebook: Notebook,
+        work_of: WorkOf,
         source: Callable[[str], Mapping[str, Any]],
         wake: Callable[[], None],
     ) -> None:
@@ -68,7 +70,7 @@ class RunLoop:
         self._runs = states
         self._pipelines = pipelines
         self._updates = updates
-        self._notebook = notebook
+        self._work_of = work_of
         self._source = source
         self._wake = wake
         self._charges = Charges(workers, clock, wake)
@@ -154,7 +156,12 @@ class RunLoop:
         over_time = bool(limit and run.started_at and now - run.started_at >= 1000 * limit)
         ending = run.cancel_requested or orphan or over_time
         writes = self._database.writes
+        places = _free_places(run, attempts)
         for attempt in attempts:
+            if attempt.life_cycle is Life.BLOCKED and not ending:
+                places -= 1
+                if places < 0:
+                    continue
             if not attempt.life_cycle.over:
                 self._move_attempt(run, attempt, attempts, ending=ending)
         if self._database.writes != writes:
@@ -167,12 +174,13 @@ class RunLoop:
             if run.cancel_requested or cancelled:
                 self._end(connection, run, Result.CANCELED, "cancelled before it began")
                 return False
-            if run.job_id != 0:
+            if run.run_type == "JOB_RUN":
                 limit = int(run.settings.get("max_concurrent_runs", 1))
                 busy = connection.scalars(
                     select(runs.c.run_id).where(
                         runs.c.job_id == run.job_id,
                         runs.c.parent_id.is_(None),
+                        runs.c.run_type == "JOB_RUN",
                         runs.c.life_cycle.in_((Life.RUNNING, Life.TERMINATING)),
                     )
                 ).all()
@@ -184,7 +192,7 @@ class RunLoop:
                 .values(life_cycle=Life.RUNNING, started_at=millis(self._clock.now()))
             )
             only = run.parameters.get("only") or None
-            for task in of_jobs.tasks_of(run.settings):
+            for task in tasks_of(run.settings):
                 if only is None or task["task_key"] in only:
                     self._runs.new_attempt(connection, run, task, 0)
         return True
@@ -217,10 +225,16 @@ class RunLoop:
     def _start(self, run: Run, attempt: Run, latest: Mapping[str, Run]) -> None:
         try:
             values = parameters.references(run, attempt, latest)
-            task = parameters.filled(dict(attempt.settings), values)
+            task = parameters.fill_references(
+                dict(attempt.settings), values, later="for_each_task" in attempt.settings
+            )
             begin = {
                 "pipeline_task": self._start_pipeline,
-                "notebook_task": self._start_notebook,
+                "notebook_task": self._start_worker,
+                "sql_task": self._start_worker,
+                "spark_python_task": self._start_worker,
+                "python_wheel_task": self._start_worker,
+                "for_each_task": self._start_iterations,
                 "run_job_task": self._start_job,
                 "condition_task": self._decide,
             }[type_of(task)]
@@ -252,31 +266,32 @@ class RunLoop:
                 )
         self._wake()
 
-    def _start_notebook(self, run: Run, attempt: Run, task: Mapping[str, Any]) -> None:
+    def _start_worker(self, run: Run, attempt: Run, task: Mapping[str, Any]) -> None:
         if self._charges.free_places() <= 0:
             with self._database.write() as connection:
                 self._pending(connection, attempt, "waits for a worker")
             return
-        asked = dict(task["notebook_task"])
-        asked["base_parameters"] = {
-            **parameters.of_run(run),
-            **(asked.get("base_parameters") or {}),
-            **(run.parameters.get("notebook_params") or {}),
-        }
         others = latest_attempts(self._runs.attempts([run.run_id])[run.run_id])
+        work = self._work_of(run, task)
         payload = {
-            **self._notebook(attempt, asked),
+            **work.payload,
             "task_values": {key: dict(values_of(other)) for key, other in others.items()},
         }
         with self._database.write() as connection:
             self._running(connection, attempt)
-        work = Work(str(attempt.run_id), "notebook", payload)
         try:
-            self._charges.start(work)
+            self._charges.start(Work(str(attempt.run_id), work.kind, payload))
         except OSError as error:
             with self._database.write() as connection:
                 message = f"no worker process could be started: {error}"
                 self._end(connection, attempt, Result.FAILED, message)
+
+    def _start_iterations(self, run: Run, attempt: Run, task: Mapping[str, Any]) -> None:
+        inputs = parameters.inputs_of(task["for_each_task"]["inputs"])
+        with self._database.write() as connection:
+            child = self._runs.begin_iterations(connection, run, task, inputs)
+            self._running(connection, attempt, child_id=child.run_id)
+        self._wake()
 
     def _start_job(self, run: Run, attempt: Run, task: Mapping[str, Any]) -> None:
         asked = task["run_job_task"]
@@ -364,7 +379,7 @@ class RunLoop:
         results = {attempt.result for attempt in latest.values()}
         needed = {
             item["task_key"]
-            for task in of_jobs.tasks_of(run.settings)
+            for task in tasks_of(run.settings)
             for item in task.get("depends_on") or ()
         }
         leaves = [attempt for key, attempt in latest.items() if key not in needed]
@@ -495,7 +510,7 @@ class RunLoop:
                 self._end(connection, attempt, Result.CANCELED, "")
             else:
                 trace = {**(attempt.output or {}), "error_trace": _trace(data)}
-                message = str(data.get("error") or "the notebook failed")
+                message = str(data.get("error") or "the task failed")
                 self._end(connection, attempt, Result.FAILED, message, output=trace)
 
 
@@ -513,6 +528,16 @@ _WHY = {
     Next.UPSTREAM_FAILED: "a task before this one failed",
     Next.UPSTREAM_CANCELED: "a task before this one was cancelled",
 }
+
+
+def _free_places(run: Run, attempts: Sequence[Run]) -> float:
+    """How many more attempts of the run can begin: its iterations have a limit, tasks have none."""
+    if run.run_type != FOR_EACH_RUN:
+        return math.inf
+    busy = sum(
+        not item.life_cycle.over and item.life_cycle is not Life.BLOCKED for item in attempts
+    )
+    return int(run.settings["concurrency"]) - busy
 
 
 def _stopped(attempt: Run) -> Result:

@@ -19,6 +19,7 @@ from proa.errors import ConflictError
 from proa.http.api_errors import InvalidParameterError, InvalidStateError, MissingError
 from proa.http.paging import page, place, token
 from proa.region.jobs import jobs as of_jobs
+from proa.region.jobs.job_tasks import tasks_of
 from proa.region.jobs.jobs import Job
 from proa.region.state import Database
 from proa.region.state.state_tables import jobs, runs
@@ -69,6 +70,11 @@ class Trigger(StrEnum):
     RUN_JOB_TASK = "RUN_JOB_TASK"
     CONTINUOUS = "CONTINUOUS"
     CONTINUOUS_RESTART = "CONTINUOUS_RESTART"
+    FILE_ARRIVAL = "FILE_ARRIVAL"
+
+
+FOR_EACH_RUN = "FOR_EACH_RUN"
+"""The type of the run whose tasks are the iterations of a for_each_task; no run of its own."""
 
 
 ACTIVE = (Life.BLOCKED, Life.QUEUED, Life.PENDING, Life.RUNNING, Life.TERMINATING)
@@ -155,10 +161,10 @@ class Runs:
         self, settings: Mapping[str, Any], user: str, idempotency_token: str | None = None
     ) -> Run:
         """Start tasks that belong to no job."""
-        complete = of_jobs.completed(settings)
+        complete = of_jobs.with_defaults(settings)
         complete["name"] = settings.get("run_name") or "Untitled"
-        of_jobs.check(complete)
-        if not of_jobs.tasks_of(complete):
+        of_jobs.check_settings(complete)
+        if not tasks_of(complete):
             raise InvalidParameterError("a run needs at least one task")
         key = _idempotency("submit", idempotency_token)
         try:
@@ -203,6 +209,7 @@ class Runs:
             .where(
                 runs.c.job_id == job.job_id,
                 runs.c.parent_id.is_(None),
+                runs.c.run_type != FOR_EACH_RUN,
                 runs.c.life_cycle.in_(ACTIVE),
             )
         )
@@ -233,6 +240,35 @@ class Runs:
             creator=user,
             idempotency=key,
             **ended,
+        )
+
+    def begin_iterations(
+        self, connection: Connection, run: Run, task: Mapping[str, Any], inputs: Sequence[Any]
+    ) -> Run:
+        """Start the iterations of a for_each_task of `run`, one for each of `inputs`.
+
+        They are the tasks of a run of their own, which ends when they have.
+        """
+        body = task["for_each_task"]
+        inner = {**body["task"], "depends_on": []}
+        key = str(inner.get("task_key") or task["task_key"])
+        return self._insert(
+            connection,
+            job_id=run.job_id,
+            number_in_job=run.number_in_job,
+            run_type=FOR_EACH_RUN,
+            name=run.name,
+            settings={
+                "tasks": [
+                    {**inner, "task_key": f"{key}_{number}", "for_each_input": value}
+                    for number, value in enumerate(inputs)
+                ],
+                "parameters": run.settings.get("parameters") or [],
+                "concurrency": body.get("concurrency") or 1,
+            },
+            parameters={**run.parameters, "only": None, "job_run_id": run.run_id},
+            trigger=run.trigger,
+            creator=run.creator,
         )
 
     def get(self, run_id: int) -> Run:
@@ -271,7 +307,10 @@ class Runs:
             raise InvalidParameterError("ask for active_only or completed_only, not both")
         at = place(page_token, "before")
         size = max(1, min(size, _MAX_PAGE))
-        clauses: list[ColumnElement[bool]] = [runs.c.parent_id.is_(None)]
+        clauses: list[ColumnElement[bool]] = [
+            runs.c.parent_id.is_(None),
+            runs.c.run_type != FOR_EACH_RUN,
+        ]
         if job_id is not None:
             clauses.append(runs.c.job_id == job_id)
         if active:
@@ -301,7 +340,7 @@ class Runs:
         with self._database.read() as connection:
             rows = connection.execute(
                 select(runs.c.life_cycle, func.count())
-                .where(runs.c.parent_id.is_(None))
+                .where(runs.c.parent_id.is_(None), runs.c.run_type != FOR_EACH_RUN)
                 .group_by(runs.c.life_cycle)
             )
             return {state: number for state, number in rows}  # noqa: C416 - rows are not pairs
@@ -377,7 +416,7 @@ class Runs:
         again |= after if dependent else after & bad
         with self._database.write() as connection:
             repair_id = 0
-            for key in (task["task_key"] for task in of_jobs.tasks_of(run.settings)):
+            for key in (task["task_key"] for task in tasks_of(run.settings)):
                 if key in again:
                     made = self.new_attempt(
                         connection, run, latest[key].settings, latest[key].attempt + 1, repair_id
@@ -486,7 +525,7 @@ def _downstream(settings: Mapping[str, Any], keys: set[str]) -> set[str]:
     grew = True
     while grew:
         grew = False
-        for task in of_jobs.tasks_of(settings):
+        for task in tasks_of(settings):
             needed = {item["task_key"] for item in task.get("depends_on") or ()}
             if needed & (keys | found) and task["task_key"] not in found:
                 found.add(task["task_key"])

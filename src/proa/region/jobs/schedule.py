@@ -14,8 +14,9 @@ from sqlalchemy import func, select, update
 from proa.backoff import Retries
 from proa.clock import Clock, Ids
 from proa.region.jobs import jobs as of_jobs
-from proa.region.jobs.jobs import Job, next_fire
+from proa.region.jobs.jobs import Job
 from proa.region.jobs.runs import ACTIVE, Result, Runs, Trigger, of
+from proa.region.jobs.triggers import next_fire
 from proa.region.state import Database
 from proa.region.state.state_tables import jobs, runs
 from proa.times import millis
@@ -64,7 +65,7 @@ class Scheduler:
             connection.execute(
                 update(jobs)
                 .where(jobs.c.job_id == job_id)
-                .values(next_fire_at=next_fire(job.settings, now))
+                .values(next_fire_at=next_fire(job.settings, now, job.next_fire_at))
             )
             if job.keeps_running:
                 self._restart(connection, job)

@@ -55,7 +55,7 @@ class _Token:
     """Exclusive."""
 
 
-def prepared(
+def guard_statement(
     statement: str,
     parameters: Sequence[Mapping[str, Any]],
     tables: Sequence[Mapping[str, Any]],
@@ -71,6 +71,17 @@ def prepared(
         return reading(in_one_catalog(text, catalogs), known)
     except SqlglotError as error:
         raise _unreadable(error) from error
+
+
+def split_statements(text: str) -> list[str]:
+    """The statements of a text, parted by semicolons; empty ones left out."""
+    statements, begin = [], 0
+    for token in _tokens(text):
+        if token.kind is TokenType.SEMICOLON:
+            statements.append(text[begin : token.start])
+            begin = token.end
+    statements.append(text[begin:])
+    return [statement for statement in statements if _tokens(statement)]
 
 
 def bare(statement: str) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from proa.clock import Clock, Ids
 from proa.errors import ProaError
 from proa.http.api_errors import InvalidParameterError, MissingError
-from proa.region.statements import guard as sql
+from proa.region.statements.guard import guard_statement
 from proa.region.workers.port import Report, Work, Workers, WorkHandle
 
 KEPT_S = 3600.0
@@ -103,7 +103,7 @@ class Statements:
             self._last_used = now
         try:
             tables = self._tables()
-            ready = sql.prepared(text, parameters, tables)
+            ready = guard_statement(text, parameters, tables)
         except InvalidParameterError as error:
             self._fail(statement, "BAD_REQUEST", str(error))
             return statement

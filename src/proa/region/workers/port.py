@@ -19,7 +19,7 @@ class Work:
 
     work_id: str
     kind: str
-    """`update`, `notebook` or `warehouse`."""
+    """`update`, `notebook`, `script` or `warehouse`."""
     payload: Mapping[str, Any]
 
 

@@ -21,13 +21,14 @@ from proa.region.workers.port import Inbox
 from proa.settings import EngineSettings
 
 _SHOWN_ROWS = 20
+_RUNTIME_NAMES = ("spark", "dbutils", "sql", "table", "display", "displayHTML", "getArgument")
 _NO_DISPLAY = ("%md", "%pip", "%conda", "%matplotlib", "%load_ext", "%autoreload", "%config")
 
 
 def run(work: Mapping[str, Any], say: Callable[..., None], inbox: Inbox) -> dict[str, Any]:
     """Run the notebook `work` describes; its answer is what it exited with, if it did."""
     engine = Engine.start(EngineSettings(remote=work.get("engine")), work.get("options") or {})
-    kernel = _Kernel(work, engine, say, inbox)
+    kernel = NotebookKernel(work, engine, say, inbox)
     try:
         output = kernel.run_notebook(work, dict(work.get("parameters") or {}))
     except _StoppedError:
@@ -45,7 +46,7 @@ class _StoppedError(Exception):
     """The server has asked the notebook to stop."""
 
 
-class _Kernel:
+class NotebookKernel:
     """What all notebooks of one task share: the engine and the workspace's sources."""
 
     def __init__(
@@ -63,7 +64,7 @@ class _Kernel:
 
     def run_notebook(self, found: Mapping[str, Any], parameters: Mapping[str, str]) -> str | None:
         """Run a notebook with names of its own; what it exited with, None when it did not."""
-        session = _Session(self, str(found["path"]), parameters)
+        session = NotebookSession(self, str(found["path"]), parameters)
         try:
             session.run(found)
         except NotebookExit as left:
@@ -78,10 +79,10 @@ class _Kernel:
         return self.engine.spark
 
 
-class _Session:
+class NotebookSession:
     """What the cells of a notebook share: the names, and `dbutils`."""
 
-    def __init__(self, kernel: _Kernel, path: str, parameters: Mapping[str, str]) -> None:
+    def __init__(self, kernel: NotebookKernel, path: str, parameters: Mapping[str, str]) -> None:
         self._kernel = kernel
         self._path = path
         self._utilities = Utilities(kernel.work, path, parameters, self._run_other, kernel.say)
@@ -99,6 +100,9 @@ class _Session:
         module = ModuleType("pyspark.dbutils")
         module.__dict__["DBUtils"] = lambda *_session: self._utilities
         sys.modules["pyspark.dbutils"] = module
+        runtime = ModuleType("databricks.sdk.runtime")
+        runtime.__dict__.update({key: self._names[key] for key in _RUNTIME_NAMES})
+        sys.modules["databricks.sdk.runtime"] = runtime
 
     def run(self, found: Mapping[str, Any]) -> None:
         """Run a notebook's cells with this session's names."""
@@ -108,6 +112,11 @@ class _Session:
             if self._kernel.inbox.stop.is_set():
                 raise _StoppedError
             self._cell(path, cell)
+
+    def run_script(self, path: str, source: str) -> None:
+        """Run a Python file with this session's names."""
+        self._kernel.paths.add(path)
+        exec(compile(source, path, "exec"), self._names)  # noqa: S102 - it is the task
 
     def _cell(self, path: str, cell: Cell) -> None:
         """Run one cell. UserError for a kind of cell that a region does not run."""

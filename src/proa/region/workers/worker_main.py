@@ -52,11 +52,12 @@ def main() -> None:
 
 def _tasks() -> Mapping[str, Task]:
     """What a worker can do, by kind; imports everything that any kind needs."""
-    from proa.region.workers import run_notebook, run_update, warehouse
+    from proa.region.workers import run_notebook, run_script, run_update, warehouse
 
     run_notebook.warm()
     return {
         "notebook": run_notebook.run,
+        "script": run_script.run,
         "update": run_update.run,
         "warehouse": warehouse.run,
     }
