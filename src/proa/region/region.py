@@ -84,27 +84,13 @@ class RegionServices:
         files = Files(storage, clock)
         payloads = Payloads(name, settings, workspace, pipelines, secrets, files, project)
         runs = Runs(database, clock)
+        wake, grace = control.wake, settings.server.grace_seconds
         update_loop = UpdateLoop(
-            database,
-            clock,
-            ids,
-            events,
-            updates,
-            workers,
-            payloads.update,
-            control.wake,
-            settings.server.grace_seconds,
+            database, clock, ids, events, updates, workers, payloads.update, wake, grace
         )
+        work_of, source_of = payloads.task_work, payloads.source
         run_loop = RunLoop(
-            database,
-            clock,
-            runs,
-            pipelines,
-            updates,
-            workers,
-            payloads.task_work,
-            payloads.source,
-            control.wake,
+            database, clock, runs, pipelines, updates, workers, work_of, source_of, wake
         )
         statements = Statements(clock, ids, workers, payloads.session, payloads.tables)
         scheduler = Scheduler(database, clock, ids, runs)
