@@ -1,7 +1,7 @@
 """A query is read once, and DataFrames and SQL that say the same become the same steps."""
 
 import sqlglot
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyspark.sql import functions as F
 
@@ -88,6 +88,7 @@ LITERALS = st.sampled_from(
 )
 
 
+@settings(max_examples=40, deadline=None)
 @given(NAMES, st.lists(st.tuples(SPACE, LITERALS), max_size=4), st.booleans(), SPACE)
 def test_the_engine_gets_the_text_as_written_but_for_the_names(
     new_pipeline, name, items, stream, space
