@@ -8,7 +8,6 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pyspark.sql.connect import proto
 from pyspark.sql.types import LongType, StringType, StructField, StructType
 
 from proa.engine import Engine, carried
@@ -65,33 +64,6 @@ def test_a_wrong_query_is_the_users_error(
             .selectExpr(expression)
         )
     assert caught.value.condition == condition
-
-
-@pytest.mark.parametrize(
-    ("query", "said"),
-    [
-        ("SELECT * EXCEPT (id) FROM range(3)", r"lacks SELECT \* EXCEPT .*df.drop"),
-        ("SELECT id FROM range(3) QUALIFY row_number() OVER (ORDER BY id) = 1", "lacks QUALIFY"),
-        ("SELECT id, count(*) FROM range(3) GROUP BY ALL", "lacks GROUP BY ALL"),
-        ("SELECT * FROM range(3) PIVOT (sum(id) FOR id IN (1, 2))", "lacks PIVOT.*FILTER"),
-        (
-            "SELECT * FROM (SELECT id, id + 1 AS n FROM range(3)) UNPIVOT (v FOR k IN (id, n))",
-            "lacks UNPIVOT.*stack",
-        ),
-        (
-            "SELECT j:a.b FROM (SELECT '{}' AS j FROM range(3))",
-            r"lacks the JSON path j:a.b: write get_json_object\(j, '\$.a.b'\)",
-        ),
-    ],
-)
-def test_what_the_embedded_engine_lacks_is_refused_by_name(
-    embedded: Engine, query: str, said: str
-) -> None:
-    relation = proto.Relation()
-    relation.sql.query = query
-    with pytest.raises(UserError, match=said) as caught:
-        embedded.schema(relation)
-    assert caught.value.condition == "UNSUPPORTED_FEATURE"
 
 
 def test_a_pivot_needs_its_values(embedded: Engine) -> None:

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
-
-import sqlglot
-from sqlglot import exp
-from sqlglot.errors import SqlglotError
 
 CONDITION = "UNSUPPORTED_FEATURE"
 
@@ -16,10 +12,6 @@ _SPARK_TOO = "or use an Apache Spark Connect server (engine: {remote: sc://host:
 _Gap = tuple[str, str]
 """The construct as users know it, and what to do instead."""
 
-_UNPIVOT = (
-    "UNPIVOT",
-    f"write stack(2, 'a', a, 'b', b) AS (name, value), {_SPARK_TOO}",
-)
 _PIVOT_VALUES = (
     "pivot() without values",
     "name them: pivot('k', ['a', 'b']); columns must not depend on the rows that have come",
@@ -35,79 +27,12 @@ _FUNCTIONS = {
 def refused(plan: Any) -> _Gap | None:
     """What the engine would answer wrongly, or die of."""
     for part in _walk(plan):
-        name = part.DESCRIPTOR.name
-        if name == "Aggregate" and part.group_type == part.GROUP_TYPE_PIVOT:
-            if not part.pivot.values:
-                return _PIVOT_VALUES
-        elif name == "SQL" and _unpivots(part.query):
-            return _UNPIVOT
+        if part.DESCRIPTOR.name != "Aggregate" or part.group_type != part.GROUP_TYPE_PIVOT:
+            continue
+        if not part.pivot.values:
+            return _PIVOT_VALUES
     return None
 
-
-def lacking(plan: Any) -> _Gap | None:
-    """What the engine may have stumbled over."""
-    for part in _walk(plan):
-        if part.DESCRIPTOR.name == "SQL" and (tree := _tree(part.query)) is not None:
-            found = next((gap for find in _FINDERS if (gap := find(tree)) is not None), None)
-            if found is not None:
-                return found
-    return None
-
-
-def _unpivots(text: str) -> bool:
-    if "unpivot" not in text.lower():
-        return False
-    tree = _tree(text)
-    return tree is not None and any(p.args.get("unpivot") for p in tree.find_all(exp.Pivot))
-
-
-def _except(tree: exp.Expr) -> _Gap | None:
-    if any(star.args.get("except_") for star in tree.find_all(exp.Star)):
-        return (
-            "SELECT * EXCEPT (columns)",
-            f"name the columns that stay, use df.drop('column') in Python, {_SPARK_TOO}",
-        )
-    return None
-
-
-def _qualify(tree: exp.Expr) -> _Gap | None:
-    if tree.find(exp.Qualify):
-        return ("QUALIFY", "number the rows in a subquery and keep those wanted with WHERE")
-    return None
-
-
-def _group_by_all(tree: exp.Expr) -> _Gap | None:
-    if any(group.args.get("all") for group in tree.find_all(exp.Group)):
-        return ("GROUP BY ALL", f"name the grouping columns, {_SPARK_TOO}")
-    return None
-
-
-def _pivot(tree: exp.Expr) -> _Gap | None:
-    if tree.find(exp.Pivot):
-        return (
-            "PIVOT",
-            f"write sum(v) FILTER (WHERE k = 'a') AS a for each value, {_SPARK_TOO}",
-        )
-    return None
-
-
-def _json_path(tree: exp.Expr) -> _Gap | None:
-    for found in tree.find_all(exp.JSONExtract):
-        if found.args.get("variant_extract"):
-            path = found.expression.sql().strip("'")
-            column = found.this.sql(dialect="databricks")
-            written = f"{column}:{path.removeprefix('$').removeprefix('.')}"
-            return (f"the JSON path {written}", f"write get_json_object({column}, '{path}')")
-    return None
-
-
-_FINDERS: tuple[Callable[[exp.Expr], _Gap | None], ...] = (
-    _except,
-    _qualify,
-    _group_by_all,
-    _pivot,
-    _json_path,
-)
 
 _NAME = re.compile(r'Identifier\("((?:[^"\\]|\\.)*)"\)')
 _MISSING = re.compile(r"attribute ObjectName\((\[.*?\])\) is missing from the schema")
@@ -163,10 +88,3 @@ def _walk(message: Any) -> Iterator[Any]:
             continue
         for part in [value] if hasattr(value, "ListFields") else value:
             yield from _walk(part)
-
-
-def _tree(text: str) -> exp.Expr | None:
-    try:
-        return sqlglot.parse_one(text, dialect="databricks")
-    except (SqlglotError, IndexError):
-        return None

@@ -118,7 +118,15 @@ class Engine:
         """A DataFrame over a ready-made plan."""
         from proa.engine.relations import dataframe
 
-        return dataframe(relation, self.spark)
+        return dataframe(self._prepared(relation), self.spark)
+
+    def _prepared(self, relation: Relation) -> Relation:
+        """The plan as the engine reads it. Raises UserError for what it lacks."""
+        if self._remote is not None:
+            return relation
+        from proa.engine.plan_syntax import prepared
+
+        return prepared(relation, self.schema)
 
     def schema(self, relation: Relation) -> Any:
         """What `relation` yields, as a pyspark `StructType`. Remembered: plans repeat."""
@@ -134,14 +142,8 @@ class Engine:
     def _analyzed(self, relation: Relation) -> Any:
         if self._remote is None and (gap := gaps.refused(relation)) is not None:
             raise UserError(gaps.sentence(gap), condition=gaps.CONDITION)
-        try:
-            with self.translating():
-                return self.dataframe(relation).schema
-        except UserError as error:
-            gap = gaps.lacking(relation) if self._remote is None else None
-            if gap is None:
-                raise
-            raise UserError(gaps.sentence(gap), condition=gaps.CONDITION) from error
+        with self.translating():
+            return self.dataframe(relation).schema
 
     def on_workers(
         self, function: Callable[[Any], Iterator[Any]]

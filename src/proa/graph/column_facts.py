@@ -10,9 +10,9 @@ from typing import Any
 
 from pyspark.sql import types as t
 
+from proa.engine.spark_functions import RETURNS_DOUBLE, SAME_TYPE
 from proa.errors import PipelineError
 from proa.graph.query import Operator, Output, QueryStep, Term, TermKind
-from proa.graph.spark_functions import RETURNS_DOUBLE, SAME_TYPE
 from proa.pipelines.ddl import parse_schema, parse_type
 
 Types = dict[str, t.DataType]

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from sqlglot import exp
 
+from proa.engine.spark_functions import AGGREGATES
 from proa.errors import SourceLocation
 from proa.graph import sql_text
 from proa.graph.query import JoinKind, Operator, Output, QueryStep, Term, TermKind
-from proa.graph.spark_functions import AGGREGATES
 
 Locate = Callable[[exp.Expr], SourceLocation | None]
 Source = Callable[[exp.Table], QueryStep]

@@ -13,8 +13,8 @@ from sqlglot import Token, TokenType
 from sqlglot.dialects.databricks import Databricks
 from sqlglot.errors import SqlglotError
 
+from proa.engine.spark_functions import words
 from proa.errors import PipelineError, SourceLocation
-from proa.graph.spark_functions import words
 
 FILE_FUNCTIONS = words("read_files cloud_files")
 _REFUSED_FUNCTIONS = {

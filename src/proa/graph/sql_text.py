@@ -16,8 +16,8 @@ import sqlglot
 from sqlglot import Token, exp
 from sqlglot.errors import SqlglotError
 
+from proa.engine.spark_functions import AGGREGATES, words
 from proa.errors import PipelineError, SourceLocation
-from proa.graph.spark_functions import AGGREGATES, words
 from proa.graph.sql_mask import LocateLine, Mask, TextEdit
 
 DIALECT = "databricks"

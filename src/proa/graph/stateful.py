@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import NoReturn
 
+from proa.engine.spark_functions import AGGREGATES
 from proa.errors import PipelineError, SourceLocation
 from proa.graph.query import JoinKind, Operator, QueryStep, TermKind
-from proa.graph.spark_functions import AGGREGATES
 
 CONDITION = "UNSUPPORTED_STREAMING_OPERATOR"
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from proa.engine import spark_functions as f
 from proa.errors import SourceLocation
-from proa.graph import spark_functions as f
 from proa.graph.column_facts import (
     ONE_ROW,
     ColumnFacts,

@@ -1,0 +1,118 @@
+"""Plans whose SQL the embedded engine reads: each text in them is rewritten where it lies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from pyspark.sql import types as t
+from pyspark.sql.connect import proto
+
+from proa.engine.sql_blocks import SqlBlocks
+from proa.engine.sql_syntax import rewritten
+
+Relation = Any
+_INPUT = "__proa_in"
+_PLAN_ID = 1 << 50
+"""Of a plan that is only asked for its columns; no other plan has it."""
+
+
+def prepared(relation: Relation, schema: Callable[[Relation], t.StructType]) -> Relation:
+    """The plan with its SQL rewritten; the same object if it holds none.
+
+    `schema` gives the columns of a plan. Raises UserError for what cannot be rewritten.
+    """
+    if not any(isinstance(part, proto.SQL | proto.Project) for part in _walk(relation)):
+        return relation
+    plan = proto.Relation()
+    plan.CopyFrom(relation)
+    _rewrite(plan, schema)
+    return plan
+
+
+def _rewrite(message: Any, schema: Callable[[Relation], t.StructType]) -> None:
+    """Rewrite the SQL below a message, innermost first."""
+    if isinstance(message, proto.Relation):
+        kind = message.WhichOneof("rel_type")
+        if kind == "with_relations" and message.with_relations.root.HasField("sql"):
+            for reference in message.with_relations.references:
+                _rewrite(reference, schema)
+            _rewrite_text(message, message.with_relations.root.sql, schema)
+            return
+        if kind == "sql":
+            _rewrite_text(message, message.sql, schema)
+            return
+    for part in _parts(message):
+        _rewrite(part, schema)
+    if isinstance(message, proto.Project) and message.HasField("input"):
+        _rewrite_expressions(message, schema)
+        _replace_aliases(message, schema)
+
+
+def _rewrite_expressions(project: Any, schema: Callable[[Relation], t.StructType]) -> None:
+    """Rewrite the select list of `selectExpr`."""
+    texts = [part.expression_string.expression for part in project.expressions]
+    if not texts or not all(texts):
+        return
+    relation = proto.Relation()
+    relation.with_relations.root.sql.query = f"SELECT {', '.join(texts)} FROM {_INPUT}"
+    reference = relation.with_relations.references.add()
+    reference.common.plan_id = _PLAN_ID
+    reference.subquery_alias.alias = _INPUT
+    reference.subquery_alias.input.CopyFrom(project.input)
+    before = relation.with_relations.root.sql.query
+    _rewrite_text(relation, relation.with_relations.root.sql, schema)
+    after = relation.with_relations.root.sql.query
+    if after is before or after == before:
+        return
+    blocks = SqlBlocks.of(after)
+    outermost = blocks.selects[-1]
+    del project.expressions[:]
+    for item in outermost.items:
+        project.expressions.add().expression_string.expression = blocks.written(item)
+
+
+def _replace_aliases(project: Any, schema: Callable[[Relation], t.StructType]) -> None:
+    """Put what an alias stands for where a later column of the same select() names it."""
+    known: dict[str, Any] = {}
+    columns: set[str] | None = None
+    for expression in project.expressions:
+        for part in _walk(expression):
+            if not isinstance(part, proto.Expression):
+                continue
+            attribute = part.unresolved_attribute
+            name = attribute.unparsed_identifier.strip("`").lower()
+            if name not in known or attribute.HasField("plan_id"):
+                continue
+            if columns is None:
+                columns = {column.lower() for column in schema(project.input).names}
+            if name not in columns:
+                part.CopyFrom(known[name])
+        if len(expression.alias.name) == 1:
+            known.setdefault(expression.alias.name[0].lower(), expression.alias.expr)
+
+
+def _rewrite_text(relation: Relation, sql: Any, schema: Callable[[Relation], t.StructType]) -> None:
+    """Rewrite the text of `relation`, which is a SQL query or one with what it reads."""
+
+    def schema_of(text: str) -> t.StructType:
+        other = proto.Relation()
+        other.CopyFrom(relation)
+        root = other.with_relations.root if other.HasField("with_relations") else other
+        root.sql.query = text
+        return schema(other)
+
+    sql.query = rewritten(sql.query, schema_of)
+
+
+def _parts(message: Any) -> Iterator[Any]:
+    for field, value in message.ListFields():
+        if field.message_type is None or field.message_type.GetOptions().map_entry:
+            continue
+        yield from [value] if hasattr(value, "ListFields") else value
+
+
+def _walk(message: Any) -> Iterator[Any]:
+    yield message
+    for part in _parts(message):
+        yield from _walk(part)

@@ -1,0 +1,148 @@
+"""Syntax that the embedded engine lacks gives what Apache Spark gives."""
+
+import contextlib
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyspark.sql import functions as F
+from pyspark.sql.connect import proto
+from syntax_answers import ANSWERS, answer, queries
+
+from proa.engine import Engine
+from proa.engine.relations import relation_of
+from proa.engine.sql_syntax import rewritten
+from proa.errors import UserError
+
+RECORDED = json.loads(ANSWERS.read_text())
+
+
+@pytest.fixture(scope="module")
+def engine():
+    with Engine.start() as embedded:
+        yield embedded
+
+
+def relation(text):
+    plan = proto.Relation()
+    plan.sql.query = text
+    return plan
+
+
+def computed(engine, plan):
+    frame = engine.dataframe(plan)
+    table = engine.arrow(frame)
+    columns = [column.to_pylist() for column in table.columns]
+    return frame.schema.simpleString(), [list(row) for row in zip(*columns, strict=True)]
+
+
+@pytest.mark.parametrize("recorded", RECORDED, ids=lambda recorded: recorded["query"])
+def test_a_query_has_sparks_columns_and_rows(engine, recorded):
+    text = recorded["query"]
+    schema, rows = computed(engine, relation(text))
+    assert answer(text, schema, rows) == recorded
+
+
+def test_every_query_has_its_answer_recorded():
+    assert [recorded["query"] for recorded in RECORDED] == queries()
+
+
+PATHS = [
+    ("j:a", "get_json_object(j, '$.a')"),
+    ("t.j:a.b[0].c::int + 1", "get_json_object(t.j, '$.a.b[0].c')::int + 1"),
+    ("j:['a b'].c", "get_json_object(j, '$[\\'a b\\'].c')"),
+    ("j:items[*].x", "get_json_object(j, '$.items[*].x')"),
+    ("`my col`:a", "get_json_object(`my col`, '$.a')"),
+    ("'j:a' || \":b\"", None),
+]
+
+
+@pytest.mark.parametrize(("written", "expected"), PATHS)
+def test_a_path_into_json_is_a_function(written, expected):
+    text = f"SELECT {written} AS x FROM t"
+    assert rewritten(text, no_schema) == f"SELECT {expected or written} AS x FROM t"
+
+
+REFUSED = [
+    ("SELECT * EXCEPT (nope) FROM VALUES (1) t(a)", "UNRESOLVED_COLUMN", "'nope'"),
+    (
+        "SELECT * EXCEPT (id) FROM VALUES (1) a(id) JOIN VALUES (1) b(id) ON a.id = b.id",
+        "AMBIGUOUS_REFERENCE",
+        "several tables",
+    ),
+    (
+        "SELECT *\nFROM VALUES (1, 2, 'x') t(id, a, b)\nUNPIVOT (v FOR k IN (a, b))",
+        "UNPIVOT_VALUE_DATA_TYPE_MISMATCH",
+        "line 3",
+    ),
+    ("SELECT rand() AS r, r + 1 AS s", "UNSUPPORTED_FEATURE", "SELECT around this one"),
+    ("SELECT\n* EXCEPT (a) FROM VALUES (1) t(a)", "UNSUPPORTED_FEATURE", "line 2"),
+]
+
+
+@pytest.mark.parametrize(("text", "condition", "words"), REFUSED)
+def test_what_cannot_be_rewritten_is_refused_by_name_and_line(engine, text, condition, words):
+    with pytest.raises(UserError) as caught:
+        engine.schema(relation(text))
+    assert caught.value.condition == condition
+    assert words in str(caught.value)
+
+
+DATAFRAMES = {
+    "selectExpr EXCEPT": (lambda t: t.selectExpr("* except (m, w)"), ["id", "k", "v"]),
+    "selectExpr aliases": (lambda t: t.selectExpr("id + 1 AS z", "z * 2 AS y"), ["z", "y"]),
+    "columns' aliases": (
+        lambda t: t.select((F.col("id") + 1).alias("q"), (F.col("q") + 1).alias("p")),
+        ["q", "p"],
+    ),
+    "selectExpr explode": (lambda t: t.selectExpr("id", "explode(m) AS (q, r)"), ["id", "q", "r"]),
+    "explode": (lambda t: t.select(F.explode("m").alias("q", "r")), ["q", "r"]),
+    "unpivot": (lambda t: t.unpivot("id", ["v", "w"], "n", "val"), ["id", "n", "val"]),
+}
+
+
+@pytest.mark.parametrize(("query", "names"), DATAFRAMES.values(), ids=DATAFRAMES.keys())
+def test_dataframes_have_the_same_syntax(engine, query, names):
+    table = engine.spark.createDataFrame(
+        [(1, "x", 2, 3.5, {"a": 1})], "id int, k string, v int, w double, m map<string,int>"
+    )
+    assert engine.schema(relation_of(query(table))).names == names
+
+
+def no_schema(text):
+    raise AssertionError(text)
+
+
+WORDS = "select from * except ( ) , t a b as group by all order qualify pivot for in 'x' 1 . with"
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.sampled_from(WORDS.split()), max_size=20))
+def test_no_text_makes_the_rewriter_fail_in_any_other_way(words):
+    from pyspark.sql.types import IntegerType, StructType
+
+    schema = StructType().add("a", IntegerType()).add("b", IntegerType())
+    with contextlib.suppress(UserError):
+        rewritten(" ".join(words), lambda _text: schema)
+
+
+GAPS = st.sampled_from([" ", "\n", " /* GROUP BY ALL */ ", " -- QUALIFY\n"])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(GAPS, min_size=5, max_size=5), st.sampled_from(["'* EXCEPT (a)'", "`all`", "1.50"]))
+def test_a_text_without_the_syntax_stays_as_it_is(gaps, literal):
+    a, b, c, d, e = gaps
+    text = f"SELECT{a}{literal} AS x,{b}t.a{c}FROM{d}t{e}ORDER BY t.a"
+    assert rewritten(text, no_schema) is text
+
+
+@settings(max_examples=60, deadline=None)
+@given(GAPS, GAPS, st.sampled_from(["'FROM (x)' || y", "t.`b` + 1", "f(x -> x + 1)"]))
+def test_what_stands_around_the_syntax_stays_as_it_is(before, after, expression):
+    text = f"SELECT{before}{expression} AS z FROM{after}t{before}GROUP BY ALL{after}LIMIT 3"
+    expected = (
+        f"SELECT{before}{expression} AS z FROM{after}t{before}GROUP BY {expression}{after}LIMIT 3"
+    )
+    assert rewritten(text, no_schema) == expected
