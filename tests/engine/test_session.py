@@ -50,7 +50,7 @@ def test_the_session_speaks_utc(engine: Engine) -> None:
         ("1 +", "PARSE_SYNTAX_ERROR", "cannot read the query at"),
         ("no_such_function(1)", "UNRESOLVED_ROUTINE", r"no function no_such_function\(\)"),
         ("input_file_name()", "UNRESOLVED_ROUTINE", "read _metadata.file_path"),
-        ("cast('x' as int)", "ENGINE_REFUSED", "the engine refused the query"),
+        ("cast('x' as int)", "CAST_INVALID_INPUT", "a row cannot be computed: Cannot cast"),
     ],
 )
 def test_a_wrong_query_is_the_users_error(
@@ -149,3 +149,28 @@ def server_at(port: int) -> Iterator[None]:
             yield
         finally:
             process.kill()
+
+
+@pytest.mark.parametrize(
+    ("query", "condition"),
+    [
+        ("SELECT CAST('abc' AS INT)", "CAST_INVALID_INPUT"),
+        ("SELECT CAST(concat('x', id) AS INT) FROM range(3)", "CAST_INVALID_INPUT"),
+        ("SELECT CAST('maybe' AS BOOLEAN)", "CAST_INVALID_INPUT"),
+        ("SELECT CAST('x' AS DATE)", "CAST_INVALID_INPUT"),
+        ("SELECT CAST('x' AS TIMESTAMP)", "CAST_INVALID_INPUT"),
+        ("SELECT CAST(id AS TINYINT) FROM range(1000)", "CAST_OVERFLOW"),
+        ("SELECT CAST(1e10 AS INT)", "CAST_OVERFLOW"),
+        ("SELECT CAST(99999.5 AS DECIMAL(3, 1))", "NUMERIC_VALUE_OUT_OF_RANGE"),
+        ("SELECT 1 / (id - 1) FROM range(3)", "DIVIDE_BY_ZERO"),
+        ("SELECT 5 % (id - 1) FROM range(3)", "REMAINDER_BY_ZERO"),
+        ("SELECT array(1, 2)[5]", "INVALID_ARRAY_INDEX"),
+        ("SELECT element_at(array(1), 5)", "INVALID_ARRAY_INDEX_IN_ELEMENT_AT"),
+    ],
+)
+def test_a_row_that_cannot_be_computed_is_an_error_in_the_data(
+    engine: Engine, query: str, condition: str
+) -> None:
+    with pytest.raises(DataError) as refused, engine.translating():
+        engine.spark.sql(query).toArrow()
+    assert refused.value.condition == condition

@@ -8,7 +8,7 @@ from small_projects import Project, ok
 from typer.testing import CliRunner
 
 from proa.cli.main import app
-from proa.errors import UserError
+from proa.errors import SettingsError, UserError
 from proa.runtime.queries import Queries
 
 APACHE = {
@@ -103,6 +103,59 @@ def test_a_run_says_what_it_did(shop: Project) -> None:
 def test_a_region_that_is_not_there_is_the_users_mistake(shop: Project) -> None:
     with pytest.raises(UserError, match="no region 'north'"):
         proa("run", "--region", "north")
+
+
+@pytest.mark.parametrize(
+    "command", [["run"], ["tables"], ["events"], ["maintain"], ["query", "SELECT 1"]], ids=str
+)
+def test_a_project_with_regions_has_no_third_place(shop: Project, command: list[str]) -> None:
+    with pytest.raises(SettingsError, match="has the regions east, west; say which with --region"):
+        proa(*command)
+    with pytest.raises(SettingsError, match="names 'east' and 'west', and a command works on one"):
+        proa(*command, "--region", "east", "--region", "west")
+    assert not (shop.folder / "data").exists()
+
+
+@pytest.mark.parametrize(
+    "reader",
+    [
+        'spark.readStream.format("cloudFiles").option("cloudFiles.format", "json").load("{}")',
+        'spark.readStream.format("cloudFiles").option("cloudFiles.format", "json").schema("a int").load("{}")',
+        'spark.read.format("csv").option("header", "true").load("{}")',
+        "spark.sql(\"SELECT * FROM read_files('{}', format => 'json')\")",
+    ],
+)
+@pytest.mark.parametrize("folder", ["no/such/folder", "east/landing/ordres"])
+def test_a_folder_that_is_not_there_is_refused_with_its_place(
+    shop: Project, reader: str, folder: str
+) -> None:
+    call = reader.replace("{}", str(shop.folder / folder))
+    shop.write(f"""
+        @dp.table
+        def a():
+            return {call}
+    """)
+    code, out = proa("run", "--region", "east", "--json")
+    (flow,) = json.loads(out)["flows"]
+    assert (code, flow["status"]) == (1, "FAILED")
+    assert flow["error"].startswith("[PATH_NOT_FOUND] the flow 'a' reads")
+    assert "pipeline.py:" in flow["error"]
+
+
+def test_a_folder_that_a_shipment_will_make_is_waited_for(shop: Project) -> None:
+    (shop.folder / "proa.yml").write_text(
+        "regions:\n"
+        "  west: {landing_zone: west/landing, storage: west/storage}\n"
+        "sources: {orders: {path: source}}\n"
+    )
+    shop.write(
+        PIPELINE.replace(
+            '.load(spark.conf.get("landing_zone"))',
+            '.load(spark.conf.get("landing_zone") + "/orders")',
+        )
+    )
+    code, out = proa("run", "--region", "west", "--json")
+    assert (code, json.loads(out)["flows"][0]["status"]) == (0, "COMPLETED")
 
 
 def test_a_failed_flow_is_exit_code_1_and_a_wrong_pipeline_2(shop: Project) -> None:

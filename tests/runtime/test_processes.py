@@ -116,6 +116,18 @@ def test_a_continuous_run_that_is_killed_again_and_again_loses_and_doubles_nothi
     exact(shop, 6)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_interrupted_says_so(shop: Project, number: int) -> None:
+    land(shop, 1)
+    with process(shop, "--continuous") as running:
+        until(running, "'gold' has new")
+        os.kill(running.pid, number)
+        running.communicate(timeout=120)
+    assert running.returncode == 128 + number
+    exact_now = shop.rows("gold", "rows")
+    assert exact_now == [50]
+
+
 def test_a_run_that_was_frozen_wakes_up_and_does_no_harm(shop: Project) -> None:
     land(shop, *range(6))
     with process(shop) as frozen:

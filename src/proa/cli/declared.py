@@ -49,10 +49,10 @@ def declared_now(folder: Path, settings: ProjectSettings, region: str) -> Declar
 
 
 def _declared_by(folder: Path, region: str) -> DeclaredPipeline:
-    from proa.cli.planning import plan
     from proa.pipelines.spec import source_files
+    from proa.runtime.compile import compile_project
     from proa.runtime.declared import declared_by
 
-    planned = plan(folder, region)
+    planned = compile_project(folder, region)
     files = source_files(planned.pipeline.spec, planned.pipeline.root)
     return declared_by(planned.graph, planned.pipeline.spec, files)

@@ -9,9 +9,8 @@ import typer
 
 from proa.cli.exit_codes import ANSWER_IS_NO, MISUSED
 from proa.cli.output import console, print_json, print_text, report_error
-from proa.cli.planning import plan
 from proa.cli.project import JsonOption, ProjectOption, find_project
-from proa.cli.run import RegionOption
+from proa.cli.region_option import RegionOption, chosen_region
 from proa.errors import PipelineError, UserError
 
 if TYPE_CHECKING:
@@ -40,28 +39,26 @@ def dry_run(
 
     Example: proa dry-run --region east
     """
-    from proa.graph.findings import findings
+    from proa.runtime.compile import compile_project
     from proa.runtime.dr_policy import DrPolicy
 
     folder = find_project(project)
     try:
         settings = _settings(folder)
-        planned = plan(folder, region, columns=True)
+        policy = DrPolicy("warn") if settings is None else DrPolicy.of(settings, "error")
+        region_name = chosen_region(folder, region, needed=False)
+        compiled = compile_project(folder, region_name, policy=policy, columns=True)
     except UserError as error:
         if not as_json:
             raise
         print_json(_failed(error))
         report_error(error)
         raise typer.Exit(MISUSED) from error
-    analysis = planned.analysis
-    assert analysis is not None
-    agreed = DrPolicy(dr_safety="warn") if settings is None else DrPolicy.of(settings, "error")
-    values = agreed.regional(planned.pipeline.configuration)
-    judged = agreed.judge(findings(planned.graph, region_values=values, schemas=analysis.schemas))
+    judged = compiled.verdicts
     if as_json:
-        print_json(_as_object(planned.graph, judged, analysis))
+        print_json(_as_object(compiled.graph, judged, compiled.analysis))
     else:
-        _print(planned.graph, judged, analysis)
+        _print(compiled.graph, judged, compiled.analysis)
     if judged.errors:
         raise typer.Exit(ANSWER_IS_NO)
 

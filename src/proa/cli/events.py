@@ -8,7 +8,7 @@ import typer
 
 from proa.cli.output import console, print_json
 from proa.cli.project import JsonOption, ProjectOption, find_project
-from proa.cli.run import RegionOption
+from proa.cli.region_option import RegionOption, chosen_region
 
 _COLOURS = {"ERROR": "red", "WARN": "yellow"}
 
@@ -41,7 +41,8 @@ def events(
     from proa.runtime import from_project
     from proa.runtime.event_rows import read
 
-    pipeline = from_project(find_project(project), region)
+    folder = find_project(project)
+    pipeline = from_project(folder, chosen_region(folder, region))
     log = Layout(pipeline.storage).events
     found = list(read(log, pipeline.options, update=update or "", event_type=event_type, last=last))
     if as_json:

@@ -8,6 +8,8 @@ MISUSED = 2
 """The command, a setting or the pipeline is wrong."""
 UNAVAILABLE = 3
 """Something did not answer; another try may succeed."""
+SIGNALLED = 128
+"""Added to the number of the signal that ended it."""
 INTERRUPTED = 130
 OUTPUT_CLOSED = 141
 """Whoever reads the output stopped reading, as `head` does."""

@@ -7,9 +7,8 @@ from typing import Annotated
 import typer
 
 from proa.cli.output import print_json, print_text
-from proa.cli.planning import plan
 from proa.cli.project import JsonOption, ProjectOption, find_project
-from proa.cli.run import RegionOption
+from proa.cli.region_option import RegionOption, chosen_region
 
 
 def register(app: typer.Typer) -> None:
@@ -32,8 +31,11 @@ def graph(
     Example: proa graph --mermaid
     """
     from proa.graph import render
+    from proa.runtime.compile import compile_project
 
-    found = plan(find_project(project), region).graph
+    folder = find_project(project)
+    region_name = chosen_region(folder, region, needed=False)
+    found = compile_project(folder, region_name).graph
     if as_json:
         print_json(render.as_object(found))
     else:

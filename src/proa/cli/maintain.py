@@ -9,7 +9,7 @@ import typer
 
 from proa.cli.output import console, print_json, stderr
 from proa.cli.project import JsonOption, ProjectOption, find_project
-from proa.cli.run import RegionOption
+from proa.cli.region_option import RegionOption, chosen_region
 
 if TYPE_CHECKING:
     from proa.runtime.maintenance import Upkeep
@@ -49,10 +49,11 @@ def maintain(
     from proa.runtime import Runner, maintenance
     from proa.times import duration_setting
 
+    folder = find_project(project)
     age = timedelta(seconds=duration_setting(retention, "--retention"))
     found = []
     with (
-        Runner.from_project(find_project(project), region) as runner,
+        Runner.from_project(folder, chosen_region(folder, region)) as runner,
         stderr.status("maintaining") as spinner,
     ):
         for done in maintenance.maintain(runner, age, dry_run=dry_run):

@@ -16,7 +16,7 @@ from rich.text import Text
 
 from proa.cli.output import console, new_table, print_table, reader_may_leave
 from proa.cli.project import JsonOption, ProjectOption, find_project
-from proa.cli.run import RegionOption
+from proa.cli.region_option import RegionOption, chosen_region
 from proa.times import utc_text
 
 _MEASURED_ROWS = 1000
@@ -49,7 +49,8 @@ def query(
     from proa.runtime import from_project
     from proa.runtime.queries import Queries
 
-    pipeline = from_project(find_project(project), region)
+    folder = find_project(project)
+    pipeline = from_project(folder, chosen_region(folder, region))
     with Engine.start(pipeline.engine, pipeline.options) as engine:
         schema, batches = Queries(
             pipeline.storage,

@@ -10,20 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from proa.cli.exit_codes import ANSWER_IS_NO, MISUSED, UNAVAILABLE
+from proa.cli.exit_codes import ANSWER_IS_NO, MISUSED, SIGNALLED, UNAVAILABLE
 from proa.cli.live_view import COLOURS, update_listener
 from proa.cli.output import console, print_json, report_error
 from proa.cli.project import JsonOption, ProjectOption, find_project
+from proa.cli.region_option import RegionOption, chosen_region
 from proa.errors import ProaError, UnavailableError, UserError
 
 if TYPE_CHECKING:
     from proa.runtime import UpdateResult
-
-
-RegionOption = Annotated[
-    str | None,
-    typer.Option("--region", metavar="R", help="A region of proa.yml.", show_default=False),
-]
 
 
 def register(app: typer.Typer) -> None:
@@ -39,10 +34,10 @@ def run(
     ] = None,
     full_refresh: Annotated[
         str | None,
-        typer.Option("--full-refresh", metavar="A,B", help="Empty these and compute them anew."),
+        typer.Option("--full-refresh", metavar="A,B", help="Compute these anew, from all files."),
     ] = None,
     full_refresh_all: Annotated[
-        bool, typer.Option("--full-refresh-all", help="Empty all tables and compute them anew.")
+        bool, typer.Option("--full-refresh-all", help="Compute all tables anew.")
     ] = False,
     continuous: Annotated[
         bool, typer.Option("--continuous", help="Go on until interrupted.")
@@ -53,20 +48,24 @@ def run(
     """Bring the pipeline's tables up to date.
 
     Reads everything that is new, each file exactly once, and stops; running it again is always
-    safe. Without --region the project runs in the storage of spark-pipeline.yml.
+    safe. A project without regions runs in the storage of spark-pipeline.yml. Ctrl-C stops after the
+    batch that is being computed, a second one at once.
 
     Exit codes: 0 all is up to date; 1 a flow failed; 2 the pipeline or a setting is wrong;
-    3 a store or the engine did not answer, run it again.
+    3 a store or the engine did not answer, run it again; 130 it was interrupted, 143 it was told to
+    end.
 
     Example: proa run --region east
     """
     from proa.runtime import Runner, UpdateRequest
 
+    folder = find_project(project)
+    region_name = chosen_region(folder, region)
     stop = threading.Event()
     with (
         update_listener(quiet=as_json) as listener,
-        _stopping(stop),
-        Runner.from_project(find_project(project), region, listener=listener) as runner,
+        _stopping(stop) as signals,
+        Runner.from_project(folder, region_name, listener=listener) as runner,
     ):
         result = runner.update(
             UpdateRequest(
@@ -83,6 +82,8 @@ def run(
     else:
         _print(result)
     code = exit_code(result)
+    if not code and signals:
+        code = SIGNALLED + signals[0]
     if code:
         raise typer.Exit(code)
 
@@ -158,17 +159,22 @@ def _names(text: str | None) -> tuple[str, ...]:
 
 
 @contextmanager
-def _stopping(stop: threading.Event) -> Iterator[None]:
-    """Ctrl-C and SIGTERM ask the update to stop after its batch; a second Ctrl-C interrupts."""
+def _stopping(stop: threading.Event) -> Iterator[list[int]]:
+    """Ctrl-C and SIGTERM ask the update to stop after its batch; a second Ctrl-C interrupts.
+
+    Yields the numbers of the signals that came.
+    """
+    signals: list[int] = []
 
     def ask(number: int, _frame: object) -> None:
+        signals.append(number)
         if stop.is_set() and number == signal.SIGINT:
             raise KeyboardInterrupt
         stop.set()
 
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield
+        yield signals
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -8,7 +8,7 @@ import typer
 
 from proa.cli.output import new_table, print_json, print_table
 from proa.cli.project import JsonOption, ProjectOption, find_project
-from proa.cli.run import RegionOption
+from proa.cli.region_option import RegionOption, chosen_region
 
 if TYPE_CHECKING:
     from proa.runtime import Runner
@@ -32,7 +32,7 @@ def tables(
     from proa.runtime import Runner
 
     folder = find_project(project)
-    with Runner.from_project(folder, region) as runner:
+    with Runner.from_project(folder, chosen_region(folder, region)) as runner:
         found = overview(runner, _event_time(folder))
     if as_json:
         print_json(found)

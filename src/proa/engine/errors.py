@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 
 from proa.engine.carried_errors import unpacked
+from proa.engine.data_errors import data_error
 from proa.engine.gaps import spoken
 from proa.engine.worker_code import lacking_library
 from proa.errors import ProaError, UnavailableError, UserError
@@ -44,11 +45,13 @@ def translate(error: BaseException) -> ProaError:
     if isinstance(error, ProaError):
         return error
     text = str(error)
-    if (own := unpacked(text) or lacking_library(text)) is not None:
-        return own
     names = {cls.__name__ for cls in type(error).__mro__}
+    in_python = "PythonException" in names
+    own = unpacked(text) or lacking_library(text) or (None if in_python else data_error(text))
+    if own is not None:
+        return own
     message = text.strip() or type(error).__name__
-    if "PythonException" in names:
+    if in_python:
         return UserError(_python_failed(message), condition=PYTHON_FAILED)
     if names & _USERS:
         if (said := spoken(message)) is not None:

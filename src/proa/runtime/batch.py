@@ -9,7 +9,7 @@ from typing import Any
 
 from proa.clock import Clock
 from proa.engine import PYTHON_FAILED
-from proa.errors import ConflictError, DataError, UserError
+from proa.errors import ConflictError, DataError, PipelineError, UserError
 from proa.graph import FlowNode
 from proa.lake import WriteResult
 from proa.lake.commit import STALE_FILES
@@ -133,7 +133,7 @@ class BatchRunner:
         with engine.translating():
             schemas = {key: s.schema(engine, inputs[key]) for key, s in sources.items()}
             query = plan.bind({key: engine.empty(schema) for key, schema in schemas.items()})
-            columns = storable(engine.schema(query), self._node.target)
+            columns = storable(self._columns_of(query), self._node.target)
             attempt = self._target.begin(
                 self._kind.columns(columns),
                 expectation_columns.flags_of(rules),
@@ -159,6 +159,18 @@ class BatchRunner:
                 expectation_columns.check(engine, engine.dataframe(query), rules, self._node.target)
                 raise
         return _Written(attempt, stored)
+
+    def _columns_of(self, query: Any) -> Any:
+        """The query's columns as a StructType. PipelineError, at its place, when it is wrong."""
+        try:
+            return self._context.engine.schema(query)
+        except UserError as error:
+            flow = self._node.flow
+            raise PipelineError(
+                f"the query of {flow.name!r} is wrong: {error.args[0]}",
+                condition=error.condition,
+                location=flow.location,
+            ) from error
 
     def _evolved(
         self, error: Exception, inputs: Mapping[str, Input], sources: Mapping[str, Source]

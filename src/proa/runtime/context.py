@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from proa.clock import Clock, Ids
@@ -27,6 +27,8 @@ class Context:
     events: EventLog
     paths: Mapping[str, str] = field(default_factory=dict)
     """Datasets that the user has put at a path of their own."""
+    may_come: Callable[[str], bool] = lambda _folder: True
+    """Whether a folder that is not there may be made by a shipment later."""
     event_time: str | None = None
     """The column that carries the time at which events happened, in tables that have it."""
     update_id: str = ""

@@ -22,6 +22,7 @@ from proa.runtime.event_time import Span, joined, span
 from proa.runtime.external_source import ExternalTableSource
 from proa.runtime.fingerprint import fingerprint
 from proa.runtime.flow_kinds import FlowKind
+from proa.runtime.missing_paths import check_source, check_static_reads
 from proa.runtime.sources import Backlog, FilesSource, Source, TableSource
 from proa.runtime.target import TableTarget
 from proa.storage import Store
@@ -169,6 +170,7 @@ class FlowRunner:
             reading.mark_planned(pending)
             return reading, pending, True
         reading.refresh()
+        self._check_folders(reading)
         plan = self._planned(reading, number, progress)
         if plan is None:
             return reading, None, False
@@ -179,6 +181,13 @@ class FlowRunner:
             reading.is_fresh = False
         reading.mark_planned(standing)
         return reading, standing, standing != plan
+
+    def _check_folders(self, reading: _Reading) -> None:
+        """PipelineError (PATH_NOT_FOUND) when a folder that the query reads is not there."""
+        check_static_reads(self.node)
+        for source in reading.sources.values():
+            if isinstance(source, FilesSource):
+                check_source(source, self.node, self._context)
 
     def _read(self, generation: int) -> _Reading:
         """What is known within a generation; nothing at first, and after a full refresh."""

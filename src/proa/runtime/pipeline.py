@@ -37,6 +37,19 @@ class Pipeline:
     """What findings mean."""
     event_time: str | None = None
     """The column that carries the time at which events happened, in tables that have it."""
+    sources: frozenset[str] | None = None
+    """The folders of the landing zone that something is shipped to; None when that is not known."""
+
+    def may_come(self, folder: str) -> bool:
+        """Whether `folder`, absolute and not there, may be made by a shipment later."""
+        zone = self.configuration.get(LANDING_ZONE)
+        base = f"{absolute(zone, self.root)}/" if zone else None
+        if base is None or not f"{folder}/".startswith(base):
+            return False
+        inside = f"{folder}/".removeprefix(base)
+        return self.sources is None or any(
+            not inside or inside.startswith(f"{name}/") for name in self.sources
+        )
 
 
 def from_project(folder: Path, region: str | None = None) -> Pipeline:
@@ -56,6 +69,7 @@ def from_project(folder: Path, region: str | None = None) -> Pipeline:
             root=root,
             storage=absolute(spec.storage, root),
             configuration=_located(spec.configuration, root),
+            sources=frozenset(),
         )
     settings = _regions(root, region)
     found = settings.region(region)
@@ -75,6 +89,7 @@ def from_project(folder: Path, region: str | None = None) -> Pipeline:
         },
         region=region,
         agreed=DrPolicy.of(settings),
+        sources=frozenset(settings.sources),
         event_time=None if settings.event_time is None else settings.event_time.column,
     )
 

@@ -12,24 +12,21 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
-from proa.autoloader.options import check_options
 from proa.clock import Clock, Ids, RandomIds, SystemClock
 from proa.engine import Engine
+from proa.errors import DataError
 from proa.graph import FilesLeaf, Graph
-from proa.graph.build import build
-from proa.graph.findings import Verdicts, findings
-from proa.graph.static_plan import StaticQueries
+from proa.graph.findings import Verdicts
 from proa.layout import Layout
 from proa.pipelines.definitions import Flow
-from proa.pipelines.identifiers import Namespace
-from proa.pipelines.load import load
 from proa.pipelines.session_settings import engine_settings
 from proa.pipelines.spec import source_files
 from proa.runtime import pipeline as pipelines
 from proa.runtime.checkpoint import Checkpoint, FilesInput
+from proa.runtime.compile import Compiled, compile_pipeline
 from proa.runtime.context import Context
 from proa.runtime.declared import declared_by, write_declared
-from proa.runtime.dr_policy import refusal, sentence, volatile
+from proa.runtime.dr_policy import refusal, sentence
 from proa.runtime.event import Origin
 from proa.runtime.event_log import EventLog, Listener
 from proa.runtime.flow import FlowRunner
@@ -76,16 +73,15 @@ class Runner:
             self._clock,
             self._ids,
             self._events,
+            may_come=pipeline.may_come,
             event_time=pipeline.event_time,
         )
-        self._graph: Graph | None = None
+        self._compiled: Compiled | None = None
+        self._files_seen: object = None
+        """The source files that were compiled, with their times and sizes."""
         self._noted: Graph | None = None
         """The graph whose tables are written down in the storage."""
-        self._sources: object = None
-        self._asked = False
-        """Whether a query function has asked for a schema: then the graph depends on the data."""
         self._runners: dict[str, list[FlowRunner]] = {}
-        self._judged: Verdicts | None = None
         self._told: Verdicts | None = None
         """The judgement that the event log knows of."""
         self._busy = threading.Lock()
@@ -127,11 +123,11 @@ class Runner:
         """
         files = source_files(self.pipeline.spec, self.pipeline.root)
         seen = tuple((file, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
-        if self._graph is None or seen != self._sources or self._asked:
-            self._build()
-            self._sources = seen
-        assert self._graph is not None
-        return self._graph
+        compiled = self._compiled
+        if compiled is None or seen != self._files_seen or compiled.depends_on_data:
+            compiled = self._build()
+            self._files_seen = seen
+        return compiled.graph
 
     def update(self, request: UpdateRequest | None = None) -> UpdateResult:
         """Run one update to its end.
@@ -160,54 +156,33 @@ class Runner:
         """The flows' runners by dataset, for the graph that was built last."""
         return self._runners
 
-    def _build(self) -> None:
-        self._asked = False
-        spec = self.pipeline.spec
-        static = StaticQueries(
-            self._compute,
-            self._analyze,
-            self.pipeline.configuration,
-            Namespace(spec.catalog, spec.database),
-        )
-        declarations = load(spec, self.pipeline.root, self.pipeline.configuration, static)
-        self._engine.register(declarations.session.functions)
-        graph = build(
-            declarations,
-            catalog=spec.catalog,
-            database=spec.database,
-            analyze=self._analyze,
-            infer=self._infer,
-        )
-        self._engine.register(declarations.session.functions)
-        check_options(graph)
+    def _build(self) -> Compiled:
+        compiled = compile_pipeline(self.pipeline, self._engine, self._file_columns)
+        graph = compiled.graph
         self._context.paths = {
             name: node.dataset.path for name, node in graph.datasets.items() if node.dataset.path
         }
-        self._graph = graph
-        found = findings(
-            graph, region_values=self.pipeline.agreed.regional(self.pipeline.configuration)
-        )
-        self._judged = self.pipeline.agreed.judge(found)
-        changing = volatile(graph, found)
-        self._runners = {
+        runners = {
             name: [
                 FlowRunner(
                     flow,
                     dataset,
                     self._context,
-                    kind_of(flow.flow, dataset, volatile=name in changing),
+                    kind_of(flow.flow, dataset, volatile=name in compiled.volatile),
                 )
                 for dataset in [graph.datasets[name].dataset]
                 for flow in graph.datasets[name].flows
             ]
             for name in graph.tables
         }
+        self._runners, self._compiled = runners, compiled
+        return compiled
 
     def allow(self) -> None:
         """Tell the event log of the findings, once; PipelineError when one forbids to run."""
-        judged = self._judged
-        if judged is None:
+        if self._compiled is None:
             return
+        judged = self._compiled.verdicts
         if judged != self._told:
             for level, found in (("ERROR", judged.errors), ("WARN", judged.warnings)):
                 for finding in found:
@@ -224,32 +199,25 @@ class Runner:
 
     def note_declared(self) -> None:
         """Write down which tables the pipeline declares, once for each graph."""
-        graph, pipeline = self._graph, self.pipeline
-        if graph is None or graph is self._noted:
+        compiled, pipeline = self._compiled, self.pipeline
+        if compiled is None or compiled.graph is self._noted:
             return
+        graph = compiled.graph
         files = source_files(pipeline.spec, pipeline.root)
         declared = declared_by(graph, pipeline.spec, files)
         write_declared(pipeline.storage, pipeline.options, declared)
         self._noted = graph
 
-    def _compute(self, relation: Any) -> Any:
-        """The rows of a static plan, for code that asks while it is loaded."""
-        self._asked = True
-        return self._engine.arrow(self._engine.dataframe(relation))
-
-    def _analyze(self, relation: Any) -> Any:
-        self._asked = True
-        return self._engine.schema(relation)
-
-    def _infer(self, flow: Flow, leaf: FilesLeaf) -> Any:
-        """The columns of a leaf, for a query function that asks while the graph is built."""
-        self._asked = True
+    def _file_columns(self, flow: Flow, leaf: FilesLeaf, certain: bool) -> Any:  # noqa: FBT001
+        """The columns of a leaf as the flow's checkpoint has them, or as its first files do."""
         table = self._context.table(flow.target)
         table.refresh()
-        url = self._context.layout.checkpoint(flow.target, flow.name, table.generation)
+        url = self._context.layout.checkpoint(flow.target, flow.name, table.wanted_generation)
         state = Checkpoint(Store.open(url, self.pipeline.options)).leaf(leaf.key)
         source = FilesSource(leaf, state, self.pipeline.options, self._clock)
         source.refresh()
+        if certain and leaf.schema is None and not source.has_files:
+            raise DataError("there are none yet")
         return source.schema(self._engine, FilesInput(()))
 
 

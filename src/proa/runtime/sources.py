@@ -194,6 +194,17 @@ class FilesSource:
         """The last batch whose files are known without its plan."""
         return self._recorded
 
+    @property
+    def folder(self) -> str:
+        """The folder that is loaded: absolute path or URL."""
+        return self._loader.base
+
+    @property
+    def has_files(self) -> bool:
+        """Whether there are files, or were: seen by the last refresh, or read by a batch."""
+        known = self._known is not None and len(self._known) > 0
+        return known or (self._backlog is not None and self._backlog.files > 0)
+
     def mark_planned(self, plan: Plan) -> None:
         if self._known is None or plan.batch <= self._recorded:
             return

@@ -1,0 +1,136 @@
+"""A pipeline's files as something that can run: loaded, checked, its findings judged.
+
+There is one way there, and `run`, `dry-run`, `graph`, the server and the tests take it. So they see
+the same graph, the same columns and the same findings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from proa.autoloader.loader import AutoLoader
+from proa.autoloader.options import check_options
+from proa.clock import Clock, SystemClock
+from proa.engine import Engine
+from proa.errors import DataError, UnavailableError
+from proa.graph import FilesLeaf, Graph
+from proa.graph.analysis import Analysis, analyse
+from proa.graph.build import build
+from proa.graph.findings import Finding, Verdicts, findings
+from proa.graph.static_plan import StaticQueries
+from proa.pipelines.definitions import Flow
+from proa.pipelines.identifiers import Namespace
+from proa.pipelines.load import load
+from proa.pipelines.session_settings import engine_settings
+from proa.runtime.dr_policy import DrPolicy, volatile
+from proa.runtime.pipeline import Pipeline, from_project
+
+FileColumns = Callable[[Flow, FilesLeaf, bool], Any]
+"""The columns of the files that a leaf reads, as a StructType. With the third argument true, DataError
+when they cannot be told for sure: there is no file yet and no schema."""
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """A pipeline that could run."""
+
+    pipeline: Pipeline
+    graph: Graph
+    findings: tuple[Finding, ...]
+    verdicts: Verdicts
+    """What the findings mean for this project."""
+    analysis: Analysis = field(default_factory=lambda: Analysis({}))
+    """The columns of its datasets, when they were asked for."""
+    depends_on_data: bool = False
+    """A query function has asked for columns: another time the graph may be another one."""
+
+    @property
+    def volatile(self) -> frozenset[str]:
+        """The datasets whose query may yield other rows although nothing that it reads is new."""
+        return volatile(self.graph, self.findings)
+
+
+def compile_pipeline(
+    pipeline: Pipeline,
+    engine: Engine,
+    file_columns: FileColumns,
+    *,
+    policy: DrPolicy | None = None,
+    columns: bool = False,
+) -> Compiled:
+    """Load the pipeline's files, build and check its graph, and judge its findings.
+
+    `policy` stands for the pipeline's own. With `columns` every query is analysed by the engine;
+    so it is when findings matter, because some are seen in types only. Raises PipelineError for the
+    first mistake, at its place.
+    """
+    policy = policy or pipeline.agreed
+    asked: list[object] = []
+
+    def compute(relation: Any) -> Any:
+        asked.append(relation)
+        return engine.arrow(engine.dataframe(relation))
+
+    def analyze(relation: Any) -> Any:
+        asked.append(relation)
+        return engine.schema(relation)
+
+    def infer(flow: Flow, leaf: FilesLeaf) -> Any:
+        asked.append(leaf)
+        return file_columns(flow, leaf, False)
+
+    def certain(flow: Flow, leaf: FilesLeaf) -> Any:
+        try:
+            return file_columns(flow, leaf, True)
+        except UnavailableError as error:
+            raise DataError(f"they cannot be read now: {error}") from error
+
+    spec, configuration = pipeline.spec, pipeline.configuration
+    names = Namespace(spec.catalog, spec.database)
+    static = StaticQueries(compute, analyze, configuration, names)
+    declarations = load(spec, pipeline.root, configuration, static)
+    engine.register(declarations.session.functions)
+    graph = build(
+        declarations,
+        catalog=spec.catalog,
+        database=spec.database,
+        analyze=analyze,
+        infer=infer,
+    )
+    # Query functions may have made more of them.
+    engine.register(declarations.session.functions)
+    check_options(graph)
+    depends_on_data = bool(asked)
+    matters = columns or policy.dr_safety != "off"
+    analysis = analyse(graph, engine.schema, certain) if matters else Analysis({})
+    values = policy.regional(configuration)
+    hits = findings(graph, region_values=values, schemas=analysis.schemas)
+    return Compiled(pipeline, graph, hits, policy.judge(hits), analysis, depends_on_data)
+
+
+def compile_project(
+    folder: Path, region: str | None, *, policy: DrPolicy | None = None, columns: bool = False
+) -> Compiled:
+    """Compile a project's pipeline for those who only look: nothing is written anywhere."""
+    pipeline = from_project(folder, region)
+    with Engine.start(pipeline.engine, pipeline.options) as server:
+        engine = server.using(engine_settings(pipeline.configuration))
+        look = columns_of_files(engine, pipeline.options, SystemClock())
+        return compile_pipeline(pipeline, engine, look, policy=policy, columns=columns)
+
+
+def columns_of_files(engine: Engine, options: Mapping[str, str], clock: Clock) -> FileColumns:
+    """Tell the columns of leaves from the files that are there now, without a memory."""
+
+    def look(_flow: Flow, leaf: FilesLeaf, certain: bool) -> Any:  # noqa: FBT001 - see FileColumns
+        loader = AutoLoader(leaf, state=None, storage_options=options, clock=clock)
+        backlog = loader.discover(None)
+        if certain and not backlog.files and leaf.schema is None:
+            # Hints pin types; they do not say which other columns there will be.
+            raise DataError("there are none yet")
+        return loader.schema(engine, ())
+
+    return look
