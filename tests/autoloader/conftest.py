@@ -22,6 +22,9 @@ class LocalEngine:
 
     spark: Any
 
+    def on_workers(self, function: Any) -> Any:
+        return function
+
     def rows(self, relation: Any) -> list[dict[str, Any]]:
         """The relation's rows, as dictionaries."""
         from pyspark.sql.connect.dataframe import DataFrame

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -15,11 +16,16 @@ import pyarrow.compute as pc
 from proa.autoloader.known import KnownFiles, version_key
 from proa.autoloader.options import Options
 from proa.errors import PipelineError, UnavailableError
+from proa.formats.reader_options import Evolution
+from proa.landing.manifest_tail import ListedFolder, ManifestTail
 from proa.storage import Store, absolute, is_url
 from proa.storage.visible import HIDDEN
 
 _GLOB = re.compile(r"[*?\[{]")
 _LISTED = pa.schema([("path", pa.string()), ("size", pa.int64()), ("modified", pa.int64())])
+_ORDERED = pa.schema([*_LISTED, ("source", pa.string()), ("shipment", pa.int64())])
+Positions = Mapping[str, int]
+"""For each source the number of the last file, in its manifest's order, that was taken."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +38,8 @@ class FileRef:
     """Bytes."""
     modified: int
     """Microseconds since 1970, UTC."""
+    shipment: int = 0
+    """The number of its shipment's first file; 0 where no manifest gives the order."""
 
 
 @dataclass(frozen=True)
@@ -75,13 +83,25 @@ class Place:
 
 
 class FileBacklog:
-    """The files that are outstanding, oldest first."""
+    """The files that are outstanding: in their manifest's order, or oldest first."""
 
-    def __init__(self, listed: pa.Table, base: str, options: Options) -> None:
+    def __init__(
+        self,
+        listed: pa.Table,
+        base: str,
+        options: Options,
+        heads: Positions | None = None,
+    ) -> None:
+        """`heads`: where the manifests end that `listed` comes from, as `_ORDERED`."""
         self._listed = listed
         self._base = base
         self._options = options
+        self._heads = heads
         self._next = 0
+        self._starts = _group_starts(listed) if heads is not None else np.arange(len(listed))
+        # What may stop at a new column stops at the same shipment in every region.
+        alone = heads is not None and options.reader.evolution in {Evolution.FAIL, Evolution.WIDEN}
+        self._most_groups = 1 if alone else max(1, len(listed))
 
     @property
     def files(self) -> int:
@@ -93,42 +113,140 @@ class FileBacklog:
         """How large the outstanding files are, together."""
         return int(pc.sum(self._listed["size"].slice(self._next)).as_py() or 0)
 
+    @property
+    def positions(self) -> Positions | None:
+        """Up to where everything was taken; None where no manifest gives the order."""
+        if self._heads is None:
+            return None
+        positions = dict(self._heads)
+        rest = self._listed.slice(self._next)
+        firsts = rest.group_by("source").aggregate([("shipment", "min")])
+        for row in firsts.to_pylist():
+            positions[row["source"]] = row["shipment_min"] - 1
+        return positions
+
     def take(self) -> tuple[FileRef, ...]:
         """The files of the next batch, within the limits; they are outstanding no longer.
 
-        At least one file while there are any, however large; empty when all are taken.
+        Whole shipments, at least one while there are any, however large; empty when all are taken.
         """
-        taken = self._peek(self._options.max_files, self._options.max_bytes)
-        self._next += len(taken)
+        end = self._end(self._options.max_files, self._options.max_bytes)
+        taken = self._files(self._next, end)
+        self._next = end
         return taken
 
     def take_all(self) -> tuple[FileRef, ...]:
         """Every outstanding file, limits set aside."""
-        taken = self._peek(self.files, None)
-        self._next += len(taken)
+        taken = self._files(self._next, len(self._listed))
+        self._next = len(self._listed)
         return taken
 
     def sample(self) -> tuple[FileRef, ...]:
         """The outstanding files that a schema is inferred from; they stay outstanding."""
-        return self._peek(self._options.sample_files, self._options.sample_bytes)
+        end = self._end(self._options.sample_files, self._options.sample_bytes)
+        return self._files(self._next, end)
 
-    def _peek(self, count: int, size_limit: int | None) -> tuple[FileRef, ...]:
-        rows = self._listed.slice(self._next, min(count, self.files))
-        sizes = rows["size"].to_pylist()
-        if size_limit is not None:
-            total, keep = 0, 0
-            for size in sizes:
-                total += size
-                if keep and total > size_limit:
-                    break
-                keep += 1
-            rows, sizes = rows.slice(0, keep), sizes[:keep]
+    def _end(self, most: int, most_bytes: int | None) -> int:
+        """Where a batch ends that begins at the first outstanding file."""
+        begin = np.searchsorted(self._starts, self._next)
+        ends = np.append(self._starts[begin + 1 :], len(self._listed))[: self._most_groups]
+        fits = ends - self._next <= most
+        if most_bytes is not None:
+            sizes = self._listed["size"].slice(self._next, most + 1).to_numpy()
+            sums = np.concatenate([[0], np.cumsum(sizes)])
+            reach = np.minimum(ends - self._next, len(sums) - 1)
+            fits &= sums[reach] <= most_bytes
+        return int(ends[max(int(fits.sum()) - 1, 0)])
+
+    def _files(self, begin: int, end: int) -> tuple[FileRef, ...]:
+        rows = self._listed.slice(begin, end - begin)
+        shipments = rows["shipment"].to_pylist() if self._heads is not None else [0] * len(rows)
         return tuple(
-            FileRef(f"{self._base}/{path}", size, modified)
-            for path, size, modified in zip(
-                rows["path"].to_pylist(), sizes, rows["modified"].to_pylist(), strict=True
+            FileRef(f"{self._base}/{path}", size, modified, shipment)
+            for path, size, modified, shipment in zip(
+                rows["path"].to_pylist(),
+                rows["size"].to_pylist(),
+                rows["modified"].to_pylist(),
+                shipments,
+                strict=True,
             )
         )
+
+
+def _group_starts(listed: pa.Table) -> np.ndarray[Any, Any]:
+    """The rows where another shipment begins."""
+    if not len(listed):
+        return np.array([], np.int64)
+    shipments = listed["shipment"].to_numpy()
+    sources = listed["source"].dictionary_encode().combine_chunks()
+    codes = (sources.chunk(0) if isinstance(sources, pa.ChunkedArray) else sources).indices
+    changed = (np.diff(shipments) != 0) | (np.diff(codes.to_numpy()) != 0)
+    return np.concatenate([[0], np.flatnonzero(changed) + 1])
+
+
+class ListedFiles:
+    """The files of a place that manifests list, in their order. Remembers what it has read."""
+
+    def __init__(self, place: Place, folder: ListedFolder, storage: Mapping[str, str]) -> None:
+        self._place = place
+        self._zone = folder.zone
+        store = Store.open(folder.zone, storage)
+        self._tails = {name: ManifestTail(store, name) for name in folder.sources}
+
+    def discover(
+        self, options: Options, known: KnownFiles | None, after: Positions, *, now: datetime
+    ) -> FileBacklog:
+        """What came after the positions and is wanted; `known` are files that an older version read.
+
+        Raises UnavailableError when a manifest does not answer, or ends before its position.
+        """
+        tables, heads = [], {}
+        for source, tail in self._tails.items():
+            rows = tail.rows_after(after.get(source, 0))
+            heads[source] = tail.head
+            if len(rows):
+                tables.append(self._placed(source, rows))
+        listed = pa.concat_tables(tables) if tables else _SHIPPED.empty_table()
+        if len(tables) > 1:
+            order = [
+                ("shipped_at", "ascending"),
+                ("source", "ascending"),
+                ("shipment", "ascending"),
+            ]
+            listed = listed.take(pc.sort_indices(listed, sort_keys=order))
+        listed = listed.select(_ORDERED.names).combine_chunks()
+        wanted = [_filtered(page, self._place, options, now, None) for page in listed.to_batches()]
+        table = pa.Table.from_batches(wanted, schema=_ORDERED)
+        if known is not None and len(known) and len(table):
+            paths = [f"{self._place.base}/{path}" for path in table["path"].to_pylist()]
+            table = table.filter(pa.array(~known.contains(paths)))
+        return FileBacklog(table, self._place.base, options, heads)
+
+    def heads(self) -> Positions:
+        """Where the manifests end now."""
+        for tail in self._tails.values():
+            tail.rows_after(tail.head)
+        return {source: tail.head for source, tail in self._tails.items()}
+
+    def _placed(self, source: str, rows: pa.Table) -> pa.Table:
+        """The rows whose files lie in the place, with paths relative to its base."""
+        whole = pc.binary_join_element_wise(f"{self._zone}/{source}", rows["path"], "/")
+        inside = pc.starts_with(whole, f"{self._place.base}/")
+        paths = pc.binary_slice(whole.cast(pa.binary()), len(self._place.base.encode()) + 1)
+        return pa.Table.from_arrays(
+            [
+                paths.cast(pa.string()),
+                rows["size"],
+                rows["modified"].cast(pa.int64()),
+                pa.array([source] * len(rows), pa.string()),
+                rows["shipment"],
+                rows["shipped_at"].cast(pa.int64()),
+            ],
+            schema=_SHIPPED,
+        ).filter(inside)
+
+
+_SHIPPED = pa.schema([*_ORDERED, ("shipped_at", pa.int64())])
 
 
 def discover(  # noqa: PLR0913 - where, what, and as of when
@@ -190,11 +308,6 @@ def _visible(
     as_of: datetime | None,
 ) -> Iterator[pa.RecordBatch]:
     """Pages of files that a reader may see and the user wants, as `_LISTED`."""
-    latest = min((t for t in (as_of, options.modified_before) if t), default=None)
-    earliest = options.modified_after
-    if options.max_age is not None:
-        oldest = now - timedelta(seconds=options.max_age)
-        earliest = max(earliest, oldest) if earliest else oldest
     for page in _pages(place, storage_options):
         listed = pa.RecordBatch.from_arrays(
             [
@@ -204,9 +317,21 @@ def _visible(
             ],
             schema=_LISTED,
         )
-        kept = _wanted(listed, place, options, earliest, latest)
+        kept = _filtered(listed, place, options, now, as_of)
         if kept.num_rows:
             yield kept
+
+
+def _filtered(
+    listed: pa.RecordBatch, place: Place, options: Options, now: datetime, as_of: datetime | None
+) -> pa.RecordBatch:
+    """Those of the files that a reader may see and the user wants."""
+    latest = min((t for t in (as_of, options.modified_before) if t), default=None)
+    earliest = options.modified_after
+    if options.max_age is not None:
+        oldest = now - timedelta(seconds=options.max_age)
+        earliest = max(earliest, oldest) if earliest else oldest
+    return _wanted(listed, place, options, earliest, latest)
 
 
 def _is_there(place: Place) -> bool:

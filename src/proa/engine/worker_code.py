@@ -27,7 +27,7 @@ FOLDER = "proa_worker_code"
 """The archive's folder, seen from where a worker's Python runs."""
 CONDITION = "WORKER_LACKS_LIBRARY"
 
-_SHIPPED = ("obstore", "duckdb", "sqlglot", "typing_extensions", "mypy_extensions")
+_SHIPPED = ("obstore", "duckdb", "msgspec", "sqlglot", "typing_extensions", "mypy_extensions")
 _EXPECTED = {"pyarrow": "21", "pandas": "2.2", "numpy": "1.26"}
 """Libraries that Spark's own Python workers must have, with their oldest version."""
 _LACKS = re.compile(r"<proa-lacks>(.*?)</proa-lacks>", re.DOTALL)

@@ -14,10 +14,13 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
@@ -33,6 +36,7 @@ LOOSE_SHIPMENTS = 64
 SCHEMA = pa.schema(
     [
         pa.field("seq", pa.int64()),
+        pa.field("shipment", pa.int64()),
         pa.field("path", pa.string()),
         pa.field("size", pa.int64()),
         pa.field("sha256", pa.string()),
@@ -42,7 +46,10 @@ SCHEMA = pa.schema(
         pa.field("event_max", pa.timestamp("us", "UTC")),
     ]
 )
-"""The columns of `Manifest.table`; one row per file, in the order of `seq`."""
+"""The columns of `Manifest.table`; one row per file, in the order of `seq`.
+
+`shipment` is the number of its shipment's first file.
+"""
 
 _SEGMENT = re.compile(r"^(\d{20})-(\d{20})\.parquet$")
 
@@ -165,11 +172,12 @@ class Manifest:
         self._loose.append(shipment)
         self._newest_first = shipment.first
 
-    def table(self) -> pa.Table:
-        """All files up to `head`, with the columns of `SCHEMA`."""
+    def table(self, after: int = 0) -> pa.Table:
+        """Read the files after number `after` up to `head`; a table of `SCHEMA`."""
         if self._segments is None:
             self.refresh()
-        return pa.concat_tables([*self._segment_tables(), _rows(self._loose)])
+        table = pa.concat_tables([*self._segment_tables(after), rows_of(self._loose)])
+        return table.filter(pc.greater(table["seq"], after)) if after else table
 
     def compact(self) -> bool:
         """Write a segment when enough shipments lie outside of one. True when it did.
@@ -179,7 +187,7 @@ class Manifest:
         """
         if len(self._loose) < LOOSE_SHIPMENTS or self._segments is None:
             return False
-        rows, kept = _rows(self._loose), list(self._segments)
+        rows, kept = rows_of(self._loose), list(self._segments)
         swallowed = []
         while kept and kept[-1][1] - kept[-1][0] + 1 <= 2 * rows.num_rows:
             swallowed.append(kept.pop())
@@ -221,10 +229,10 @@ class Manifest:
                 cover.append((first, -negative_last))
         return cover
 
-    def _segment_tables(self) -> list[pa.Table]:
+    def _segment_tables(self, after: int) -> list[pa.Table]:
         for attempt in range(3):
             try:
-                return [self._remembered(segment) for segment in self._segments or ()]
+                return [self._remembered(s) for s in self._segments or () if s[1] > after]
             except NotFoundError:
                 if attempt == 2:
                     raise
@@ -242,7 +250,10 @@ class Manifest:
         path = self._segment_path(segment)
         data = self._store.get(path)
         try:
-            return pq.read_table(io.BytesIO(data)).select(SCHEMA.names).cast(SCHEMA)
+            table = pq.read_table(io.BytesIO(data))
+            if "shipment" not in table.schema.names:
+                table = self._with_shipments(table)
+            return table.select(SCHEMA.names).cast(SCHEMA)
         except (pa.ArrowException, KeyError) as error:
             raise DataError(
                 f"the manifest segment {self._store.url_of(path)!r} is damaged; delete it,"
@@ -250,12 +261,25 @@ class Manifest:
                 condition="INVALID_MANIFEST",
             ) from error
 
+    def _with_shipments(self, table: pa.Table) -> pa.Table:
+        """The rows of a segment that an older version wrote, each with its shipment's number.
 
-def _rows(shipments: list[Shipment]) -> pa.Table:
+        The shipments' own names say where each begins.
+        """
+        names = (info.path.rsplit("/", 1)[-1] for info in self._store.walk(self._folder))
+        firsts = np.sort([int(n[:20]) for n in names if n.endswith(".json") and n[:20].isdigit()])
+        numbers = table["seq"].to_numpy()
+        starts = firsts[np.searchsorted(firsts, numbers, side="right") - 1]
+        return table.append_column("shipment", pa.array(starts, pa.int64()))
+
+
+def rows_of(shipments: Sequence[Shipment]) -> pa.Table:
+    """The files of shipments as a table of `SCHEMA`."""
     rows: list[dict[str, Any]] = []
     for shipment in shipments:
         for seq, file in enumerate(shipment.files, shipment.first):
-            rows.append({**file.model_dump(), "seq": seq, "shipped_at": shipment.shipped_at})
+            own = {"seq": seq, "shipment": shipment.first, "shipped_at": shipment.shipped_at}
+            rows.append({**file.model_dump(), **own})
     return pa.Table.from_pylist(rows, schema=SCHEMA)
 
 
