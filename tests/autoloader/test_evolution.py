@@ -79,8 +79,8 @@ def test_the_new_schema_is_stored_before_the_batch_is_computed_again(source):
 
     assert columns(source.loader(TYPES), source) == [
         ("a", "bigint"),
-        ("b", "bigint"),
         ("_rescued_data", "string"),
+        ("b", "bigint"),
     ]
 
 

@@ -232,10 +232,10 @@ class ListedFiles:
         """The rows whose files lie in the place, with paths relative to its base."""
         whole = pc.binary_join_element_wise(f"{self._zone}/{source}", rows["path"], "/")
         inside = pc.starts_with(whole, f"{self._place.base}/")
-        paths = pc.binary_slice(whole.cast(pa.binary()), len(self._place.base.encode()) + 1)
+        rows, whole = rows.filter(inside), whole.filter(inside)
         return pa.Table.from_arrays(
             [
-                paths.cast(pa.string()),
+                pc.utf8_slice_codeunits(whole, len(self._place.base) + 1),
                 rows["size"],
                 rows["modified"].cast(pa.int64()),
                 pa.array([source] * len(rows), pa.string()),
@@ -243,7 +243,7 @@ class ListedFiles:
                 rows["shipped_at"].cast(pa.int64()),
             ],
             schema=_SHIPPED,
-        ).filter(inside)
+        )
 
 
 _SHIPPED = pa.schema([*_ORDERED, ("shipped_at", pa.int64())])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pyspark.sql import types as t
 
@@ -28,11 +29,31 @@ def parse_hints(text: str) -> tuple[Hint, ...]:
     return tuple(_parse(part) for part in _split(text))
 
 
-def apply(hints: Sequence[Hint], schema: t.StructType) -> t.StructType:
-    """`schema` with the hinted types; a hinted field that it lacks is added at the end."""
+def apply(hints: Sequence[Hint], schema: t.StructType, *, grows: bool = False) -> t.StructType:
+    """`schema` with the hinted types; a hinted field that it lacks is added at the end.
+
+    `grows`: fields that the files have and a hinted struct lacks are added to it.
+    """
     for hint in hints:
-        schema = _with(schema, hint.path, hint.type)
+        hinted = _with(schema, hint.path, hint.type)
+        schema = _grown(hinted, schema) if grows else hinted
     return schema
+
+
+def _grown(hinted: t.DataType, found: t.DataType) -> Any:
+    """The hinted type with the fields that only `found` has at the end of its structs."""
+    if isinstance(hinted, t.StructType) and isinstance(found, t.StructType):
+        others = {f.name.lower(): f for f in found.fields}
+        fields = [
+            t.StructField(f.name, _grown(f.dataType, other.dataType), metadata=f.metadata)
+            if (other := others.pop(f.name.lower(), None)) is not None
+            else f
+            for f in hinted.fields
+        ]
+        return t.StructType([*fields, *others.values()])
+    if isinstance(hinted, t.ArrayType) and isinstance(found, t.ArrayType):
+        return t.ArrayType(_grown(hinted.elementType, found.elementType))
+    return hinted
 
 
 def _with(schema: t.StructType, path: tuple[str, ...], type_: t.DataType) -> t.StructType:

@@ -17,31 +17,33 @@ from proa.autoloader import hints
 from proa.autoloader.discovery import (
     FileBacklog,
     FileRef,
+    ListedFiles,
     Place,
+    Positions,
     discover,
     existing_keys,
 )
 from proa.autoloader.known import KnownFiles
+from proa.autoloader.leaf_columns import LeafColumns
 from proa.autoloader.options import Options, parse
-from proa.autoloader.schema import FileSchema, SchemaVersions
-from proa.autoloader.tasks import INFERRED, METADATA, Assignment, InferTask, ReadTask, split
+from proa.autoloader.schema import FileSchema, SchemaVersion, SchemaVersions
+from proa.autoloader.schema_fold import SchemaFold, shipments_of
+from proa.autoloader.tasks import INFERRED, Assignment, InferTask, ReadTask, split
 from proa.clock import Clock
-from proa.errors import ConflictError, DataError, PipelineError
+from proa.errors import ConflictError, DataError, UnavailableError
 from proa.formats.arrow_types import (
     arrow_schema,
     field_paths,
-    in_order,
     merge_structs,
-    settled,
     spark_type,
     widened,
 )
-from proa.formats.folders import partition_values
 from proa.formats.problems import MAX_FIELD, Problem, ProblemKind, explain
 from proa.formats.reader_options import Evolution
 from proa.graph.leaves import FilesLeaf
+from proa.landing.manifest_tail import find_listed_folder
 from proa.pipelines.ddl import parse_schema
-from proa.storage import Store
+from proa.storage import NotFoundError, Store
 
 _TEXT = t.StructType([t.StructField("value", t.StringType())])
 _START = "start.json"
@@ -84,7 +86,10 @@ class AutoLoader:
         self._parallelism = parallelism or os.cpu_count() or 1
         self._place = Place.of(leaf.path).resolved(self._storage)
         self._given = parse_schema(leaf.schema) if leaf.schema is not None else None
-        self._schema: tuple[int, FileSchema] | None = None
+        self._columns = LeafColumns(self.options, self._given)
+        self._fold = SchemaFold(self.options, self._place.base)
+        self._listed: ListedFiles | None = None
+        self._schema: SchemaVersion | None = None
         self._sample: tuple[FileRef, ...] = ()
 
     @property
@@ -92,17 +97,33 @@ class AutoLoader:
         """The folder that is loaded, without globs: absolute path or URL."""
         return self._place.base
 
-    def discover(self, known: KnownFiles | None, *, as_of: datetime | None = None) -> FileBacklog:
-        """The files that are not known yet, ordered by time and path.
+    def discover(
+        self,
+        known: KnownFiles | None,
+        *,
+        after: Positions | None = None,
+        as_of: datetime | None = None,
+    ) -> FileBacklog:
+        """The files that come after the positions, or are not known yet, in their order.
 
         `as_of` leaves out what was modified later. Changes nothing but, at the first start, the
         memory of which files were there before. Raises UnavailableError when the store fails.
         """
         if known is not None and self._state is not None:
             self._remember_start(known)
-        backlog = discover(
-            self._place, self.options, self._storage, known, now=self._clock.now(), as_of=as_of
-        )
+        now, listed = self._clock.now(), self._listed_files()
+        if listed is not None:
+            begin = after or self._first_positions()
+            backlog = listed.discover(self.options, known, begin, now=now)
+        elif after:
+            raise UnavailableError(
+                f"the manifest of {self._place.base!r}, which files were read by before, is not"
+                " there; mount the landing zone or put the manifest back"
+            )
+        else:
+            backlog = discover(
+                self._place, self.options, self._storage, known, now=now, as_of=as_of
+            )
         if self._current() is None:
             self._sample = backlog.sample()
         return backlog
@@ -117,12 +138,12 @@ class AutoLoader:
         At first use they are inferred from the files that were discovered, and stored; DataError
         (CF_EMPTY_DIR) when there is no file and no schema was given.
         """
-        return self._output(self._resolve(engine, files))
+        return self._columns.output(self._resolve(engine, files))
 
     def relation(self, engine: Engine, files: Sequence[FileRef]) -> Any:
         """The plan (a Spark Connect relation) that reads these files on the engine's workers."""
         resolved = self._resolve(engine, files)
-        data, output = self._data(resolved), self._output(resolved)
+        data, output = self._columns.data(resolved), self._columns.output(resolved)
         partitions = split(files, self.options.reader, self._parallelism)
         task = ReadTask(
             Assignment.of(partitions),
@@ -149,66 +170,119 @@ class AutoLoader:
             return False
         grows = problem.kind in {ProblemKind.NEW_FIELDS, ProblemKind.WIDER}
         mode = self.options.reader.evolution
-        if not grows or mode not in {Evolution.ADD, Evolution.WIDEN}:
-            raise problem.error() from error
         current = self._current()
-        if current is None:
+        if not grows or mode not in {Evolution.ADD, Evolution.WIDEN} or current is None:
             raise problem.error() from error
-        version, old = current
-        new = self._grown(engine, old, problem, files)
-        if new == old:
-            # Perhaps another runner has stored what this one still lacks.
-            latest = self._versions.latest() if self._versions is not None else None
-            if latest is None or latest[0] == version:
-                raise problem.error() from error
-            self._schema = latest
+        if self._grow(engine, current, files, problem):
             return True
-        stored = self._versions.put(version + 1, new) if self._versions is not None else new
-        self._schema = (version + 1, stored)
+        # Perhaps another runner has stored what this one still lacks.
+        latest = self._versions.latest() if self._versions is not None else None
+        if latest is None or latest.number == current.number:
+            raise problem.error() from error
+        self._schema = latest
         return True
 
-    def _grown(
-        self, engine: Engine, old: FileSchema, problem: Problem, files: Sequence[FileRef]
-    ) -> FileSchema:
-        if problem.kind is ProblemKind.WIDER:
+    def versions(self) -> list[SchemaVersion]:
+        """The schema's versions so far, the oldest first; empty without a memory."""
+        return self._versions.all() if self._versions is not None else []
+
+    def _grow(
+        self,
+        engine: Engine,
+        current: SchemaVersion,
+        files: Sequence[FileRef],
+        problem: Problem | None,
+    ) -> bool:
+        """Fold the files into the schema, shipment by shipment; whether that changed anything."""
+        if problem is not None and problem.kind is ProblemKind.WIDER:
             wider = pa.type_for_alias(problem.detail.partition("(")[0])
-            found = t.StructType([t.StructField(problem.fields[0], spark_type(wider))])
-            return FileSchema(widened(old.data, found), old.partitions)
-        new = old.evolved(self._infer(engine, files))
+            column = t.StructType([t.StructField(problem.fields[0], spark_type(wider))])
+            old = current.schema
+            new = replace(old, data=widened(old.data, column))
+            return new != old and self._put(current, new, files[0].shipment, {})
+        inferred = self._infer(engine, files)
+        grown = current
+        for shipment, group in shipments_of(files):
+            old = grown.schema
+            new = old.evolved(self._fold.schema(group, inferred))
+            if new != old:
+                decided = self._fold.decided(old, new, group, inferred)
+                if not self._put(grown, new, shipment, decided):
+                    return True  # another runner is at it: look at what it has stored
+                assert self._schema is not None
+                grown = self._schema
         # What a reader saw is a field, even where inference does not look.
-        for name in problem.fields:
+        old = new = grown.schema
+        for name in problem.fields if problem is not None else ():
             if len(name) < MAX_FIELD and not _has(new.data, name):
                 hint = hints.Hint(tuple(name.split(".")), t.StringType())
-                new = FileSchema(hints.apply([hint], new.data), new.partitions)
-        return new
+                new = old.evolved(FileSchema(hints.apply([hint], new.data), new.partitions))
+        if new != old:
+            self._put(grown, new, files[-1].shipment, {})
+        return grown.number != current.number or new != old
+
+    def _put(
+        self, before: SchemaVersion, new: FileSchema, shipment: int, decided: Mapping[str, str]
+    ) -> bool:
+        """Store the version after `before` and take it on; False when another's stands there."""
+        version = SchemaVersion(before.number + 1, new, shipment, decided)
+        self._schema = version if self._versions is None else self._versions.put(version)
+        return self._schema.schema == new
 
     def _remember_start(self, known: KnownFiles) -> None:
         """`includeExistingFiles` counts at the first start only."""
         assert self._state is not None
         if known.through >= 0 or self._state.exists(_START):
             return
+        start: dict[str, Any] = {
+            "format": 2,
+            "includeExistingFiles": self.options.include_existing,
+        }
         if not self.options.include_existing:
-            now = self._clock.now()
-            known.ignore(existing_keys(self._place, self.options, self._storage, now=now))
-        body = json.dumps({"includeExistingFiles": self.options.include_existing})
+            listed = self._listed_files()
+            if listed is not None:
+                start["through"] = dict(listed.heads())
+            else:
+                now = self._clock.now()
+                known.ignore(existing_keys(self._place, self.options, self._storage, now=now))
         # Another runner may have started at the same time, with the same options.
         with contextlib.suppress(ConflictError):
-            self._state.create(_START, body.encode())
+            self._state.create(_START, json.dumps(start).encode())
 
-    def _current(self) -> tuple[int, FileSchema] | None:
+    def _first_positions(self) -> Positions:
+        """Where the flow's first batch begins: behind what was to be left out."""
+        if self._state is None or self.options.include_existing:
+            return {}
+        with contextlib.suppress(NotFoundError):
+            start = json.loads(self._state.get(_START))
+            return {str(k): int(v) for k, v in start.get("through", {}).items()}
+        return {}
+
+    def _listed_files(self) -> ListedFiles | None:
+        """The files as manifests list them; None where nobody has listed them yet."""
+        if self._listed is None:
+            folder = find_listed_folder(self._place.base, self._storage)
+            if folder is not None:
+                self._listed = ListedFiles(self._place, folder, self._storage)
+        return self._listed
+
+    def _current(self) -> SchemaVersion | None:
         if self._schema is None and self._versions is not None:
             self._schema = self._versions.latest()
         return self._schema
 
     def _resolve(self, engine: Engine, files: Sequence[FileRef]) -> FileSchema:
-        current = self._current()
-        if current is not None:
-            return (
-                current[1]
-                if self._given is None
-                else FileSchema(self._given, current[1].partitions)
-            )
-        sample = self._sample or tuple(files[: self.options.sample_files])
+        current = self._current() or self._first(engine, files)
+        grows = self.options.reader.evolution in {Evolution.ADD, Evolution.WIDEN}
+        if grows and current.number >= 0 and self._fold.new_folders(current.schema, files):
+            self._grow(engine, current, files, None)
+            current = self._current() or current
+        schema = current.schema
+        return schema if self._given is None else replace(schema, data=self._given)
+
+    def _first(self, engine: Engine, files: Sequence[FileRef]) -> SchemaVersion:
+        """Decide the first schema and store it; what is only assumed has the number -1."""
+        sample = self._sample or tuple(files)
         fixed = _TEXT if self.options.reader.format == "text" else self._given
         if not sample and not self.options.hints and fixed is None:
             raise DataError(
@@ -216,119 +290,70 @@ class AutoLoader:
                 " put a file there, or give a schema",
                 condition="CF_EMPTY_DIR_FOR_SCHEMA_INFERENCE",
             )
-        if fixed is not None:
-            found = FileSchema(fixed, self._partitions(sample))
-        else:
-            found = self._infer(engine, sample)
-        if not sample:
-            return found
-        if self._versions is not None:
-            found = self._versions.put(0, found)
-        self._schema = (0, found)
-        return found
+        schema = FileSchema(fixed or t.StructType(), t.StructType())
+        version = SchemaVersion(-1, schema)
+        for shipment, group in shipments_of(sample):
+            some = group[: self.options.sample_files]
+            inferred = {} if fixed is not None else self._infer(engine, some)
+            schema = self._fold.schema(some, inferred)
+            if fixed is not None:
+                schema = replace(schema, data=fixed)
+            decided = self._fold.decided(None, schema, some, inferred)
+            version = SchemaVersion(0, schema, shipment, decided)
+            if schema.data.fields:
+                break
+        if version.number < 0 or not schema.data.fields:
+            return replace(version, number=-1)
+        self._schema = version if self._versions is None else self._versions.put(version)
+        return self._schema
 
-    def _infer(self, engine: Engine, files: Sequence[FileRef]) -> FileSchema:
+    def _infer(self, engine: Engine, files: Sequence[FileRef]) -> dict[str, t.StructType]:
+        """The fields inside each of the files, by path."""
+        if not files:
+            return {}
         options = self.options
         partitions = split(files, options.reader, self._parallelism)
-        pinned = frozenset(h.path[0].lower() for h in options.hints if len(h.path) == 1)
+        # Of a hinted struct the other fields are looked for.
+        top = [hint for hint in options.hints if len(hint.path) == 1]
+        open_ = {h.path[0].lower() for h in options.hints if h not in top or _has_structs(h.type)}
+        pinned = {h.path[0].lower() for h in top} - open_
         task = InferTask(
-            Assignment.of(partitions), self._storage, options.reader, options.infer_types, pinned
+            Assignment.of(partitions),
+            self._storage,
+            options.reader,
+            options.infer_types,
+            frozenset(pinned),
+            frozenset(open_),
         )
-        merged = t.StructType()
-        if files:
-            frame = engine.spark.range(0, len(partitions), 1, len(partitions))
-            try:
-                rows = frame.mapInArrow(engine.on_workers(task), INFERRED).collect()
-            except Exception as error:
-                problem = explain(error)
-                if problem is None:
-                    raise
-                raise problem.error() from error
-            for text in sorted(row[0] for row in rows):
-                merged = merge_structs(merged, t.StructType.fromJson(json.loads(text)))
-        # A header's order is the order that people expect; JSON objects have none.
-        if options.reader.format == "json":
-            merged = in_order(merged)
-        reserved = {options.reader.rescued_column, "_metadata"}
-        fields = [
-            t.StructField(f.name, settled(f.dataType))
-            for f in merged.fields
-            if f.name not in reserved
-        ]
-        partition_columns = self._partitions(files)
-        inside = {f.name.lower() for f in partition_columns.fields}
-        data = t.StructType([f for f in fields if f.name.lower() not in inside])
-        return FileSchema(data, partition_columns)
+        frame = engine.spark.range(0, len(partitions), 1, len(partitions))
+        try:
+            rows = frame.mapInArrow(engine.on_workers(task), INFERRED).collect()
+        except Exception as error:
+            problem = explain(error)
+            if problem is None:
+                raise
+            raise problem.error() from error
+        texts = {row["schema"] for row in rows}
+        structs = {text: t.StructType.fromJson(json.loads(text)) for text in texts}
+        inferred: dict[str, t.StructType] = {}
+        for row in sorted(rows, key=lambda row: (row["path"], row["start"])):
+            struct, path = structs[row["schema"]], row["path"]
+            known = inferred.get(path)
+            inferred[path] = struct if known is None else merge_structs(known, struct)
+        return inferred
 
-    def _partitions(self, files: Sequence[FileRef]) -> t.StructType:
-        """The columns that folders' names give; none when the files do not agree on them."""
-        options = self.options
-        if options.partition_columns is not None:
-            return t.StructType(
-                [t.StructField(name, t.StringType()) for name in options.partition_columns]
-            )
-        if options.recursive:
-            return t.StructType()
-        found = [tuple(partition_values(file.path, self.base)) for file in files]
-        if not found or any(names != found[0] for names in found):
-            return t.StructType()
-        return t.StructType([t.StructField(name, t.StringType()) for name in found[0]])
 
-    def _data(self, resolved: FileSchema) -> t.StructType:
-        """The columns that the readers fill."""
-        partitions = {f.name.lower() for f in resolved.partitions.fields}
-        hinted = hints.apply(self.options.hints, resolved.data)
-        fields = [f for f in hinted.fields if f.name.lower() not in partitions]
-        rescued = self.options.reader.rescued_column
-        if rescued is not None:
-            fields = [f for f in fields if f.name != rescued]
-            fields.append(t.StructField(rescued, t.StringType()))
-        if self.options.reader.format in {"csv", "text"}:
-            _refuse_nested(fields, self.options.reader.format)
-        return t.StructType(fields)
-
-    def _output(self, resolved: FileSchema) -> t.StructType:
-        data = self._data(resolved)
-        rescued = self.options.reader.rescued_column
-        pinned = {h.path[0].lower(): h.type for h in self.options.hints if len(h.path) == 1}
-        given = {f.name.lower(): f.dataType for f in (self._given.fields if self._given else ())}
-        fields = [f for f in data.fields if f.name != rescued]
-        for f in resolved.partitions.fields:
-            type_ = pinned.get(f.name.lower()) or given.get(f.name.lower()) or f.dataType
-            fields.append(t.StructField(f.name, type_))
-        fields += [f for f in data.fields if f.name == rescued]
-        if self.options.metadata:
-            fields.append(t.StructField("_metadata", spark_type(METADATA)))
-        _refuse_duplicates(fields)
-        return t.StructType(fields)
+def _has_structs(type_: t.DataType) -> bool:
+    """Whether files may have more fields than the type says."""
+    if isinstance(type_, t.ArrayType):
+        return _has_structs(type_.elementType)
+    return isinstance(type_, t.StructType)
 
 
 def _has(schema: t.StructType, path: str) -> bool:
     """Whether the schema has the field, nested or with dots in its name."""
     names = {name.lower() for name in field_paths(arrow_schema(schema))}
     return path.lower() in names
-
-
-def _refuse_nested(fields: Sequence[t.StructField], kind: str) -> None:
-    for f in fields:
-        if isinstance(f.dataType, (t.StructType, t.ArrayType, t.MapType)):
-            raise PipelineError(
-                f"the column {f.name!r} of type {f.dataType.simpleString()!r} cannot be read from"
-                f" {kind} files; read it as string and use from_json in the query",
-                condition="UNSUPPORTED_DATA_TYPE_FOR_DATASOURCE",
-            )
-
-
-def _refuse_duplicates(fields: Sequence[t.StructField]) -> None:
-    seen: set[str] = set()
-    for f in fields:
-        if f.name.lower() in seen:
-            raise PipelineError(
-                f"the column {f.name!r} would be there twice; rename it in schemaHints, the"
-                " schema or rescuedDataColumn",
-                condition="COLUMN_ALREADY_EXISTS",
-            )
-        seen.add(f.name.lower())
 
 
 def _relation(engine: Engine, partitions: int, task: ReadTask, schema: t.StructType) -> Any:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from pyspark.sql import types as t
 
@@ -23,13 +24,30 @@ class FileSchema:
     """The columns inside the files."""
     partitions: t.StructType
     """The columns that folders' names give."""
+    later: tuple[str, ...] = ()
+    """Names of the columns of both kinds that the first version lacked, in the order they came."""
 
     def evolved(self, found: FileSchema) -> FileSchema:
         """The schema with the new fields of `found` at the end, nested ones too.
 
         Types of fields that are known stay.
         """
-        return FileSchema(_added(self.data, found.data), _added(self.partitions, found.partitions))
+        data = _added(self.data, found.data)
+        partitions = _added(self.partitions, found.partitions)
+        new = (*data.names[len(self.data) :], *partitions.names[len(self.partitions) :])
+        return FileSchema(data, partitions, (*self.later, *new))
+
+
+@dataclass(frozen=True)
+class SchemaVersion:
+    """A schema, and from where in the order of files on it holds."""
+
+    number: int
+    schema: FileSchema
+    shipment: int = 0
+    """The shipment that decided it; 0 where no manifest gives the order."""
+    decided: Mapping[str, str] = field(default_factory=dict)
+    """For each new field the file that was the first to have it, below the folder that is loaded."""
 
 
 def _added(old: t.StructType, new: t.StructType) -> t.StructType:
@@ -60,45 +78,71 @@ class SchemaVersions:
     def __init__(self, state: Store) -> None:
         self._state = state
 
-    def latest(self) -> tuple[int, FileSchema] | None:
-        """The newest version and its number; None before the first."""
-        numbers = [
-            int(name)
-            for info in self._state.walk(_FOLDER)
-            if (name := info.path.rsplit("/", 1)[-1]).isdigit()
-        ]
-        if not numbers:
-            return None
-        return max(numbers), self._read(max(numbers))
+    def latest(self) -> SchemaVersion | None:
+        """The newest version; None before the first."""
+        numbers = self._numbers()
+        return self._read(numbers[-1]) if numbers else None
 
-    def put(self, version: int, schema: FileSchema) -> FileSchema:
-        """Store the schema as `version`; returns the one that is stored as that in the end.
+    def all(self) -> list[SchemaVersion]:
+        """Every version, the oldest first."""
+        return [self._read(number) for number in self._numbers()]
+
+    def put(self, version: SchemaVersion) -> SchemaVersion:
+        """Store a version; returns the one that is stored under its number in the end.
 
         It is another runner's when that one was first.
         """
+        schema = version.schema
         body = json.dumps(
-            {"data": schema.data.jsonValue(), "partitions": schema.partitions.jsonValue()},
+            {
+                "format": _FORMAT,
+                "data": schema.data.jsonValue(),
+                "partitions": schema.partitions.jsonValue(),
+                "later": schema.later,
+                "shipment": version.shipment,
+                "decided": dict(version.decided),
+            },
             indent=1,
         )
         with step(Step.SCHEMA_PUT):
             try:
-                self._state.create(_path(version), body.encode())
+                self._state.create(_path(version.number), body.encode())
             except ConflictError:
-                return self._read(version)
-        return schema
+                return self._read(version.number)
+        return version
 
-    def _read(self, version: int) -> FileSchema:
+    def _numbers(self) -> list[int]:
+        names = (info.path.rsplit("/", 1)[-1] for info in self._state.walk(_FOLDER))
+        return sorted(int(name) for name in names if name.isdigit())
+
+    def _read(self, number: int) -> SchemaVersion:
         try:
-            found = json.loads(self._state.get(_path(version)))
-            return FileSchema(
-                t.StructType.fromJson(found["data"]), t.StructType.fromJson(found["partitions"])
+            body = json.loads(self._state.get(_path(number)))
+            later = body.get("later")
+            schema = FileSchema(
+                t.StructType.fromJson(body["data"]),
+                t.StructType.fromJson(body["partitions"]),
+                # Without a format number an older version of Proa wrote it, which put new columns
+                # before the rescued data: they count as the first ones.
+                tuple(later or ()),
             )
+            known = body.get("format", 1) <= _FORMAT
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(
-                f"the stored schema {self._state.url_of(_path(version))!r} is damaged;"
+                f"the stored schema {self._state.url_of(_path(number))!r} is damaged;"
                 " restore it, or run a full refresh",
                 condition="CHECKPOINT_DAMAGED",
             ) from error
+        if not known:
+            raise DataError(
+                f"the stored schema {self._state.url_of(_path(number))!r} was written by a newer"
+                " version of Proa; install that version",
+                condition="CHECKPOINT_DAMAGED",
+            )
+        return SchemaVersion(number, schema, body.get("shipment", 0), body.get("decided", {}))
+
+
+_FORMAT = 2
 
 
 def _path(version: int) -> str:

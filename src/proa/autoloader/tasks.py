@@ -15,7 +15,6 @@ import pyarrow as pa
 from pyspark.sql import types as t
 
 from proa.autoloader.discovery import FileRef
-from proa.formats.arrow_types import merge_structs
 from proa.formats.folders import partition_values, relative
 from proa.formats.json_values import Number
 from proa.formats.problems import ReadError
@@ -195,8 +194,8 @@ def _metadata(part: Part) -> dict[str, Any]:
     }
 
 
-INFERRED = "schema string"
-"""What a task yields: one row per partition, a Spark struct as JSON."""
+INFERRED = "path string, start bigint, schema string"
+"""What a task yields: one row per part, with a Spark struct as JSON."""
 
 
 @dataclass(frozen=True)
@@ -211,27 +210,31 @@ class InferTask:
     pinned: frozenset[str]
     """Lower-case names of columns whose types are known: when there are no others, only names
     are looked at, which is several times faster."""
+    nested: frozenset[str] = frozenset()
+    """Lower-case names of columns that hints make nested: fields inside them are looked for."""
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         try:
             for batch in batches:
                 for partition in batch.column(0).to_pylist():
-                    found = self._partition(partition)
-                    yield pa.RecordBatch.from_pydict({"schema": [found.json()]})
+                    yield from self._partition(partition)
         except ReadError as error:
             raise error from None
 
-    def _partition(self, partition: int) -> t.StructType:
-        merged = t.StructType()
+    def _partition(self, partition: int) -> Iterator[pa.RecordBatch]:
         infer = self._inference()
+        rows: list[tuple[str, int, str]] = []
         for part in self.assignment.parts(partition):
             source = OpenPart(part, self.options, self.storage)
             try:
-                merged = merge_structs(merged, infer(source))
+                rows.append((part.path, part.start, infer(source).json()))
             except ReadError as error:
                 if not self.options.ignores(error.problem.kind):
                     raise
-        return merged
+        columns = list(zip(*rows, strict=True)) or [(), (), ()]
+        types = (pa.string(), pa.int64(), pa.string())
+        arrays = [pa.array(c, kind) for c, kind in zip(columns, types, strict=True)]
+        yield pa.RecordBatch.from_arrays(arrays, names=["path", "start", "schema"])
 
     def _inference(self) -> Callable[[OpenPart], t.StructType]:
         if self.options.format == "parquet":
@@ -244,7 +247,9 @@ class InferTask:
             return partial(infer_csv, options=self.options, types=self.types)
         from proa.formats.json_schema import JsonInference
 
-        return JsonInference(self.options, types=self.types, pinned=self.pinned).infer
+        return JsonInference(
+            self.options, types=self.types, pinned=self.pinned, nested=self.nested
+        ).infer
 
 
 _RANGE = 64 << 20

@@ -56,7 +56,7 @@ class CsvReader:
 
     def _typed(self, names: list[str], rows: Rows, convert: Converter) -> Iterator[pa.Table]:
         columns, unknown = self._places(names)
-        unknown = [name for name in unknown if not convert.is_folder(name)]
+        unknown = convert.new_columns(unknown)
         if unknown and self.options.evolution.stops:
             convert.unknown.update(dict.fromkeys(unknown))
             convert.stop()

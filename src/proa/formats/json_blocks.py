@@ -344,7 +344,7 @@ class JsonReader:
         Returns those to rescue.
         """
         known = {name.lower() for name in field_paths(self._data)}
-        new = [n for n in extra if n.lower() not in known and not convert.is_folder(n)]
+        new = convert.new_columns(n for n in extra if n.lower() not in known)
         if new and self.options.evolution.stops:
             convert.unknown.update(dict.fromkeys(new))
             convert.stop()

@@ -72,6 +72,10 @@ class Converter:
         """Whether a folder's name fills the column."""
         return name.lower() in self.options.partitions
 
+    def new_columns(self, names: Iterable[str]) -> list[str]:
+        """Those of the unknown names that can become columns and are no folders' names."""
+        return [n for n in names if self.options.may_be_column(n) and not self.is_folder(n)]
+
     def folder(self, name: str) -> str | None:
         """What the folder's name says of the column."""
         if not self.is_folder(name):
@@ -167,7 +171,8 @@ class Converter:
         leftover: dict[str, Any],
     ) -> None:
         """A member that fills no column."""
-        if name.lower() not in shape.folded and (where or not self.is_folder(name)):
+        new = name.lower() not in shape.folded and (where or not self.is_folder(name))
+        if new and ("\0" not in name if where else self.options.may_be_column(name)):
             self.unknown[".".join((*where, name))] = None
         if value is not None and (where or not self._as_folder(name, value)):
             leftover[name] = value

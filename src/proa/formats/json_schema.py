@@ -29,10 +29,19 @@ class JsonInference:
     looked at. Records that are malformed say nothing.
     """
 
-    def __init__(self, options: ReaderOptions, *, types: bool, pinned: frozenset[str]) -> None:
+    def __init__(
+        self,
+        options: ReaderOptions,
+        *,
+        types: bool,
+        pinned: frozenset[str],
+        nested: frozenset[str] = frozenset(),
+    ) -> None:
+        """`nested` are names (lower case) of which the inner names are wanted in any case."""
         self._options = options
         self._types = types
         self._pinned = pinned
+        self._nested = nested
 
     def infer(self, source: OpenPart) -> t.StructType:
         """The struct of all records of one part of a file."""
@@ -47,7 +56,7 @@ class JsonInference:
         found = _by_arrow(block)
         if found is not None:
             fields = sorted(found, key=lambda f: f.name)
-            return t.StructType([f if self._looks_at(f.name) else _text(f.name) for f in fields])
+            return t.StructType([self._as_wanted(f) for f in fields])
         rows = _rows(block)
         names = sorted({name for shape in set(map(tuple, rows)) for name in shape})
         return t.StructType([self._field(name, rows) for name in names])
@@ -55,11 +64,18 @@ class JsonInference:
     def _field(self, name: str, rows: Sequence[Row]) -> t.StructField:
         if not self._looks_at(name):
             return _text(name)
-        return t.StructField(name, column_type(_values([row[name] for row in rows if name in row])))
+        values = _values([row[name] for row in rows if name in row])
+        return self._as_wanted(t.StructField(name, column_type(values)))
+
+    def _as_wanted(self, field: t.StructField) -> t.StructField:
+        """The field, with strings where no types are asked for."""
+        if not self._looks_at(field.name):
+            return _text(field.name)
+        return field if self._types else t.StructField(field.name, _texts_of(field.dataType))
 
     def _looks_at(self, name: str) -> bool:
         """Whether the field's type is asked for, not only its name."""
-        return self._types and name.lower() not in self._pinned
+        return name.lower() in self._nested or (self._types and name.lower() not in self._pinned)
 
 
 def _rows(block: bytes) -> Sequence[Row]:
@@ -109,6 +125,16 @@ def _json_or_none(data: bytes) -> Any:
         return json.loads(data)
     except ValueError:
         return None
+
+
+def _texts_of(type_: t.DataType) -> t.DataType:
+    """The type with a string for each simple type in it."""
+    if isinstance(type_, t.StructType):
+        return t.StructType([t.StructField(f.name, _texts_of(f.dataType)) for f in type_.fields])
+    return t.ArrayType(_texts_of(type_.elementType)) if isinstance(type_, t.ArrayType) else _STRING
+
+
+_STRING = t.StringType()
 
 
 def _text(name: str) -> t.StructField:

@@ -48,7 +48,7 @@ class ParquetReader:
         """The columns to read, None for all. Stops at new fields when the mode says so."""
         extra = unknown_fields(found, self._data)
         known = {name.lower() for name in field_paths(self._data)}
-        new = [n for n in extra if n.lower() not in known and not convert.is_folder(n)]
+        new = convert.new_columns(n for n in extra if n.lower() not in known)
         if new and self.options.evolution.stops:
             convert.unknown.update(dict.fromkeys(new))
             convert.stop()

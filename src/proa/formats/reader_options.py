@@ -9,6 +9,8 @@ from proa.formats.problems import ProblemKind
 
 RESCUED_COLUMN = "_rescued_data"
 CORRUPT_COLUMN = "_corrupt_record"
+METADATA_NAME = "_metadata"
+"""The column that Spark gives every file's rows."""
 
 
 class Evolution(StrEnum):
@@ -74,6 +76,11 @@ class ReaderOptions:
     """Columns, in lower case, that folders' names fill: fields of the same name are not new."""
     date_format: str | None = None
     timestamp_format: str | None = None
+
+    def may_be_column(self, name: str) -> bool:
+        """Whether a new name in the files can become a column. What cannot is rescued."""
+        reserved = {(self.rescued_column or "").lower(), self.corrupt_column.lower(), METADATA_NAME}
+        return "\0" not in name and name.lower() not in reserved
 
     def ignores(self, kind: ProblemKind) -> bool:
         """Whether a file with such a problem is left out."""

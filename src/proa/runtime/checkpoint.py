@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from proa.autoloader.discovery import FileRef
-from proa.errors import ConflictError, UnknownOutcome
+from proa.errors import ConflictError, DataError, UnknownOutcome
 from proa.layout import spelled
 from proa.runtime.history import FOLD, History
 from proa.steps import Step, step
@@ -38,6 +38,9 @@ class FilesInput:
     """The raw files that a batch reads."""
 
     files: tuple[FileRef, ...]
+    through: Mapping[str, int] | None = None
+    """For each source the number of the last file, in its manifest's order, that this batch or one
+    before it has read; None where no manifest gives the order."""
 
 
 Input = TableInput | FilesInput
@@ -70,6 +73,7 @@ class Plan:
         inputs = {key: _input_to_json(value) for key, value in self.inputs.items()}
         return json.dumps(
             {
+                "format": _FORMAT,
                 "batch": self.batch,
                 "definition": self.definition,
                 "replaces": self.replaces,
@@ -80,10 +84,17 @@ class Plan:
     @classmethod
     def from_json(cls, text: str | bytes) -> Plan:
         found = json.loads(text)
+        if found.get("format", 1) > _FORMAT:
+            raise DataError(
+                "the checkpoint was written by a newer version of Proa; install that version",
+                condition="CHECKPOINT_DAMAGED",
+            )
         inputs = {key: _input_from_json(value) for key, value in found["inputs"].items()}
         return cls(found["batch"], inputs, found["definition"], found["replaces"])
 
 
+_FORMAT = 2
+"""Of a plan as it is written down. Plans without a number are of format 1: files have no place."""
 _READERS = 8
 
 
@@ -162,7 +173,11 @@ def _name(batch: int) -> str:
 
 def _input_to_json(value: Input) -> dict[str, object]:
     if isinstance(value, FilesInput):
-        return {"files": [[file.path, file.size, file.modified] for file in value.files]}
+        files = [
+            [file.path, file.size, file.modified, *([file.shipment] if file.shipment else [])]
+            for file in value.files
+        ]
+        return {"files": files, **({} if value.through is None else {"through": value.through})}
     return {
         "dataset": value.dataset,
         "version": value.version,
@@ -172,7 +187,8 @@ def _input_to_json(value: Input) -> dict[str, object]:
 
 
 def _input_from_json(value: Mapping[str, object]) -> Input:
-    files = value.get("files")
+    files, through = value.get("files"), value.get("through")
     if isinstance(files, list):
-        return FilesInput(tuple(FileRef(*file) for file in files))
+        positions = through if isinstance(through, dict) else None
+        return FilesInput(tuple(FileRef(*file) for file in files), positions)
     return TableInput(**value)  # type: ignore[arg-type]

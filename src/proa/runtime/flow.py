@@ -251,4 +251,8 @@ _NO_FILES = "CF_EMPTY_DIR_FOR_SCHEMA_INFERENCE"
 
 def _unmoved(inputs: Mapping[str, Input]) -> dict[str, Input]:
     """Positions in leaves that the query does not have now, should it have them again."""
-    return {key: value for key, value in inputs.items() if not isinstance(value, FilesInput)}
+    return {
+        key: FilesInput((), value.through) if isinstance(value, FilesInput) else value
+        for key, value in inputs.items()
+        if not isinstance(value, FilesInput) or value.through is not None
+    }

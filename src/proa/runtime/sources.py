@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,7 +14,7 @@ from proa.autoloader.known import KnownFiles, file_key
 from proa.autoloader.loader import AutoLoader
 from proa.clock import Clock
 from proa.engine import Engine, Relation
-from proa.errors import DataError
+from proa.errors import ConflictError, DataError
 from proa.formats.reader_options import Evolution
 from proa.graph import DatasetLeaf, FilesLeaf
 from proa.lake import Table
@@ -20,6 +23,10 @@ from proa.storage import Store
 
 _COMPACT_EVERY = 32
 """Batches whose files are looked up in their plans before they are folded into a segment."""
+
+
+_BY_NUMBER = "by-number.json"
+"""In a leaf's state: its files are known by their numbers in a manifest's order."""
 
 
 @dataclass(frozen=True)
@@ -175,8 +182,11 @@ class FilesSource:
     ) -> None:
         self.leaf = leaf
         self._loader = AutoLoader(leaf, state=state, storage_options=options, clock=clock)
+        self._state = state
         self._known = KnownFiles(state) if leaf.streaming else None
         self._recorded = self._known.through if self._known is not None else -1
+        self._by_number = leaf.streaming and state.exists(_BY_NUMBER)
+        self._through: Mapping[str, int] | None = None
         self._backlog: Any = None
         self._taken: FilesInput | None = None
 
@@ -191,8 +201,11 @@ class FilesSource:
 
     @property
     def known_through(self) -> int:
-        """The last batch whose files are known without its plan."""
-        return self._recorded
+        """The last batch whose files are known without its plan.
+
+        A number in a manifest's order says all: then no plan but the last one is asked for.
+        """
+        return sys.maxsize if self._by_number else self._recorded
 
     @property
     def folder(self) -> str:
@@ -206,18 +219,23 @@ class FilesSource:
         return known or (self._backlog is not None and self._backlog.files > 0)
 
     def mark_planned(self, plan: Plan) -> None:
+        found = plan.inputs.get(self.leaf.key)
+        if isinstance(found, FilesInput) and found.through is not None:
+            self._through = found.through
         if self._known is None or plan.batch <= self._recorded:
             return
-        found = plan.inputs.get(self.leaf.key)
-        files = found.files if isinstance(found, FilesInput) else ()
+        files = found.files if isinstance(found, FilesInput) and found.through is None else ()
         self._loader.record(self._known, plan.batch, files)
         self._recorded = plan.batch
 
     def refresh(self) -> None:
-        self._backlog = self._loader.discover(self._known)
+        self._backlog = self._loader.discover(self._known, after=self._through)
 
     def next_input(self, before: Input | None) -> tuple[Input | None, bool]:  # noqa: ARG002
         taken = self._backlog.take() if self.streaming else self._backlog.take_all()
+        if self.streaming and self._backlog.positions is not None:
+            through = self._backlog.positions if taken else self._through
+            return FilesInput(taken, through), bool(taken)
         while taken and not (new := self._unknown(taken)):
             taken = self._backlog.take()
         return (FilesInput(new), True) if taken else (FilesInput(()), False)
@@ -231,7 +249,9 @@ class FilesSource:
         return tuple(file for file, is_known in zip(files, known, strict=True) if not is_known)
 
     def empty_input(self) -> Input | None:
-        return FilesInput(()) if self.streaming else FilesInput(self._backlog.take_all())
+        if self.streaming:
+            return FilesInput((), self._through)
+        return FilesInput(self._backlog.take_all())
 
     def backlog(self, before: Input | None) -> Backlog:  # noqa: ARG002 - the port's shape
         return Backlog(self._backlog.files, self._backlog.bytes) if self._backlog else Backlog()
@@ -251,7 +271,15 @@ class FilesSource:
         return self._loader.evolve(engine, error, found.files)
 
     def mark_committed(self, batch: int) -> None:
-        if self._known is not None and batch - self._known.through >= _COMPACT_EVERY:
+        if self._known is None or self._by_number:
+            return
+        if self._through is not None:
+            # From here on the last plan is enough, once what was read by name is in a segment.
+            self._known.compact(batch)
+            with suppress(ConflictError):
+                self._state.create(_BY_NUMBER, json.dumps({"format": 1, "since": batch}).encode())
+            self._by_number = True
+        elif batch - self._known.through >= _COMPACT_EVERY:
             self._known.compact(batch)
 
 

@@ -1,0 +1,96 @@
+"""The columns of a leaf: what its readers fill, and what the engine is handed, in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pyspark.sql import types as t
+
+from proa.autoloader import hints
+from proa.autoloader.options import Options
+from proa.autoloader.schema import FileSchema
+from proa.autoloader.tasks import METADATA
+from proa.errors import PipelineError
+from proa.formats.arrow_types import spark_type
+from proa.formats.reader_options import METADATA_NAME, Evolution
+
+
+@dataclass(frozen=True)
+class LeafColumns:
+    """What options and a given schema make of the files' columns."""
+
+    options: Options
+    given: t.StructType | None
+    """The user's own schema."""
+
+    def data(self, resolved: FileSchema) -> t.StructType:
+        """The columns that the readers fill."""
+        partitions = {f.name.lower() for f in resolved.partitions.fields}
+        fields = [f for f in self._hinted(resolved.data).fields if f.name.lower() not in partitions]
+        rescued = self.options.reader.rescued_column
+        if rescued is not None:
+            fields = [f for f in fields if f.name != rescued]
+            fields.append(t.StructField(rescued, t.StringType()))
+        if self.options.reader.format in {"csv", "text"}:
+            _refuse_nested(fields, self.options.reader.format)
+        return t.StructType(fields)
+
+    def output(self, resolved: FileSchema) -> t.StructType:
+        """The columns in the order in which they came.
+
+        Those of the first version, rescued data behind them, then those that came later: so a table
+        that is written after each shipment has the order of one that is written once.
+        """
+        filled = self.data(resolved).fields
+        _refuse_duplicates(filled)
+        data = {f.name.lower(): f for f in filled}
+        folders = {f.name.lower(): f for f in resolved.partitions.fields}
+        rescued = self.options.reader.rescued_column
+        later = {name.lower() for name in resolved.later}
+        first = t.StructType([f for f in resolved.data.fields if f.name.lower() not in later])
+        names = [f.name.lower() for f in self._hinted(first).fields]
+        names += [name for name in folders if name not in later]
+        names += [] if rescued is None else [rescued.lower()]
+        names += [name.lower() for name in resolved.later]
+        fields = [
+            self._folder(folders[name]) if name in folders else data[name]
+            for name in dict.fromkeys(names)
+            if name in folders or name in data
+        ]
+        if self.options.metadata:
+            fields.append(t.StructField(METADATA_NAME, spark_type(METADATA)))
+        return t.StructType(fields)
+
+    def _hinted(self, data: t.StructType) -> t.StructType:
+        grows = self.options.reader.evolution in {Evolution.ADD, Evolution.WIDEN}
+        return hints.apply(self.options.hints, data, grows=grows)
+
+    def _folder(self, column: t.StructField) -> t.StructField:
+        """A partition's column, of the type that a hint or the given schema says."""
+        pinned = {h.path[0].lower(): h.type for h in self.options.hints if len(h.path) == 1}
+        given = {f.name.lower(): f.dataType for f in (self.given.fields if self.given else ())}
+        name = column.name.lower()
+        return t.StructField(column.name, pinned.get(name) or given.get(name) or column.dataType)
+
+
+def _refuse_nested(fields: Sequence[t.StructField], kind: str) -> None:
+    for f in fields:
+        if isinstance(f.dataType, (t.StructType, t.ArrayType, t.MapType)):
+            raise PipelineError(
+                f"the column {f.name!r} of type {f.dataType.simpleString()!r} cannot be read from"
+                f" {kind} files; read it as string and use from_json in the query",
+                condition="UNSUPPORTED_DATA_TYPE_FOR_DATASOURCE",
+            )
+
+
+def _refuse_duplicates(fields: Sequence[t.StructField]) -> None:
+    seen: set[str] = set()
+    for f in fields:
+        if f.name.lower() in seen:
+            raise PipelineError(
+                f"the column {f.name!r} would be there twice; rename it in schemaHints, the"
+                " schema or rescuedDataColumn",
+                condition="COLUMN_ALREADY_EXISTS",
+            )
+        seen.add(f.name.lower())

@@ -1,0 +1,116 @@
+"""The schema of files as a fold over their order: what each shipment adds, and nothing else decides.
+
+The first schema comes from the first shipment that has a field. Each later one adds what is new in
+it, at the end. So a schema depends on the order of files only, not on how they were cut into batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import pyarrow as pa
+from pyspark.sql import types as t
+
+from proa.autoloader.discovery import FileRef
+from proa.autoloader.options import Options
+from proa.autoloader.schema import FileSchema
+from proa.formats.arrow_types import arrow_schema, field_paths, in_order, merge_structs, settled
+from proa.formats.folders import partition_values, relative
+
+
+def shipments_of(files: Sequence[FileRef]) -> Iterator[tuple[int, list[FileRef]]]:
+    """Cut files, in their order, into shipments; all are one where no manifest gives the order."""
+    for shipment, group in groupby(files, key=lambda file: file.shipment):
+        yield shipment, list(group)
+
+
+@dataclass(frozen=True)
+class SchemaFold:
+    """The rule that says what a shipment's files do to the schema."""
+
+    options: Options
+    base: str
+    """The folder that is loaded."""
+
+    def schema(self, files: Sequence[FileRef], inferred: Mapping[str, t.StructType]) -> FileSchema:
+        """What one shipment's files look like; `inferred` has the fields inside each, by path."""
+        merged = t.StructType()
+        for file in files:
+            merged = merge_structs(merged, inferred.get(file.path, _NO_FIELDS))
+        # A header's order is the order that people expect; JSON objects have none.
+        if self.options.reader.format == "json":
+            merged = in_order(merged)
+        partitions = self.partitions(files)
+        inside = {f.name.lower() for f in partitions.fields}
+        fields = [
+            t.StructField(f.name, settled(f.dataType))
+            for f in _without_odd_names(merged).fields
+            if self.options.reader.may_be_column(f.name) and f.name.lower() not in inside
+        ]
+        return FileSchema(t.StructType(fields), partitions)
+
+    def partitions(self, files: Sequence[FileRef]) -> t.StructType:
+        """The columns that folders' names give; none when the files do not agree on them."""
+        options = self.options
+        if options.partition_columns is not None:
+            return _strings(options.partition_columns)
+        if options.recursive:
+            return _NO_FIELDS
+        names = {tuple(partition_values(file.path, self.base)) for file in files}
+        return _strings(next(iter(names))) if len(names) == 1 else _NO_FIELDS
+
+    def new_folders(self, known: FileSchema, files: Sequence[FileRef]) -> bool:
+        """Whether a shipment's folders give a column that the schema lacks."""
+        names = {f.name.lower() for f in (*known.data.fields, *known.partitions.fields)}
+        return any(
+            f.name.lower() not in names
+            for _, group in shipments_of(files)
+            for f in self.partitions(group).fields
+        )
+
+    def decided(
+        self,
+        old: FileSchema | None,
+        new: FileSchema,
+        files: Sequence[FileRef],
+        inferred: Mapping[str, t.StructType],
+    ) -> dict[str, str]:
+        """For each field that is new, the first of the files that has it, below the folder."""
+        known = set() if old is None else set(field_paths(arrow_schema(old.data)))
+        wanted = [name for name in field_paths(arrow_schema(new.data)) if name not in known]
+        found: dict[str, str] = {}
+        for file in files:
+            if len(found) == len(wanted):
+                break
+            there = set(field_paths(_settled(inferred.get(file.path, _NO_FIELDS))))
+            for name in wanted:
+                if name in there:
+                    found.setdefault(name, relative(file.path, self.base))
+        return {name: found[name] for name in wanted if name in found}
+
+
+def _without_odd_names(type_: t.StructType) -> t.StructType:
+    """The struct without nested fields whose names no column can have."""
+
+    def mended(inner: t.DataType) -> t.DataType:
+        if isinstance(inner, t.ArrayType):
+            return t.ArrayType(mended(inner.elementType))
+        return _without_odd_names(inner) if isinstance(inner, t.StructType) else inner
+
+    kept = [f for f in type_.fields if "\0" not in f.name]
+    return t.StructType([t.StructField(f.name, mended(f.dataType)) for f in kept])
+
+
+def _settled(type_: t.StructType) -> pa.Schema:
+    return arrow_schema(
+        t.StructType([t.StructField(f.name, settled(f.dataType)) for f in type_.fields])
+    )
+
+
+def _strings(names: Sequence[str]) -> t.StructType:
+    return t.StructType([t.StructField(name, t.StringType()) for name in names])
+
+
+_NO_FIELDS = t.StructType()
