@@ -37,7 +37,7 @@ class Rules:
 def rank(value: Any) -> tuple[Any, ...]:
     """NULL is the greatest of values whose order does not matter."""
     if isinstance(value, tuple):
-        return tuple(map(rank, value))
+        return (False, tuple(map(rank, value)))
     return (value is None, value if value is not None else 0)
 
 

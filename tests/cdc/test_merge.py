@@ -77,7 +77,7 @@ def histories(draw, *, truncates: bool, named: bool) -> list[list[Event]]:
 
 
 @pytest.mark.parametrize("name", SHAPES)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_any_order_and_cutting_of_changes_gives_the_same_table(name, data) -> None:
     shape, rules, oracle = SHAPES[name]

@@ -22,22 +22,24 @@ def fold_statements(shape: ChangeShape) -> list[str]:
 
 
 def _newest(shape: ChangeShape) -> list[str]:
-    """SCD type 1 of whole rows: the greatest event of each key holds."""
+    """SCD type 1 of whole rows: the greatest event of each key holds.
+
+    `fresh` has one event for each key, and no older ones than the memory knows; `known` is what was
+    there at the same moment.
+    """
     keys = shape.key_names
     return [
-        # What the memory knows of the newest event, and the target's row, make it whole again.
-        f"""CREATE TABLE winner AS
-            SELECT {keys}, max(struct_pack(o := o, d := d, v := v)) AS m FROM (
-              SELECT {keys}, o, d, v FROM fresh
-              UNION ALL
-              SELECT {keys}, known.o, known.d, old.v FROM known LEFT JOIN
-                (SELECT {keys}, max(v) AS v FROM old GROUP BY {keys}) old USING ({keys})
-                WHERE known.d OR old.v IS NOT NULL
-            ) GROUP BY {keys}""",
-        f"""CREATE TABLE result AS SELECT {keys}, NULL AS s, NULL AS e, m.v AS v FROM winner
-            WHERE NOT m.d""",
-        f"""CREATE TABLE remember AS SELECT {keys}, m.o AS o, m.d AS d,
-            CAST(NULL AS {shape.value_type}) AS v, CAST(NULL AS VARCHAR[]) AS u FROM winner""",
+        f"""CREATE TABLE result AS
+            SELECT {keys}, NULL AS s, NULL AS e, v FROM fresh ANTI JOIN known USING ({keys})
+            WHERE NOT d
+            UNION ALL BY NAME
+            SELECT {keys}, NULL AS s, NULL AS e,
+              CASE WHEN old.v > fresh.v THEN old.v ELSE fresh.v END AS v
+            FROM fresh JOIN known USING ({keys}) LEFT JOIN
+              (SELECT {keys}, max(v) AS v FROM old GROUP BY {keys}) old USING ({keys})
+            WHERE NOT fresh.d""",
+        f"""CREATE TABLE remember AS SELECT {keys}, o, d,
+            CAST(NULL AS {shape.value_type}) AS v, CAST(NULL AS VARCHAR[]) AS u FROM fresh""",
     ]
 
 

@@ -116,18 +116,23 @@ class _Merge:
         """Whether the batch holds a truncation that is newer than all before."""
         self.paths: dict[str, str] = {}
         """Table files by the path at which DuckDB reads them."""
+        self.unique = False
+        """Whether no key has two changes in `fresh`."""
 
     def run(self) -> Merged:
         self.read_changes()
         self.apply_truncation()
+        ties = self.count_ties()
         self.read_known()
+        if not self.shape.history and not self.shape.partial:
+            self.keep_news()
         self.read_old()
         for statement in fold_statements(self.shape):
             self.execute(statement)
         self.compare()
         upserted, deleted = self.counts()
         removes, adds = self.write_rows()
-        return Merged(adds, removes, self.write_memory(), upserted, deleted, self.count_ties())
+        return Merged(adds, removes, self.write_memory(), upserted, deleted, ties)
 
     # -- what there is ----------------------------------------------------------------------------
 
@@ -165,7 +170,6 @@ class _Merge:
 
     def apply_truncation(self) -> None:
         """Take changes out that a truncation has undone; make `touched`."""
-        keys = self.shape.key_names
         if self.before.truncated is not None:
             [path] = self.local([f"{self.store.url}/{self.before.truncated}"])
             self.execute(
@@ -181,13 +185,47 @@ class _Merge:
         else:
             self.truncates = bool(self.number("SELECT count(*) FROM truncation"))
         self.execute("DELETE FROM fresh WHERE o < (SELECT o FROM truncation)")
-        self.execute(f"CREATE TABLE touched AS SELECT DISTINCT {keys} FROM fresh")
+        self.touch()
+
+    def touch(self) -> None:
+        """Make `touched` of the keys in `fresh`, and of those that a truncation deletes."""
+        keys = self.shape.key_names
+        self.execute(f"CREATE OR REPLACE TABLE touched AS SELECT DISTINCT {keys} FROM fresh")
+        rows = self.number("SELECT count(*) FROM fresh")
+        self.unique = rows == self.number("SELECT count(*) FROM touched")
         if self.truncates:
             known = newest_events(self.memory_files(), self.shape, touched=False)
             self.execute(
                 f"""INSERT INTO touched SELECT DISTINCT {keys} FROM ({known})
                     WHERE o < (SELECT o FROM truncation) EXCEPT SELECT {keys} FROM touched"""
             )
+
+    def keep_news(self) -> None:
+        """Leave in `fresh` the greatest change of each key, unless the table has a greater one.
+
+        What comes late, or once more, so touches no file. `known` is then what the table has of the
+        same moment.
+        """
+        keys = self.shape.key_names
+        if not self.unique:
+            self.execute(
+                f"""CREATE OR REPLACE TABLE fresh AS
+                    SELECT {keys}, m.o AS o, m.d AS d, m.v AS v, NULL AS u FROM
+                    (SELECT {keys}, max(struct_pack(o := o, d := d, v := v)) AS m FROM fresh
+                     GROUP BY {keys})"""
+            )
+        if not self.number("SELECT count(*) FROM known"):
+            return
+        self.execute(
+            f"""CREATE OR REPLACE TABLE fresh AS SELECT fresh.* FROM fresh
+                LEFT JOIN known USING ({keys}) WHERE known.o IS NULL OR fresh.o > known.o
+                OR (fresh.o = known.o AND NOT known.d)"""
+        )
+        self.execute(
+            f"""CREATE OR REPLACE TABLE known AS
+                SELECT * FROM known SEMI JOIN fresh USING ({keys}, o)"""
+        )
+        self.touch()
 
     def read_known(self) -> None:
         """Make `known`: what the memory holds of the touched keys."""
@@ -285,6 +323,8 @@ class _Merge:
 
     def count_ties(self) -> int:
         """Keys with several different changes of one sequence, of which the greatest holds."""
+        if self.unique:
+            return 0
         keys = self.shape.key_names
         return self.number(
             f"""SELECT count(*) FROM (SELECT 1 FROM (SELECT DISTINCT {keys}, o, d, v FROM fresh)
