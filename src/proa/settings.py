@@ -80,6 +80,23 @@ class RegionSettings(_Model):
         return {TABLE_KEY + name: path for name, path in self.tables.items()}
 
 
+class CaptureSettings(_Model):
+    """A PostgreSQL database whose changes become files of the source: `proa capture`."""
+
+    connection: str
+    """A `postgresql://` URL; the user needs REPLICATION and SELECT."""
+    tables: tuple[str, ...] = Field(min_length=1)
+    """`schema.table`; without a schema `public`."""
+    publication: str = "proa"
+    """Made when the database has none of that name."""
+    slot: str = Field(default="proa", pattern=r"^[a-z0-9_]+$", max_length=63)
+    """The replication slot; made when there is none. One slot belongs to one source."""
+    format: Literal["csv", "parquet"] = "csv"
+    """What the files are."""
+    max_changes: int = Field(default=50_000, ge=1)
+    """About how many changes one round takes; a transaction is never cut."""
+
+
 class SourceSettings(_Model):
     """A folder whose new files are shipped to every landing zone, as `<landing zone>/<source>/`."""
 
@@ -91,6 +108,8 @@ class SourceSettings(_Model):
     """Where the order of shipments is written down; without it in the source itself, under `_proa/`."""
     settle: float = Field(default=0.0, ge=0)
     """Seconds for which a file must not have changed before it is shipped."""
+    capture: CaptureSettings | None = None
+    """The database that the files come from; without it somebody else writes them."""
     event_time: str | None = None
     """The field ("a.b" when nested) of the files' records that tells when an event happened."""
 

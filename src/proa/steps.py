@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 class Step(StrEnum):
     """The dangerous steps, in the order in which a file meets them."""
 
+    CAPTURE_PUT_STATE = "capture.put_state"
+    CAPTURE_PUT_FILE = "capture.put_file"
+    CAPTURE_ADVANCE = "capture.advance"
     SHIP_PUT_JOURNAL = "ship.put_journal"
     SHIP_PUT_FILE = "ship.put_file"
     SHIP_PUT_MANIFEST = "ship.put_manifest"

@@ -17,6 +17,7 @@ from typing import Annotated
 import typer
 
 from proa.cli import (
+    capture,
     demo,
     dry_run,
     events,
@@ -65,6 +66,7 @@ def root(
 
 
 for group in (
+    capture,
     demo,
     dry_run,
     events,

@@ -14,6 +14,7 @@ from importlib.metadata import distribution
 from pathlib import Path
 
 import psycopg
+
 from killing import pause_until
 
 NOBODY = 65534
@@ -51,7 +52,7 @@ class PostgreSQL:
             self._process = subprocess.Popen(
                 [
                     *(self._bin / "postgres", "-F", "-D", self._folder / "data"),
-                    *("-h", "127.0.0.1", "-p", str(self.port), "-k", ""),
+                    *("-h", "127.0.0.1", "-p", str(self.port), "-k", "", "-c", "wal_level=logical"),
                 ],
                 stdout=log,
                 stderr=log,

@@ -1,0 +1,143 @@
+"""Files as AWS DMS writes them to S3: `Op`, the columns, commit time and place in the order."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from proa.capture.pgoutput import RowChange, SourceColumn, Transaction, Value
+
+OPERATION, COMMITTED, SEQUENCE = "Op", "commit_timestamp", "change_seq"
+_BOOL, _TIMESTAMPTZ = 16, 1184
+_TEXTS = {"t": "true", "f": "false"}
+_ARROW = {16: "bool", 20: "int64", 21: "int16", 23: "int32", 700: "float32", 701: "float64"}
+_DATE, _TIMESTAMP, _NUMERIC = 1082, 1114, 1700
+_HEADER_BYTES = 4
+
+
+def sequence(position: int, number: int) -> str:
+    """35 digits, greater for a later change: the log's position, and the number behind it."""
+    return f"{position:020d}{number:015d}"
+
+
+def moment(time: datetime) -> str:
+    """A commit time, `yyyy-MM-dd HH:mm:ss.SSSSSS` in UTC."""
+    return time.strftime("%Y-%m-%d %H:%M:%S.%f")
+
+
+def load_name(number: int) -> str:
+    """The name, without ending, of the full load's file `number`, counted from 1."""
+    return f"LOAD{number:08X}"
+
+
+def change_name(time: datetime) -> str:
+    """The name, without ending, of a file of changes."""
+    return f"{time:%Y%m%d-%H%M%S}{time.microsecond // 1000:03d}"
+
+
+def header(columns: Iterable[SourceColumn]) -> list[str]:
+    """The columns of a file."""
+    return [OPERATION, *(c.name for c in columns), COMMITTED, SEQUENCE]
+
+
+def rows_of(
+    transaction: Transaction, keys: Collection[tuple[int, str]]
+) -> list[tuple[RowChange, list[str | None]]]:
+    """The rows of a transaction's changes, each with the change that it tells.
+
+    `keys` are the key columns by table and name: an update that changes one is a delete of the old
+    key and an insert.
+    """
+    rows: list[tuple[RowChange, list[str | None]]] = []
+
+    def add(operation: str, change: RowChange, values: Iterable[Value]) -> None:
+        texts = [_text(v, c) for v, c in zip(values, change.table.columns, strict=True)]
+        end = [moment(transaction.committed), sequence(transaction.end, len(rows))]
+        rows.append((change, [operation, *texts, *end]))
+
+    for change in transaction.changes:
+        nothing = (None,) * len(change.table.columns)
+        if change.operation == "T":
+            add("T", change, nothing)
+        elif change.operation == "U" and _key_changed(change, keys):
+            assert change.old is not None
+            add("D", change, change.old)
+            add("I", change, change.row)
+        else:
+            add(change.operation, change, change.row)
+    return rows
+
+
+def csv_text(names: Sequence[str], rows: Iterable[Sequence[str | None]]) -> bytes:
+    """A CSV file with a header. NULL is nothing, an empty string is `""`."""
+    lines = [",".join(map(_field, row)) + "\n" for row in (names, *rows)]
+    return "".join(lines).encode()
+
+
+def _field(value: str | None) -> str:
+    if value is None:
+        return ""
+    if value == "" or value != value.strip() or any(mark in value for mark in ',"\n\r'):
+        return '"' + value.replace('"', '""') + '"'
+    return value
+
+
+def parquet_of(data: bytes, columns: Iterable[SourceColumn]) -> bytes:
+    """The Parquet file of a CSV file."""
+    import pyarrow as pa
+    import pyarrow.csv as pa_csv
+    import pyarrow.parquet as pq
+
+    types = {c.name: arrow_type(c) for c in columns}
+    texts = (OPERATION, COMMITTED, SEQUENCE)
+    convert = pa_csv.ConvertOptions(
+        column_types={**types, **dict.fromkeys(texts, pa.string())},
+        null_values=[""],
+        strings_can_be_null=True,
+        quoted_strings_can_be_null=False,
+        true_values=["true"],
+        false_values=["false"],
+    )
+    parse = pa_csv.ParseOptions(newlines_in_values=True)
+    table = pa_csv.read_csv(io.BytesIO(data), parse_options=parse, convert_options=convert)
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd")
+    return sink.getvalue()
+
+
+def arrow_type(column: SourceColumn) -> Any:
+    """The Arrow type of a PostgreSQL column; a string where Arrow has none for every value."""
+    import pyarrow as pa
+
+    if column.type_oid in _ARROW:
+        return pa.type_for_alias(_ARROW[column.type_oid])
+    if column.type_oid == _DATE:
+        return pa.date32()
+    if column.type_oid == _TIMESTAMP:
+        return pa.timestamp("us")
+    if column.type_oid == _TIMESTAMPTZ:
+        return pa.timestamp("us", "UTC")
+    if column.type_oid == _NUMERIC and column.modifier >= 0:
+        precision, scale = divmod(column.modifier - _HEADER_BYTES, 1 << 16)
+        if 0 < precision <= 38 and scale <= precision:
+            return pa.decimal128(precision, scale)
+    return pa.string()
+
+
+def _text(value: Value, column: SourceColumn) -> str | None:
+    if value is None or not isinstance(value, str):
+        return None
+    if column.type_oid == _BOOL:
+        return _TEXTS.get(value, value)
+    if column.type_oid == _TIMESTAMPTZ and value[-3:-2] in "+-":
+        return f"{value}:00"
+    return value
+
+
+def _key_changed(change: RowChange, keys: Collection[tuple[int, str]]) -> bool:
+    if change.old is None:
+        return False
+    pairs = zip(change.table.columns, change.old, change.row, strict=True)
+    return any((change.table.oid, c.name) in keys and old != new for c, old, new in pairs)

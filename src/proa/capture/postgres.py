@@ -1,0 +1,246 @@
+"""The PostgreSQL side of capture: publication, slot, snapshot, and the changes behind a position."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from proa.capture.pgoutput import (
+    UNCHANGED,
+    Row,
+    RowChange,
+    SourceColumn,
+    SourceTable,
+    Transaction,
+    transactions,
+)
+from proa.errors import SettingsError, UnavailableError
+
+_TEXTS = "SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET bytea_output = 'hex'"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """Which transactions the initial load has seen."""
+
+    xmin: int
+    xmax: int
+    running: frozenset[int] = frozenset()
+
+    def sees(self, xid: int) -> bool:
+        """Whether the transaction `xid`, of 32 bits, had committed before."""
+        whole = self.xmax - ((self.xmax - xid + 2**31) % 2**32 - 2**31)
+        return whole < self.xmin or (whole < self.xmax and whole not in self.running)
+
+    @classmethod
+    def parse(cls, text: str) -> Snapshot:
+        """From PostgreSQL's own spelling, `xmin:xmax:running,...`."""
+        xmin, xmax, running = text.split(":")
+        return cls(int(xmin), int(xmax), frozenset(map(int, filter(None, running.split(",")))))
+
+
+class Postgres:
+    """One database, its publication and its slot."""
+
+    def __init__(self, url: str, publication: str, slot: str) -> None:
+        self._url = url
+        self._publication = publication
+        self._slot = slot
+
+    @contextmanager
+    def connected(self) -> Iterator[Any]:
+        """A connection whose values come as texts that mean the same everywhere.
+
+        Raises UnavailableError when the database does not answer.
+        """
+        import psycopg
+
+        try:
+            with psycopg.connect(self._url, autocommit=True) as connection:
+                connection.execute(_TEXTS)
+                yield connection
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise SettingsError(
+                f"the database refuses: {_line(error)}; {self._remedy()}",
+                condition="CAPTURE_MISSING_RIGHTS",
+            ) from error
+        except psycopg.errors.ObjectNotInPrerequisiteState as error:
+            raise SettingsError(
+                f"the database cannot be captured: {_line(error)}; set wal_level = logical and"
+                " start the server anew",
+                condition="CAPTURE_NOT_PREPARED",
+            ) from error
+        except psycopg.OperationalError as error:
+            raise UnavailableError(f"the database does not answer: {_line(error)}") from error
+
+    def prepare(self, tables: Sequence[str]) -> int:
+        """Make the publication and the slot where they are missing.
+
+        Returns the position from which the slot has all changes. Raises SettingsError, with the
+        statement to run, where something is missing that cannot be made.
+        """
+        with self.connected() as connection:
+            level = connection.execute("SHOW wal_level").fetchone()[0]
+            if level != "logical":
+                raise SettingsError(
+                    f"the database's wal_level is {level!r}; run ALTER SYSTEM SET wal_level ="
+                    " 'logical' and start the server anew",
+                    condition="CAPTURE_NOT_PREPARED",
+                )
+            self._publish(connection, tables)
+            query = (
+                "SELECT confirmed_flush_lsn - '0/0' FROM pg_replication_slots WHERE slot_name = %s"
+            )
+            found = connection.execute(query, [self._slot]).fetchone()
+            if found is None:
+                connection.execute(
+                    "SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", [self._slot]
+                )
+                found = connection.execute(query, [self._slot]).fetchone()
+            return int(found[0])
+
+    def _publish(self, connection: Any, tables: Sequence[str]) -> None:
+        from psycopg import sql
+
+        wanted = {_table_parts(table) for table in tables}
+        known = set(
+            connection.execute(
+                "SELECT schemaname, tablename FROM pg_publication_tables WHERE pubname = %s",
+                [self._publication],
+            ).fetchall()
+        )
+        there = connection.execute(
+            "SELECT 1 FROM pg_publication WHERE pubname = %s", [self._publication]
+        ).fetchone()
+        names = sql.SQL(", ").join(sql.Identifier(*parts) for parts in sorted(wanted - known))
+        publication = sql.Identifier(self._publication)
+        if there is None:
+            statement = sql.SQL("CREATE PUBLICATION {} FOR TABLE {}").format(publication, names)
+        elif wanted - known:
+            statement = sql.SQL("ALTER PUBLICATION {} ADD TABLE {}").format(publication, names)
+        else:
+            return
+        connection.execute(statement)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[tuple[Any, Snapshot]]:
+        """A connection that sees one moment, and which transactions that moment has seen."""
+        with self.connected() as connection:
+            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            text = connection.execute("SELECT pg_current_snapshot()::text").fetchone()[0]
+            yield connection, Snapshot.parse(text)
+            connection.execute("ROLLBACK")
+
+    def changes(self, most: int) -> tuple[list[Transaction], int]:
+        """The next transactions in the slot, about `most` changes of them, and the position that
+        the log had before they were asked for. The slot stays where it is.
+        """
+        with self.connected() as connection:
+            now = connection.execute("SELECT pg_current_wal_flush_lsn() - '0/0'").fetchone()[0]
+            rows = connection.execute(
+                "SELECT data FROM pg_logical_slot_peek_binary_changes(%s, NULL, %s,"
+                " 'proto_version', '1', 'publication_names', %s)",
+                [self._slot, most, self._publication],
+            ).fetchall()
+            whole = [self._whole(connection, t) for t in transactions(bytes(r[0]) for r in rows)]
+            return whole, int(now)
+
+    def advance(self, position: int) -> None:
+        """Tell the slot that everything before `position` is safe elsewhere."""
+        with self.connected() as connection:
+            connection.execute(
+                "SELECT pg_replication_slot_advance(%s, '0/0'::pg_lsn + %s) FROM"
+                " pg_replication_slots WHERE slot_name = %s AND confirmed_flush_lsn - '0/0' < %s",
+                [self._slot, position, self._slot, position],
+            )
+
+    def lag(self) -> int:
+        """Bytes of log that the slot keeps because they were not captured yet."""
+        with self.connected() as connection:
+            found = connection.execute(
+                "SELECT pg_current_wal_lsn() - confirmed_flush_lsn FROM pg_replication_slots"
+                " WHERE slot_name = %s",
+                [self._slot],
+            ).fetchone()
+            return 0 if found is None else int(found[0])
+
+    def columns(self, connection: Any, table: str) -> SourceTable:
+        """A table as it is now. Raises SettingsError when there is none, or it has no key."""
+        schema, name = _table_parts(table)
+        rows = connection.execute(
+            """SELECT a.attname, a.atttypid::bigint, a.atttypmod, coalesce(a.attnum = ANY(i.indkey), false),
+                 c.oid::bigint, c.relreplident
+               FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+               JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+               LEFT JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary
+               WHERE n.nspname = %s AND c.relname = %s AND a.attgenerated = '' ORDER BY a.attnum""",
+            [schema, name],
+        ).fetchall()
+        if not rows:
+            raise SettingsError(f"the database has no table {table!r}; correct 'tables'")
+        if not any(row[3] for row in rows) and rows[0][5] not in {b"f", "f"}:
+            raise SettingsError(
+                f"the table {table!r} has no primary key, so updates and deletes cannot be told;"
+                f" run ALTER TABLE {schema}.{name} REPLICA IDENTITY FULL",
+                condition="CAPTURE_NOT_PREPARED",
+            )
+        columns = tuple(SourceColumn(row[0], row[1], row[2], row[3]) for row in rows)
+        return SourceTable(rows[0][4], schema, name, columns)
+
+    def _whole(self, connection: Any, transaction: Transaction) -> Transaction:
+        """The transaction with large values that were not sent, because an update left them."""
+        if not any(UNCHANGED in change.row for change in transaction.changes):
+            return transaction
+        changes = tuple(
+            _completed(connection, change) if UNCHANGED in change.row else change
+            for change in transaction.changes
+        )
+        return Transaction(transaction.xid, transaction.end, transaction.committed, changes)
+
+    def _remedy(self) -> str:
+        return (
+            f"as an owner of the tables run CREATE PUBLICATION {self._publication} FOR TABLE ...,"
+            " and give the user REPLICATION and SELECT on the tables"
+        )
+
+
+def _completed(connection: Any, change: RowChange) -> RowChange:
+    """A change whose unsent values are those of the old row, or what the table has now: a later
+    change of them comes later in the log.
+    """
+    old = change.old if change.old is not None and not change.old_is_key else None
+    row = change.row
+    if old is None:
+        old = _current(connection, change)
+    values: Row = tuple(o if v is UNCHANGED else v for v, o in zip(row, old, strict=True))
+    return RowChange(change.operation, change.table, values, change.old, change.old_is_key)
+
+
+def _current(connection: Any, change: RowChange) -> Row:
+    from psycopg import sql
+
+    table = change.table
+    keys = [(c.name, v) for c, v in zip(table.columns, change.row, strict=True) if c.is_key]
+    query = sql.SQL("SELECT {} FROM {} WHERE {}").format(
+        sql.SQL(", ").join(
+            sql.SQL("{}::text").format(sql.Identifier(c.name)) for c in table.columns
+        ),
+        sql.Identifier(table.schema, table.name),
+        sql.SQL(" AND ").join(
+            sql.SQL("{}::text = {}").format(sql.Identifier(name), sql.Literal(value))
+            for name, value in keys
+        ),
+    )
+    row = connection.execute(query).fetchone()
+    return (None,) * len(table.columns) if row is None else tuple(row)
+
+
+def _table_parts(table: str) -> tuple[str, str]:
+    schema, _, name = table.rpartition(".")
+    return schema or "public", name
+
+
+def _line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -1,0 +1,84 @@
+"""`proa capture`: a database's changes as files of a source."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from proa.cli.output import console, print_json, report_error
+from proa.cli.project import JsonOption, ProjectOption, load_regions
+from proa.errors import SettingsError, UnavailableError
+
+if TYPE_CHECKING:
+    from proa.capture import CaptureReport
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command("capture")(capture)
+
+
+def capture(
+    source: Annotated[
+        str | None,
+        typer.Argument(metavar="[SOURCE]", help="The source; may be left out if one is captured."),
+    ] = None,
+    once: Annotated[
+        bool, typer.Option("--once", help="Capture what has happened, then stop. Default: go on.")
+    ] = False,
+    interval: Annotated[
+        float, typer.Option("--interval", min=0.1, help="Seconds between two looks.")
+    ] = 5.0,
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Read a PostgreSQL database's tables and their changes into a source that `proa ship` ships.
+
+    The publication and the replication slot are made where they are missing. The slot moves only
+    after the files are in the source, so nothing is lost or repeated whenever it is stopped.
+
+    Exit codes: 0 done; 2 the database is not prepared, the message says how; 3 it did not answer,
+    run it again.
+
+    Example: proa capture --once
+    """
+    from proa.capture import Capture
+    from proa.cli.ship import _stopping
+    from proa.clock import SystemClock
+    from proa.landing import open_source
+
+    settings = load_regions(project)
+    captured = {name: s.capture for name, s in settings.sources.items() if s.capture is not None}
+    name = source or (next(iter(captured)) if len(captured) == 1 else "")
+    chosen = captured.get(name)
+    if chosen is None:
+        known = ", ".join(captured) or "no source with 'capture'"
+        raise SettingsError(f"name the source to capture; proa.yml has {known}")
+    clock, stop = SystemClock(), threading.Event()
+    task = Capture(open_source(name, settings.sources[name]).store, chosen, clock)
+    if once:
+        _print(name, task.run(), as_json=as_json)
+        return
+    with _stopping(stop):
+        while not stop.is_set():
+            try:
+                report = task.run()
+            except UnavailableError as error:
+                report_error(error)
+            else:
+                if report.files:
+                    _print(name, report, as_json=as_json)
+            clock.wait(interval, stop)
+
+
+def _print(name: str, report: CaptureReport, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"source": name, **vars(report)})
+        return
+    loaded = f", {', '.join(report.loaded)} loaded" if report.loaded else ""
+    console.print(
+        f"{name}: {report.changes} changes in {report.files} files{loaded};"
+        f" the slot keeps {report.lag_bytes} bytes"
+    )

@@ -1,0 +1,205 @@
+"""A database's tables and all their changes become files, each change once, whatever fails."""
+
+import contextlib
+import csv
+from pathlib import Path
+
+import numpy as np
+import psycopg
+import pytest
+
+from proa.capture import Capture
+from proa.errors import SettingsError
+from proa.settings import CaptureSettings
+from proa.steps import Step, probing
+from proa.storage import Store
+from proa.testing import FakeClock, FaultProbe, Killed, every_fault
+
+STEPS = [Step.CAPTURE_PUT_STATE, Step.CAPTURE_PUT_FILE, Step.CAPTURE_ADVANCE]
+
+
+class Source:
+    """A source folder and what was captured into it."""
+
+    def __init__(self, folder: Path, database: psycopg.Connection, **settings) -> None:
+        self.folder = folder
+        self.database = database
+        info = database.info
+        self.settings = CaptureSettings(
+            connection=f"postgresql://proa@127.0.0.1:{info.port}/{info.dbname}",
+            tables=("customer",),
+            slot=f"slot_{info.dbname}",
+            **settings,
+        )
+
+    def capture(self):
+        return Capture(Store.open(str(self.folder)), self.settings, FakeClock()).run()
+
+    def rows(self) -> list[dict]:
+        """All captured rows, in the order of their change sequence."""
+        rows = []
+        for path in sorted(self.folder.glob("public/*/*.csv")):
+            with path.open(newline="") as file:
+                rows += csv.DictReader(file)
+        return sorted(rows, key=lambda row: row["change_seq"])
+
+    def table(self) -> list[tuple]:
+        """The table that the captured rows tell."""
+        found: dict[str, dict] = {}
+        for row in self.rows():
+            if row["Op"] == "T":
+                found.clear()
+            elif row["Op"] == "D":
+                found.pop(row["id"], None)
+            else:
+                found[row["id"]] = row
+        return sorted((int(r["id"]), r["name"] or None, r["note"] or None) for r in found.values())
+
+    def check(self) -> None:
+        query = "SELECT id, nullif(name, ''), nullif(note, '') FROM customer ORDER BY id"
+        assert self.table() == self.database.execute(query).fetchall()
+        sequence = [row["change_seq"] for row in self.rows()]
+        assert len(sequence) == len(set(sequence))
+
+
+@pytest.fixture
+def source(tmp_path, database) -> Source:
+    database.execute("CREATE TABLE customer (id int PRIMARY KEY, name text, note text)")
+    database.execute(
+        "INSERT INTO customer SELECT i, 'name ' || i, NULL FROM generate_series(1, 5) i"
+    )
+    return Source(tmp_path, database)
+
+
+def change(database: psycopg.Connection, seed: int) -> None:
+    """Some transactions, the same for a seed."""
+    luck = np.random.default_rng(seed)
+    for _ in range(6):
+        with database.transaction():
+            for _ in range(luck.integers(1, 4)):
+                key = int(luck.integers(1, 9))
+                statement = str(
+                    luck.choice(
+                        [
+                            "INSERT INTO customer VALUES (%s, %s, 'new') ON CONFLICT (id) DO UPDATE SET name = 'again'",
+                            "UPDATE customer SET name = %s || id WHERE id = %s",
+                            "DELETE FROM customer WHERE id = %s AND %s <> ''",
+                        ]
+                    )
+                )
+                text = str(luck.choice(['a "quoted", text', "two\nlines", "", "plain"]))
+                values = [text, key] if statement.startswith("UPDATE") else [key, text]
+                database.execute(statement, values)
+
+
+def test_tables_are_loaded_as_they_are_and_changes_follow(source: Source) -> None:
+    assert source.capture().loaded == ("customer",)
+    source.check()
+    change(source.database, 1)
+    source.capture()
+    source.check()
+    assert source.capture().files == 0
+    assert {row["Op"] for row in source.rows()} >= {"I", "U"}
+
+
+def test_files_have_the_names_of_dms(source: Source) -> None:
+    source.capture()
+    source.database.execute("UPDATE customer SET name = 'x'")
+    source.capture()
+    source.database.execute("UPDATE customer SET name = 'y'")
+    source.capture()
+    names = [path.name for path in sorted(source.folder.glob("public/customer/*"))]
+    assert names == ["20260101-000000000.csv", "20260101-000000001.csv", "LOAD00000001.csv"]
+
+
+@pytest.mark.parametrize("fault", every_fault(STEPS), ids=str)
+@pytest.mark.parametrize("loaded", [False, True], ids=["load", "changes"])
+def test_each_change_is_captured_once_whatever_fails_where(source: Source, fault, loaded) -> None:
+    if loaded:
+        source.capture()
+    change(source.database, 2)
+    with contextlib.suppress(Killed, Exception), probing(FaultProbe(fault)):
+        source.capture()
+    change(source.database, 3)
+    source.capture()
+    source.check()
+
+
+def test_what_commits_while_tables_are_loaded_is_neither_lost_nor_repeated(source: Source) -> None:
+    info = source.database.info
+    with psycopg.connect(
+        host="127.0.0.1", port=info.port, user="proa", dbname=info.dbname
+    ) as open_one:
+        # The slot can begin only when this one has ended; so it begins before.
+        Capture(Store.open(str(source.folder)), source.settings, FakeClock())._database.prepare(
+            ["customer"]
+        )
+        open_one.execute("UPDATE customer SET name = 'uncommitted' WHERE id = 1")
+        source.database.execute("UPDATE customer SET name = 'seen' WHERE id = 2")
+        source.capture()
+        open_one.commit()
+    source.capture()
+    source.check()
+    assert [(row["Op"], row["id"]) for row in source.rows()][5:] == [("U", "1")]
+
+
+def test_a_changed_key_a_truncation_and_a_large_value_are_told(source: Source) -> None:
+    source.capture()
+    database = source.database
+    database.execute(
+        "UPDATE customer SET note = (SELECT string_agg(md5(i::text), '') FROM generate_series(1, 4000) i) WHERE id = 3"
+    )
+    database.execute("UPDATE customer SET name = 'small' WHERE id = 3")
+    database.execute("UPDATE customer SET id = 30 WHERE id = 4")
+    source.capture()
+    source.check()
+    database.execute("TRUNCATE customer")
+    database.execute("INSERT INTO customer VALUES (1, 'after', NULL)")
+    source.capture()
+    source.check()
+    assert [row["Op"] for row in source.rows()][-2:] == ["T", "I"]
+
+
+def test_a_new_column_begins_a_new_file(source: Source) -> None:
+    source.capture()
+    source.database.execute("UPDATE customer SET name = 'old' WHERE id = 1")
+    source.database.execute("ALTER TABLE customer ADD COLUMN more int")
+    source.database.execute("UPDATE customer SET more = 7 WHERE id = 1")
+    assert source.capture().files == 2
+    assert [row.get("more") for row in source.rows()][-2:] == [None, "7"]
+
+
+def test_parquet_files_have_the_columns_types(tmp_path, database) -> None:
+    import pyarrow.parquet as pq
+
+    database.execute(
+        "CREATE TABLE customer (id bigint PRIMARY KEY, name text, note numeric(10, 2), at timestamptz, ok bool, day date)"
+    )
+    row = "(1, '', 1.50, '2026-01-02 03:04:05.678+02', true, '2026-01-02')"
+    database.execute(f"INSERT INTO customer VALUES {row}")
+    source = Source(tmp_path, database, format="parquet")
+    source.capture()
+    database.execute("UPDATE customer SET ok = false, name = NULL")
+    source.capture()
+    tables = [pq.read_table(path) for path in sorted(tmp_path.glob("public/customer/*.parquet"))]
+    assert tables[0].schema.equals(tables[1].schema)
+    assert [str(kind) for kind in tables[0].schema.types][1:7] == [
+        "int64",
+        "string",
+        "decimal128(10, 2)",
+        "timestamp[us, tz=UTC]",
+        "bool",
+        "date32[day]",
+    ]
+    assert [(t["name"][0].as_py(), t["ok"][0].as_py()) for t in tables] == [
+        (None, False),
+        ("", True),
+    ]
+
+
+def test_a_database_that_is_not_prepared_is_told_what_to_run(source: Source) -> None:
+    source.database.execute("CREATE TABLE keyless (a int)")
+    other = Source(source.folder, source.database)
+    other.settings = other.settings.model_copy(update={"tables": ("keyless",)})
+    with pytest.raises(SettingsError, match=r"ALTER TABLE public\.keyless REPLICA IDENTITY FULL"):
+        other.capture()
