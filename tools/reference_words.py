@@ -6,6 +6,20 @@
 from __future__ import annotations
 
 CONDITIONS: dict[str, dict[str, str]] = {
+    "Change data": {
+        "AUTOCDC_EMPTY_KEYS": "`keys` names no column",
+        "CANNOT_SET_TOGETHER": "a column list and its `except` twin are both given",
+        "INVALID_MULTIPLE_ARGUMENT_CONDITIONS": "parameters of AUTO CDC exclude one another",
+        "AUTOCDC_TARGET_IS_NOT_A_STREAMING_TABLE": "AUTO CDC writes to a view or to a table with a query",
+        "AUTOCDC_TARGET_WITH_OTHER_FLOWS": "a table is fed by AUTO CDC and by flows that append",
+        "AUTOCDC_MULTIPLE_FLOWS_TO_TARGET": "flows into one table have different keys, SCD types or tracked columns",
+        "AUTOCDC_KEY_NOT_IN_SELECTED_SCHEMA": "a column list leaves a key out",
+        "AUTOCDC_RESERVED_COLUMN_NAME_CONFLICT": "the source has a column that SCD type 2 makes itself",
+        "AUTOCDC_MICROBATCH_VALIDATION": "a change has no key or no sequence; what follows the dot says which",
+        "AUTOCDC_INVALID_STATE": "the table was built with other keys, order or history; what follows the dot says which",
+        "CAPTURE_NOT_PREPARED": "the database is not set up for capture; the message has the statement to run",
+        "CAPTURE_MISSING_RIGHTS": "the database's user lacks rights that capture needs",
+    },
     "The pipeline's source": {
         "PIPELINE_ERROR": "any other mistake in a pipeline's source",
         "TABLE_OR_VIEW_NOT_FOUND": "a query, a selection or an append flow names a dataset that is not there",

@@ -12,9 +12,9 @@ import pytest
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.core import Config
 from fastapi import FastAPI
-from killing import Lives
 from stills import Still, region_settings, state_url, still_region
 
+from killing import Lives
 from proa.region.region import RegionServices
 from proa.region.server import Listen, Server
 from proa.region.workers.fake_workers import FakeWorkers

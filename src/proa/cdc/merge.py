@@ -44,7 +44,7 @@ class MergeInput:
 
     table: Table
     version: int
-    """The version of the table that is changed."""
+    """The version of the table that is changed; -1: it has no rows, whatever the table shows."""
     shape: ChangeShape
     dataset: str
     changes: Sequence[str]
@@ -76,7 +76,8 @@ def merge(given: MergeInput) -> Merged:
     otherwise. Files of a failed attempt may be left; no log knows them.
     """
     store = MemoryStore(given.table.url, given.table.options)
-    before = store.read(given.table.transaction(memories.MEMORY, given.version))
+    number = given.table.transaction(memories.MEMORY, given.version) if given.version >= 0 else None
+    before = store.read(number)
     before.check(given.shape, given.dataset)
     with _database() as (database, scratch):
         return _Merge(given, before, store, database, Path(scratch)).run()

@@ -53,6 +53,10 @@ def print_event(event: Event) -> None:
         stderr.print(f"{event.timestamp:%H:%M:%S} {event.level:<5} {event.message}", markup=False)
 
 
+_ROW_METRICS = ("num_output_rows", "num_upserted_rows", "num_deleted_rows")
+"""Metrics of a flow that count rows; it has the first, or the others."""
+
+
 class LiveView:
     """The flows of an update, as they stand: rows and files as they come."""
 
@@ -91,7 +95,7 @@ class LiveView:
                 table.add_row(
                     Text(flow),
                     Text(status, style=COLOURS.get(status, "")),
-                    f"{details['metrics']['num_output_rows']:,}",
+                    f"{sum(details['metrics'].get(name, 0) for name in _ROW_METRICS):,}",
                     _files(details["metrics"]),
                 )
             yield table

@@ -10,7 +10,6 @@ from proa.errors import PipelineError, SourceLocation
 from proa.graph.dataset_names import DatasetNames
 from proa.graph.leaves import DatasetLeaf
 from proa.pipelines.definitions import Dataset, DatasetKind, Declarations, Flow, SnapshotCdc
-from proa.pipelines.unsupported import refused
 
 if TYPE_CHECKING:
     from proa.graph.nodes import DatasetNode, FlowNode
@@ -187,8 +186,6 @@ def _change_flows(declared: Dataset, flows: Sequence[Flow]) -> None:
     if not changing:
         return
     first = changing[0]
-    if not _RUNS_CHANGES:
-        raise refused("AUTO CDC", first.location)
     if declared.kind is not DatasetKind.STREAMING_TABLE:
         raise PipelineError(
             f"AUTO CDC writes to {declared.name!r}, which is not a streaming table; declare it with"
@@ -219,7 +216,6 @@ def _row_identity(flow: Flow) -> object:
     return ([key.lower() for key in flow.cdc.keys], flow.cdc.history, flow.cdc.tracked)
 
 
-_RUNS_CHANGES = False
 _CHANGE_OPTIONS = {"skipchangecommits", "readchangefeed", "readchangedata"}
 
 

@@ -97,6 +97,23 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class RowChanges:
+    """What a batch of changes did to a table's rows."""
+
+    upserted: int
+    """Rows inserted or updated."""
+    deleted: int
+    """Keys that have no row, or no current one, any more."""
+    ties: int = 0
+    """Keys that had several different changes of one sequence."""
+
+    def __add__(self, other: RowChanges) -> RowChanges:
+        return RowChanges(
+            self.upserted + other.upserted, self.deleted + other.deleted, self.ties + other.ties
+        )
+
+
+@dataclass(frozen=True)
 class WriteResult:
     """What all tasks of a batch wrote."""
 
@@ -106,6 +123,8 @@ class WriteResult:
     dropped: int
     """Rows that `drop` expectations took out."""
     outcomes: tuple[Outcome, ...]
+    changes: RowChanges | None = None
+    """For changes that were applied to a table."""
 
     @property
     def broken(self) -> Outcome | None:

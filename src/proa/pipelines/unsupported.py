@@ -17,7 +17,6 @@ _TABLE = "write a streaming table or a materialized view"
 _RIGHTS = "restrict the rows or columns in a table of their own, and share that one"
 
 REMEDIES = {
-    "AUTO CDC": _APPEND,
     "bitemporal AUTO CDC": "keep one history (SCD type 2) and the other time as a column",
     "sinks": "write a streaming table; other systems read it as a Delta table",
     "update flows": _APPEND,

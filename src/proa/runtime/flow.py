@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from proa.errors import ConflictError, DataError
 from proa.graph import FilesLeaf, FlowNode, TableLeaf
-from proa.lake import Outcome, WriteResult
+from proa.lake import Outcome, RowChanges, WriteResult
 from proa.pipelines.definitions import Dataset
 from proa.runtime.batch import BatchRunner, slept_since
 from proa.runtime.checkpoint import Checkpoint, FilesInput, Input, Plan
@@ -39,6 +39,8 @@ class FlowProgress:
     """Raw files read."""
     bytes: int = 0
     """Bytes written."""
+    changes: RowChanges | None = None
+    """For a flow that applies changes."""
     outcomes: dict[str, Outcome] = field(default_factory=dict)
     backlog: Backlog = field(default_factory=Backlog)
     """Raw files that are not read yet; those of the batch that is being computed among them."""
@@ -54,6 +56,8 @@ class FlowProgress:
         self.files += plan.files
         self.event_time = joined(self.event_time, event_time)
         self.bytes += sum(file.size for file in result.files)
+        if result.changes is not None:
+            self.changes = result.changes + (self.changes or RowChanges(0, 0))
         for outcome in result.outcomes:
             total = self.outcomes.setdefault(
                 outcome.expectation, Outcome(outcome.expectation, outcome.violation)
@@ -140,7 +144,7 @@ class FlowRunner:
                 return
             if result is not None:
                 covered = None
-                if not self.kind.replaces:
+                if not self.kind.replaces and result.changes is None:
                     covered = span(result.files, self._context.event_time)
                 progress.add(plan, result, covered)
             progress.backlog = ahead

@@ -151,4 +151,8 @@ def kind_of(flow: Flow, dataset: Dataset, *, volatile: bool = False) -> FlowKind
     """The kind of a flow. `volatile` says that a view's query may change by itself."""
     if dataset.kind is DatasetKind.MATERIALIZED_VIEW:
         return Replace(volatile)
+    if flow.cdc is not None:
+        from proa.runtime.change_kinds import MergeBatches, MergeOnce
+
+        return (MergeOnce if flow.once else MergeBatches)(flow=flow, dataset=dataset)
     return Once() if flow.once else Append()

@@ -204,7 +204,7 @@ def details(result: FlowResult) -> dict[str, Any]:
     found: dict[str, Any] = {
         "status": result.status,
         "metrics": {
-            "num_output_rows": progress.rows,
+            **_row_metrics(progress),
             "num_output_bytes": progress.bytes,
             "num_input_files": progress.files,
             "backlog_bytes": progress.backlog.bytes,
@@ -228,6 +228,14 @@ def details(result: FlowResult) -> dict[str, Any]:
             ],
         }
     return found
+
+
+def _row_metrics(progress: FlowProgress) -> dict[str, int]:
+    """Rows written; rows upserted and deleted for a flow that applies changes."""
+    changes = progress.changes
+    if changes is None:
+        return {"num_output_rows": progress.rows}
+    return {"num_upserted_rows": changes.upserted, "num_deleted_rows": changes.deleted}
 
 
 _MEASURED_EVERY_S = 1.0

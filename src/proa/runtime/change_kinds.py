@@ -1,0 +1,119 @@
+"""The kinds of flows that apply changes: AUTO CDC, for each new batch or once."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from proa.cdc import MEMORY, MemoryStore, MergeInput, change_shape, merge
+from proa.graph.change_target import DELETE, TRUNCATE, target_schema
+from proa.lake import Destination, RowChanges, WriteResult, discard, write
+from proa.lake.table_schema import to_arrow
+from proa.pipelines.definitions import Dataset, Flow
+from proa.runtime.flow_kinds import Append, BatchWork, Once, Stored
+
+_CHANGES = "_proa_cdc/changes"
+"""Below the table: change rows on their way, gone when the batch is stored."""
+
+
+@dataclass(frozen=True)
+class MergeBatches(Append):
+    """Applies the changes that are new."""
+
+    flow: Flow = field(kw_only=True)
+    dataset: Dataset = field(kw_only=True)
+
+    name: ClassVar[str] = "MERGE"
+
+    def columns(self, query: Any) -> Any:
+        return target_schema(self.flow, query)
+
+    def store(self, work: BatchWork) -> Stored:
+        return store_changes(self.flow, self.dataset, work)
+
+
+@dataclass(frozen=True)
+class MergeOnce(Once):
+    """Applies all changes of its query a single time per generation."""
+
+    flow: Flow = field(kw_only=True)
+    dataset: Dataset = field(kw_only=True)
+
+    name: ClassVar[str] = "MERGE"
+
+    def columns(self, query: Any) -> Any:
+        return target_schema(self.flow, query)
+
+    def store(self, work: BatchWork) -> Stored:
+        return store_changes(self.flow, self.dataset, work)
+
+
+def store_changes(flow: Flow, dataset: Dataset, work: BatchWork) -> Stored:
+    """Compute what the change rows of a batch make of the table."""
+    changes = _staging(work)
+    result = write(work.engine, _judged(work), changes)
+    try:
+        if result.broken is not None:
+            return Stored(dataclasses.replace(result, files=()), ())
+        return _merged(flow, dataset, work, changes, result)
+    finally:
+        discard(changes, result.files)
+
+
+def _merged(
+    flow: Flow, dataset: Dataset, work: BatchWork, changes: Destination, result: WriteResult
+) -> Stored:
+    table = work.table
+    with table.lock:
+        # A full refresh that has begun leaves the rows until its first batch: this one.
+        begins = table.generation < table.wanted_generation
+        version = table.version
+        last = table.transaction(MEMORY)
+    merged = merge(
+        MergeInput(
+            table,
+            -1 if begins else version,
+            change_shape(flow, work.query, dataset.properties),
+            dataset.name,
+            [f"{changes.url}/{file.path}" for file in result.files],
+            work.columns,
+            work.destination.partition_by,
+            work.destination.attempt,
+        )
+    )
+    memory = MemoryStore(table.url, table.options).put(merged.memory, last or 0)
+    return Stored(
+        dataclasses.replace(
+            result,
+            files=merged.adds,
+            rows=merged.upserted + merged.deleted,
+            changes=RowChanges(merged.upserted, merged.deleted, merged.ties),
+        ),
+        merged.adds,
+        merged.removes,
+        based_on=version,
+        transactions={MEMORY: memory.number},
+    )
+
+
+def _staging(work: BatchWork) -> Destination:
+    return dataclasses.replace(
+        work.destination,
+        url=f"{work.table.url}/{_CHANGES}",
+        schema=to_arrow(work.query),
+        partition_by=(),
+    )
+
+
+def _judged(work: BatchWork) -> Any:
+    """The frame, with deletions and truncations past all rules: they say nothing of a row."""
+    from pyspark.sql.connect import functions as F  # noqa: N812 - as Spark's users know it
+
+    marks = [name for name in (DELETE, TRUNCATE) if name in work.query.names]
+    frame = work.frame
+    for flag in work.destination.flags:
+        for mark in marks:
+            excused = F.coalesce(F.col(mark), F.lit(False))
+            frame = frame.withColumn(flag.column, F.col(flag.column) | excused)
+    return frame
