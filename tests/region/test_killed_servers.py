@@ -14,8 +14,8 @@ import signal
 import pytest
 from databricks.sdk.errors import DatabricksError
 from databricks.sdk.service import jobs
-from killing import Lives, Site, alive, pause_until
 
+from killing import Lives, Site, alive, pause_until
 from proa.region.jobs.runs import Life
 from proa.states import UpdateState
 

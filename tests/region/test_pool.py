@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from killing import alive, pause_until
 
+from killing import alive, pause_until
 from proa.clock import SystemClock
 from proa.region.workers.pool import Pool
 from proa.region.workers.port import Report, Work

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from databricks.sdk.errors import DatabricksError, ResourceConflict
 from databricks.sdk.service import jobs
+
 from killing import Server, Site, alive, pause_until
 from postgresql import postgresql
 

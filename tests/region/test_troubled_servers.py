@@ -11,6 +11,7 @@ import pytest
 from databricks.sdk.errors import DatabricksError
 from databricks.sdk.service import jobs
 from deltalake.exceptions import TableNotFoundError
+
 from killing import Server, Site, alive, pause_until
 
 NOTEBOOK = """# Databricks notebook source
