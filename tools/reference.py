@@ -176,9 +176,13 @@ def _models() -> list[tuple[str, type[BaseModel]]]:
         ("regions.NAME", settings.RegionSettings),
         ("regions.NAME.engine", settings.EngineSettings),
         ("regions.NAME.server", settings.ServerSettings),
+        ("regions.NAME.api", settings.ApiSettings),
         ("sources.NAME", settings.SourceSettings),
         ("event_time", settings.EventTimeSettings),
         ("verify", settings.VerifySettings),
+        ("recovery", settings.RecoverySettings),
+        ("recovery.control", settings.ControlSettings),
+        ("recovery.commands", settings.CommandSettings),
         ("accept", settings.AcceptedFinding),
     ]
 

@@ -129,6 +129,18 @@ CONDITIONS: dict[str, dict[str, str]] = {
         "MANIFEST_CONFLICT": "the journal of a source and a landing zone's manifest contradict each other",
         "INVALID_OBJECT_NAME": "a file has a name that object stores do not take",
     },
+    "Changing roles": {
+        "LOSS_TOO_LARGE": "a failover would lose more than is allowed; nothing was changed",
+        "REGIONS_DIFFER": "a switchover found rows that differ; nothing was moved",
+        "CHANGE_UNDER_WAY": "another change of roles is not finished",
+        "CONTROL_RECORD_CONFLICT": "the places that hold the control record disagree; people decide",
+        "INVALID_CONTROL_RECORD": "an entry of the control record is damaged",
+        "NOTHING_TO_FAIL_BACK_TO": "no other region was ever active",
+        "NOT_A_STANDBY": "a drill was asked of the active region",
+        "NOT_CONFIRMED": "a change was asked for where nobody can confirm it, without --yes",
+        "PIPELINE_NOT_FOUND": "a region lacks a pipeline of the group",
+        "PERMISSION_DENIED": "a region refuses the controller's token",
+    },
     "Try again, or look first": {
         "UNAVAILABLE": "a store, an engine or a region did not answer; nothing happened",
         "ENGINE_FAILED": "the engine broke off; nothing happened",
@@ -268,5 +280,12 @@ STEPS = {
     "maintain.delete": "an object that nobody needs is gone",
     "state.write": "a change of a region's state is committed",
     "work.begin": "a worker has something to do",
+    "control.put": "the control record says what a change of roles is about to do",
+    "region.fence": "a region's updates are stopped",
+    "region.drain": "a region has processed what had landed",
+    "region.prove": "a proof that both regions are equal is filed",
+    "region.activate": "a region runs all the time",
+    "region.repoint": "consumers are sent to another region",
+    "region.demote": "a region runs by its schedule",
 }
 """What is true after each dangerous step."""

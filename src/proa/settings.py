@@ -15,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from proa.errors import SettingsError
 from proa.storage import absolute
+from proa.times import parse_duration
 from proa.yaml_file import read_yaml
 
 FILE_NAME = "proa.yml"
@@ -58,6 +59,15 @@ class ServerSettings(_Model):
     """How long running work may take to end when it, or the server, is told to stop; then it is ended."""
 
 
+class ApiSettings(_Model):
+    """How the controller reaches a region's REST API: a Proa server or a Databricks workspace."""
+
+    host: str
+    """The address, `https://...`."""
+    token: str | None = None
+    """A token; without it the Databricks environment variables and profiles count."""
+
+
 class RegionSettings(_Model):
     """One region: its landing zone, its storage and its engine."""
 
@@ -73,6 +83,8 @@ class RegionSettings(_Model):
     tables: Mapping[str, str] = Field(default_factory=dict)
     """Delta tables from elsewhere that the pipeline reads: name (`catalog.schema.table`) to path or URL."""
     server: ServerSettings = ServerSettings()
+    api: ApiSettings | None = None
+    """Where its API answers, for the controller."""
 
     @property
     def table_keys(self) -> dict[str, str]:
@@ -138,6 +150,62 @@ class VerifySettings(_Model):
     """For a table, or "*" for all: columns that may differ."""
 
 
+def _duration(value: Any) -> Any:
+    """Texts like `15m` as seconds."""
+    return parse_duration(value) if isinstance(value, str) else value
+
+
+Duration = Annotated[float, BeforeValidator(_duration), Field(ge=0)]
+
+
+class ControlSettings(_Model):
+    """A third place, outside all regions, that holds the control record."""
+
+    path: str
+    """Path or URL of a folder."""
+    options: Mapping[str, str] = Field(default_factory=dict)
+    """Object-store settings for it."""
+
+
+class CommandSettings(_Model):
+    """Shell commands that flip a region, for the driver `command`; `{region}` is its name."""
+
+    drain: str
+    """Processes what has landed and ends; for example `proa run --region {region}`."""
+    activate: str = "true"
+    """Makes the region run all the time."""
+    demote: str = "true"
+    """Makes the region run by its schedule."""
+    fence: str = "true"
+    """Stops the region's updates."""
+
+
+class RecoverySettings(_Model):
+    """How regions change roles, and what is promised about it."""
+
+    group: str = Field(default="default", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")
+    """Names what moves together: the control record and its history belong to it."""
+    active: str | None = None
+    """The region that is active before the first change; without it the first one of `regions`."""
+    control: ControlSettings | None = None
+    """The third place of the control record; without it, all regions' storages hold it."""
+    driver: Literal["api", "terraform", "command"] = "api"
+    """How a region is flipped: over its REST API, by applying its Terraform folder, or by commands."""
+    pipelines: tuple[str, ...] = ()
+    """The pipelines that move together, by name; all of a region's when empty."""
+    terraform: str = "infra/regions/{region}"
+    """The root module of a region, for the driver `terraform`."""
+    commands: CommandSettings | None = None
+    repoint: str | None = None
+    """A shell command that sends consumers to `{region}`, run after each promotion."""
+    rpo: Duration | None = None
+    """How much may be lost: `15m`. A failover that would lose more is refused."""
+    rto: Duration | None = None
+    """How long an outage may last: `1h`."""
+    drill_every: Duration = 7 * 86_400.0
+    """After how long without a drill `proa validate` warns."""
+
+
 class AcceptedFinding(_Model):
     """An environment-dependence finding that the team lives with."""
 
@@ -163,6 +231,7 @@ class ProjectSettings(_Model):
     """Whether findings forbid to run (`error`), are told (`warn`) or not looked for (`off`).
     When it is not set, they fail `proa dry-run`, and updates tell them and run."""
     accept: tuple[AcceptedFinding, ...] = ()
+    recovery: RecoverySettings | None = None
 
     @property
     def regional_keys(self) -> frozenset[str]:
@@ -236,6 +305,11 @@ def _expand(value: Any, environ: Mapping[str, str], path: Path) -> Any:
 
 
 def _make_absolute(data: dict[str, Any], base: Path) -> None:
+    recovery = data.get("recovery")
+    control = recovery.get("control") if isinstance(recovery, dict) else None
+    for entry, key in ((recovery, "terraform"), (control, "path")):
+        if isinstance(entry, dict) and isinstance(entry.get(key), str):
+            entry[key] = absolute(entry[key], base)
     for group, keys in (("regions", ("landing_zone", "storage")), ("sources", ("path", "journal"))):
         entries = data.get(group)
         for entry in entries.values() if isinstance(entries, dict) else ():

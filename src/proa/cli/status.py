@@ -11,10 +11,11 @@ from proa.cli.declared import declared_now
 from proa.cli.exit_codes import ANSWER_IS_NO
 from proa.cli.output import console, print_json, stderr
 from proa.cli.project import JsonOption, ProjectOption, find_project, load_regions
-from proa.errors import SettingsError
+from proa.errors import ProaError, SettingsError
 
 if TYPE_CHECKING:
     from proa.recovery import RegionStatus, SourceStatus
+    from proa.settings import ProjectSettings
 
 
 def register(app: typer.Typer) -> None:
@@ -50,10 +51,12 @@ def status(
         if (tables := declared_now(find_project(project), settings, name)) is not None
     }
     found = read_status(settings, SystemClock(), names, declared)
+    roles = _roles(settings)
     if as_json:
-        print_json({"regions": [_status_facts(one) for one in found]})
+        print_json({"regions": [_status_facts(one) for one in found], "control": roles})
     else:
         _print_status(found)
+        _print_roles(roles)
     if any(one.error for one in found):
         raise typer.Exit(ANSWER_IS_NO)
 
@@ -148,6 +151,51 @@ def _status_facts(one: RegionStatus) -> dict[str, Any]:
             for source in one.sources
         ],
     }
+
+
+def _roles(settings: ProjectSettings) -> dict[str, Any] | None:
+    """Who is active since when, for programs. None in a project whose regions change no roles."""
+    from proa.recovery.control_record import ControlStore
+    from proa.recovery.readiness import last_drill
+
+    if settings.recovery is None:
+        return None
+    try:
+        history = ControlStore.of(settings).history()
+    except ProaError as error:
+        return {"error": str(error)}
+    drill = last_drill(history)
+    if not history:
+        active = settings.recovery.active or next(iter(settings.regions))
+        return {"active": active, "epoch": 1, "phase": "steady", "last_drill": None}
+    record = history[-1]
+    return {
+        "active": record.active,
+        "epoch": record.epoch,
+        "phase": record.phase.value,
+        "operation": None if record.is_steady else record.operation,
+        "target": None if record.is_steady else record.target,
+        "since": _iso(record.at),
+        "owed": list(record.owed),
+        "last_drill": None if drill is None else _iso(drill.at),
+    }
+
+
+def _print_roles(roles: dict[str, Any] | None) -> None:
+    if roles is None:
+        return
+    if "error" in roles:
+        stderr.print(f"control record: {roles['error']}", markup=False)
+        return
+    console.print(f"{roles['active']} is active in epoch {roles['epoch']}", markup=False)
+    if roles.get("operation"):
+        console.print(
+            f"a {roles['operation']} to {roles['target']} is under way ({roles['phase']});"
+            " `proa resume` finishes it",
+            markup=False,
+        )
+    for region in roles.get("owed", ()):
+        console.print(f"{region} is to be demoted; `proa resume` does it", markup=False)
 
 
 def _print_status(found: list[RegionStatus]) -> None:

@@ -64,7 +64,7 @@ class Demo:
         files = flights.flight_files()
         self._first_quarter(files[: _WAVES[0]])
         self._outage(files[_WAVES[0] : _WAVES[1]])
-        self._catch_up(files[_WAVES[1] : _WAVES[2]])
+        self._fail_over(files[_WAVES[1] : _WAVES[2]])
         self._return()
         self._last_quarter(files[_WAVES[2] :])
         self._tell("Proof", "every table of both regions is compared, and bronze with the source")
@@ -111,15 +111,15 @@ class Demo:
             " not committed; its landing zone is gone too",
         )
 
-    def _catch_up(self, files: Sequence[flights.SourceFile]) -> None:
-        self._run(STANDBY, "processes what had landed")
+    def _fail_over(self, files: Sequence[flights.SourceFile]) -> None:
+        told = self._change("failover", "--to", STANDBY, "--reason", f"{ACTIVE} is lost")
         if not self._is_caught_up(STANDBY):
             raise UnavailableError(f"{STANDBY} has not caught up; look at `proa status`")
         self._timeline.caught_up = self._clock.monotonic()
         self._tell(
             "Failover",
-            f"{STANDBY} has every event from before the outage,"
-            f" {self._timeline.outage_to_caught_up:.1f} s after it; consumers can be repointed",
+            f"`proa failover --to {STANDBY}`: {told}. It has every event from before the outage,"
+            f" {self._timeline.outage_to_caught_up:.1f} s after it; consumers can be sent there",
         )
         self._arrive("July to September", files, "with a new field, `diverted`, from July on")
         self._run(STANDBY, "carries on alone")
@@ -131,7 +131,12 @@ class Demo:
         reports = [shipper.ship() for shipper in self._shippers]
         missed = sum(zone.files for report in reports for zone in report.zones)
         self._tell("The return", f"{ACTIVE} is back; {missed} files that it missed are delivered")
-        self._run(ACTIVE, "finishes the batch that it died in, and catches up")
+        told = self._change("failback", "--reason", f"{ACTIVE} is back")
+        self._tell(
+            "Failback",
+            f"`proa failback`: {ACTIVE} finishes the batch that it died in, catches up, is proven equal"
+            f" to {STANDBY}; {told}",
+        )
 
     def _last_quarter(self, files: Sequence[flights.SourceFile]) -> None:
         self._arrive("October to December", files)
@@ -178,6 +183,14 @@ class Demo:
                 Runner.from_project(self.folder, region, clock=self._clock)
             )
         return self._runners[region]
+
+    def _change(self, *arguments: str) -> str:
+        """Change the regions' roles by the command line; the last sentence that it says."""
+        command = [sys.executable, "-m", "proa", *arguments, "--yes", "--project", str(self.folder)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+        if done.returncode:
+            raise UnavailableError(f"`proa {arguments[0]}` failed: {done.stderr.strip()}")
+        return done.stdout.strip().splitlines()[-1]
 
     def _is_caught_up(self, region: str) -> bool:
         return read_caught_up(

@@ -1,0 +1,338 @@
+"""`proa switchover`, `failover`, `failback`, `drill`, `resume` and `history`: regions change roles."""
+
+from __future__ import annotations
+
+import getpass
+import platform
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from proa.cli.exit_codes import ANSWER_IS_NO
+from proa.cli.output import console, print_json, print_text, stderr
+from proa.cli.project import JsonOption, ProjectOption, find_project, load_regions
+from proa.errors import SettingsError, UserError
+
+if TYPE_CHECKING:
+    from proa.recovery.control_record import ControlRecord, Operation
+    from proa.recovery.controller import Controller, Request
+
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before it begins.")]
+ExplainOption = Annotated[
+    bool, typer.Option("--explain", help="Say what would happen, and do nothing.")
+]
+ReasonOption = Annotated[
+    str, typer.Option("--reason", metavar="TEXT", help="Why; it stands in the history.")
+]
+WaitOption = Annotated[
+    str,
+    typer.Option("--wait", metavar="TIME", help="How long the target may take to catch up."),
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `app`."""
+    for command in (validate, drill, switchover, failover, failback, resume, history):
+        app.command(command.__name__)(command)
+
+
+def switchover(
+    to: Annotated[str, typer.Option("--to", metavar="R", help="The region to be active.")],
+    reason: ReasonOption = "",
+    wait: WaitOption = "1h",
+    explain: ExplainOption = False,
+    yes: YesOption = False,
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make another region the active one, without loss; all regions must answer.
+
+    The active region is stopped, the other one processes everything that was shipped, both are compared,
+    and only then it is active and consumers are sent there.
+
+    Exit codes: 0 it is active; 1 the regions differ, or something else is under way; 3 a region did not
+    answer or catch up in time. Then nothing has moved, or `proa resume` finishes it.
+
+    Example: proa switchover --to us-west --explain
+    """
+    from proa.recovery.control_record import Operation
+
+    request = _request(Operation.SWITCHOVER, to, reason, wait)
+    _change(project, request, explain=explain, yes=yes, as_json=as_json)
+
+
+def failover(
+    to: Annotated[str, typer.Option("--to", metavar="R", help="The region to be active.")],
+    max_loss: Annotated[
+        str | None,
+        typer.Option(
+            "--max-loss",
+            metavar="TIME",
+            help="Refuse when more would be lost; default: `rpo`, or 0.",
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Lose whatever it takes.")] = False,
+    reason: ReasonOption = "",
+    wait: WaitOption = "1h",
+    explain: ExplainOption = False,
+    yes: YesOption = False,
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make another region the active one because the active region is lost.
+
+    Says first what would be missing, and is refused when that is more than allowed. The lost region is
+    never asked; when it returns it demotes itself, or `proa resume` does it.
+
+    Exit codes: 0 it is active; 1 it would lose too much, or something else is under way; 3 the region to
+    be active did not answer or catch up in time: `proa resume` goes on.
+
+    Example: proa failover --to us-west --max-loss 5m --yes
+    """
+    from dataclasses import replace
+
+    from proa.recovery.control_record import Operation
+
+    request = _request(Operation.FAILOVER, to, reason, wait)
+    bound = None if max_loss is None else _seconds(max_loss, "--max-loss")
+    request = replace(request, max_loss=bound, force=force)
+    _change(project, request, explain=explain, yes=yes, as_json=as_json)
+
+
+def failback(
+    to: Annotated[
+        str | None,
+        typer.Option("--to", metavar="R", help="Where to; default: the region active before."),
+    ] = None,
+    reason: ReasonOption = "",
+    wait: WaitOption = "1h",
+    explain: ExplainOption = False,
+    yes: YesOption = False,
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Go back to the region that was lost: a switchover, once it has caught up.
+
+    Exit codes: as for `proa switchover`.
+
+    Example: proa failback --yes
+    """
+    from proa.recovery.control_record import Operation
+
+    target = to or _open(project, as_json=as_json).former()
+    request = _request(Operation.FAILBACK, target, reason, wait)
+    _change(project, request, explain=explain, yes=yes, as_json=as_json)
+
+
+def drill(
+    region: Annotated[
+        str | None,
+        typer.Option("--region", metavar="R", help="The standby; default: the only one."),
+    ] = None,
+    reason: ReasonOption = "",
+    wait: WaitOption = "1h",
+    explain: ExplainOption = False,
+    yes: YesOption = False,
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Practise a failover on the standby; consumers notice nothing.
+
+    The standby processes everything that was shipped until now, and is compared with the active region.
+    How long that took, what would have been lost and whether the regions are equal is filed as a report.
+
+    Exit codes: 0 they are equal; 1 they are not, or something else is under way; 3 the standby did not
+    answer or catch up in time.
+
+    Example: proa drill --yes --json
+    """
+    from proa.recovery.control_record import Operation
+
+    settings = load_regions(project)
+    target = region
+    if target is None:
+        active = _open(project, as_json=as_json).record().active
+        standbys = [name for name in settings.regions if name != active]
+        if len(standbys) != 1:
+            raise SettingsError(f"name the standby with --region: {', '.join(standbys) or 'none'}")
+        target = standbys[0]
+    request = _request(Operation.DRILL, target, reason, wait)
+    _change(project, request, explain=explain, yes=yes, as_json=as_json)
+
+
+def resume(
+    cancel: Annotated[
+        bool, typer.Option("--cancel", help="Take it back, while that is still possible.")
+    ] = False,
+    reason: ReasonOption = "",
+    wait: WaitOption = "1h",
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Finish the change of roles that is under way, wherever it was begun.
+
+    With nothing under way, regions that were lost and answer again become standbys, and regions whose
+    roles were changed by somebody else are set as the record says.
+
+    Exit codes: 0 nothing is under way any more; 1 it cannot be finished or taken back; 3 a region that
+    is needed does not answer.
+
+    Example: proa resume
+    """
+    controller = _open(project, as_json=as_json)
+    record = controller.cancel(reason) if cancel else controller.resume(_seconds(wait, "--wait"))
+    _print_end(record, controller, as_json=as_json)
+
+
+def history(
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the changes of roles, oldest first: when, who, and what happened.
+
+    Exit codes: 0 done; 1 the places that hold the record disagree; 3 none of them answers.
+
+    Example: proa history
+    """
+    from proa.recovery.control_record import ControlStore
+
+    records = ControlStore.of(load_regions(project)).history()
+    if as_json:
+        print_json({"entries": [record.model_dump(mode="json") for record in records]})
+        return
+    for record in records:
+        reason = f" ({record.reason})" if record.reason else ""
+        when = f"{record.at:%Y-%m-%d %H:%M:%S}"
+        print_text(f"{when}  epoch {record.epoch}  {record.who}: {record.sentence}{reason}")
+    if not records:
+        console.print("nothing was ever changed")
+
+
+def validate(
+    project: ProjectOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Would a failover work now? Looks at everything that it needs, and changes nothing.
+
+    Exit codes: 0 it would, perhaps with warnings; 1 it would not.
+
+    Example: proa validate
+    """
+    from proa.clock import SystemClock
+    from proa.recovery.control_record import ControlStore
+    from proa.recovery.driver import open_driver
+    from proa.recovery.readiness import Level, checks
+    from proa.recovery.region_view import StorageView
+
+    folder, settings, clock = find_project(project), load_regions(project), SystemClock()
+    driver, view = open_driver(settings, folder), StorageView(settings, clock)
+    answers = list(checks(settings, ControlStore.of(settings), driver, view, clock))
+    ready = all(check.level is not Level.FAILURE for check in answers)
+    if as_json:
+        facts = [
+            {"check": one.name, "level": one.level.value, "sentence": one.sentence}
+            for one in answers
+        ]
+        print_json({"ready": ready, "checks": facts})
+    else:
+        for check in answers:
+            print_text(f"{check.level:<8} {check.name}: {check.sentence}")
+        print_text("a failover would work now" if ready else "a failover would not work now")
+    if not ready:
+        raise typer.Exit(ANSWER_IS_NO)
+
+
+def _request(operation: Operation, target: str, reason: str, wait: str) -> Request:
+    from proa.recovery.controller import Request
+
+    return Request(operation, target, reason, patience=_seconds(wait, "--wait"))
+
+
+def _change(
+    project: Path | None, request: Request, *, explain: bool, yes: bool, as_json: bool
+) -> None:
+    controller = _open(project, as_json=as_json)
+    lines = controller.explain(request)
+    if explain:
+        if as_json:
+            print_json({"operation": request.operation, "target": request.target, "steps": lines})
+        else:
+            _print_steps(lines)
+        return
+    if not yes:
+        _confirm(request, lines)
+    record = controller.begin(request)
+    _print_end(record, controller, as_json=as_json)
+    if controller.proof is not None and not controller.proof.equal:
+        raise typer.Exit(ANSWER_IS_NO)
+
+
+def _print_steps(lines: list[str]) -> None:
+    for number, line in enumerate(lines, 1):
+        print_text(f"{number}. {line}")
+
+
+def _confirm(request: Request, lines: list[str]) -> None:
+    if not sys.stdin.isatty():
+        raise UserError(
+            f"a {request.operation} is asked for and nobody is there to confirm it; read"
+            " what it does with --explain, and add --yes",
+            condition="NOT_CONFIRMED",
+        )
+    for number, line in enumerate(lines, 1):
+        stderr.print(f"{number}. {line}", markup=False)
+    typer.confirm(f"Begin the {request.operation} to {request.target}?", abort=True, err=True)
+
+
+def _print_end(record: ControlRecord, controller: Controller, *, as_json: bool) -> None:
+    if as_json:
+        proof = controller.proof
+        print_json(
+            {
+                **record.model_dump(mode="json"),
+                "equal": None if proof is None else proof.equal,
+                "tables": None if proof is None else dict(proof.tables),
+            }
+        )
+    elif record.is_steady:
+        print_text(f"{record.active} is active in epoch {record.epoch}")
+
+
+def _open(project: Path | None, *, as_json: bool) -> Controller:
+    return open_controller(find_project(project), tell=(lambda _: None) if as_json else print_text)
+
+
+def open_controller(folder: Path, **options: Any) -> Controller:
+    """The controller of a project, over the storages of its regions."""
+    from proa.clock import SystemClock
+    from proa.recovery.control_record import ControlStore
+    from proa.recovery.controller import Controller
+    from proa.recovery.driver import open_driver, run_command
+    from proa.recovery.region_view import StorageView
+
+    settings = load_regions(folder)
+    clock = SystemClock()
+    command = settings.recovery.repoint if settings.recovery else None
+
+    def repoint(region: str) -> None:
+        if command is not None:
+            run_command(command, region, folder)
+
+    return Controller(
+        settings,
+        ControlStore.of(settings),
+        open_driver(settings, folder),
+        StorageView(settings, clock),
+        clock,
+        f"{getpass.getuser()}@{platform.node()}",
+        repoint=repoint,
+        **options,
+    )
+
+
+def _seconds(text: str, option: str) -> float:
+    from proa.times import duration_setting
+
+    return duration_setting(text, option)

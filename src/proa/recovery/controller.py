@@ -1,0 +1,434 @@
+"""Changes the active region: one record, one table, and steps that may all be done again.
+
+The controller looks at the record, does what the record's phase asks for, and writes the next entry.
+It holds nothing else: whoever runs it next, wherever, goes on from the last entry.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from proa.clock import Clock
+from proa.errors import ConflictError, ProaError, UnavailableError, UserError
+from proa.recovery import failover_table as table
+from proa.recovery.control_record import (
+    ControlRecord,
+    ControlStore,
+    Operation,
+    Phase,
+    first_record,
+)
+from proa.recovery.driver import Driver, Role
+from proa.recovery.failover_table import Action, Event
+from proa.recovery.region_view import Loss, Proof, RegionsView
+from proa.settings import ProjectSettings, RecoverySettings
+from proa.steps import Step, step
+
+_LOOK_S = 2.0
+_STEPS = {
+    Action.FENCE: Step.REGION_FENCE,
+    Action.DRAIN: Step.REGION_DRAIN,
+    Action.PROVE: Step.REGION_PROVE,
+    Action.ACTIVATE: Step.REGION_ACTIVATE,
+    Action.REPOINT: Step.REGION_REPOINT,
+    Action.DEMOTE: Step.REGION_DEMOTE,
+    Action.RESTORE: Step.REGION_ACTIVATE,
+}
+
+Tell = Callable[[str], None]
+"""Told every sentence of the history as it is written."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What an operator asks for."""
+
+    operation: Operation
+    target: str
+    reason: str = ""
+    max_loss: float | None = None
+    """Seconds; a failover that may lose more is refused. None: the objective `rpo`, or nothing."""
+    force: bool = False
+    """Lose whatever it takes."""
+    patience: float = 3600.0
+    """Seconds to wait for the target to have processed everything."""
+
+
+class Controller:
+    """Changes the roles of a group's regions."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 - its parts
+        self,
+        settings: ProjectSettings,
+        store: ControlStore,
+        driver: Driver,
+        view: RegionsView,
+        clock: Clock,
+        who: str,
+        *,
+        repoint: Callable[[str], None] = lambda _region: None,
+        tell: Tell = lambda _sentence: None,
+    ) -> None:
+        """`repoint` sends consumers to a region; it may be called again."""
+        self._settings = settings
+        self._recovery = settings.recovery or RecoverySettings()
+        self._store = store
+        self._driver = driver
+        self._view = view
+        self._clock = clock
+        self._who = who
+        self._repoint = repoint
+        self._tell = tell
+        self._patience = 3600.0
+        self.proof: Proof | None = None
+        """The last proof that this controller made."""
+
+    # -- what operators ask for ---------------------------------------------------------------------
+
+    def record(self) -> ControlRecord:
+        """The state now; what it begins with where nothing was written yet."""
+        return self._store.read() or first_record(self._settings, self._clock.now(), self._who)
+
+    def former(self) -> str:
+        """The region that was active before: where a failback goes."""
+        record = self.record()
+        for entry in reversed(self._store.history()):
+            if entry.active != record.active:
+                return entry.active
+        others = [name for name in self._settings.regions if name != record.active]
+        if len(others) == 1:
+            return others[0]
+        raise UserError(
+            f"no other region than {record.active} was ever active; name one with --to",
+            condition="NOTHING_TO_FAIL_BACK_TO",
+        )
+
+    def explain(self, request: Request) -> list[str]:
+        """What would happen, sentence by sentence. Changes nothing."""
+        record = self.record()
+        self._allow(record, request)
+        if self._is_done(record, request):
+            return [f"nothing: {record.active} is active already, in epoch {record.epoch}"]
+        lines = []
+        if request.operation is Operation.FAILOVER:
+            lines.append(self._view.loss(request.target).sentence)
+        source = record.active
+        for phase in table.phases(request.operation):
+            what = _EXPLAINED[table.ACTIONS[phase]]
+            if phase is Phase.DEMOTING and request.operation is Operation.FAILOVER:
+                what = "{source} is not asked: it demotes itself when it returns"
+            if phase is Phase.PROMOTING:
+                lines.append(
+                    f"from here there is no way back but another change: {request.target} is active"
+                    f" in epoch {record.epoch + 1}"
+                )
+            lines.append(what.format(target=request.target, source=source))
+        return lines
+
+    def begin(self, request: Request) -> ControlRecord:
+        """Do what is asked for, to its end. Asking for it again finishes it, or finds it done.
+
+        Raises ConflictError when something else is under way, ProaError (LOSS_TOO_LARGE) when a failover
+        would lose more than is allowed, UnavailableError when a region that is needed does not answer; then
+        asking again, or `resume`, goes on.
+        """
+        self._patience = request.patience
+        record = self._store.read()
+        if record is None:
+            record = self._append(first_record(self._settings, self._clock.now(), self._who))
+        self._allow(record, request)
+        if self._is_done(record, request):
+            return record
+        if record.is_steady or request.operation is not record.operation:
+            if request.operation is Operation.FAILOVER:
+                self._check_loss(request)
+            record = self._enter(record, request)
+        return self._finish(record)
+
+    def resume(self, patience: float = 3600.0) -> ControlRecord:
+        """Finish what is under way, and demote regions that are back from the dead."""
+        self._patience = patience
+        return self._settle(self._finish(self.record()))
+
+    def cancel(self, reason: str = "") -> ControlRecord:
+        """Go back to how it was. Raises ConflictError when the target is active already."""
+        record = self.record()
+        if record.is_steady:
+            return record
+        if record.phase is not Phase.RESTORING:
+            record = self._move(record, Event.CANCELLED, reason=reason)
+        return self._finish(record)
+
+    # -- beginning ----------------------------------------------------------------------------------
+
+    def _allow(self, record: ControlRecord, request: Request) -> None:
+        self._settings.region(request.target)
+        if request.operation is Operation.DRILL and request.target == record.active:
+            raise UserError(
+                f"{request.target} is active; a drill is practised on a standby",
+                condition="NOT_A_STANDBY",
+            )
+        if record.is_steady or self._is_same(record, request):
+            return
+        takes_over = request.operation is Operation.FAILOVER and record.phase in {
+            Phase.FENCING,
+            Phase.DRAINING,
+            Phase.PROVING,
+            Phase.RESTORING,
+        }
+        if not takes_over or request.target == record.active:
+            raise ConflictError(
+                f"a {record.operation} to {record.target} is under way since"
+                f" {record.began and record.began.isoformat()} ({record.who}, {record.phase});"
+                " `proa resume` finishes it, `proa resume --cancel` takes it back",
+                condition="CHANGE_UNDER_WAY",
+            )
+
+    @staticmethod
+    def _is_same(record: ControlRecord, request: Request) -> bool:
+        return (record.operation, record.target) == (request.operation, request.target)
+
+    def _is_done(self, record: ControlRecord, request: Request) -> bool:
+        return (
+            record.is_steady
+            and request.operation is not Operation.DRILL
+            and record.active == request.target
+        )
+
+    def _check_loss(self, request: Request) -> Loss:
+        loss = self._view.loss(request.target)
+        bound = self._recovery.rpo if request.max_loss is None else request.max_loss
+        if request.force or loss.seconds <= (bound or 0.0):
+            return loss
+        raise ProaError(
+            f"{loss.sentence}; that is more than the {bound or 0:,.0f} s that may be lost. Nothing was"
+            " changed. Ship what is missing, allow more with --max-loss, or lose it with --force",
+            condition="LOSS_TOO_LARGE",
+        )
+
+    def _enter(self, record: ControlRecord, request: Request) -> ControlRecord:
+        now = self._clock.now()
+        row = table.transition(record.phase, table.asked(request.operation))
+        entry = record.model_copy(
+            update={
+                "number": record.number + 1,
+                "phase": row.next,
+                "operation": request.operation,
+                "target": request.target,
+                "source": record.active,
+                "fence": now if request.operation is Operation.DRILL else None,
+                "began": now,
+                "at": now,
+                "who": self._who,
+                "reason": request.reason,
+            }
+        )
+        return self._append(_said(entry, row.sentence))
+
+    # -- going on -----------------------------------------------------------------------------------
+
+    def _finish(self, record: ControlRecord) -> ControlRecord:
+        """Do what each phase asks for until the record is steady, whoever else is at it."""
+        overtaken = False
+        while not record.is_steady:
+            assert record.operation is not None
+            action = table.ACTIONS[record.phase]
+            with step(_STEPS[action]):
+                owed = self._act(action, record)
+            try:
+                record = self._move(record, table.done(record.phase, record.operation), owed=owed)
+            except ConflictError:
+                record = self.record()  # another controller is at it too, and was first
+                overtaken = True
+        if overtaken:
+            self._set_roles(record)  # what we did last may have come after what it did last
+        return record
+
+    def _act(self, action: Action, record: ControlRecord) -> tuple[str, ...]:
+        """Do a phase's action; returns the regions that are owed a demotion afterwards."""
+        source, target = record.source or record.active, record.target or record.active
+        if action is Action.FENCE:
+            self._driver.fence(source)
+        elif action is Action.DRAIN:
+            self._drain(record, target)
+        elif action is Action.PROVE:
+            self._prove(record, source, target)
+        elif action is Action.ACTIVATE:
+            self._driver.activate(target)
+        elif action is Action.REPOINT:
+            self._repoint(target)
+        elif action is Action.RESTORE:
+            self._driver.activate(source)
+        elif record.operation is Operation.FAILOVER:
+            return (*record.owed, source)  # never wait for the dead
+        else:
+            try:
+                self._driver.demote(source)
+            except UnavailableError as error:
+                self._tell(f"{source} could not be demoted now, `proa resume` will: {error}")
+                return (*record.owed, source)
+        return tuple(region for region in record.owed if region != target)
+
+    def _drain(self, record: ControlRecord, target: str) -> None:
+        """Let the target process what it must. Raises UnavailableError when it takes too long."""
+        end = self._clock.monotonic() + self._patience
+        while True:
+            self._driver.drain(target)
+            lacking = self._lacking(record, target)
+            if lacking is None:
+                return
+            if self._clock.monotonic() >= end:
+                raise UnavailableError(
+                    f"{target} has not processed everything after {self._patience:.0f} s: {lacking};"
+                    " `proa resume` goes on waiting"
+                )
+            self._clock.wait(_LOOK_S)
+
+    def _lacking(self, record: ControlRecord, target: str) -> str | None:
+        """Say what the target has not processed yet. None when it has everything."""
+        if record.operation is Operation.FAILOVER:
+            status = self._view.status(target)
+            if status.error is not None:
+                raise status.error
+            backlog = sum(source.backlog_files for source in status.sources)
+            return f"{backlog} landed files are not processed" if backlog else None
+        assert record.fence is not None
+        answer = self._view.caught_up(target, record.fence)
+        return None if answer.caught_up else answer.sentence
+
+    def _prove(self, record: ControlRecord, source: str, target: str) -> None:
+        """Compare the regions and file the report. Raises ProaError (REGIONS_DIFFER) for a switchover."""
+        self.proof = proof = self._view.prove(source, target)
+        self.file_report(record, proof)
+        if not proof.equal and record.operation is not Operation.DRILL:
+            raise ProaError(
+                f"{proof.sentence}. Nothing was moved: `proa resume --cancel` takes the {record.operation}"
+                " back, `proa resume` looks again",
+                condition="REGIONS_DIFFER",
+            )
+        self._tell(proof.sentence)
+
+    def file_report(self, record: ControlRecord, proof: Proof) -> None:
+        """Keep a proof beside the record, under the number of the entry that it was made for."""
+        began, now = record.began or record.at, self._clock.now()
+        report: dict[str, Any] = {
+            "format": 1,
+            "group": record.group,
+            "operation": record.operation,
+            "regions": [record.source, record.target],
+            "epoch": record.epoch,
+            "began": began.isoformat(),
+            "fence": None if record.fence is None else record.fence.isoformat(),
+            "at": now.isoformat(),
+            "who": self._who,
+            "seconds": (now - began).total_seconds(),
+            "loss": asdict(self._view.loss(record.target or record.active)),
+            "equal": proof.equal,
+            "sentence": proof.sentence,
+            "tables": proof.tables,
+        }
+        self._store.file(
+            f"{record.number:010d}", json.dumps(report, indent=1, default=str).encode()
+        )
+
+    def _move(
+        self,
+        record: ControlRecord,
+        event: Event,
+        *,
+        owed: tuple[str, ...] | None = None,
+        reason: str | None = None,
+    ) -> ControlRecord:
+        row, now = table.transition(record.phase, event), self._clock.now()
+        update: dict[str, Any] = {
+            "number": record.number + 1,
+            "phase": row.next,
+            "at": now,
+            "who": self._who,
+        }
+        if owed is not None:
+            update["owed"] = tuple(dict.fromkeys(owed))
+        if reason:
+            update["reason"] = reason
+        if event is Event.FENCED:
+            update["fence"] = now
+        if row.commits:
+            update |= {"epoch": record.epoch + 1, "active": record.target}
+        return self._append(_said(record.model_copy(update=update), row.sentence))
+
+    def _settle(self, record: ControlRecord) -> ControlRecord:
+        """Demote the regions that were lost and answer again."""
+        for region in record.owed:
+            try:
+                with step(Step.REGION_DEMOTE):
+                    self._driver.demote(region)
+            except ProaError as error:
+                self._tell(f"{region} is still not to be demoted: {error}")
+                continue
+            owed = tuple(one for one in record.owed if one != region)
+            entry = record.model_copy(
+                update={
+                    "number": record.number + 1,
+                    "owed": owed,
+                    "at": self._clock.now(),
+                    "who": self._who,
+                }
+            )
+            record = self._append(_said(entry, f"{region} is back, and is a standby"))
+        self._set_roles(record)
+        return record
+
+    def _set_roles(self, record: ControlRecord) -> None:
+        """Let regions that answer, and are not what the record says, be that again."""
+        for region, role in self.roles().items():
+            if isinstance(role, Role) and drift(record, region, role) is not None:
+                flip = self._driver.activate if region == record.active else self._driver.demote
+                flip(region)
+                self._tell(f"{region} was set to run as {role}, and runs as the record says again")
+
+    def _append(self, record: ControlRecord) -> ControlRecord:
+        written = self._store.append(record)
+        self._tell(written.sentence)
+        return written
+
+    def roles(self) -> dict[str, Role | ProaError]:
+        """How each region is set to run, or why that is not known."""
+        roles: dict[str, Role | ProaError] = {}
+        for region in self._settings.regions:
+            try:
+                roles[region] = self._driver.role(region)
+            except ProaError as error:
+                roles[region] = error
+        return roles
+
+
+def drift(record: ControlRecord, region: str, role: Role) -> str | None:
+    """Say how a region's role is not what the record says. None when it is, or is being changed."""
+    if not record.is_steady or role is Role.UNKNOWN:
+        return None
+    wanted = Role.ACTIVE if region == record.active else Role.STANDBY
+    if role is wanted:
+        return None
+    return (
+        f"{region} is set to run as {role}, and the record says {wanted}: a later apply or an edit has"
+        " undone the change. `proa resume` sets active and standby again where it can"
+    )
+
+
+def _said(record: ControlRecord, sentence: str) -> ControlRecord:
+    text = sentence.format(target=record.target, source=record.source, epoch=record.epoch)
+    return record.model_copy(update={"sentence": text})
+
+
+_EXPLAINED = {
+    Action.FENCE: "{source} is stopped, so that {target} can overtake it",
+    Action.DRAIN: "{target} processes what has landed there",
+    Action.PROVE: "{target} is compared with {source}, table by table, and the report is filed",
+    Action.ACTIVATE: "{target} runs all the time",
+    Action.REPOINT: "consumers are sent to {target}",
+    Action.DEMOTE: "{source} runs by its schedule",
+    Action.RESTORE: "{source} runs as before",
+}

@@ -1,0 +1,154 @@
+"""Would a failover work now? Every check is a sentence, and none of them changes anything."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from proa.clock import Clock
+from proa.errors import ProaError
+from proa.recovery.by_storage import StoredRegion
+from proa.recovery.control_record import ControlRecord, ControlStore, Operation
+from proa.recovery.controller import drift
+from proa.recovery.driver import Driver, Role
+from proa.recovery.region_view import RegionsView
+from proa.settings import ProjectSettings, RecoverySettings
+
+
+class Level(StrEnum):
+    """What a check's answer means."""
+
+    OK = "ok"
+    WARNING = "warning"
+    """It would work, and something should be looked at."""
+    FAILURE = "failure"
+    """It would not work, or not as promised."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One answer."""
+
+    name: str
+    level: Level
+    sentence: str
+
+
+def checks(
+    settings: ProjectSettings, store: ControlStore, driver: Driver, view: RegionsView, clock: Clock
+) -> Iterator[Check]:
+    """Look at everything that a failover needs, one thing after the other."""
+    recovery = settings.recovery or RecoverySettings()
+    try:
+        history = store.history()
+    except ProaError as error:
+        yield Check("control record", Level.FAILURE, str(error))
+        return
+    record = history[-1] if history else None
+    yield _record_check(record, store)
+    active = record.active if record else recovery.active or next(iter(settings.regions))
+    for region in settings.regions:
+        yield from _region_checks(region, record, driver, view, recovery, active=region == active)
+    yield _texts_check(settings)
+    yield _drill_check(history, recovery, clock.now())
+
+
+def last_drill(history: list[ControlRecord]) -> ControlRecord | None:
+    """The entry that ended the last drill. None when there was no drill."""
+    drills = [r for r in history if r.operation is Operation.DRILL and r.is_steady]
+    return drills[-1] if drills else None
+
+
+def _record_check(record: ControlRecord | None, store: ControlStore) -> Check:
+    if store.silent:
+        names = ", ".join(store.silent)
+        return Check("control record", Level.WARNING, f"{names} does not answer")
+    if record is None:
+        return Check("control record", Level.OK, "nothing was changed yet")
+    if not record.is_steady:
+        sentence = (
+            f"a {record.operation} to {record.target} is under way; `proa resume` finishes it"
+        )
+        return Check("control record", Level.FAILURE, sentence)
+    if record.owed:
+        sentence = f"{', '.join(record.owed)} is to be demoted; `proa resume` does it"
+        return Check("control record", Level.WARNING, sentence)
+    return Check("control record", Level.OK, f"{record.active} is active in epoch {record.epoch}")
+
+
+def _region_checks(  # noqa: PLR0913 - what is looked at
+    region: str,
+    record: ControlRecord | None,
+    driver: Driver,
+    view: RegionsView,
+    recovery: RecoverySettings,
+    *,
+    active: bool,
+) -> Iterator[Check]:
+    status = view.status(region)
+    if status.error is not None:
+        yield Check(f"{region}: storage", Level.FAILURE, str(status.error))
+    else:
+        lag = status.lag
+        late = lag is not None and recovery.rpo is not None and lag > recovery.rpo
+        sentence = "everything is processed" if not lag else f"{lag:,.0f} s behind"
+        yield Check(f"{region}: storage", Level.WARNING if late else Level.OK, sentence)
+    try:
+        role = driver.role(region)
+    except ProaError as error:
+        yield Check(f"{region}: driver", Level.FAILURE, str(error))
+        return
+    wrong = drift(record, region, role) if record is not None else None
+    if wrong is not None:
+        yield Check(f"{region}: role", Level.FAILURE, wrong)
+    elif role is Role.UNKNOWN:
+        yield Check(f"{region}: role", Level.OK, "the driver cannot tell")
+    else:
+        expected = "as the active region" if active else "as a standby"
+        yield Check(f"{region}: role", Level.OK, f"set to run {expected}")
+    if not active and status.error is None:
+        loss = view.loss(region)
+        over = loss.seconds > (recovery.rpo or 0.0) and (loss.files or not loss.certain)
+        yield Check(f"{region}: loss", Level.WARNING if over else Level.OK, loss.sentence)
+
+
+def _texts_check(settings: ProjectSettings) -> Check:
+    """Regions that run other files compute other rows."""
+    texts = {}
+    for name, region in settings.regions.items():
+        try:
+            declared = StoredRegion(name, region).lineage.declared()
+        except ProaError:
+            continue
+        if declared.whole:
+            texts[name] = (declared.text, tuple(declared.tables))
+    if len(texts) < len(settings.regions):
+        lacking = ", ".join(name for name in settings.regions if name not in texts)
+        return Check("pipeline", Level.WARNING, f"it is not known which files {lacking} runs")
+    if len({text for text, _ in texts.values()}) == 1:
+        return Check("pipeline", Level.OK, "all regions run the same files")
+    first, *others = texts
+    more = [
+        f"{name} has {table!r}, {other} has not"
+        for name, other in ((first, others[0]), (others[0], first))
+        for table in texts[name][1]
+        if table not in texts[other][1]
+    ]
+    sentence = "the regions' last updates ran other files" + (
+        f": {'; '.join(more)}" if more else ""
+    )
+    return Check("pipeline", Level.FAILURE, f"{sentence}; update both, then `proa verify`")
+
+
+def _drill_check(history: list[ControlRecord], recovery: RecoverySettings, now: datetime) -> Check:
+    drill = last_drill(history)
+    if drill is None:
+        return Check("drill", Level.WARNING, "there was no drill yet; `proa drill` practises one")
+    age = (now - drill.at).total_seconds()
+    seconds = (drill.at - (drill.began or drill.at)).total_seconds()
+    sentence = f"the last drill was {age / 86_400:.1f} days ago and took {seconds:,.0f} s"
+    late = recovery.rto is not None and seconds > recovery.rto
+    level = Level.WARNING if late or age > recovery.drill_every else Level.OK
+    return Check("drill", level, sentence)

@@ -1,0 +1,134 @@
+"""The port through which the controller sees regions, and the view of their storages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from proa.clock import Clock
+from proa.recovery.by_storage import StoredRegion
+from proa.recovery.caught_up import CaughtUp, read_caught_up
+from proa.recovery.region_status import RegionStatus, read_order, read_status
+from proa.recovery.verification import TableReport, Verdict, rules_of, verify
+from proa.settings import ProjectSettings
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What a region would not have if the others were gone now."""
+
+    files: int
+    """Shipped, and not in the region's landing zone."""
+    bytes: int
+    seconds: float
+    """How old the oldest of them is; with `certain` False, how old the newest that landed is."""
+    certain: bool
+    """False: the source does not answer, and more may have been shipped than anybody knows."""
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Whether two regions hold the same rows."""
+
+    equal: bool
+    sentence: str
+    tables: Mapping[str, Any] = field(default_factory=dict)
+    """By table: verdict, sentence, versions, files, rows."""
+
+
+class RegionsView(Protocol):
+    """What the controller asks about regions."""
+
+    def status(self, region: str) -> RegionStatus:
+        """How far a region is. Its `error` says why nothing is known."""
+
+    def caught_up(self, region: str, as_of: datetime) -> CaughtUp:
+        """Whether a region has processed everything up to a moment."""
+
+    def loss(self, region: str) -> Loss:
+        """What would be missing in a region if the others were gone now."""
+
+    def prove(self, left: str, right: str) -> Proof:
+        """Compare the tables of two regions. Raises UnavailableError when one does not answer."""
+
+
+class StorageView:
+    """Regions as their storages and landing zones show them."""
+
+    def __init__(self, settings: ProjectSettings, clock: Clock) -> None:
+        self._settings = settings
+        self._clock = clock
+
+    def status(self, region: str) -> RegionStatus:
+        (status,) = read_status(self._settings, self._clock, [region])
+        return status
+
+    def caught_up(self, region: str, as_of: datetime) -> CaughtUp:
+        return read_caught_up(self._settings, region, as_of, self._clock)
+
+    def loss(self, region: str) -> Loss:
+        here = StoredRegion(region, self._settings.region(region))
+        now, files, size, oldest, uncertain = self._clock.now(), 0, 0, 0.0, 0.0
+        certain = True
+        for source in self._settings.sources:
+            order = read_order(self._settings, source)
+            landed = here.manifest(source)
+            missing = order.table.slice(landed.num_rows)
+            files += missing.num_rows
+            size += sum(missing["size"].to_pylist())
+            if missing.num_rows:
+                stamp = missing["shipped_at"][0].as_py()
+                oldest = max(oldest, (now - stamp).total_seconds())
+            if not order.whole:
+                certain = False
+                if landed.num_rows:
+                    stamp = landed["shipped_at"][-1].as_py()
+                    uncertain = max(uncertain, (now - stamp).total_seconds())
+        seconds = max(oldest, uncertain, 0.0)
+        return Loss(
+            files, size, seconds, certain, _loss_sentence(region, files, size, seconds, certain)
+        )
+
+    def prove(self, left: str, right: str) -> Proof:
+        regions = [StoredRegion(name, self._settings.region(name)) for name in (left, right)]
+        settings = self._settings.verify
+        reports = list(verify(regions[0], regions[1], lambda table: rules_of(settings, table)))
+        equal = all(report.verdict is Verdict.EQUAL for report in reports)
+        sentence = "; ".join(r.sentence for r in reports if r.verdict is not Verdict.EQUAL)
+        both = f"{left} and {right}"
+        return Proof(
+            equal,
+            f"{both} are equal: {len(reports)} tables" if equal else f"{both} differ: {sentence}",
+            {report.table: table_facts(report) for report in reports},
+        )
+
+
+def table_facts(report: TableReport) -> dict[str, Any]:
+    """A table's report for programs."""
+    rows = report.comparison.rows if report.comparison is not None else None
+    return {
+        "verdict": report.verdict.value,
+        "sentence": report.sentence,
+        "versions": list(report.versions),
+        "files": report.files,
+        "behind": list(report.behind),
+        "rows": None if rows is None else list(rows),
+    }
+
+
+def _loss_sentence(region: str, files: int, size: int, seconds: float, certain: bool) -> str:  # noqa: FBT001
+    if certain and not files:
+        return f"nothing would be missing in {region}: everything that was shipped has landed there"
+    if certain:
+        return (
+            f"{files} shipped files ({size:,} bytes) have not landed in {region};"
+            f" the oldest was shipped {seconds:,.0f} s ago"
+        )
+    return (
+        f"the source does not answer, so what was shipped since is not known: the newest file that"
+        f" landed in {region} was shipped {seconds:,.0f} s ago"
+        + (f", and {files} files that are known have not landed" if files else "")
+    )

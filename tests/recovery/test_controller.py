@@ -1,0 +1,357 @@
+"""A change of roles is done whatever interrupts it, is refused when it must be, and is told."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from proa.errors import ConflictError, ProaError, UnavailableError, UserError
+from proa.recovery.caught_up import CaughtUp
+from proa.recovery.control_record import ControlRecord, ControlStore, Operation, Phase
+from proa.recovery.controller import Controller, Request, drift
+from proa.recovery.driver import Role
+from proa.recovery.failover_table import TABLE, phases, transition
+from proa.recovery.region_status import RegionStatus, SourceStatus
+from proa.recovery.region_view import Loss, Proof
+from proa.settings import ControlSettings, ProjectSettings, RecoverySettings, RegionSettings
+from proa.steps import Step, probing
+from proa.testing import FakeClock, Fault, FaultProbe, Kill, Killed, every_fault
+
+STEPS = [step for step in Step if step.startswith(("control.", "region."))]
+
+
+@dataclass
+class World:
+    """Two regions that obey at once, unless they are silent."""
+
+    roles: dict[str, Role] = field(
+        default_factory=lambda: {"east": Role.ACTIVE, "west": Role.STANDBY}
+    )
+    behind: dict[str, int] = field(default_factory=lambda: {"east": 0, "west": 3})
+    silent: set[str] = field(default_factory=set)
+    equal: bool = True
+    missing_s: float = 0.0
+    consumers: str = "east"
+    calls: list[str] = field(default_factory=list)
+
+    def _answers(self, region: str, what: str) -> None:
+        self.calls.append(f"{what} {region}")
+        if region in self.silent:
+            raise UnavailableError(f"{region} does not answer")
+
+    def role(self, region: str) -> Role:
+        self._answers(region, "role")
+        return self.roles[region]
+
+    def fence(self, region: str) -> None:
+        self._answers(region, "fence")
+        self.roles[region] = Role.FENCED
+
+    def drain(self, region: str) -> None:
+        self._answers(region, "drain")
+        self.behind[region] = 0
+
+    def activate(self, region: str) -> None:
+        self._answers(region, "activate")
+        self.roles[region] = Role.ACTIVE
+
+    def demote(self, region: str) -> None:
+        self._answers(region, "demote")
+        self.roles[region] = Role.STANDBY
+
+    def repoint(self, region: str) -> None:
+        self.consumers = region
+
+    def status(self, region: str) -> RegionStatus:
+        self._answers(region, "status")
+        files = self.behind[region]
+        return RegionStatus(region, (SourceStatus("s", 3, 3, 3 - files, files, 0, None, 0.0),))
+
+    def caught_up(self, region: str, as_of: datetime) -> CaughtUp:
+        self._answers(region, "caught_up")
+        return CaughtUp(region, as_of, not self.behind[region], "so it is", None)
+
+    def loss(self, region: str) -> Loss:
+        return Loss(
+            int(self.missing_s > 0), 1, self.missing_s, certain=True, sentence="1 file is missing"
+        )
+
+    def prove(self, left: str, right: str) -> Proof:
+        self._answers(left, "prove")
+        return Proof(self.equal, f"{left} and {right} are {'equal' if self.equal else 'not equal'}")
+
+
+@dataclass
+class Group:
+    """A group of two regions, its record in a third place or in both regions."""
+
+    folder: Path
+    clock: FakeClock
+    world: World = field(default_factory=World)
+    third_place: bool = True
+
+    @property
+    def settings(self) -> ProjectSettings:
+        regions = {
+            name: RegionSettings(
+                landing_zone=f"{self.folder}/{name}/landing",
+                storage=f"{self.folder}/{name}/storage",
+            )
+            for name in ("east", "west")
+        }
+        control = ControlSettings(path=f"{self.folder}/third") if self.third_place else None
+        return ProjectSettings(regions=regions, recovery=RecoverySettings(control=control))
+
+    def controller(self, who: str = "ada") -> Controller:
+        """A new process, on whatever machine."""
+        world = self.world
+        return Controller(
+            self.settings, self.store(), world, world, self.clock, who, repoint=world.repoint
+        )
+
+    def store(self) -> ControlStore:
+        return ControlStore.of(self.settings)
+
+    def begin(self, operation: Operation, target: str, **options) -> ControlRecord:
+        return self.controller().begin(Request(operation, target, **options))
+
+    def lose(self, region: str) -> None:
+        self.world.silent.add(region)
+        place = self.folder / region
+        place.rename(place.with_name(f"{region}-lost"))
+
+    def give_back(self, region: str) -> None:
+        self.world.silent.discard(region)
+        place = self.folder / f"{region}-lost"
+        place.rename(place.with_name(region))
+
+
+@pytest.fixture(params=["third place", "both regions"])
+def group(request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock) -> Group:
+    for region in ("east", "west"):
+        (tmp_path / region / "storage").mkdir(parents=True)
+    return Group(tmp_path, clock, third_place=request.param == "third place")
+
+
+def invariants(group: Group) -> None:
+    """What holds between any two moments."""
+    history = group.store().history()
+    actives: dict[int, str] = {}
+    for before, after in itertools.pairwise(history):
+        assert after.number == before.number + 1
+        assert after.epoch in {before.epoch, before.epoch + 1}
+        assert (after.active != before.active) <= (after.epoch > before.epoch)
+    for record in history:
+        assert actives.setdefault(record.epoch, record.active) == record.active
+
+
+def test_a_switchover_moves_everything_and_loses_nothing(group: Group):
+    record = group.begin(Operation.SWITCHOVER, "west", reason="upgrade")
+    assert (record.active, record.epoch, record.phase) == ("west", 2, Phase.STEADY)
+    assert group.world.roles == {"west": Role.ACTIVE, "east": Role.STANDBY}
+    assert group.world.consumers == "west"
+    calls = group.world.calls
+    order = [
+        "fence east",
+        "drain west",
+        "caught_up west",
+        "prove east",
+        "activate west",
+        "demote east",
+    ]
+    assert sorted(order, key=calls.index) == order
+    assert [r.phase for r in group.store().history()][1:] == [
+        *phases(Operation.SWITCHOVER),
+        Phase.STEADY,
+    ]
+    assert len(group.store().reports()) == 1
+    invariants(group)
+
+
+def test_doing_it_again_changes_nothing(group: Group):
+    group.begin(Operation.SWITCHOVER, "west")
+    entries = len(group.store().history())
+    group.world.calls.clear()
+    assert group.begin(Operation.SWITCHOVER, "west").active == "west"
+    assert (len(group.store().history()), group.world.calls) == (entries, [])
+
+
+def test_a_failover_never_asks_the_dead_region(group: Group):
+    group.controller().record()
+    group.lose("east")
+    record = group.begin(Operation.FAILOVER, "west")
+    assert (record.active, record.epoch, record.owed) == ("west", 2, ("east",))
+    assert group.world.consumers == "west"
+    assert not [call for call in group.world.calls if call.endswith(" east")]
+    group.give_back("east")
+    record = group.controller().resume()
+    assert (record.owed, group.world.roles["east"]) == ((), Role.STANDBY)
+    assert group.controller().former() == "east"
+    assert group.begin(Operation.FAILBACK, "east").epoch == 3
+    invariants(group)
+
+
+def test_a_failover_that_would_lose_too_much_is_refused(group: Group):
+    group.world.missing_s = 400
+    with pytest.raises(ProaError, match="more than the 300 s") as refused:
+        group.begin(Operation.FAILOVER, "west", max_loss=300.0)
+    assert refused.value.condition == "LOSS_TOO_LARGE"
+    assert [r.is_steady for r in group.store().history()] == [True]
+    with pytest.raises(ProaError):
+        group.begin(Operation.FAILOVER, "west")
+    assert group.begin(Operation.FAILOVER, "west", max_loss=500.0).active == "west"
+    assert group.begin(Operation.FAILOVER, "east", force=True).active == "east"
+
+
+def test_regions_that_differ_are_not_switched_and_it_can_be_taken_back(group: Group):
+    group.world.equal = False
+    with pytest.raises(ProaError, match="not equal"):
+        group.begin(Operation.SWITCHOVER, "west")
+    assert group.store().read().phase is Phase.PROVING
+    record = group.controller().cancel("not today")
+    assert (record.active, record.epoch, record.phase) == ("east", 1, Phase.STEADY)
+    assert group.world.roles["east"] is Role.ACTIVE
+
+
+def test_a_drill_moves_nobody_and_files_its_report(group: Group):
+    group.world.equal = False
+    record = group.begin(Operation.DRILL, "west")
+    assert (record.active, record.epoch, group.world.consumers) == ("east", 1, "east")
+    assert group.world.roles == {"east": Role.ACTIVE, "west": Role.STANDBY}
+    (report,) = group.store().reports().values()
+    assert b'"equal": false' in report
+    with pytest.raises(UserError, match="practised on a standby"):
+        group.begin(Operation.DRILL, "east")
+
+
+def test_another_change_waits_for_the_one_under_way(group: Group):
+    group.world.silent.add("west")
+    with pytest.raises(UnavailableError):
+        group.begin(Operation.SWITCHOVER, "west")
+    with pytest.raises(ConflictError, match="`proa resume` finishes it"):
+        group.begin(Operation.DRILL, "west")
+    group.world.silent.clear()
+    assert group.controller("bob").resume().active == "west"
+
+
+def test_a_region_lost_during_a_switchover_is_failed_over(group: Group):
+    group.world.silent.add("east")
+    with pytest.raises(UnavailableError):
+        group.begin(Operation.SWITCHOVER, "west")
+    record = group.begin(Operation.FAILOVER, "west", force=True)
+    assert (record.active, record.operation) == ("west", Operation.FAILOVER)
+    invariants(group)
+
+
+@pytest.mark.parametrize("operation", list(Operation), ids=str)
+@pytest.mark.parametrize(
+    "fault", [*every_fault(STEPS), *every_fault([Step.CONTROL_PUT], at=4)], ids=str
+)
+def test_whatever_interrupts_it_asking_again_finishes_it(
+    tmp_path: Path, clock: FakeClock, fault: Fault, operation: Operation
+):
+    for region in ("east", "west"):
+        (tmp_path / region / "storage").mkdir(parents=True)
+    group = Group(tmp_path, clock, third_place=fault.at == 1)
+    try:
+        with probing(FaultProbe(fault)):
+            group.begin(operation, "west", force=True)
+    except (Killed, UnavailableError):
+        invariants(group)
+    again = group.controller("bob")
+    record = again.resume() if isinstance(fault, Kill) else again.record()
+    if operation is not Operation.DRILL:
+        record = group.begin(operation, "west", force=True)
+        assert (record.active, record.epoch, group.world.consumers) == ("west", 2, "west")
+        assert group.world.roles["west"] is Role.ACTIVE
+    else:
+        record = again.resume()
+        assert (record.active, record.epoch, group.world.consumers) == ("east", 1, "east")
+    assert record.is_steady
+    invariants(group)
+
+
+def test_two_operators_at_once_do_it_once(group: Group):
+    """The second one does it all while the first one fences, and the first one's fence comes last."""
+    operation = Request(Operation.SWITCHOVER, "west")
+    fences = group.world.fence
+
+    def fence(region: str) -> None:
+        group.world.fence = fences
+        group.controller("bob").begin(operation)
+        fences(region)
+
+    group.world.fence = fence
+    record = group.controller().begin(operation)
+    assert (record.active, record.epoch, record.is_steady) == ("west", 2, True)
+    assert group.world.roles == {"east": Role.STANDBY, "west": Role.ACTIVE}
+    invariants(group)
+
+
+def test_regions_that_disagree_are_told_and_nothing_is_guessed(tmp_path: Path, clock: FakeClock):
+    for region in ("east", "west"):
+        (tmp_path / region / "storage").mkdir(parents=True)
+    group = Group(tmp_path, clock, third_place=False)
+    group.begin(Operation.SWITCHOVER, "east")
+    group.lose("east")
+    group.begin(Operation.FAILOVER, "west", force=True)
+    (tmp_path / "west").rename(tmp_path / "west-lost")
+    group.give_back("east")
+    group.begin(Operation.DRILL, "west")
+    (tmp_path / "west-lost").rename(tmp_path / "west")
+    with pytest.raises(ConflictError, match="the regions disagree since entry 2") as conflict:
+        group.controller().record()
+    assert conflict.value.condition == "CONTROL_RECORD_CONFLICT"
+
+
+def test_a_place_that_missed_entries_is_completed(tmp_path: Path, clock: FakeClock):
+    for region in ("east", "west"):
+        (tmp_path / region / "storage").mkdir(parents=True)
+    group = Group(tmp_path, clock, third_place=False)
+    group.begin(Operation.SWITCHOVER, "east")
+    group.lose("east")
+    group.begin(Operation.FAILOVER, "west", force=True)
+    group.give_back("east")
+    assert group.controller().record().active == "west"
+    alone = ControlStore("default", {"east": (f"{tmp_path}/east/storage", {})})
+    assert alone.read().active == "west"
+
+
+def test_drift_is_told_and_resume_mends_it(group: Group):
+    record = group.begin(Operation.SWITCHOVER, "west")
+    assert drift(record, "west", Role.ACTIVE) is None
+    assert "undone the change" in str(drift(record, "east", Role.ACTIVE))
+    group.world.roles = {"east": Role.ACTIVE, "west": Role.STANDBY}
+    group.controller().resume()
+    assert group.world.roles == {"east": Role.STANDBY, "west": Role.ACTIVE}
+
+
+def test_waiting_ends_with_what_is_lacking(group: Group):
+    group.world.caught_up = lambda region, as_of: CaughtUp(
+        region, as_of, False, "a file is missing", None
+    )
+    began = group.clock.now()
+    with pytest.raises(UnavailableError, match="a file is missing"):
+        group.begin(Operation.SWITCHOVER, "west", patience=60.0)
+    assert timedelta(seconds=60) <= group.clock.now() - began < timedelta(seconds=70)
+
+
+def test_every_row_of_the_table_is_a_way_somewhere():
+    assert len({(row.phase, row.event) for row in TABLE}) == len(TABLE)
+    assert {row.next for row in TABLE} | {Phase.STEADY} == set(Phase)
+    for operation in Operation:
+        assert phases(operation)[-1] in {Phase.DEMOTING, Phase.PROVING}
+    with pytest.raises(ConflictError):
+        transition(Phase.PROMOTING, TABLE[0].event)
+
+
+def test_an_explanation_names_what_begin_does_and_changes_nothing(group: Group):
+    lines = group.controller().explain(Request(Operation.SWITCHOVER, "west"))
+    assert lines[0] == "east is stopped, so that west can overtake it"
+    assert any("no way back" in line for line in lines)
+    assert group.store().history() == []
+    assert [call for call in group.world.calls if not call.startswith("role")] == []
