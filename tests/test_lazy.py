@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from proa.engine import worker_code
 
 PACKAGES = ("autoloader", "engine", "graph", "lake", "pipelines")
 IN_A_WORKER = """
@@ -14,7 +18,7 @@ import sys
 import proa.autoloader.tasks, proa.lake.writer
 print(*sorted({name.partition(".")[0] for name in sys.modules}))
 """
-HEAVY = {"deltalake", "pydantic", "pysail", "rich", "typer", "yaml"}
+HEAVY = {"deltalake", "pydantic", "pysail", "rich", "sqlglot", "typer", "yaml"}
 
 
 @pytest.mark.parametrize("name", PACKAGES)
@@ -35,3 +39,30 @@ def test_a_worker_imports_neither_tables_nor_settings_nor_an_engine(tmp_path):
     script.write_text(IN_A_WORKER, encoding="utf-8")
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
     assert HEAVY & set(done.stdout.split()) == set()
+
+
+def test_what_workers_import_is_sent_to_them_or_is_there():
+    """Wherever in the reader and the writer it is imported, at the top or when it is needed."""
+    source = Path(worker_code.__file__).parents[1]
+    modules = [
+        *source.glob("formats/*.py"),
+        *source.glob("storage/*.py"),
+        source / "autoloader/tasks.py",
+        *(source / f"lake/{name}.py" for name in ("writer", "arrow", "stats", "partitions")),
+    ]
+    imported = {
+        name.partition(".")[0]
+        for module in modules
+        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8")))
+        for name in imported_names(node)
+    }
+    own = {"proa", "pyspark", *sys.stdlib_module_names}
+    assert imported - own <= {*worker_code.SHIPPED, *worker_code.EXPECTED}
+
+
+def imported_names(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and node.module:
+        return [node.module]
+    return []

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from two_region_project import SCHEMA, Project, event, new_project
 
-from proa.autoloader.discovery import FileRef
+from proa.autoloader.file_ref import FileRef
 from proa.graph import DatasetLeaf, FilesLeaf
 from proa.recovery import read_caught_up
 from proa.runtime.checkpoint import FilesInput, TableInput

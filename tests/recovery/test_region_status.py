@@ -69,7 +69,7 @@ def test_what_consumers_read_counts_not_what_it_is_made_from(project: Project):
     project.arrive(1, 2)
     project.ship()
     project.process("east", 1)
-    from proa.autoloader.discovery import FileRef
+    from proa.autoloader.file_ref import FileRef
     from proa.runtime.checkpoint import FilesInput
 
     zone = project.settings.region("east").landing_zone

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pyarrow as pa
 from deltalake import CommitProperties, Transaction, write_deltalake
 
-from proa.autoloader.discovery import FileRef
+from proa.autoloader.file_ref import FileRef
 from proa.landing import Shipper, ShipReport, open_source, open_zones
 from proa.layout import Layout, app_id
 from proa.recovery import StoredRegion

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 from proa.lazy import exports
 
 if TYPE_CHECKING:
-    from proa.autoloader.discovery import FileBacklog, FileRef
+    from proa.autoloader.discovery import FileBacklog
+    from proa.autoloader.file_ref import FileRef
     from proa.autoloader.known import KnownFiles
     from proa.autoloader.loader import AutoLoader
     from proa.autoloader.options import Options, parse
@@ -17,7 +18,7 @@ __getattr__ = exports(
     {
         "AutoLoader": "loader",
         "FileBacklog": "discovery",
-        "FileRef": "discovery",
+        "FileRef": "file_ref",
         "KnownFiles": "known",
         "Options": "options",
         "parse": "options",

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from proa.autoloader.file_ref import FileRef
 from proa.autoloader.known import KnownFiles, version_key
 from proa.autoloader.options import Options
 from proa.errors import PipelineError, UnavailableError
@@ -26,20 +27,6 @@ _LISTED = pa.schema([("path", pa.string()), ("size", pa.int64()), ("modified", p
 _ORDERED = pa.schema([*_LISTED, ("source", pa.string()), ("shipment", pa.int64())])
 Positions = Mapping[str, int]
 """For each source the number of the last file, in its manifest's order, that was taken."""
-
-
-@dataclass(frozen=True, slots=True)
-class FileRef:
-    """A file as it was when it was discovered."""
-
-    path: str
-    """Absolute path or URL."""
-    size: int
-    """Bytes."""
-    modified: int
-    """Microseconds since 1970, UTC."""
-    shipment: int = 0
-    """The number of its shipment's first file; 0 where no manifest gives the order."""
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,13 @@ from pyspark.sql import types as t
 from proa.autoloader import hints
 from proa.autoloader.discovery import (
     FileBacklog,
-    FileRef,
     ListedFiles,
     Place,
     Positions,
     discover,
     existing_keys,
 )
+from proa.autoloader.file_ref import FileRef
 from proa.autoloader.known import KnownFiles
 from proa.autoloader.leaf_columns import LeafColumns
 from proa.autoloader.options import Options, parse

@@ -13,7 +13,7 @@ from itertools import groupby
 import pyarrow as pa
 from pyspark.sql import types as t
 
-from proa.autoloader.discovery import FileRef
+from proa.autoloader.file_ref import FileRef
 from proa.autoloader.options import Options
 from proa.autoloader.schema import FileSchema
 from proa.formats.arrow_types import arrow_schema, field_paths, in_order, merge_structs, settled

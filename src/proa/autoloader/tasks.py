@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 from pyspark.sql import types as t
 
-from proa.autoloader.discovery import FileRef
+from proa.autoloader.file_ref import FileRef
 from proa.formats.folders import partition_values, relative
 from proa.formats.json_values import Number
 from proa.formats.problems import ReadError

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
-from importlib.metadata import distribution
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,10 @@ FOLDER = "proa_worker_code"
 """The archive's folder, seen from where a worker's Python runs."""
 CONDITION = "WORKER_LACKS_LIBRARY"
 
-_SHIPPED = ("obstore", "duckdb", "msgspec", "sqlglot", "typing_extensions", "mypy_extensions")
-_EXPECTED = {"pyarrow": "21", "pandas": "2.2", "numpy": "1.26"}
+SHIPPED = ("obstore", "duckdb", "fastavro", "msgspec", "typing_extensions")
+"""Distributions whose files go with Proa's own. One that is not installed here, an extra, is left
+out: this client's pipelines do not need it."""
+EXPECTED = {"pyarrow": "21", "pandas": "2.2", "numpy": "1.26"}
 """Libraries that Spark's own Python workers must have, with their oldest version."""
 _LACKS = re.compile(r"<proa-lacks>(.*?)</proa-lacks>", re.DOTALL)
 _TAKES_NO_ARCHIVES = re.compile("add artifacts|UNIMPLEMENTED", re.IGNORECASE)
@@ -54,7 +56,7 @@ def on_workers(function: Callable[[Any], Iterator[Any]]) -> Callable[[Any], Iter
         if os_.path.isdir(here) and here not in sys_.path:  # noqa: PTH112
             sys_.path.insert(0, here)
         try:
-            loaded = pickle.loads(packed)  # noqa: S301 - our own client packed it
+            yield from pickle.loads(packed)(batches)  # noqa: S301 - our own client packed it
         except ImportError as error:
             lacks = {
                 "module": error.name,
@@ -65,7 +67,6 @@ def on_workers(function: Callable[[Any], Iterator[Any]]) -> Callable[[Any], Iter
                 "executable": sys_.executable,
             }
             raise RuntimeError(f"<proa-lacks>{json_.dumps(lacks)}</proa-lacks>") from error
-        yield from loaded(batches)
 
     return run
 
@@ -77,8 +78,8 @@ def lacking_library(text: str) -> UserError | None:
         return None
     lacks = json.loads(match.group(1))
     module = (lacks["module"] or "").partition(".")[0]
-    if module in _EXPECTED:
-        what, remedy = f"{module!r}", f"install '{module}>={_EXPECTED[module]}' there"
+    if module in EXPECTED:
+        what, remedy = f"{module!r}", f"install '{module}>={EXPECTED[module]}' there"
     else:
         what = f"{lacks['module'] or lacks['why']!r}"
         remedy = "the client's libraries do not run there: use the client's Python and machine"
@@ -133,8 +134,11 @@ def _files() -> Iterator[tuple[str, Path]]:
     root = Path(spec.origin).parent
     for path in root.rglob("*.py"):
         yield str(path.relative_to(root.parent)), path
-    for name in _SHIPPED:
-        found = distribution(name)
+    for name in SHIPPED:
+        try:
+            found = distribution(name)
+        except PackageNotFoundError:
+            continue
         for entry in found.files or ():
             path = Path(str(found.locate_file(entry)))
             if ".." not in entry.parts and "__pycache__" not in entry.parts and path.is_file():

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 
-from proa.autoloader.discovery import FileRef
+from proa.autoloader.file_ref import FileRef
 from proa.errors import ConflictError, DataError, UnknownOutcome
 from proa.layout import spelled
 from proa.runtime.history import FOLD, History

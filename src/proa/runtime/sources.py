@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from proa.autoloader.discovery import FileRef
+from proa.autoloader.file_ref import FileRef
 from proa.autoloader.known import KnownFiles, file_key
 from proa.autoloader.loader import AutoLoader
 from proa.clock import Clock
