@@ -66,6 +66,7 @@ class Merging:
             MergeInput(
                 self.table,
                 self.table.version,
+                0,
                 self.shape,
                 "target",
                 [str(file)],

@@ -179,7 +179,7 @@ def test_a_snapshot_is_named_in_sql():
     assert flow.cdc == SnapshotCdc(
         ("id",), history=True, tracked=ColumnChoice(("a",), excluded=True)
     )
-    assert flow.query.text == "SELECT * FROM s"
+    assert flow.query.text == "SELECT *, current_timestamp() AS __proa_sequence FROM s"
 
 
 @pytest.mark.parametrize(

@@ -175,6 +175,22 @@ def test_a_full_refresh_forgets_what_the_target_remembered(project: Project) -> 
         assert target(project, *FIELDS[:3]) == SCD1
 
 
+def test_a_full_refresh_without_changes_forgets_as_well(project: Project) -> None:
+    project.write(BRONZE + FLOW.format(more=""))
+    land(
+        project,
+        [(1, "new", "c", "UPDATE", 9), (2, "n", "c", "INSERT", 9), (2, None, None, "DELETE", 10)],
+        3,
+    )
+    ok(project.run())
+    project.landing.delete("users/0000.json")
+    ok(project.run(full_refresh_all=True))
+    assert target(project, *FIELDS[:3]) == []
+    land(project, [(1, "old", "c", "INSERT", 1), (2, "old", "c", "INSERT", 1)], 2, 5)
+    ok(project.run())
+    assert target(project, *FIELDS[:3]) == [(1, "old", "c"), (2, "old", "c")]
+
+
 def test_new_columns_of_the_source_come_into_the_target(project: Project) -> None:
     project.write(BRONZE + FLOW.format(more=""))
     land(project, EVENTS, 8)

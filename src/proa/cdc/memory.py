@@ -13,8 +13,9 @@ in the same commit. So the memory is never ahead of the rows, and never behind.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from datetime import date, datetime
 from typing import Any
 
 from proa.cdc.duck_types import text_of
@@ -39,12 +40,21 @@ class Memory:
 
     number: int = 0
     """Its `txn` version; 0 for a table that has none yet."""
+    generation: int = 0
+    """The table's generation that it belongs to: a full refresh forgets."""
     contract: Mapping[str, Any] = field(default_factory=dict)
     """What keys, order and type of history were when it was written."""
     files: tuple[tuple[str, int], ...] = ()
     """Paths in the table's folder, oldest first, and their rows."""
     truncated: str | None = None
     """The file whose one row `o` is the newest truncation; older changes have no effect."""
+    latest: tuple[str, str] | None = None
+    """The version of the snapshot that was applied last: its type and its text."""
+
+    @property
+    def latest_version(self) -> Any:
+        """That version as the user's function gave it; None for none."""
+        return None if self.latest is None else _PARSERS[self.latest[0]](self.latest[1])
 
     def check(self, shape: ChangeShape, dataset: str) -> None:
         """Raises DataError when the target was built with other keys, order or history."""
@@ -72,6 +82,26 @@ class Memory:
         return count
 
 
+_PARSERS: dict[str, Callable[[str], Any]] = {
+    "int": int,
+    "float": float,
+    "str": str,
+    "datetime": datetime.fromisoformat,
+    "date": date.fromisoformat,
+}
+
+
+def version_text(version: Any) -> tuple[str, str]:
+    """A snapshot's version as it is written down. Raises DataError for a type without order."""
+    kind = type(version).__name__
+    if kind not in _PARSERS:
+        raise DataError(
+            f"a snapshot has the version {version!r}; give it a number, a string, a date or a time",
+            condition="AUTOCDC_SNAPSHOT_VERSION",
+        )
+    return kind, version.isoformat() if isinstance(version, date) else str(version)
+
+
 _DRIFTS = {
     "keys": "KEY_SCHEMA_DRIFT",
     "types": "KEY_SCHEMA_DRIFT",
@@ -89,13 +119,16 @@ class MemoryStore:
         self.options = options
         self._store = Store.open(url, options)
 
-    def read(self, number: int | None) -> Memory:
-        """The memory of a `txn` version; an empty one for None and 0."""
+    def read(self, number: int | None, generation: int) -> Memory:
+        """The memory of a `txn` version; an empty one for None, and for one of before `generation`."""
         if not number:
-            return Memory()
+            return Memory(generation=generation)
         data = json.loads(self._store.get(_name(number)))
+        if data["generation"] != generation:
+            return Memory(generation=generation)
         files = tuple((path, rows) for path, rows in data["files"])
-        return Memory(number, data["contract"], files, data["truncated"])
+        latest = data["latest"] and tuple(data["latest"])
+        return Memory(number, generation, data["contract"], files, data["truncated"], latest)
 
     def put(self, memory: Memory, before: int) -> Memory:
         """Write a memory under the next free number after `before`; it with that number.
@@ -115,9 +148,11 @@ class MemoryStore:
                 continue
             return numbered
 
-    def superseded(self, current: int, objects: Iterable[ObjectInfo]) -> list[ObjectInfo]:
+    def superseded(
+        self, current: int, generation: int, objects: Iterable[ObjectInfo]
+    ) -> list[ObjectInfo]:
         """Those of the memory's objects that the memory `current` does not need."""
-        memory = self.read(current)
+        memory = self.read(current, generation)
         needed = {_name(current), memory.truncated, *(path for path, _ in memory.files)}
         return [info for info in objects if info.path not in needed]
 

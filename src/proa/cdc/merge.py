@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -45,6 +45,8 @@ class MergeInput:
     table: Table
     version: int
     """The version of the table that is changed; -1: it has no rows, whatever the table shows."""
+    generation: int
+    """The generation that the batch belongs to."""
     shape: ChangeShape
     dataset: str
     changes: Sequence[str]
@@ -53,6 +55,9 @@ class MergeInput:
     """The table's columns after the batch, as a StructType."""
     partition_by: tuple[str, ...]
     attempt: str
+    versions: tuple[Any, ...] | None = None
+    """For snapshots: their versions, oldest first; empty for one that has only a time. None: the
+    rows are changes."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,7 @@ def merge(given: MergeInput) -> Merged:
     """
     store = MemoryStore(given.table.url, given.table.options)
     number = given.table.transaction(memories.MEMORY, given.version) if given.version >= 0 else None
-    before = store.read(number)
+    before = store.read(number, given.generation)
     before.check(given.shape, given.dataset)
     with _database() as (database, scratch):
         return _Merge(given, before, store, database, Path(scratch)).run()
@@ -121,7 +126,10 @@ class _Merge:
         """Whether no key has two changes in `fresh`."""
 
     def run(self) -> Merged:
-        self.read_changes()
+        if self.given.versions is None:
+            self.read_changes()
+        else:
+            self.read_snapshots()
         self.apply_truncation()
         ties = self.count_ties()
         self.read_known()
@@ -163,11 +171,73 @@ class _Merge:
 
     def check_changes(self) -> None:
         """Raises DataError for a change that belongs to no key or has no place in the order."""
+        self.check_keys()
+        if count := self.number(f"SELECT count(*) FROM change WHERE {SEQUENCE} IS NULL"):
+            raise _invalid(self.given.dataset, count, "NULL as the sequence", "NULL_SEQUENCE")
+
+    def check_keys(self) -> None:
         missing = " OR ".join(f"k{i} IS NULL" for i in range(len(self.shape.keys)))
         if count := self.number(f"SELECT count(*) FROM fresh WHERE {missing}"):
             raise _invalid(self.given.dataset, count, "NULL in a key", "NULL_KEY")
-        if count := self.number(f"SELECT count(*) FROM change WHERE {SEQUENCE} IS NULL"):
-            raise _invalid(self.given.dataset, count, "NULL as the sequence", "NULL_SEQUENCE")
+
+    def read_snapshots(self) -> None:
+        """Make `fresh` of what differs between the table and the snapshots, one after the other."""
+        shape, keys = self.shape, self.shape.key_names
+        files = self.local(self.given.changes)
+        self.execute(
+            f"CREATE TABLE truncation AS SELECT CAST(NULL AS {shape.order_type}) AS o LIMIT 0"
+        )
+        self.execute(f"CREATE TABLE moment AS {self.moments(files)}")
+        rows = f"SELECT {shape.no_event} WHERE false"
+        if files:
+            source = _parquet(files)
+            rows = f"""SELECT {shape.key_values()}, {shape.order_of(SEQUENCE)} AS o,
+                {shape.struct_of(self.names(source))} AS v FROM {source}"""
+        self.execute(
+            f"""CREATE TABLE state AS
+                SELECT 0 AS n, {keys}, v FROM ({self.current_rows()})
+                UNION ALL SELECT n, {keys}, max(v) AS v FROM ({rows}) JOIN moment USING (o)
+                GROUP BY n, {keys}"""
+        )
+        self.execute(
+            f"""CREATE TABLE fresh AS SELECT {keys}, o, v IS NULL AS d, v,
+                CAST(NULL AS VARCHAR[]) AS u FROM
+                (SELECT n, {keys}, v, lag(v) OVER (PARTITION BY {keys} ORDER BY n) AS previous FROM
+                 (SELECT DISTINCT {keys} FROM state)
+                 CROSS JOIN (SELECT n FROM moment UNION ALL SELECT 0)
+                 LEFT JOIN state USING (n, {keys}))
+                JOIN moment USING (n) WHERE v IS DISTINCT FROM previous"""
+        )
+        self.check_keys()
+
+    def moments(self, files: Sequence[str]) -> str:
+        """SQL of the snapshots: their order `o` and number `n`, counted from 1."""
+        kind, versions = self.shape.order_type, self.given.versions
+        if versions:
+            self.database.register(
+                "versions",
+                pa.table({"o": list(versions), "n": list(range(1, len(versions) + 1))}),
+            )
+            return f"SELECT CAST(o AS {kind}) AS o, n FROM versions"
+        if files:
+            found = f"SELECT {self.shape.order_of(SEQUENCE)} AS o FROM {_parquet(files)}"
+            return f"SELECT max(o) AS o, 1 AS n FROM ({found})"
+        # A snapshot without rows has its time from the clock, as others have it from the engine.
+        now = self.given.table.clock.now().isoformat()
+        text = f"TIMESTAMPTZ '{now}'" if kind == "TIMESTAMPTZ" else "0"
+        return f"SELECT CAST({text} AS {kind}) AS o, 1 AS n"
+
+    def current_rows(self) -> str:
+        """SQL of the rows that the table has now: `k0, ..., v`."""
+        shape, table = self.shape, self.given.table
+        files = table.files(self.given.version) if self.given.version >= 0 else ()
+        if not files:
+            return f"SELECT {shape.no_event} WHERE false"
+        table.check(files)
+        source = _parquet(self.local(files))
+        current = f"WHERE {END_AT} IS NULL" if shape.history else ""
+        return f"""SELECT {shape.key_values()}, {shape.struct_of(self.names(source))} AS v
+            FROM {source} {current}"""
 
     def apply_truncation(self) -> None:
         """Take changes out that a truncation has undone; make `touched`."""
@@ -230,7 +300,8 @@ class _Merge:
 
     def read_known(self) -> None:
         """Make `known`: what the memory holds of the touched keys."""
-        known = newest_events(self.memory_files(), self.shape, touched=True)
+        files = self.memory_files() if self.given.versions is None else []
+        known = newest_events(files, self.shape, touched=True)
         self.execute(f"CREATE TABLE known AS SELECT * FROM ({known}) WHERE d IS NOT NULL")
         self.execute("DELETE FROM known WHERE o < (SELECT o FROM truncation)")
 
@@ -383,6 +454,11 @@ class _Merge:
     def write_memory(self) -> Memory:
         """Write what the memory is to hold from now on."""
         shape, keys, before = self.shape, self.shape.key_names, self.before
+        if self.given.versions is not None:
+            # Snapshots come in their order, so nothing that the rows do not tell is asked for.
+            versions = self.given.versions
+            latest = memories.version_text(versions[-1]) if versions else before.latest
+            return replace(before, contract=shape.contract(), latest=latest)
         order = f"{keys}, o, d, v, u"
         self.execute(
             f"""CREATE TABLE lesson AS SELECT {order} FROM remember UNION ALL BY NAME
@@ -406,7 +482,9 @@ class _Merge:
         truncated = before.truncated
         if self.truncates:
             truncated = self.write_beside("SELECT o FROM truncation")[0][0]
-        return Memory(before.number, shape.contract(), (*left, *files), truncated)
+        return replace(
+            before, contract=shape.contract(), files=(*left, *files), truncated=truncated
+        )
 
     def forget(self) -> None:
         """Delete deletions, and history that is no row, from before the time that is kept."""

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from pyspark.errors import PySparkException
@@ -24,6 +25,12 @@ from proa.graph.nodes import DatasetNode, FlowNode, Graph
 from proa.graph.plan import FlowPlan, read
 from proa.graph.plan_proto import Relation
 from proa.graph.query_origin import QueryOrigin
+from proa.graph.snapshot_query import (
+    Targets,
+    columns_without_snapshot,
+    joined_snapshots,
+    next_snapshots,
+)
 from proa.pipelines.ddl import parse_schema
 from proa.pipelines.declaring_session import DeclaringSession, relation_of
 from proa.pipelines.definitions import (
@@ -41,22 +48,24 @@ Infer = Callable[[Flow, FilesLeaf], StructType]
 """What the Auto Loader would yield for a leaf."""
 
 
-def build(
+def build(  # noqa: PLR0913 - what a graph is made of
     declarations: Declarations,
     *,
     catalog: str | None = None,
     database: str | None = None,
     analyze: Analyze | None = None,
     infer: Infer | None = None,
+    targets: Targets | None = None,
 ) -> Graph:
     """Call the query functions, connect what they read and check everything.
 
     With `analyze` (and `infer` for files without a schema), query functions may ask for the schema
-    and the columns of what they have read; without, that is refused as Apache refuses it.
+    and the columns of what they have read; without, that is refused as Apache refuses it. `targets`
+    says what tables are fed by snapshots now; without, a snapshot function is asked once.
 
     Raises PipelineError, with Apache's condition and the user's file and line, at the first mistake.
     """
-    return _Builder(declarations, Namespace(catalog, database), analyze, infer).build()
+    return _Builder(declarations, Namespace(catalog, database), analyze, infer, targets).build()
 
 
 class _Builder:
@@ -66,10 +75,12 @@ class _Builder:
         namespace: Namespace,
         analyze: Analyze | None,
         infer: Infer | None,
+        targets: Targets | None,
     ) -> None:
         self.declarations = declarations
         self.analyze = analyze
         self.infer = infer
+        self.targets = targets
         self.session = declarations.session or DeclaringSession(declarations.configuration)
         self.names = DatasetNames((dataset.name for dataset in declarations.datasets), namespace)
         self.datasets = {dataset.name: dataset for dataset in declarations.datasets}
@@ -107,17 +118,36 @@ class _Builder:
 
     def read_flow(self, target: str, flow: Flow) -> FlowNode:
         resolver = _Names(self, flow)
-        if isinstance(flow.query, SqlQuery):
+        if isinstance(flow.cdc, SnapshotCdc) and flow.cdc.next_snapshot is not None:
+            flow, relation = self.snapshots(flow, flow.cdc)
+        elif isinstance(flow.query, SqlQuery):
             relation = proto.Relation()
             relation.common.plan_id = plan_proto.fresh_plan_id()
             relation.sql.query = flow.query.text
         else:
             relation = self.call(flow, flow.query)
         plan = read(relation, resolver, resolver.origin)
+        if _reads_all(flow):
+            plan = plan.complete()
         upstream = dict.fromkeys(
             leaf.dataset for leaf in plan.leaves if isinstance(leaf, DatasetLeaf)
         )
         return FlowNode(flow, target, plan, tuple(resolver.reads), tuple(upstream))
+
+    def snapshots(self, flow: Flow, cdc: SnapshotCdc) -> tuple[Flow, Relation]:
+        """The flow with the versions that its function has now, and a plan that yields them."""
+        known = None if self.targets is None else self.targets(flow)
+        found: list[tuple[Any, Any]] = []
+
+        def query() -> Any:
+            found.extend(next_snapshots(flow, cdc, known))
+            return joined_snapshots(found) if found else self.session.range(0)
+
+        relation = self.call(flow, query)
+        if not found:
+            relation = empty(columns_without_snapshot(cdc, known))
+        versions = tuple(version for _, version in found)
+        return replace(flow, cdc=replace(cdc, versions=versions)), relation
 
     def call(self, flow: Flow, function: Callable[[], Any]) -> Relation:
         """The plan that the query function returns."""

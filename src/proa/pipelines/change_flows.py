@@ -171,8 +171,13 @@ def create_auto_cdc_from_snapshot_flow(  # noqa: PLR0913, PLR0917 - the names ar
     )
 
     def query() -> Any:
+        from pyspark.sql import functions as F  # noqa: N812 - as Spark's users know it
+
         session = current_session()
-        return session.read.table(source) if isinstance(source, str) else session.range(0)
+        if not isinstance(source, str):
+            return session.range(0)
+        moment = F.current_timestamp() if cdc.history else F.lit(0).cast("bigint")
+        return session.read.table(source).withColumn("__proa_sequence", moment)
 
     registry.add_flow(
         Flow(

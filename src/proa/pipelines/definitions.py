@@ -112,6 +112,9 @@ class SnapshotCdc:
     next_snapshot: Callable[[Any], Any] | None = None
     """From the version applied last (None: nothing yet) to the next (DataFrame, version), or None.
     Without it the flow's query is the snapshot."""
+    versions: tuple[Any, ...] | None = None
+    """The versions that the query yields, oldest first; None when it yields one, without a number.
+    Known once the graph is built."""
 
 
 @dataclass(frozen=True)

@@ -106,14 +106,14 @@ class Environment:
                 stack.callback(running.pop)
             yield
 
-    def bind(self, query: Callable[[], Any]) -> Callable[[], Any]:
+    def bind(self, query: Callable[..., Any]) -> Callable[..., Any]:
         """`query`, callable from outside. Its PipelineErrors name files as seen from the root."""
 
         @functools.wraps(query)
-        def call() -> Any:
+        def call(*arguments: Any) -> Any:
             with self.entered():
                 try:
-                    return query()
+                    return query(*arguments)
                 except PipelineError as error:
                     error.location = self.place.shown(error.location)
                     raise

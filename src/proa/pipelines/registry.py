@@ -23,6 +23,7 @@ from proa.pipelines.definitions import (
     Declarations,
     Expectation,
     Flow,
+    SnapshotCdc,
     SqlQuery,
 )
 from proa.pipelines.environment import Environment, caller, install_pipelines_module
@@ -114,6 +115,9 @@ class Registry(GraphElementRegistry):  # type: ignore[misc] # pyspark is untyped
             )
         if not isinstance(flow.query, SqlQuery):
             flow = replace(flow, query=self._environment.bind(flow.query))
+        if isinstance(flow.cdc, SnapshotCdc) and flow.cdc.next_snapshot is not None:
+            bound = self._environment.bind(flow.cdc.next_snapshot)
+            flow = replace(flow, cdc=replace(flow.cdc, next_snapshot=bound))
         self._flows[key] = flow
 
     def add_expectations(self, dataset: str, expectations: tuple[Expectation, ...]) -> None:

@@ -8,9 +8,11 @@ from typing import Any, ClassVar
 
 from proa.cdc import MEMORY, MemoryStore, MergeInput, change_shape, merge
 from proa.graph.change_target import DELETE, TRUNCATE, target_schema
-from proa.lake import Destination, RowChanges, WriteResult, discard, write
+from proa.graph.snapshot_query import KnownTarget
+from proa.lake import Destination, RowChanges, Table, WriteResult, discard, write
 from proa.lake.table_schema import to_arrow
-from proa.pipelines.definitions import Dataset, Flow
+from proa.pipelines.definitions import Dataset, Flow, SnapshotCdc
+from proa.runtime.checkpoint import Plan
 from proa.runtime.flow_kinds import Append, BatchWork, Once, Stored
 
 _CHANGES = "_proa_cdc/changes"
@@ -49,6 +51,40 @@ class MergeOnce(Once):
         return store_changes(self.flow, self.dataset, work)
 
 
+@dataclass(frozen=True)
+class MergeSnapshots(MergeBatches):
+    """Makes the table what the newest snapshots are."""
+
+    def is_due(self, plan: Plan, before: Plan | None, *, any_new: bool) -> bool:  # noqa: ARG002
+        cdc = self.flow.cdc
+        if isinstance(cdc, SnapshotCdc) and cdc.versions is not None:
+            return bool(cdc.versions)
+        return before is None or (before.inputs, before.definition) != (
+            plan.inputs,
+            plan.definition,
+        )
+
+    def goes_on(self, *, was_pending: bool) -> bool:
+        return was_pending
+
+    def store(self, work: BatchWork) -> Stored:
+        if isinstance(self.flow.cdc, SnapshotCdc) and self.flow.cdc.versions == ():
+            # A batch was planned for a snapshot that its function does not hand out any more.
+            return Stored(WriteResult((), 0, 0, ()), ())
+        return super().store(work)
+
+
+def known_target(table: Table) -> KnownTarget:
+    """What the target of a snapshot flow is now."""
+    with table.lock:
+        if table.refresh() is None:
+            return KnownTarget()
+        number, schema = table.transaction(MEMORY), table.schema
+        generation = table.wanted_generation
+    memory = MemoryStore(table.url, table.options).read(number, generation)
+    return KnownTarget(memory.latest_version, schema)
+
+
 def store_changes(flow: Flow, dataset: Dataset, work: BatchWork) -> Stored:
     """Compute what the change rows of a batch make of the table."""
     changes = _staging(work)
@@ -69,17 +105,19 @@ def _merged(
         # A full refresh that has begun leaves the rows until its first batch: this one.
         begins = table.generation < table.wanted_generation
         version = table.version
-        last = table.transaction(MEMORY)
+        generation, last = table.wanted_generation, table.transaction(MEMORY)
     merged = merge(
         MergeInput(
             table,
             -1 if begins else version,
+            generation,
             change_shape(flow, work.query, dataset.properties),
             dataset.name,
             [f"{changes.url}/{file.path}" for file in result.files],
             work.columns,
             work.destination.partition_by,
             work.destination.attempt,
+            flow.cdc.versions or () if isinstance(flow.cdc, SnapshotCdc) else None,
         )
     )
     memory = MemoryStore(table.url, table.options).put(merged.memory, last or 0)

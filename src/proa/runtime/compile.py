@@ -20,6 +20,7 @@ from proa.graph import FilesLeaf, Graph
 from proa.graph.analysis import Analysis, analyse
 from proa.graph.build import build
 from proa.graph.findings import Finding, Verdicts, findings
+from proa.graph.snapshot_query import KnownTarget, Targets
 from proa.graph.static_plan import StaticQueries
 from proa.pipelines.definitions import Flow
 from proa.pipelines.identifiers import Namespace
@@ -53,18 +54,20 @@ class Compiled:
         return volatile(self.graph, self.findings)
 
 
-def compile_pipeline(
+def compile_pipeline(  # noqa: PLR0913 - what a pipeline is made of
     pipeline: Pipeline,
     engine: Engine,
     file_columns: FileColumns,
     *,
     policy: DrPolicy | None = None,
     columns: bool = False,
+    targets: Targets | None = None,
 ) -> Compiled:
     """Load the pipeline's files, build and check its graph, and judge its findings.
 
     `policy` stands for the pipeline's own. With `columns` every query is analysed by the engine;
-    so it is when findings matter, because some are seen in types only. Raises PipelineError for the
+    so it is when findings matter, because some are seen in types only. `targets` says what tables
+    fed by snapshots are now. Raises PipelineError for the
     first mistake, at its place.
     """
     policy = policy or pipeline.agreed
@@ -88,6 +91,11 @@ def compile_pipeline(
         except UnavailableError as error:
             raise DataError(f"they cannot be read now: {error}") from error
 
+    def look_at_target(flow: Flow) -> KnownTarget:
+        assert targets is not None
+        asked.append(flow)
+        return targets(flow)
+
     spec, configuration = pipeline.spec, pipeline.configuration
     names = Namespace(spec.catalog, spec.database)
     static = StaticQueries(compute, analyze, configuration, names)
@@ -99,6 +107,7 @@ def compile_pipeline(
         database=spec.database,
         analyze=analyze,
         infer=infer,
+        targets=None if targets is None else look_at_target,
     )
     # Query functions may have made more of them.
     engine.register(declarations.session.functions)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Protocol
 
 from proa.engine import Engine
 from proa.lake import DataFile, Destination, Table, WriteResult, write
-from proa.pipelines.definitions import Dataset, DatasetKind, Flow
+from proa.pipelines.definitions import Dataset, DatasetKind, Flow, SnapshotCdc
 from proa.runtime.checkpoint import Plan
 
 
@@ -152,7 +152,9 @@ def kind_of(flow: Flow, dataset: Dataset, *, volatile: bool = False) -> FlowKind
     if dataset.kind is DatasetKind.MATERIALIZED_VIEW:
         return Replace(volatile)
     if flow.cdc is not None:
-        from proa.runtime.change_kinds import MergeBatches, MergeOnce
+        from proa.runtime.change_kinds import MergeBatches, MergeOnce, MergeSnapshots
 
+        if isinstance(flow.cdc, SnapshotCdc):
+            return MergeSnapshots(flow=flow, dataset=dataset)
         return (MergeOnce if flow.once else MergeBatches)(flow=flow, dataset=dataset)
     return Once() if flow.once else Append()

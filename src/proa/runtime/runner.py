@@ -22,6 +22,7 @@ from proa.pipelines.definitions import Flow
 from proa.pipelines.session_settings import engine_settings
 from proa.pipelines.spec import source_files
 from proa.runtime import pipeline as pipelines
+from proa.runtime.change_kinds import known_target
 from proa.runtime.checkpoint import Checkpoint, FilesInput
 from proa.runtime.compile import Compiled, compile_pipeline
 from proa.runtime.context import Context
@@ -157,7 +158,12 @@ class Runner:
         return self._runners
 
     def _build(self) -> Compiled:
-        compiled = compile_pipeline(self.pipeline, self._engine, self._file_columns)
+        compiled = compile_pipeline(
+            self.pipeline,
+            self._engine,
+            self._file_columns,
+            targets=lambda flow: known_target(self._context.table(flow.target)),
+        )
         graph = compiled.graph
         self._context.paths = {
             name: node.dataset.path for name, node in graph.datasets.items() if node.dataset.path

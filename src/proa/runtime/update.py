@@ -127,6 +127,8 @@ class UpdateRun:
             self._state(UpdateState.RESETTING)
             for name in sorted(selection.full_refresh):
                 reset(self._context, name, self.id)
+            # What depends on the data, as snapshots do, begins anew with the table.
+            self._graph = graph = runner.graph()
         self._state(UpdateState.SETTING_UP_TABLES)
         self._define(graph, selection)
         return FlowScheduler(

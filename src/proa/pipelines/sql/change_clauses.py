@@ -114,6 +114,9 @@ def _snapshot(parser: Parser, target: str, *, once: bool) -> ChangeClauses:
     if parser.accept("TRACK", "HISTORY", "ON"):
         tracked = _choice(parser, "TRACK HISTORY ON")
     _check_end(parser)
+    moment = "current_timestamp()" if history else "CAST(0 AS BIGINT)"
+    text = query.text.replace("*", f"*, {moment} AS __proa_sequence", 1)
+    query = SqlQuery(text, query.location)
     return ChangeClauses(target, once, query, SnapshotCdc(keys, history, tracked))
 
 
