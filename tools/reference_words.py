@@ -16,6 +16,7 @@ CONDITIONS: dict[str, dict[str, str]] = {
         "AUTOCDC_KEY_NOT_IN_SELECTED_SCHEMA": "a column list leaves a key out",
         "AUTOCDC_RESERVED_COLUMN_NAME_CONFLICT": "the source has a column that SCD type 2 makes itself",
         "AUTOCDC_MICROBATCH_VALIDATION": "a change has no key or no sequence; what follows the dot says which",
+        "AUTOCDC_SNAPSHOT_VERSION": "a snapshot's version has a type without order",
         "AUTOCDC_INVALID_STATE": "the table was built with other keys, order or history; what follows the dot says which",
         "CAPTURE_NOT_PREPARED": "the database is not set up for capture; the message has the statement to run",
         "CAPTURE_MISSING_RIGHTS": "the database's user lacks rights that capture needs",
