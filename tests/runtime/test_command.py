@@ -253,3 +253,24 @@ def test_maintenance_tells_what_it_did_and_what_it_would(shop: Project) -> None:
     assert json.loads(output)["tables"][0]["compacted"] == {"before": 10, "after": 1}
     with pytest.raises(UserError, match="--retention must be a duration"):
         proa("maintain", "--region", "east", "--retention", "long")
+
+
+def test_dry_run_and_run_find_the_same(shop: Project) -> None:
+    # A sum of a float: seen only by whoever knows the types of the files' columns.
+    shop.land("f.json", [{"id": 3, "weight": 1.5}])
+    shop.write(
+        PIPELINE.replace(".load(", '.option("cloudFiles.inferColumnTypes", True).load(')
+        + """
+@dp.materialized_view
+def total():
+    return spark.read.table("bronze").agg(F.sum("weight").alias("weight"))
+"""
+    )
+    _, out = proa("dry-run", "--region", "east", "--json")
+    said = json.loads(out)
+    checked = {(f["code"], f["dataset"]) for f in (*said["errors"], *said["warnings"])}
+    proa("run", "--region", "east", "--json")
+    _, out = proa("events", "--region", "east", "--type", "planning_information", "--json")
+    told = [event["details"]["planning_information"]["finding"] for event in json.loads(out)]
+    assert ("FLOAT_SUM", "total") in checked
+    assert {(finding["code"], finding["dataset"]) for finding in told} == checked

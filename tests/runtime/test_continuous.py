@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from small_projects import Project
+from small_projects import Project, ok
 
 from proa.clock import SystemClock
 from proa.errors import SettingsError
@@ -195,3 +195,50 @@ def test_an_interval_is_read_as_people_write_it(text: str, expected: float) -> N
 def test_what_is_no_interval_is_refused(text: str) -> None:
     with pytest.raises(SettingsError, match=r"pipelines\.trigger\.interval must be a duration"):
         duration_setting(text, INTERVAL)
+
+
+LEVELS = (
+    BRONZE
+    + """
+@dp.materialized_view
+def gold1():
+    return spark.read.table("bronze").agg(F.sum("id").alias("total"))
+
+@dp.materialized_view
+def gold2():
+    return spark.read.table("gold1")
+
+@dp.materialized_view
+def gold3():
+    return spark.read.table("gold2")
+"""
+)
+
+
+def test_all_levels_of_views_are_right_after_one_pass(live: Project) -> None:
+    live.configuration = {}
+    live.write(LEVELS)
+    live.land("a.json", [{"id": 1}])
+    ok(live.run())
+    live.land("b.json", [{"id": 10}])
+    with running(live) as (watch, _):
+        watch.until("gold3", "has new rows")
+    assert [live.rows(f"gold{n}", "total") for n in (1, 2, 3)] == [[11]] * 3
+
+
+def test_views_that_ran_long_ago_follow_their_input_at_once(live: Project) -> None:
+    live.write(LEVELS)
+    live.land("a.json", [{"id": 1}])
+    ok(live.run())
+    live.configuration = {"pipelines.trigger.interval": "1 hour"}
+    live.write(
+        LEVELS.replace(
+            "@dp.table\n", '@dp.table(spark_conf={"pipelines.trigger.interval": "50 ms"})\n'
+        )
+    )
+    ok(live.run())
+    with running(live) as (watch, _):
+        watch.until("gold3", "follows its sources")
+        live.land("b.json", [{"id": 10}])
+        watch.until("gold3", "has new rows")
+    assert [live.rows(f"gold{n}", "total") for n in (1, 2, 3)] == [[11]] * 3
