@@ -83,11 +83,13 @@ class Plan:
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Plan:
+        """Read what `to_json` wrote, now or in an older version. DataError for a later one."""
         found = json.loads(text)
         if found.get("format", 1) > _FORMAT:
             raise DataError(
-                "the checkpoint was written by a newer version of Proa; install that version",
-                condition="CHECKPOINT_DAMAGED",
+                f"a plan is written in format {found['format']}, and this version of Proa reads"
+                f" format {_FORMAT}; run the version that wrote it, or a newer one",
+                condition="UNSUPPORTED_FORMAT",
             )
         inputs = {key: _input_from_json(value) for key, value in found["inputs"].items()}
         return cls(found["batch"], inputs, found["definition"], found["replaces"])
