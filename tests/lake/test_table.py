@@ -14,7 +14,13 @@ from pyspark.sql.types import (
 
 from proa.errors import ConflictError, DataError, UnavailableError
 from proa.lake import Change, Committed, Table, commit_change, create
-from proa.lake.commit import STALE_FILES, begin_generation, end_generation, replace_files
+from proa.lake.commit import (
+    STALE_FILES,
+    begin_generation,
+    describe,
+    end_generation,
+    replace_files,
+)
 from proa.steps import Step, probing
 from proa.testing import Fail, Fault, FaultProbe, Kill, Killed, LoseAnswer, When, every_fault
 
@@ -274,3 +280,17 @@ def test_an_error_is_told_with_its_last_cause() -> None:
     with pytest.raises(UnavailableError, match=r"table '/t': Kernel .* S3: refused$"):  # noqa: SIM117
         with table.wrapped("read"):
             raise OSError(said)
+
+
+def test_names_and_values_beyond_the_basic_plane_come_back_as_they_are(table: Table) -> None:
+    # A reader of the log gets some surrogate pairs of JSON wrong: they are never written.
+    word = "\U000e0000 \U000d0001 \U0001f600"
+    create(table, AB, partition_by=["b"])
+    file = replace(data_file(f"b={word}/x"), partition={"b": word})
+    commit_change(table, Change(word, 3, "a", 0, adds=[file], metadata={"flow": word}))
+    describe(table, word, {word: word})
+    seen = same(table)
+    assert (seen.transaction(word), seen.comment, seen.properties[word]) == (3, word, word)
+    assert seen.files() == (f"{table.url}/b={word}/x",)
+    values = seen.delta().get_add_actions(flatten=True).column("partition.b").to_pylist()
+    assert values == [word]

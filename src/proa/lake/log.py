@@ -114,5 +114,5 @@ def spelled(path: str) -> str:
 
 def put(store: Store, version: int, actions: Iterable[Mapping[str, Any]]) -> None:
     """Make `actions` the given version; `ConflictError` when that version exists already."""
-    text = "".join(json.dumps(action) + "\n" for action in actions)
+    text = "".join(json.dumps(action, ensure_ascii=False) + "\n" for action in actions)
     store.create(name(version), text.encode())

@@ -138,7 +138,11 @@ def _put(tree: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
 def _dump(value: Any) -> str:
     """JSON in which decimals keep all their digits."""
     if isinstance(value, dict):
-        return "{" + ",".join(f"{json.dumps(k)}:{_dump(v)}" for k, v in value.items()) + "}"
+        return (
+            "{"
+            + ",".join(f"{json.dumps(k, ensure_ascii=False)}:{_dump(v)}" for k, v in value.items())
+            + "}"
+        )
     if isinstance(value, Decimal):
         return format(value, "f")
-    return json.dumps(value)
+    return json.dumps(value, ensure_ascii=False)
