@@ -22,6 +22,7 @@ from proa.lake.commit import (
     replace_files,
 )
 from proa.steps import Step, probing
+from proa.storage import Store
 from proa.testing import Fail, Fault, FaultProbe, Kill, Killed, LoseAnswer, When, every_fault
 
 A = StructType([StructField("a", LongType())])
@@ -294,3 +295,49 @@ def test_names_and_values_beyond_the_basic_plane_come_back_as_they_are(table: Ta
     assert seen.files() == (f"{table.url}/b={word}/x",)
     values = seen.delta().get_add_actions(flatten=True).column("partition.b").to_pylist()
     assert values == [word]
+
+
+class Calls:
+    """Counts the reads of stores."""
+
+    def __init__(self) -> None:
+        self.reads = 0
+
+    def before(self, step: Step) -> None:
+        self.reads += step is Step.STORE_READ
+
+    def after(self, step: Step) -> None:
+        pass
+
+
+def test_a_snapshot_in_a_bucket_is_looked_for_once_and_then_what_is_new(s3_location) -> None:
+    url, options = s3_location
+    table = Table.at(f"{url}/t", options)
+    create(table, A)
+    store = Store.open(table.url, options)
+    files = []
+    for number in range(30):
+        store.put(f"f{number}", b"x")
+        files.append(f"{table.url}/f{number}")
+    calls = Calls()
+    with probing(calls):
+        table.check(files)
+        assert calls.reads == 1
+        table.check(files)
+        assert calls.reads == 1
+        store.put("more", b"x")
+        table.check([*files, f"{table.url}/more"])
+        assert calls.reads == 2
+    store.delete("f7")
+    with pytest.raises(DataError, match=r"f7' belongs to a table and is gone"):
+        Table.at(table.url, options).check(files)
+
+
+def test_a_version_that_was_read_is_not_opened_again(made: Table) -> None:
+    for batch in range(9):
+        commit_change(made, append(batch, f"f{batch}"))
+    first = made.files(3)
+    assert made.files(3) == first
+    opened = {version: made._as_of(version) for version in (3, 4, 5)}
+    assert all(made._as_of(version) is table for version, table in opened.items())
+    assert made.count(9) == 9

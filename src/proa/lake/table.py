@@ -29,6 +29,8 @@ _CACHED_COMMITS = 2000
 _RECENT = 3600.0
 """Seconds; no entry of a log expires as fast, and no file is removed as fast."""
 _LOOKED_AT_ONE_BY_ONE = 16
+_OLDER_KEPT = 4
+"""Each holds the list of its files."""
 _CHECKPOINT_EVERY = "delta.checkpointInterval"
 """The property that says after how many versions there is a checkpoint; 100 when it does not."""
 
@@ -50,6 +52,8 @@ class Table:
         """Held by whoever reads several things that must belong to one version."""
         self._delta: DeltaTable | None = None
         self._schema: Any = None
+        self._older: dict[int, DeltaTable] = {}
+        """Versions that were read besides the newest, the one that was asked for last at the end."""
         self._commits: dict[int, Commit] = {}
         self._looked = 0.0
         self._seen_files: dict[str, float] = {}
@@ -352,15 +356,23 @@ class Table:
         table = self._there()
         if version is None or version == table.version():
             return table
+        known = self._older.pop(version, None)
+        if known is not None:
+            self._older[version] = known
+            return known
         try:
             with self.wrapped("read"):
-                return DeltaTable(self.url, version=version, storage_options=self.options)
+                older = DeltaTable(self.url, version=version, storage_options=self.options)
         except UnavailableError as error:
             if version < table.version() and not self._store.exists(log.name(version)):
                 raise NotFoundError(
                     f"the log of {self.url!r} no longer reaches back to version {version}"
                 ) from error
             raise
+        self._older[version] = older
+        if len(self._older) > _OLDER_KEPT:
+            self._older.pop(next(iter(self._older)))
+        return older
 
     def _opened(self) -> DeltaTable | None:
         try:

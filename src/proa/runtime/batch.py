@@ -55,6 +55,8 @@ class BatchRunner:
         self._context = context
         self._kind = kind
         self._target = target
+        self._analysed: tuple[Mapping[str, Any], Any] | None = None
+        """Columns of the leaves, and those of the query over them."""
         self._frame: Any = None
         """The query of the batch that was computed last."""
 
@@ -132,8 +134,7 @@ class BatchRunner:
         rules = self._dataset.expectations
         with engine.translating():
             schemas = {key: s.schema(engine, inputs[key]) for key, s in sources.items()}
-            query = plan.bind({key: engine.empty(schema) for key, schema in schemas.items()})
-            columns = storable(self._columns_of(query), self._node.target)
+            columns = self._columns_of(schemas)
             attempt = self._target.begin(
                 self._kind.columns(columns),
                 expectation_columns.flags_of(rules),
@@ -156,12 +157,28 @@ class BatchRunner:
                         )
                     )
             except UserError:
-                expectation_columns.check(engine, engine.dataframe(query), rules, self._node.target)
+                query = engine.dataframe(self._over_nothing(schemas))
+                expectation_columns.check(engine, query, rules, self._node.target)
                 raise
         return _Written(attempt, stored)
 
-    def _columns_of(self, query: Any) -> Any:
-        """The query's columns as a StructType. PipelineError, at its place, when it is wrong."""
+    def _over_nothing(self, schemas: Mapping[str, Any]) -> Any:
+        """The query's plan over leaves of these columns that have no rows."""
+        empty = self._context.engine.empty
+        return self._node.plan.bind({key: empty(schema) for key, schema in schemas.items()})
+
+    def _columns_of(self, schemas: Mapping[str, Any]) -> Any:
+        """The query's columns over leaves of these columns, as a StructType.
+
+        Asked of the engine once, until a leaf has other columns. PipelineError, at the query's
+        place, when it is wrong.
+        """
+        if self._analysed is None or self._analysed[0] != schemas:
+            query = self._analyse(self._over_nothing(schemas))
+            self._analysed = (schemas, storable(query, self._node.target))
+        return self._analysed[1]
+
+    def _analyse(self, query: Any) -> Any:
         try:
             return self._context.engine.schema(query)
         except UserError as error:

@@ -107,7 +107,7 @@ class TableTarget:
 
     def begin(self, query: Any, flags: Sequence[Flag], *, replaces: bool, widens: bool) -> Attempt:
         columns = self._declared_of(query)
-        if not replaces and self._keeps_rows:
+        if not replaces and self._keeps_rows(columns):
             widens = widens or self._widens
             columns = merged(self.table.schema, columns, self._name, widen=widens)
         destination = Destination(
@@ -211,13 +211,15 @@ class TableTarget:
             )
         return declared
 
-    @property
-    def _keeps_rows(self) -> bool:
-        """Whether there are rows that stay when a batch is added."""
+    def _keeps_rows(self, columns: Any) -> bool:
+        """Whether there are rows of other columns that stay when a batch is added."""
         table = self.table
         with table.lock:
             return (
-                table.exists and table.generation == table.wanted_generation and not table.is_empty
+                table.exists
+                and table.schema != columns
+                and table.generation == table.wanted_generation
+                and not table.is_empty
             )
 
     def _partitions(self, columns: Any) -> tuple[str, ...]:
