@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from small_projects import Project, ok
 
+from proa.clock import SystemClock
 from proa.errors import PipelineError
 from proa.runtime import UpdateRequest
+from proa.runtime.maintenance import maintain
 from proa.steps import Step, probing
-from proa.testing import Fault, FaultProbe, Kill, Killed, When, every_fault
+from proa.testing import FakeClock, Fault, FaultProbe, Kill, Killed, When, every_fault
 
 EVENTS = [
     (124, "Raul", "Oaxaca", "INSERT", 1),
@@ -297,3 +301,32 @@ def test_an_attempt_that_died_before_its_commit_leaves_no_trace_in_what_is_remem
     land(project, [(123, "Isabel", "late", "UPDATE", 2)], 1, 50)
     ok(project.run())
     assert target(project, *FIELDS[:3]) == SCD1
+
+
+def test_maintenance_removes_what_is_remembered_no_more_and_nothing_else(project: Project) -> None:
+    project.write(BRONZE + FLOW.format(more=""))
+    for number in range(0, len(EVENTS), 2):
+        land(project, EVENTS[number : number + 2], 2, number)
+        with contextlib.suppress(Killed), probing(FaultProbe(Kill(Step.MEMORY_PUT, When.AFTER))):
+            project.runner().update(UpdateRequest())
+        ok(project.run())
+    folder = Path(project.storage) / "tables" / "target" / "_proa_cdc"
+    before = len([path for path in folder.rglob("*") if path.is_file()])
+    project.clock = FakeClock(SystemClock().now() + timedelta(days=30))
+    with project.runner() as runner:
+        list(maintain(runner))
+    after = [path for path in folder.rglob("*") if path.is_file()]
+    assert len(after) < before / 2
+    land(project, [(123, "Isabel", "late", "UPDATE", 2), (124, "Raul", "new", "UPDATE", 9)], 1, 50)
+    ok(project.run())
+    assert target(project, *FIELDS[:3]) == [(124, "Raul", "new"), *SCD1[1:]]
+
+
+def test_changes_of_one_sequence_are_told(project: Project) -> None:
+    project.write(BRONZE + FLOW.format(more=""))
+    land(project, [(1, "a", "c", "INSERT", 1), (1, "b", "c", "UPDATE", 1)], 2)
+    events = []
+    with project.runner(listener=events.append) as runner:
+        ok(runner.update(UpdateRequest()))
+    assert [e.level for e in events if "changes of one sequence" in e.message] == ["WARN"]
+    assert target(project, *FIELDS[:3]) == [(1, "b", "c")]

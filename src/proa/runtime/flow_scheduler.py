@@ -173,11 +173,26 @@ def run_flow(runner: FlowRunner, result: FlowResult, context: Context, retrier: 
         result.status, result.error = FlowStatus.FAILED, error
         report(context, result, f"failed: {error}", "ERROR", error)
         return False
+    _warn_of_ties(context, result)
     if retrier.stop.is_set():
         result.status = FlowStatus.STOPPED
         report(context, result, "is stopped")
         return False
     return True
+
+
+def _warn_of_ties(context: Context, result: FlowResult) -> None:
+    """Tell the event log of changes whose order the source leaves open."""
+    changes = result.progress.changes
+    if changes is not None and changes.ties:
+        keys = f"{changes.ties} key{'s' * (changes.ties != 1)}"
+        report(
+            context,
+            result,
+            f"found {keys} with several different changes of one sequence, and took the greatest"
+            " values; order the changes fully, as with struct(sequence, position)",
+            "WARN",
+        )
 
 
 def report(

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from proa.cdc import MEMORY, MemoryStore
 from proa.errors import ConflictError, SettingsError
 from proa.lake import Table, upkeep
 from proa.layout import Layout, app_id
@@ -115,7 +116,19 @@ class _Work:
 
     def files(self, needed: tuple[str, ...]) -> upkeep.Removed:
         found = upkeep.unneeded(self._table, self._now - self._retention, needed)
+        found += self._old_memories()
         return self._removed(Store.open(self._table.url, self._table.options), found)
+
+    def _old_memories(self) -> list[ObjectInfo]:
+        """What AUTO CDC has left beside the table and no commit of the retention speaks of."""
+        table = self._table
+        number, generation = table.transaction(MEMORY), table.wanted_generation
+        if number is None:
+            return []
+        memories = MemoryStore(table.url, table.options)
+        cutoff = self._now - self._retention
+        old = [info for info in memories.objects() if info.modified < cutoff]
+        return memories.superseded(number, generation, old)
 
     def log(self, floor: int) -> upkeep.Removed:
         age = max(_property(self._table, LOG_PROPERTY, LOG_RETENTION), self._retention)
