@@ -3,6 +3,7 @@
     ProaError
     ├── UserError          mend the input: the pipeline, a setting, a command; never retried
     │   ├── PipelineError  a mistake in a pipeline's source, found before anything ran
+    │   │   └── SeveralMistakesError several of them
     │   ├── SettingsError  a mistake in proa.yml or spark-pipeline.yml
     │   └── DataError      the data broke a rule the user set (an expectation, a schema)
     ├── ConflictError      somebody else was first: look again, then decide
@@ -15,6 +16,7 @@ name of the mistake; where Apache Spark names it, it is Spark's name.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -64,6 +66,18 @@ class PipelineError(UserError):
     def __str__(self) -> str:
         where = f" ({self.location})" if self.location else ""
         return f"[{self.condition}] {self.args[0]}{where}"
+
+
+class SeveralMistakesError(PipelineError):
+    """Several mistakes in a pipeline's source; condition and place are the first one's."""
+
+    def __init__(self, errors: Sequence[PipelineError]) -> None:
+        first = errors[0]
+        super().__init__(str(first.args[0]), condition=first.condition, location=first.location)
+        self.errors = tuple(errors)
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self.errors))
 
 
 class SettingsError(UserError):

@@ -11,7 +11,7 @@ from proa.cli.exit_codes import ANSWER_IS_NO, MISUSED
 from proa.cli.output import console, print_json, print_text, report_error
 from proa.cli.project import JsonOption, ProjectOption, find_project
 from proa.cli.region_option import RegionOption, chosen_region
-from proa.errors import PipelineError, UserError
+from proa.errors import PipelineError, SeveralMistakesError, UserError
 
 if TYPE_CHECKING:
     from proa.graph import Graph
@@ -141,14 +141,16 @@ def _finding(finding: Finding) -> dict[str, Any]:
 
 
 def _failed(error: UserError) -> dict[str, Any]:
+    errors = error.errors if isinstance(error, SeveralMistakesError) else (error,)
+    described = [_mistake(each) for each in errors]
+    return {"valid": False, "may_run": False, "error": described[0], "errors": described}
+
+
+def _mistake(error: UserError) -> dict[str, Any]:
     location = error.location if isinstance(error, PipelineError) else None
     return {
-        "valid": False,
-        "may_run": False,
-        "error": {
-            "condition": error.condition,
-            "message": str(error.args[0]),
-            "file": None if location is None else location.file,
-            "line": None if location is None else location.line,
-        },
+        "condition": error.condition,
+        "message": str(error.args[0]),
+        "file": None if location is None else location.file,
+        "line": None if location is None else location.line,
     }

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from proa.cli.exit_codes import OUTPUT_CLOSED
-from proa.errors import ProaError
+from proa.errors import ProaError, SeveralMistakesError
 
 _UNCUT = 100_000
 """Characters; a pipe or a file has no edge at which a table must be cut."""
@@ -80,7 +80,13 @@ def print_text(text: str) -> None:
     console.print(text, markup=False)
 
 
+def _each(error: ProaError) -> Sequence[str]:
+    errors = error.errors if isinstance(error, SeveralMistakesError) else (error,)
+    return [str(each) for each in errors]
+
+
 def report_error(error: ProaError) -> None:
     """The error's sentence on standard error."""
-    stderr.print("error:", style="bold red", end=" ")
-    stderr.print(str(error), markup=False)
+    for text in _each(error):
+        stderr.print("error:", style="bold red", end=" ")
+        stderr.print(text, markup=False)

@@ -19,8 +19,11 @@ from proa.errors import PipelineError, SourceLocation, UserError
 from proa.graph.build import Analyze, Infer, empty, schema_of_text
 from proa.graph.change_target import target_schema
 from proa.graph.leaves import DatasetLeaf, FilesLeaf, Leaf, TableLeaf
+from proa.graph.local_paths import check_paths
+from proa.graph.mistakes import Mistakes
 from proa.graph.nodes import DatasetNode, FlowNode, Graph
 from proa.graph.plan_proto import Relation
+from proa.graph.query_origin import QueryOrigin
 from proa.pipelines.ddl import parse_schema
 from proa.pipelines.definitions import Expectation
 
@@ -35,15 +38,24 @@ class Analysis:
     """Datasets whose columns cannot be known yet, with the reason; nothing of them was checked."""
 
 
-def analyse(graph: Graph, analyze: Analyze, infer: Infer) -> Analysis:
+def analyse(
+    graph: Graph, analyze: Analyze, infer: Infer, mistakes: Mistakes | None = None
+) -> Analysis:
     """Analyse all queries and expectations.
 
     `infer` raises UserError for files whose columns cannot be told (there are none yet). Raises
-    PipelineError, at the query's place and with the engine's words, for the first mistake.
+    PipelineError, at the query's place and with the engine's words, for the first mistake; with
+    `mistakes`, they are collected there.
     """
     analyst = _Analyst(graph, analyze, infer)
     for name, node in graph.datasets.items():
-        analyst.dataset(name, node)
+        try:
+            analyst.dataset(name, node)
+        except PipelineError as error:
+            if mistakes is None:
+                raise
+            mistakes.add(error)
+            analyst.unknown[name] = "its query is wrong"
     return Analysis(analyst.schemas, analyst.unknown)
 
 
@@ -78,6 +90,7 @@ class _Analyst:
             self.unknown.pop(name, None)
 
     def bound(self, flow: FlowNode) -> Relation:
+        check_paths(flow.plan, QueryOrigin.of(flow.flow))
         return flow.plan.bind({leaf.key: empty(self.leaf(leaf, flow)) for leaf in flow.plan.leaves})
 
     def leaf(self, leaf: Leaf, flow: FlowNode) -> StructType:

@@ -4,7 +4,7 @@ engine, store or server is touched.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -21,6 +21,8 @@ from proa.graph.change_target import target_schema
 from proa.graph.dataset_names import DatasetNames
 from proa.graph.external_tables import ExternalTables
 from proa.graph.leaves import DatasetLeaf, FilesLeaf, Leaf, TableLeaf
+from proa.graph.local_paths import check_paths
+from proa.graph.mistakes import Mistakes
 from proa.graph.nodes import DatasetNode, FlowNode, Graph
 from proa.graph.plan import FlowPlan, read
 from proa.graph.plan_proto import Relation
@@ -56,6 +58,8 @@ def build(  # noqa: PLR0913 - what a graph is made of
     analyze: Analyze | None = None,
     infer: Infer | None = None,
     targets: Targets | None = None,
+    mistakes: Mistakes | None = None,
+    assumed: dict[str, SourceLocation] | None = None,
 ) -> Graph:
     """Call the query functions, connect what they read and check everything.
 
@@ -63,9 +67,15 @@ def build(  # noqa: PLR0913 - what a graph is made of
     and the columns of what they have read; without, that is refused as Apache refuses it. `targets`
     says what tables are fed by snapshots now; without, a snapshot function is asked once.
 
+    With `mistakes`, they are collected there, and the graph has the datasets that none of them
+    touches. With `assumed`, tables that nobody declares are taken to be somewhere; it is told their
+    names and where they are read.
+
     Raises PipelineError, with Apache's condition and the user's file and line, at the first mistake.
     """
-    return _Builder(declarations, Namespace(catalog, database), analyze, infer, targets).build()
+    builder = _Builder(declarations, Namespace(catalog, database), analyze, infer, targets)
+    builder.mistakes, builder.assumed = mistakes, assumed
+    return builder.build()
 
 
 class _Builder:
@@ -88,24 +98,50 @@ class _Builder:
         self.nodes: dict[int, FlowNode] = {}
         """By the flow's identity."""
         self.tables = ExternalTables(declarations.configuration, namespace)
+        self.mistakes: Mistakes | None = None
+        self.assumed: dict[str, SourceLocation] | None = None
+        self.failed: dict[str, PipelineError] = {}
+        """Datasets with a mistake, or below one that has."""
         self.open: list[str] = []
         """The datasets whose queries are being read: a view met twice here is a cycle."""
 
     def build(self) -> Graph:
         with self.session.installed():
             for name in self.datasets:
-                self.read_dataset(name)
+                with self.collecting(name):
+                    self.read_dataset(name)
         nodes = {
-            name: tuple(self.nodes[id(flow)] for flow in self.flows[name]) for name in self.datasets
+            name: tuple(self.nodes[id(flow)] for flow in self.flows[name])
+            for name in self.datasets
+            if name not in self.failed
         }
+        while broken := [name for name, flows in nodes.items() if self.reads_failed(flows)]:
+            for name in broken:
+                self.failed[name] = self.failed[self.reads_failed(nodes.pop(name))[0]]
         order = checks.topological(nodes, self.datasets)
         decided = {
             name: DatasetNode(checks.decided(self.datasets[name], nodes[name]), nodes[name])
             for name in order
         }
-        for node in decided.values():
-            checks.dataset(node, decided)
+        for name, node in decided.items():
+            with self.collecting(name):
+                checks.dataset(node, decided)
         return Graph(decided, checks.stages(decided), self.names)
+
+    @contextmanager
+    def collecting(self, name: str) -> Iterator[None]:
+        """Note a dataset's mistake and go on, when mistakes are collected."""
+        try:
+            yield
+        except PipelineError as error:
+            if self.mistakes is None:
+                raise
+            self.open.clear()
+            self.failed[name] = error
+            self.mistakes.add(error)
+
+    def reads_failed(self, flows: Sequence[FlowNode]) -> list[str]:
+        return [name for flow in flows for name in flow.reads if name in self.failed]
 
     def read_dataset(self, name: str) -> None:
         if name in self.open:
@@ -195,6 +231,7 @@ class _Builder:
     def plan_schema(self, plan: FlowPlan, flow: Flow) -> StructType:
         assert self.analyze is not None
         bound = {leaf.key: empty(self.leaf_schema(leaf, flow)) for leaf in plan.leaves}
+        check_paths(plan, QueryOrigin.of(flow))
         try:
             return self.analyze(plan.bind(bound))
         except PipelineError:
@@ -210,8 +247,7 @@ class _Builder:
         if isinstance(leaf, DatasetLeaf):
             return self.dataset_schema(leaf.dataset)
         if isinstance(leaf, TableLeaf):
-            assert self.analyze is not None
-            return self.analyze(delta(leaf.path))
+            return self.table_schema(leaf, flow)
         if self.infer is not None:
             return self.infer(flow, leaf)
         if leaf.schema is not None:
@@ -222,6 +258,17 @@ class _Builder:
             condition="ATTEMPT_ANALYSIS_IN_PIPELINE_QUERY_FUNCTION",
             location=flow.location,
         )
+
+    def table_schema(self, leaf: TableLeaf, flow: Flow) -> StructType:
+        assert self.analyze is not None
+        try:
+            return self.analyze(delta(leaf.path))
+        except UserError as error:
+            raise PipelineError(
+                f"the columns of the table {leaf.path!r} are not known: {error.args[0]}",
+                condition="TABLE_OR_VIEW_NOT_FOUND",
+                location=flow.location,
+            ) from error
 
     def dataset_schema(self, name: str) -> StructType:
         schema = self.datasets[name].schema
@@ -270,12 +317,17 @@ class _Names:
                     location=self.location(parts[0], line),
                 )
             spelled = ".".join(parts)
+            if self.builder.assumed is not None:
+                self.builder.assumed.setdefault(spelled, self.location(parts[-1], line))
+                return TableLeaf("", f"assumed:{spelled}", streaming, dict(options))
             raise PipelineError(
                 f"{self.flow.name!r} reads {spelled!r}, which the pipeline does not"
                 f" declare{self.builder.names.suggestion(parts)}{self.builder.tables.remedy(parts)}",
                 condition="TABLE_OR_VIEW_NOT_FOUND",
                 location=self.location(parts[-1], line),
             )
+        if name in self.builder.failed:
+            raise self.builder.failed[name]
         self.reads[name] = None
         dataset = self.builder.datasets[name]
         if dataset.kind is not DatasetKind.TEMPORARY_VIEW:

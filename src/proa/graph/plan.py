@@ -28,6 +28,7 @@ _LEAF_OPTION = "proa.leaf"
 _FILE_FORMATS = frozenset({"json", "csv", "parquet", "text", "avro", "orc", "binaryfile"})
 _NOT_IN_ENGINES = frozenset({"orc"})
 """Formats that the embedded engine cannot read by itself."""
+_STREAM_FUNCTIONS = frozenset({"read_kafka", "read_kinesis", "read_pubsub", "read_pulsar"})
 _TIME_TRAVEL = frozenset({"versionasof", "timestampasof"})
 _PER_TRIGGER = {
     name.lower(): f"cloudFiles.{name}"
@@ -328,6 +329,15 @@ class _Reader:
             inner.CopyFrom(node.root.with_relations.root)
             node.root.CopyFrom(inner)
 
+    def _refuse_stream_functions(self, read: sql_text.SqlReads) -> None:
+        for call in read.tree.find_all(exp.Anonymous):
+            if call.name.lower() in _STREAM_FUNCTIONS:
+                raise self._error(
+                    f"{call.name}() cannot be read exactly once by two regions; land its data as"
+                    " files and read them with read_files()",
+                    "UNSUPPORTED_STREAMING_SOURCE",
+                )
+
     def _path_leaf(self, table: sql_text.TableRead, asked: Sequence[Any]) -> Leaf | None:
         """Return the leaf of a path in SQL (json.`/data/x`); None if the engine reads it itself."""
         if not sql_text.is_path(table.parts):
@@ -347,6 +357,7 @@ class _Reader:
     def _sql(self, relation: Relation, sql: Any, given: Collection[str]) -> bool:
         """Bind what the text reads as references. `given` are the names that it has already."""
         read = self.texts.query(sql.query)
+        self._refuse_stream_functions(read)
         edits = list(read.fixes)
         asked = metadata.edits(read)
         if read.files or given or any(self._path_leaf(t, asked) for t in read.tables):

@@ -26,7 +26,7 @@ STREAM = "proa_stream"
 """Says, in the `meta` of a syntax tree's table, whether it is read as a stream."""
 WATERMARK = "proa_watermark"
 """Says, in the `meta` of a syntax tree's table, that it has a WATERMARK clause."""
-_PATH_FORMATS = frozenset(
+PATH_FORMATS = frozenset(
     {"parquet", "delta", "json", "csv", "text", "orc", "avro", "binaryfile", "xml", "iceberg"}
 )
 
@@ -168,7 +168,7 @@ class SqlTexts:
 
 def is_path(parts: tuple[str, ...]) -> bool:
     """Whether the name is a path in disguise: parquet.`/data/x`."""
-    return len(parts) == 2 and parts[0].lower() in _PATH_FORMATS and parts[1][:1] != ""
+    return len(parts) == 2 and parts[0].lower() in PATH_FORMATS and parts[1][:1] != ""
 
 
 class _Reader:

@@ -12,9 +12,10 @@ from typing import Any
 from pyspark.sql.connect import proto
 
 from proa.engine.relations import delta
-from proa.errors import PipelineError, SourceLocation
+from proa.errors import PipelineError, SourceLocation, UserError
 from proa.graph.external_tables import ExternalTables
 from proa.graph.leaves import TableLeaf
+from proa.graph.local_paths import check_paths
 from proa.graph.plan import read
 from proa.graph.plan_proto import Relation
 from proa.graph.query_origin import QueryOrigin
@@ -42,7 +43,7 @@ class StaticQueries:
     def rows(self, relation: Relation) -> Any:
         """Return the rows of a plan, a `pyarrow.Table`. Raises PipelineError if it is not static."""
         plan = self._static(relation)
-        if not self._analyze(plan).fieldNames():
+        if not self._columns(plan).fieldNames():
             # Arrow does not count rows without columns, and `isEmpty()` asks for just these.
             counted = proto.Relation()
             counted.with_columns.input.CopyFrom(plan)
@@ -54,11 +55,21 @@ class StaticQueries:
 
     def schema(self, relation: Relation) -> Any:
         """Return the columns of a plan, a StructType. Raises PipelineError if it is not static."""
-        return self._analyze(self._static(relation))
+        return self._columns(self._static(relation))
+
+    def _columns(self, plan: Relation) -> Any:
+        try:
+            return self._analyze(plan)
+        except UserError as error:
+            raise PipelineError(
+                str(error.args[0]), condition=error.condition, location=user_location()
+            ) from error
 
     def _static(self, relation: Relation) -> Relation:
         location = user_location() or SourceLocation("", 1)
-        plan = read(relation, _Names(self._tables, location), QueryOrigin(location))
+        origin = QueryOrigin(location)
+        plan = read(relation, _Names(self._tables, location), origin)
+        check_paths(plan, origin)
         bound = {}
         for leaf in plan.leaves:
             if not isinstance(leaf, TableLeaf) or leaf.streaming:

@@ -20,6 +20,7 @@ from proa.graph import FilesLeaf, Graph
 from proa.graph.analysis import Analysis, analyse
 from proa.graph.build import build
 from proa.graph.findings import Finding, Verdicts, findings
+from proa.graph.mistakes import Mistakes
 from proa.graph.snapshot_query import KnownTarget, Targets
 from proa.graph.static_plan import StaticQueries
 from proa.pipelines.definitions import Flow
@@ -67,8 +68,8 @@ def compile_pipeline(  # noqa: PLR0913 - what a pipeline is made of
 
     `policy` stands for the pipeline's own. With `columns` every query is analysed by the engine;
     so it is when findings matter, because some are seen in types only. `targets` says what tables
-    fed by snapshots are now. Raises PipelineError for the
-    first mistake, at its place.
+    fed by snapshots are now. Raises PipelineError for a mistake, at its place, and
+    SeveralMistakesError for more.
     """
     policy = policy or pipeline.agreed
     asked: list[object] = []
@@ -99,6 +100,7 @@ def compile_pipeline(  # noqa: PLR0913 - what a pipeline is made of
     spec, configuration = pipeline.spec, pipeline.configuration
     names = Namespace(spec.catalog, spec.database)
     static = StaticQueries(compute, analyze, configuration, names)
+    mistakes = Mistakes()
     declarations = load(spec, pipeline.root, configuration, static)
     engine.register(declarations.session.functions)
     graph = build(
@@ -108,13 +110,16 @@ def compile_pipeline(  # noqa: PLR0913 - what a pipeline is made of
         analyze=analyze,
         infer=infer,
         targets=None if targets is None else look_at_target,
+        mistakes=mistakes,
     )
     # Query functions may have made more of them.
     engine.register(declarations.session.functions)
-    check_options(graph)
+    with mistakes.collecting():
+        check_options(graph)
     depends_on_data = bool(asked)
     matters = columns or policy.dr_safety != "off"
-    analysis = analyse(graph, engine.schema, certain) if matters else Analysis({})
+    analysis = analyse(graph, engine.schema, certain, mistakes) if matters else Analysis({})
+    mistakes.check()
     values = policy.regional(configuration)
     hits = findings(graph, region_values=values, schemas=analysis.schemas)
     return Compiled(pipeline, graph, hits, policy.judge(hits), analysis, depends_on_data)

@@ -1,0 +1,425 @@
+"""What of a folder of pipelines would run here, what would not, and what to do about it.
+
+Files are loaded and planned together, as far as they go together; a file with a mistake is put aside
+and the others are tried again. What the files need and nobody has given (configuration, secrets,
+tables from elsewhere) is assumed to be there, and told.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, NoReturn
+
+import yaml
+
+from proa.autoloader.options import check_options
+from proa.engine import Engine
+from proa.errors import DataError, PipelineError, ProaError, SourceLocation
+from proa.graph import FilesLeaf
+from proa.graph.analysis import analyse
+from proa.graph.build import build
+from proa.graph.mistakes import Mistakes
+from proa.graph.static_plan import StaticQueries
+from proa.pipelines.definitions import Declarations, Flow
+from proa.pipelines.identifiers import Namespace
+from proa.pipelines.load import load
+from proa.pipelines.spec import SOURCE_SUFFIXES, PipelineSpec
+
+_DECLARES = {
+    ".py": re.compile(
+        r"^\s*(?:#\s*MAGIC\s*)?(?:import\s+dlt\b|from\s+dlt\s+import|from\s+pyspark\s+import\s+pipelines"
+        r"|import\s+pyspark\.pipelines|from\s+pyspark\.pipelines\s+import)"
+        r"|^\s*#\s*MAGIC\s+.*\bCREATE\b.*\b(?:LIVE|STREAMING|MATERIALIZED)\b",
+        re.MULTILINE | re.IGNORECASE,
+    ),
+    ".sql": re.compile(
+        r"\bCREATE\s+(?:OR\s+\w+\s+)?(?:PRIVATE\s+|TEMPORARY\s+)?(?:(?:STREAMING|INCREMENTAL|LIVE)\s+)+"
+        r"(?:TABLE|VIEW)\b|\bCREATE\s+(?:OR\s+\w+\s+)?(?:PRIVATE\s+)?MATERIALIZED\s+VIEW\b|\bCREATE\s+FLOW\b"
+        r"|\bAPPLY\s+CHANGES\s+INTO\b|\bAUTO\s+CDC\b",
+        re.IGNORECASE,
+    ),
+    ".ipynb": re.compile(
+        r"import dlt\b|from pyspark import pipelines|pyspark\.pipelines|(?:STREAMING|LIVE) TABLE"
+        r"|MATERIALIZED VIEW"
+    ),
+}
+_SKIPPED_FOLDERS = frozenset(
+    {"__pycache__", "node_modules", "site-packages", "venv", "tests", "test"}
+)
+_BY_DECISION = frozenset(
+    {
+        "UNSUPPORTED_FEATURE",
+        "UNSUPPORTED_STREAMING_SOURCE",
+        "UNSUPPORTED_STREAMING_OPERATOR",
+        "UNSUPPORTED_SPARK_SETTING",
+        "UNSUPPORTED_NOTEBOOK_MAGIC",
+        "CF_UNSUPPORTED_FORMAT",
+        "CF_UNSUPPORTED_OPTION",
+    }
+)
+_KEY_CONDITIONS = frozenset(
+    {"SQL_CONF_NOT_FOUND", "UNKNOWN_CONFIGURATION_KEY", "WIDGET_NOT_FOUND", "SECRET_NOT_FOUND"}
+)
+_COLUMNS_UNKNOWN = "COLUMNS_UNKNOWN"
+_QUOTED = re.compile(r"'([^']*)'")
+_MOST_TRIES = 200
+
+
+class Verdict(StrEnum):
+    """What becomes of a file."""
+
+    RUNS = "runs"
+    NEEDS = "needs"
+    """It runs once something is given that the folder does not hold."""
+    REFUSED = "refused"
+    """It uses something that is refused by decision."""
+    FAILS = "fails"
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """Something that stands in a file's way."""
+
+    verdict: Verdict
+    condition: str
+    message: str
+    """What it is and what to do."""
+    line: int
+
+
+@dataclass
+class FileReport:
+    """One file of the folder that declares datasets."""
+
+    file: str
+    """As seen from the folder."""
+    pipeline: str
+    datasets: list[str] = field(default_factory=list)
+    obstacles: list[Obstacle] = field(default_factory=list)
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst of its obstacles; RUNS without any."""
+        ranked = (Verdict.FAILS, Verdict.REFUSED, Verdict.NEEDS)
+        there = {obstacle.verdict for obstacle in self.obstacles}
+        return next((verdict for verdict in ranked if verdict in there), Verdict.RUNS)
+
+
+@dataclass(frozen=True)
+class _Pipeline:
+    name: str
+    root: Path
+    files: tuple[Path, ...]
+    configuration: Mapping[str, str] = field(default_factory=dict)
+    catalog: str | None = None
+    database: str | None = None
+
+
+def port(folder: Path, engine: Engine) -> list[FileReport]:
+    """Return a report for each file below a folder that declares datasets, in the order of paths."""
+    folder = folder.resolve()
+    files = declaring_files(folder)
+    reports: dict[Path, FileReport] = {}
+    for pipeline in _pipelines(folder, files):
+        _Porter(folder, pipeline, engine, reports).run()
+    return [reports[file] for file in sorted(reports)]
+
+
+def declaring_files(folder: Path) -> list[Path]:
+    """Return the files below a folder that look like declarations of datasets, sorted."""
+    found = []
+    for path in sorted(folder.rglob("*")):
+        inside = path.relative_to(folder).parts
+        hidden = any(part.startswith(".") or part in _SKIPPED_FOLDERS for part in inside)
+        if hidden or path.suffix not in SOURCE_SUFFIXES or not path.is_file():
+            continue
+        text = path.read_text(encoding="utf-8", errors="replace")
+        if _DECLARES[path.suffix].search(text):
+            found.append(path)
+    return found
+
+
+# -- which files make a pipeline --------------------------------------------------------------------
+
+
+def _pipelines(folder: Path, files: Sequence[Path]) -> Iterator[_Pipeline]:
+    """Yield the pipelines that bundles describe, then the rest of the files, by folder."""
+    left = dict.fromkeys(files)
+    for path in sorted({*folder.rglob("*.yml"), *folder.rglob("*.yaml")}):
+        if any(part.startswith(".") for part in path.relative_to(folder).parts):
+            continue
+        for pipeline in _bundle_pipelines(path, files):
+            own = tuple(file for file in pipeline.files if file in left)
+            if own:
+                for file in own:
+                    del left[file]
+                yield _Pipeline(
+                    pipeline.name,
+                    pipeline.root,
+                    own,
+                    pipeline.configuration,
+                    pipeline.catalog,
+                    pipeline.database,
+                )
+    by_folder: dict[Path, list[Path]] = {}
+    for file in left:
+        by_folder.setdefault(_project_of(file, folder), []).append(file)
+    for root, own_files in by_folder.items():
+        yield _Pipeline(root.name, root, tuple(own_files))
+
+
+def _project_of(file: Path, folder: Path) -> Path:
+    """Return the folder that a file's pipeline starts in: above layers such as bronze and silver."""
+    parent = file.parent
+    while parent != folder and re.fullmatch(
+        r"(?i)\d*[-_. ]*(bronze|silver|gold|raw|landing|staging|ingest\w*|transform\w*|curated|marts?"
+        r"|dlt|pipelines?|python|sql|src|notebooks?|explorations?)\d*",
+        parent.name,
+    ):
+        parent = parent.parent
+    return parent
+
+
+def _bundle_pipelines(path: Path, files: Sequence[Path]) -> Iterator[_Pipeline]:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8", errors="replace"))
+        pipelines = (data.get("resources") or {}).get("pipelines") or {}
+        entries = list(pipelines.items())
+    except (yaml.YAMLError, AttributeError, TypeError):
+        return
+    for name, entry in entries:
+        if not isinstance(entry, Mapping):
+            continue
+        own: dict[Path, None] = {}
+        for library in entry.get("libraries") or ():
+            own.update(dict.fromkeys(_library_files(library, path.parent, files)))
+        configuration = entry.get("configuration")
+        root = path.parent / str(entry.get("root_path") or ".")
+        if own:
+            yield _Pipeline(
+                str(name),
+                root.resolve() if root.is_dir() else path.parent,
+                tuple(own),
+                {str(k): _plain(v) for k, v in configuration.items()}
+                if isinstance(configuration, Mapping)
+                else {},
+                _name(entry.get("catalog")),
+                _name(entry.get("schema") or entry.get("target")),
+            )
+
+
+def _library_files(library: Any, base: Path, files: Sequence[Path]) -> Iterator[Path]:
+    if not isinstance(library, Mapping):
+        return
+    for kind in ("notebook", "file", "glob"):
+        entry = library.get(kind)
+        text = (
+            entry.get("include" if kind == "glob" else "path")
+            if isinstance(entry, Mapping)
+            else None
+        )
+        if not isinstance(text, str):
+            continue
+        place = (base / text.removesuffix("/**").replace("${workspace.file_path}", ".")).resolve()
+        for file in files:
+            if (
+                file == place
+                or file.with_suffix("") == place
+                or (kind == "glob" and file.is_relative_to(place))
+            ):
+                yield file
+
+
+def _plain(value: Any) -> str:
+    """Return a value of a bundle, its variables replaced by their last names."""
+    return re.sub(r"\$\{(?:[\w-]+\.)*([\w-]+)\}", lambda match: match[1], str(value))
+
+
+def _name(value: Any) -> str | None:
+    return None if value is None else re.sub(r"\W", "_", _plain(value))
+
+
+# -- loading and planning ---------------------------------------------------------------------------
+
+
+class _Porter:
+    """Tries the files of one pipeline until those that are left plan together."""
+
+    def __init__(
+        self, folder: Path, pipeline: _Pipeline, engine: Engine, reports: dict[Path, FileReport]
+    ) -> None:
+        self._folder = folder
+        self._pipeline = pipeline
+        self._engine = engine
+        self._root = Path(os.path.commonpath([pipeline.root, *(f.parent for f in pipeline.files)]))
+        self._reports = reports
+        self._files = list(pipeline.files)
+        self._configuration = {"landing_zone": "/landing", **pipeline.configuration}
+        for file in pipeline.files:
+            reports[file] = FileReport(str(file.relative_to(folder)), pipeline.name)
+
+    def run(self) -> None:
+        for _ in range(_MOST_TRIES):
+            if not self._files:
+                return
+            try:
+                declarations = self._load()
+            except PipelineError as error:
+                if not self._mend(error):
+                    return
+            else:
+                if self._plan(declarations):
+                    return
+
+    def _spec(self) -> PipelineSpec:
+        libraries = tuple(str(file.relative_to(self._root)) for file in self._files)
+        return PipelineSpec(
+            "port",
+            "storage",
+            self._pipeline.catalog,
+            self._pipeline.database,
+            self._configuration,
+            libraries,
+        )
+
+    def _load(self) -> Declarations:
+        spec = self._spec()
+        static = StaticQueries(
+            lambda relation: self._engine.arrow(self._engine.dataframe(relation)),
+            self._engine.schema,
+            self._configuration,
+            Namespace(spec.catalog, spec.database),
+        )
+        return load(spec, self._root, static=static)
+
+    def _mend(self, error: PipelineError) -> bool:
+        """Note a mistake and make the next try differ; returns False if there is no next try."""
+        file = self._file_of(error.location)
+        module = re.search(r"No module named '(\w+)", str(error.args[0]))
+        if self._assume_key(error) or (module is not None and self._move_root(module[1])):
+            return True
+        if error.condition == "RUN_EMPTY_PIPELINE":
+            return False
+        if error.condition.startswith("PIPELINE_DUPLICATE_IDENTIFIERS"):
+            # Two pipelines in one folder.
+            return self._set_aside(file or self._files[-1])
+        self._note(file, error, Verdict.NEEDS if module is not None else None)
+        if file in self._files:
+            self._files.remove(file)
+            return True
+        # It lies in a module that several files may import: one by one tells who does.
+        if len(self._files) == 1:
+            self._note(self._files[0], error, Verdict.NEEDS if module is not None else None)
+            return False
+        for each in self._files[1:]:
+            self._set_aside(each)
+        return True
+
+    def _set_aside(self, file: Path) -> bool:
+        """Try a file alone, and the others without it."""
+        self._files.remove(file)
+        alone = _Pipeline(self._pipeline.name, self._root, (file,), self._configuration)
+        _Porter(self._folder, alone, self._engine, self._reports).run()
+        return True
+
+    def _assume_key(self, error: PipelineError) -> bool:
+        """Take a configuration key that is asked for to be there; returns False if it is there."""
+        if error.condition not in _KEY_CONDITIONS:
+            return False
+        quoted = _QUOTED.findall(str(error.args[0]))
+        is_secret = error.condition == "SECRET_NOT_FOUND"
+        key = f"secrets/{quoted[1]}/{quoted[0]}" if is_secret else quoted[0]
+        if key in self._configuration:
+            return False
+        self._configuration[key] = re.sub(r"\W", "_", re.split(r"[./]", key)[-1]).lower()
+        self._note(self._file_of(error.location), error, Verdict.NEEDS)
+        return True
+
+    def _move_root(self, module: str) -> bool:
+        """Start from a folder above (up to the one that is ported) that holds a module."""
+        for parent in self._root.parents:
+            if not parent.is_relative_to(self._folder):
+                return False
+            if (parent / module).is_dir() or (parent / f"{module}.py").is_file():
+                self._root = parent
+                return True
+        return False
+
+    def _plan(self, declarations: Declarations) -> bool:
+        """Plan what the files declare; returns False if another try will know more."""
+        mistakes, assumed = Mistakes(), dict[str, SourceLocation]()
+        self._engine.register(declarations.session.functions)
+        try:
+            graph = build(
+                declarations,
+                catalog=self._pipeline.catalog,
+                database=self._pipeline.database,
+                analyze=self._engine.schema,
+                infer=_no_columns,
+                mistakes=mistakes,
+                assumed=assumed,
+            )
+            self._engine.register(declarations.session.functions)
+            check_options(graph)
+            analyse(graph, self._engine.schema, _no_files, mistakes)
+        except PipelineError as error:
+            mistakes.add(error)
+        if list(filter(self._assume_key, mistakes.errors)):
+            return False
+        for dataset in declarations.datasets:
+            file = self._file_of(dataset.location)
+            if file in self._reports:
+                self._reports[file].datasets.append(dataset.name)
+        for mistake in mistakes.errors:
+            self._note(self._file_of(mistake.location) or self._files[0], mistake, None)
+        for name, location in assumed.items():
+            missing = PipelineError(
+                f"the table {name!r} is made elsewhere; name it under 'tables' in proa.yml,"
+                " or add its files to the pipeline",
+                condition="TABLE_OR_VIEW_NOT_FOUND",
+                location=location,
+            )
+            self._note(self._file_of(location), missing, Verdict.NEEDS)
+        return True
+
+    def _note(self, file: Path | None, error: ProaError, verdict: Verdict | None) -> None:
+        report = self._reports.get(file) if file is not None else None
+        if report is None:
+            return
+        if verdict is None:
+            verdict = _verdict(error)
+        location = error.location if isinstance(error, PipelineError) else None
+        obstacle = Obstacle(
+            verdict, error.condition, str(error.args[0]), location.line if location else 1
+        )
+        if obstacle not in report.obstacles:
+            report.obstacles.append(obstacle)
+
+    def _file_of(self, location: SourceLocation | None) -> Path | None:
+        if location is None:
+            return None
+        return (self._root / location.file).resolve()
+
+
+def _verdict(error: ProaError) -> Verdict:
+    if error.condition in {_COLUMNS_UNKNOWN, "TABLE_OR_VIEW_NOT_FOUND", "PATH_NOT_FOUND"}:
+        return Verdict.NEEDS
+    return Verdict.REFUSED if error.condition in _BY_DECISION else Verdict.FAILS
+
+
+def _no_files(_flow: Flow, _leaf: FilesLeaf) -> NoReturn:
+    raise DataError("files are not looked at")
+
+
+def _no_columns(flow: Flow, leaf: FilesLeaf) -> NoReturn:
+    raise PipelineError(
+        f"the query asks for the columns of the files in {leaf.path!r}, which are not looked at here;"
+        " land some files, or give the source a schema",
+        condition=_COLUMNS_UNKNOWN,
+        location=flow.location,
+    )

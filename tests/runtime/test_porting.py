@@ -1,0 +1,204 @@
+"""What of a folder of pipelines runs, whatever its layout, and what stands in the way of the rest."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from proa.cli.main import run
+from proa.engine import Engine
+from proa.runtime.porting import FileReport, Verdict, port
+
+
+@pytest.fixture
+def engine(engines) -> Engine:
+    return engines({})
+
+
+def write(folder: Path, **files: str) -> Path:
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(textwrap.dedent(text))
+    return folder
+
+
+def by_file(reports: list[FileReport]) -> dict[str, Verdict]:
+    return {report.file: report.verdict for report in reports}
+
+
+VIEW = "CREATE MATERIALIZED VIEW {} AS SELECT 1 AS one"
+
+
+def test_files_that_declare_are_found_and_others_are_not(tmp_path, engine):
+    notebook = {
+        "cells": [
+            {
+                "cell_type": "code",
+                "source": [
+                    "import dlt\n",
+                    "@dlt.table\n",
+                    "def n():\n",
+                    "    return spark.range(1)",
+                ],
+            }
+        ],
+        "metadata": {},
+    }
+    write(
+        tmp_path,
+        **{
+            "a.sql": VIEW.format("a"),
+            "b.py": "import dlt\n@dlt.table\ndef b():\n    return spark.range(1)\n",
+            "c.ipynb": json.dumps(notebook),
+            "deep/er/d.sql": "-- Databricks notebook source\nCREATE OR REFRESH LIVE TABLE d AS SELECT 1",
+            "job.sql": "SELECT 1",
+            "module.py": "x = 1\n",
+            "notes.md": "import dlt",
+            ".hidden/e.sql": VIEW.format("e"),
+            "tests/f.py": "import dlt\n",
+        },
+    )
+    reports = port(tmp_path, engine)
+    assert by_file(reports) == dict.fromkeys(
+        ("a.sql", "b.py", "c.ipynb", "deep/er/d.sql"), Verdict.RUNS
+    )
+    assert [report.datasets for report in reports] == [["a"], ["b"], ["n"], ["d"]]
+
+
+def test_a_file_with_a_mistake_does_not_hide_the_others(tmp_path, engine):
+    write(
+        tmp_path,
+        **{
+            "a.sql": VIEW.format("a"),
+            "b.py": "import dlt\nraise ValueError('no')\n",
+            "c.sql": "CREATE MATERIALIZED VIEW c AS SELECT nope FROM a",
+            "d.sql": "CREATE MATERIALIZED VIEW d AS SELECT one FROM a",
+        },
+    )
+    reports = port(tmp_path, engine)
+    assert [str(verdict) for verdict in by_file(reports).values()] == [
+        "runs",
+        "fails",
+        "fails",
+        "runs",
+    ]
+    assert [(o.condition, o.line) for o in reports[1].obstacles] == [("PIPELINE_SOURCE_FAILED", 2)]
+    assert [(o.condition, o.line) for o in reports[2].obstacles] == [("UNRESOLVED_COLUMN", 1)]
+
+
+NEEDS = {
+    "spark.conf.get('my.key')": "SQL_CONF_NOT_FOUND",
+    "dbutils.widgets.get('key')": "WIDGET_NOT_FOUND",
+    "dbutils.secrets.get('scope', 'key')": "SECRET_NOT_FOUND",
+    "import a_module_that_is_nowhere": "PIPELINE_SOURCE_FAILED",
+    "spark.read.csv('/no/such/folder').columns": "PATH_NOT_FOUND",
+}
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["in the module", "in the query"])
+@pytest.mark.parametrize("code", NEEDS)
+def test_what_the_folder_does_not_hold_is_needed(tmp_path, engine, code, inside):
+    if inside and code.startswith("import"):
+        return
+    at_first, in_query = ("", code) if inside else (code, "")
+    text = (
+        f"import dlt\n{at_first}\n@dlt.table\ndef a():\n    {in_query}\n    return spark.range(1)\n"
+    )
+    (report,) = port(write(tmp_path, **{"a.py": text}), engine)
+    assert report.verdict is Verdict.NEEDS
+    assert {obstacle.condition for obstacle in report.obstacles} == {NEEDS[code]}
+
+
+def test_tables_from_elsewhere_are_needed_and_named(tmp_path, engine):
+    text = """
+        CREATE MATERIALIZED VIEW a AS SELECT o.id FROM main.raw.orders o JOIN other USING (id);
+        CREATE MATERIALIZED VIEW b AS SELECT * FROM a;
+    """
+    (report,) = port(write(tmp_path, **{"a.sql": text}), engine)
+    assert report.verdict is Verdict.NEEDS
+    assert ["main.raw.orders" in o.message or "'other'" in o.message for o in report.obstacles] == [
+        True,
+        True,
+    ]
+
+
+REFUSED = {
+    "kafka": "CREATE STREAMING TABLE a AS SELECT * FROM STREAM read_kafka(bootstrapServers => 'x')",
+    "state": "CREATE STREAMING TABLE a AS SELECT count(*) FROM STREAM read_files('/x', format => 'json')",
+    "row filter": "CREATE STREAMING TABLE a WITH ROW FILTER f ON (x)",
+}
+
+
+@pytest.mark.parametrize("text", REFUSED.values(), ids=REFUSED)
+def test_what_is_refused_by_decision_is_told_apart_from_mistakes(tmp_path, engine, text):
+    (report,) = port(write(tmp_path, **{"a.sql": text}), engine)
+    assert report.verdict is Verdict.REFUSED
+
+
+def test_a_bundles_pipelines_are_kept_apart_and_have_their_configuration(tmp_path, engine):
+    write(
+        tmp_path,
+        **{
+            "resources/one.yml": """
+                resources:
+                  pipelines:
+                    one:
+                      configuration: {key: "${var.value}"}
+                      libraries: [{notebook: {path: ../src/one}}]
+                    two:
+                      libraries: [{glob: {include: ../src/two/**}}]
+            """,
+            "src/one.py": "# Databricks notebook source\nimport dlt\n"
+            "dlt.table(lambda: spark.range(1), name=spark.conf.get('key'))\n",
+            "src/two/a.sql": VIEW.format("value"),
+        },
+    )
+    reports = port(tmp_path, engine)
+    assert [(r.file, r.pipeline, r.verdict) for r in reports] == [
+        ("src/one.py", "one", Verdict.RUNS),
+        ("src/two/a.sql", "two", Verdict.RUNS),
+    ]
+
+
+def test_variants_of_one_table_in_one_folder_are_pipelines_of_their_own(tmp_path, engine):
+    files = {f"{name}.sql": VIEW.format("same") for name in "abc"}
+    reports = port(write(tmp_path, **files), engine)
+    assert set(by_file(reports).values()) == {Verdict.RUNS}
+    assert [report.datasets for report in reports] == [["same"]] * 3
+
+
+def test_modules_above_the_pipelines_folder_are_found(tmp_path, engine):
+    write(
+        tmp_path,
+        **{
+            "helpers/names.py": "NAME = 'x'\n",
+            "pipelines/sales/a.py": "import dlt\nfrom helpers.names import NAME\n"
+            "dlt.table(lambda: spark.range(1), name=NAME)\n",
+        },
+    )
+    (report,) = port(tmp_path, engine)
+    assert (report.verdict, report.datasets) == (Verdict.RUNS, ["x"])
+
+
+def test_the_command_prints_a_line_a_file_and_ends_with_one_if_some_do_not_run(tmp_path, capsys):
+    write(tmp_path, **{"a.sql": VIEW.format("a")})
+    assert run(["port", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "runs    a.sql (1 dataset)",
+        "1 files that declare datasets: 1 runs, 0 needs, 0 refused, 0 fails",
+    ]
+    write(tmp_path, **{"b.sql": "CREATE STREAMING TABLE b AS SLECT"})
+    assert run(["port", str(tmp_path), "--json"]) == 1
+    document = json.loads(capsys.readouterr().out)
+    assert document["counts"] == {"runs": 1, "needs": 0, "refused": 0, "fails": 1}
+    assert document["files"][1]["obstacles"][0]["condition"] == "PARSE_SYNTAX_ERROR"
+
+
+def test_a_folder_without_pipelines_and_one_that_is_not_there(tmp_path, capsys):
+    assert run(["port", str(tmp_path)]) == 0
+    assert "no file declares a dataset" in capsys.readouterr().out
+    assert run(["port", str(tmp_path / "nowhere")]) == 2
