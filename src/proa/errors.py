@@ -3,7 +3,7 @@
     ProaError
     ├── UserError          mend the input: the pipeline, a setting, a command; never retried
     │   ├── PipelineError  a mistake in a pipeline's source, found before anything ran
-    │   │   └── SeveralMistakesError several of them
+    │   │   └── SeveralMistakesError  several of them
     │   ├── SettingsError  a mistake in proa.yml or spark-pipeline.yml
     │   └── DataError      the data broke a rule the user set (an expectation, a schema)
     ├── ConflictError      somebody else was first: look again, then decide

@@ -138,7 +138,7 @@ def test_a_folder_that_is_not_there_is_refused_with_its_place(
     code, out = proa("run", "--region", "east", "--json")
     (flow,) = json.loads(out)["flows"]
     assert (code, flow["status"]) == (1, "FAILED")
-    assert flow["error"].startswith("[PATH_NOT_FOUND] the flow 'a' reads")
+    assert flow["error"].startswith("[PATH_NOT_FOUND] there is nothing at")
     assert "pipeline.py:" in flow["error"]
 
 

@@ -90,7 +90,10 @@ class _Analyst:
             self.unknown.pop(name, None)
 
     def bound(self, flow: FlowNode) -> Relation:
-        check_paths(flow.plan, QueryOrigin.of(flow.flow))
+        try:
+            check_paths(flow.plan, QueryOrigin.of(flow.flow))
+        except PipelineError as error:
+            raise _UnknownError(str(error.args[0])) from error
         return flow.plan.bind({leaf.key: empty(self.leaf(leaf, flow)) for leaf in flow.plan.leaves})
 
     def leaf(self, leaf: Leaf, flow: FlowNode) -> StructType:

@@ -1,4 +1,4 @@
-"""Files on this machine that a batch query reads by path: are they there?"""
+"""Files that a batch query reads by path, which engines find nothing at without a word."""
 
 from __future__ import annotations
 
@@ -9,39 +9,51 @@ from pyspark.sql.connect import proto
 
 from proa.errors import PipelineError, SourceLocation
 from proa.graph import plan_proto, sql_text
+from proa.graph.mistakes import Mistakes
+from proa.graph.nodes import Graph
 from proa.graph.plan import FlowPlan
 from proa.graph.query_origin import QueryOrigin
 
-CONDITION = "PATH_NOT_FOUND"
-
+_URL = re.compile(r"(?!file:|dbfs:)\w+://")
 _GLOB = re.compile(r"[*?{\[]")
 
 
+def check_all_paths(graph: Graph, mistakes: Mistakes) -> None:
+    """Note the flows of a graph that read a path at which there is nothing."""
+    for flow in graph.flows:
+        with mistakes.collecting():
+            check_paths(flow.plan, QueryOrigin.of(flow.flow))
+
+
 def check_paths(plan: FlowPlan, origin: QueryOrigin) -> None:
-    """Raise PipelineError (PATH_NOT_FOUND) for a path that the engine would find nothing at."""
+    """Raise PipelineError (PATH_NOT_FOUND), at the reader's line, for a path that is not there."""
     for part in plan_proto.walk(plan.template):
+        paths: list[str] = []
         if isinstance(part, proto.Read) and part.WhichOneof("read_type") == "data_source":
-            source = part.data_source
-            paths = list(source.paths)
-            if source.format.lower() in sql_text.PATH_FORMATS | {""} and not part.is_streaming:
-                _check(paths, origin)
+            if part.data_source.format.lower() in sql_text.PATH_FORMATS | {""}:
+                paths = list(part.data_source.paths)
         elif isinstance(part, proto.SQL):
             tables = sql_text.read(part.query).tables
-            _check([t.parts[1] for t in tables if sql_text.is_path(t.parts)], origin)
+            paths = [table.parts[1] for table in tables if sql_text.is_path(table.parts)]
+        for path in paths:
+            if not is_there(path):
+                raise missing(path, _reader_line(path, origin))
 
 
-def _check(paths: list[str], origin: QueryOrigin) -> None:
-    for path in paths:
-        local = re.sub(r"^(file|dbfs):(//)?(?=/)", "", path)
-        if "://" in local or not local.startswith("/") or _GLOB.search(local):
-            continue
-        if not Path(local).exists():
-            raise PipelineError(
-                f"there is nothing at {path!r}, which the query reads; correct the path, or put the"
-                " files there",
-                condition=CONDITION,
-                location=_reader_line(path, origin),
-            )
+def is_there(path: str) -> bool:
+    """Whether a path on disk exists; buckets have no folders, and patterns may match later."""
+    if _URL.match(path) or _GLOB.search(path):
+        return True
+    return Path(re.sub(r"^(?:file|dbfs):(?://)?", "", path)).exists()
+
+
+def missing(path: str, location: SourceLocation | None) -> PipelineError:
+    """The error for a path that is not there; to be raised by the caller."""
+    return PipelineError(
+        f"there is nothing at {path!r}, which the query reads; correct the path, or make the folder",
+        condition="PATH_NOT_FOUND",
+        location=location,
+    )
 
 
 def _reader_line(path: str, origin: QueryOrigin) -> SourceLocation:

@@ -20,6 +20,7 @@ from proa.graph import FilesLeaf, Graph
 from proa.graph.analysis import Analysis, analyse
 from proa.graph.build import build
 from proa.graph.findings import Finding, Verdicts, findings
+from proa.graph.local_paths import check_all_paths
 from proa.graph.mistakes import Mistakes
 from proa.graph.snapshot_query import KnownTarget, Targets
 from proa.graph.static_plan import StaticQueries
@@ -117,6 +118,8 @@ def compile_pipeline(  # noqa: PLR0913 - what a pipeline is made of
     with mistakes.collecting():
         check_options(graph)
     depends_on_data = bool(asked)
+    if columns:
+        check_all_paths(graph, mistakes)
     matters = columns or policy.dr_safety != "off"
     analysis = analyse(graph, engine.schema, certain, mistakes) if matters else Analysis({})
     mistakes.check()

@@ -23,6 +23,7 @@ from proa.errors import DataError, PipelineError, ProaError, SourceLocation
 from proa.graph import FilesLeaf
 from proa.graph.analysis import analyse
 from proa.graph.build import build
+from proa.graph.local_paths import check_all_paths
 from proa.graph.mistakes import Mistakes
 from proa.graph.static_plan import StaticQueries
 from proa.pipelines.definitions import Declarations, Flow
@@ -366,6 +367,7 @@ class _Porter:
             )
             self._engine.register(declarations.session.functions)
             check_options(graph)
+            check_all_paths(graph, mistakes)
             analyse(graph, self._engine.schema, _no_files, mistakes)
         except PipelineError as error:
             mistakes.add(error)
