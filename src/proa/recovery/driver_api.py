@@ -13,8 +13,8 @@ from proa.recovery.driver import Role
 from proa.settings import ProjectSettings, RecoverySettings
 
 _ENDED = frozenset({"COMPLETED", "FAILED", "CANCELED"})
-_TIMEOUT_S = 20
-"""For one answer: a black hole must not hold a failover."""
+_ANSWER_S, _RETRY_S = 15, 3
+"""For one answer, and for trying again: a black hole must not hold a failover."""
 _LOOK_S = 0.5
 
 
@@ -183,8 +183,9 @@ def open_client(settings: ProjectSettings, region: str) -> Any:
     config = Config(
         host=api.host,
         token=api.token,
-        http_timeout_seconds=_TIMEOUT_S,
-        retry_timeout_seconds=_TIMEOUT_S,
+        auth_type="pat" if api.token else None,
+        http_timeout_seconds=_ANSWER_S,
+        retry_timeout_seconds=_RETRY_S,
     )
     return WorkspaceClient(config=config)
 
