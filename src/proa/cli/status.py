@@ -42,6 +42,7 @@ def status(
     """
     from proa.clock import SystemClock
     from proa.recovery import read_status
+    from proa.recovery.region_status import status_facts
 
     settings = load_regions(project)
     names = region or list(settings.regions)
@@ -53,7 +54,7 @@ def status(
     found = read_status(settings, SystemClock(), names, declared)
     roles = _roles(settings)
     if as_json:
-        print_json({"regions": [_status_facts(one) for one in found], "control": roles})
+        print_json({"regions": [status_facts(one) for one in found], "control": roles})
     else:
         _print_status(found)
         _print_roles(roles)
@@ -128,29 +129,6 @@ def _moment(text: str) -> datetime:
 
 def _iso(moment: datetime | None) -> str | None:
     return None if moment is None else moment.isoformat()
-
-
-def _status_facts(one: RegionStatus) -> dict[str, Any]:
-    return {
-        "region": one.region,
-        "latest_event": _iso(one.latest_event),
-        "lag_s": one.lag,
-        "error": str(one.error) if one.error else None,
-        "sources": [
-            {
-                "source": source.source,
-                "manifest": source.manifest,
-                "shipped_through": source.shipped,
-                "landed_through": source.landed,
-                "processed_through": source.processed,
-                "backlog_files": source.backlog_files,
-                "backlog_bytes": source.backlog_bytes,
-                "newest_shipped_at": _iso(source.newest_shipped_at),
-                "lag_s": source.lag,
-            }
-            for source in one.sources
-        ],
-    }
 
 
 def _roles(settings: ProjectSettings) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -236,3 +237,31 @@ def unprocessed(region: StoredRegion, source: str, contents: RegionContents) -> 
 def prefix(done: Mask) -> int:
     """How many are true before the first that is not."""
     return int(np.argmin(done)) if not done.all() else len(done)
+
+
+def status_facts(status: RegionStatus) -> dict[str, Any]:
+    """A region's status for programs."""
+    return {
+        "region": status.region,
+        "latest_event": _text(status.latest_event),
+        "lag_s": status.lag,
+        "error": str(status.error) if status.error else None,
+        "sources": [
+            {
+                "source": source.source,
+                "manifest": source.manifest,
+                "shipped_through": source.shipped,
+                "landed_through": source.landed,
+                "processed_through": source.processed,
+                "backlog_files": source.backlog_files,
+                "backlog_bytes": source.backlog_bytes,
+                "newest_shipped_at": _text(source.newest_shipped_at),
+                "lag_s": source.lag,
+            }
+            for source in status.sources
+        ],
+    }
+
+
+def _text(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()

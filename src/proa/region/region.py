@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from proa.clock import Clock, Ids
+from proa.region.demotion import Demotion
 from proa.region.identity import Identity
 from proa.region.jobs.arrivals import Arrivals, Aside, do_aside
 from proa.region.jobs.jobs import Jobs
@@ -56,7 +57,9 @@ class RegionServices:
     run_loop: RunLoop
     statements: Statements
     control: ControlLoop
+    demotion: Demotion
     workers: Workers
+    project: ProjectSettings | None = None
 
     @classmethod
     def open(  # noqa: PLR0913, PLR0917 - its parts
@@ -96,7 +99,11 @@ class RegionServices:
         scheduler = Scheduler(database, clock, ids, runs)
         arrivals = Arrivals(database, clock, runs, payloads.files_at, control.wake, aside)
         retention = Retention(clock, events, updates, runs)
-        control.look_after([scheduler, arrivals, update_loop, run_loop, statements, retention])
+        jobs = Jobs(database, clock)
+        demotion = Demotion(name, project, pipelines, jobs, clock)
+        control.look_after(
+            [demotion, scheduler, arrivals, update_loop, run_loop, statements, retention]
+        )
         return cls(
             name=name,
             settings=settings,
@@ -112,18 +119,21 @@ class RegionServices:
             events=events,
             pipelines=pipelines,
             updates=updates,
-            jobs=Jobs(database, clock),
+            jobs=jobs,
             runs=runs,
             update_loop=update_loop,
             run_loop=run_loop,
             statements=statements,
             control=control,
+            demotion=demotion,
             workers=workers,
+            project=project,
         )
 
     def recover(self) -> None:
         """Make the state true after the last server's end, however it ended."""
         self.workspace.prepare()
+        self.demotion.start()
         self.update_loop.recover()
         self.run_loop.recover()
 

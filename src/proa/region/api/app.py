@@ -21,6 +21,7 @@ from proa.region.api import (
     job_routes,
     permission_routes,
     pipeline_routes,
+    progress_routes,
     run_routes,
     secret_routes,
     statement_routes,
@@ -68,6 +69,7 @@ def create_app(region: RegionServices) -> FastAPI:
         job_routes,
         run_routes,
         statement_routes,
+        progress_routes,
     ):
         app.include_router(part.router)
     app.add_api_route(

@@ -84,6 +84,12 @@ class Jobs:
             raise MissingError(f"Job {job_id} does not exist.")
         return of(row)
 
+    def every(self) -> list[Job]:
+        """All jobs, oldest first."""
+        with self._database.read() as connection:
+            rows = connection.execute(select(jobs).order_by(jobs.c.job_id))
+            return [of(row) for row in rows]
+
     def list(
         self,
         *,
