@@ -1,7 +1,8 @@
 """Queries and the findings that they must yield: those, and no others.
 
-The tables: `events` (a streaming table of files, with an id, a time, a double `price`, a decimal
-`amount`), `people` (a materialized view, one row per `who`).
+The tables: `events` (a streaming table of files, with the primary key `id`, a time, a double `price`,
+a decimal `amount`), `raw` (the same rows, without a key), `people` (a materialized view, one row per
+`who`).
 """
 
 import datetime as dt
@@ -138,6 +139,47 @@ SQL: list[tuple[str, str]] = [
     ("SELECT * FROM STREAM read_files('/in', format => 'csv', schemaHints => 'a int')", ""),
     ("SELECT * FROM STREAM read_files('/in', format => 'parquet')", ""),
     ("SELECT * FROM STREAM read_files('/in', format => 'csv', inferColumnTypes => false)", ""),
+    # keys are declared or proven, not guessed from names
+    ("SELECT * FROM raw ORDER BY ts, id LIMIT 10", "LIMIT_WITHOUT_TOTAL_ORDER"),
+    ("SELECT *, row_number() OVER (PARTITION BY who ORDER BY id) AS r FROM raw", "TIES_IN_WINDOW"),
+    (("SELECT id, who FROM (SELECT *, row_number() OVER (PARTITION BY id ORDER BY ts DESC) AS r FROM raw)"
+      " WHERE r = 1"), "TIES_IN_WINDOW"),
+    (("SELECT id, ts, who FROM (SELECT *, row_number() OVER (PARTITION BY id ORDER BY ts DESC, who) AS r"
+      " FROM raw) WHERE r = 1"), ""),
+    (("SELECT id, ts, who, n FROM (SELECT *, row_number() OVER (PARTITION BY id ORDER BY ts DESC, who) AS r"
+      " FROM raw) WHERE r = 1"), "TIES_IN_WINDOW"),
+    ("SELECT id, ts, who FROM raw QUALIFY row_number() OVER (PARTITION BY id ORDER BY ts, who) = 1", ""),
+    ("SELECT id, who FROM raw WHERE n > 1 QUALIFY row_number() OVER (PARTITION BY id ORDER BY who) = 1", ""),
+    (("SELECT id, who FROM (SELECT * FROM raw QUALIFY row_number() OVER (PARTITION BY id ORDER BY who) = 1)"
+      " WHERE n > 1"), "TIES_IN_WINDOW"),
+    ("SELECT id, who FROM raw ORDER BY who, id LIMIT 3", ""),
+    ("SELECT id AS k, who FROM raw ORDER BY who, k LIMIT 3", ""),
+    ("SELECT id AS k, who FROM raw ORDER BY 2, 1 LIMIT 3", ""),
+    ("SELECT id, who, n FROM raw ORDER BY who, id LIMIT 3", "LIMIT_WITHOUT_TOTAL_ORDER"),
+    ("SELECT max(x) FROM (SELECT id AS x, who FROM raw ORDER BY who, id LIMIT 3)", ""),
+    ("SELECT id, lag(n) OVER (PARTITION BY who ORDER BY id) AS l FROM raw", "TIES_IN_WINDOW"),
+    ("SELECT id, lag(n) OVER (PARTITION BY who ORDER BY id, n) AS l FROM raw", ""),
+    ("SELECT id, row_number() OVER (ORDER BY id) AS r FROM (SELECT id, explode(tags) FROM events)",
+     ""),
+    ("SELECT *, row_number() OVER (ORDER BY id) AS r FROM (SELECT id, explode(tags) AS t FROM events)",
+     "TIES_IN_WINDOW"),
+    ("SELECT *, row_number() OVER (ORDER BY id) AS r FROM (SELECT n AS id, who FROM events)",
+     "TIES_IN_WINDOW"),
+    (("SELECT *, row_number() OVER (ORDER BY id) AS r FROM (SELECT id, who FROM events UNION ALL"
+      " SELECT id, who FROM raw)"), "TIES_IN_WINDOW"),
+    (("SELECT *, row_number() OVER (ORDER BY who) AS r FROM (SELECT who, n, max(ts) AS m FROM raw"
+      " GROUP BY who, n)"), "TIES_IN_WINDOW"),
+    (("SELECT *, row_number() OVER (ORDER BY who, n) AS r FROM (SELECT who, n, max(ts) AS m FROM raw"
+      " GROUP BY ROLLUP (who, n))"), "TIES_IN_WINDOW"),
+    (("SELECT *, row_number() OVER (ORDER BY who, n) AS r FROM (SELECT who, n, max(ts) AS m FROM raw"
+      " GROUP BY who, n)"), ""),
+    ("SELECT *, row_number() OVER (ORDER BY who, n) AS r FROM (SELECT DISTINCT who, n FROM raw)", ""),
+    (("SELECT *, lead(n) OVER (ORDER BY who) AS l FROM (SELECT *, row_number() OVER (PARTITION BY who"
+      " ORDER BY id) AS r FROM events) WHERE r = 1"), ""),
+    (("SELECT *, lead(n) OVER (ORDER BY who) AS l FROM (SELECT *, row_number() OVER (PARTITION BY who"
+      " ORDER BY id) AS r FROM events) WHERE r >= 1"), "TIES_IN_WINDOW"),
+    (("SELECT *, lead(n) OVER (ORDER BY who) AS l FROM (SELECT *, row_number() OVER (PARTITION BY who"
+      " ORDER BY id) AS r FROM events) WHERE r = 1 OR n > 2"), "TIES_IN_WINDOW"),
     # plain queries
     ("SELECT DISTINCT who FROM events", ""),
     ("SELECT who FROM events UNION SELECT who FROM people", ""),

@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 
 from proa.errors import SourceLocation
 from proa.graph.findings import RULES, Severity, findings, judge
-from proa.pipelines.definitions import Expectation
+from proa.pipelines.definitions import AutoCdc, Expectation
 from proa.settings import AcceptedFinding
 from proa.violations import Violation
 
@@ -20,8 +20,12 @@ REGION = {"landing_zone": "/landing/us-east", "region": "us-east"}
 def found(pipeline, engine):
     """The findings of one query over the corpus's tables."""
     pipeline.streaming_table(
-        "events", f"SELECT * FROM STREAM read_files('/in', schema => '{SCHEMA}')", schema=SCHEMA
+        "events",
+        f"SELECT * FROM STREAM read_files('/in', schema => '{SCHEMA}')",
+        schema=SCHEMA,
+        primary_key=("id",),
     )
+    pipeline.streaming_table("raw", "SELECT * FROM STREAM events", schema=SCHEMA)
     pipeline.materialized_view("people", "SELECT who, max(id) AS name FROM events GROUP BY who")
 
     def run(query, kind="materialized_view", **fields):
@@ -174,3 +178,25 @@ def test_the_reference_lists_every_rule_in_its_own_words():
     for rule in RULES:
         remedy = rule.remedy.replace("|", "\\|")
         assert f"| `{rule.code}` | {rule.severity} | {rule.why} | {remedy} |" in page
+
+
+APPLIED = AutoCdc(("order_id",), "seq")
+HISTORY = AutoCdc(("order_id",), "seq", history=True)
+
+
+@pytest.mark.parametrize(
+    ("cdc", "order", "expected"),
+    [
+        (APPLIED, "order_id", set()),
+        (APPLIED, "seq", {"TIES_IN_WINDOW"}),
+        (HISTORY, "order_id", {"TIES_IN_WINDOW"}),
+        (HISTORY, "order_id, __START_AT", set()),
+    ],
+)
+def test_the_keys_of_applied_changes_are_keys(pipeline, cdc, order, expected):
+    pipeline.streaming_table("changes", "SELECT * FROM STREAM read_files('/in', schema => 'a int')")
+    pipeline.streaming_table("orders")
+    pipeline.flow("f", "orders", "SELECT * FROM STREAM changes", cdc=cdc)
+    text = f"SELECT *, row_number() OVER (PARTITION BY who ORDER BY {order}) AS r FROM orders"
+    pipeline.materialized_view("target", text)
+    assert codes(f for f in findings(pipeline.build()) if f.dataset == "target") == expected

@@ -103,3 +103,9 @@ SAME_TYPE = words(
     min_by try_sum try_avg if iff nvl2 case when first_value last_value lag lead nanvl mod"""
 )
 """Functions that return a double when they are given one."""
+
+GENERATORS = words(
+    """explode explode_outer posexplode posexplode_outer inline inline_outer stack json_tuple
+    variant_explode variant_explode_outer"""
+)
+"""Functions that make several rows of one."""

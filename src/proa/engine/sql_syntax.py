@@ -16,7 +16,7 @@ from sqlglot import TokenType, exp
 from sqlglot.errors import SqlglotError
 
 from proa.engine import sql_pivot
-from proa.engine.spark_functions import AGGREGATES, RANDOM, words
+from proa.engine.spark_functions import AGGREGATES, GENERATORS, RANDOM, words
 from proa.engine.sql_blocks import Clause, SelectBlock, Span, SqlBlocks, quoted, text_literal
 from proa.errors import UserError
 
@@ -321,7 +321,7 @@ class _Select:
     def _substituted(self, index: int, item: _Item) -> str:
         expression = self.blocks.written(item.expression)
         called = {self.blocks.word(i) for i in range(*item.expression)}
-        if called & (RANDOM | _EXPLODES | words("inline inline_outer stack")):
+        if called & (RANDOM | GENERATORS):
             raise self.fail(
                 f"{item.alias!r} is not the same value each time it is computed, and is used by"
                 " another column of its SELECT; use it in a SELECT around this one",
@@ -564,7 +564,7 @@ class _Select:
         """How many columns the SELECT has."""
         stars = any(
             self.blocks.tokens[behind - 1].token_type is TokenType.STAR
-            or self.blocks.word(first) in _EXPLODES | words("inline inline_outer stack")
+            or self.blocks.word(first) in GENERATORS
             for first, behind in self.block.items
         )
         if not stars:

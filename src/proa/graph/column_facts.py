@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from pyspark.sql import types as t
 
-from proa.engine.spark_functions import RETURNS_DOUBLE, SAME_TYPE
+from proa.engine.spark_functions import GENERATORS, RETURNS_DOUBLE, SAME_TYPE
 from proa.errors import PipelineError
 from proa.graph.query import Operator, Output, QueryStep, Term, TermKind
 from proa.pipelines.ddl import parse_schema, parse_type
@@ -24,10 +23,9 @@ Keys = frozenset[Key]
 ONE_ROW: Key = frozenset()
 """The key of a result that has one row."""
 
-_UNIQUE_LOOKING = re.compile(
-    r"(?:^|_)(?:id|uuid|guid|ulid|key|pk|seq|sequence|sequence_num(?:ber)?|lsn|scn|offset|rowid|hash)$"
-    r"|(?:Id|ID|Uuid|Key|Seq|SequenceNum(?:ber)?|Lsn|Offset)$"
-)
+_SAME_ROWS = (Operator.FILTER, Operator.LIMIT, Operator.SAMPLE, Operator.SORT, Operator.WATERMARK)
+"""Operators whose rows are rows of their input, with the same columns."""
+_EQUALS = ("eq", "==", "nullsafeeq", "<=>")
 
 
 @dataclass
@@ -72,14 +70,19 @@ class ColumnFacts:
     # -- keys -----------------------------------------------------------------------------------
 
     def keys_of(self, step: QueryStep) -> Keys:
-        """What identifies a row of the step; empty when that is not known."""
+        """The keys that are declared or proven for a step's rows; empty if there are none."""
         if step.operator is Operator.SOURCE:
             return self.keys.get(step.dataset or "", frozenset())
         if step.operator is Operator.AGGREGATE:
             return _grouped(step)
         below = self.keys_of(step.inputs[0]) if len(step.inputs) == 1 else frozenset()
+        if step.operator in (Operator.PROJECT, Operator.EXTEND) and _multiplies(step.outputs):
+            return frozenset()
         if step.operator is Operator.PROJECT:
             return _projected(below, step.outputs)
+        if step.operator is Operator.EXTEND:
+            made = {output.column.lower() for output in step.outputs if output.column}
+            return frozenset(key for key in below if not key & made)
         if step.operator is Operator.DEDUPLICATE:
             if step.keys:
                 return below | {frozenset(naming(key) for key in step.keys)}
@@ -92,32 +95,30 @@ class ColumnFacts:
         if step.operator is Operator.RENAME:
             names = {old.lower(): new.lower() for old, new in step.names}
             return frozenset(frozenset(names.get(name, name) for name in key) for key in below)
-        return below
+        return below if step.operator in _SAME_ROWS else frozenset()
 
 
-def is_total(order: Iterable[Term], partition: Iterable[Term], keys: Keys) -> bool:
-    """Whether no two rows of a partition are equal in `order`, as far as can be judged.
+def is_total(
+    order: Iterable[Term],
+    partition: Iterable[Term],
+    keys: Keys,
+    columns: Collection[str] | None = None,
+) -> bool:
+    """Whether rows of a partition that are equal in `order` are the same row, or look the same.
 
-    They are not when order and partition hold a key; and it is believed of an order that holds a
-    column which is named like an identifier and is not what is partitioned by.
+    They are when order and partition hold a key, or all `columns`: those of the rows that matter.
     """
-    order, partition = tuple(order), tuple(partition)
-    names = {naming(term) for term in (*order, *partition)}
+    terms = (*order, *partition)
+    names = {naming(term) for term in terms}
     if any(key <= names for key in keys):
         return True
-    fixed = {naming(term) for term in partition}
-    for term in order:
-        if naming(term) in fixed:
-            continue
-        if any(
-            part.kind is TermKind.STAR and not (above and above[0].name == "count")
-            for part, above in term.walk()
-        ):
-            return True
-        columns = [part for part, _ in term.walk() if part.kind is TermKind.COLUMN]
-        if any(_UNIQUE_LOOKING.search(column.name.rpartition(".")[2]) for column in columns):
-            return True
-    return False
+    if columns is not None and set(columns) <= names:
+        return True
+    return any(
+        part.kind is TermKind.STAR and not (above and above[0].name == "count")
+        for term in terms
+        for part, above in term.walk()
+    )
 
 
 def naming(term: Term) -> str:
@@ -140,26 +141,34 @@ def columns_of(step: QueryStep) -> tuple[str, ...]:
     return tuple(output.column.lower() for output in step.outputs if output.column)
 
 
+def _multiplies(outputs: tuple[Output, ...]) -> bool:
+    """Whether a generator makes several rows of one."""
+    return any(
+        term.kind is TermKind.CALL and term.name in GENERATORS
+        for output in outputs
+        for term, _ in output.term.walk()
+    )
+
+
 def _grouped(step: QueryStep) -> Keys:
-    names = frozenset(naming(key) for key in step.keys)
-    aliases: dict[str, str] = {}
-    for output in step.outputs:
-        if output.column is not None:
-            aliases.setdefault(naming(output.term), output.column.lower())
-    return frozenset({names, frozenset(aliases.get(name, name) for name in names)})
+    return _renamed(frozenset({frozenset(naming(key) for key in step.keys)}), step.outputs)
 
 
 def _projected(below: Keys, outputs: tuple[Output, ...]) -> Keys:
+    star = any(output.term.kind is TermKind.STAR for output in outputs)
+    made = {naming(output.term) for output in outputs if output.column is not None}
+    return _renamed(frozenset(key for key in below if star or key <= made), outputs)
+
+
+def _renamed(keys: Keys, outputs: tuple[Output, ...]) -> Keys:
+    """The keys by the outputs' names, and by those of the input where these still mean the same."""
     aliases: dict[str, str] = {}
-    star = False
     for output in outputs:
-        if output.term.kind is TermKind.STAR:
-            star = True
-        elif output.column is not None:
+        if output.column is not None:
             aliases.setdefault(naming(output.term), output.column.lower())
-    kept = [key for key in below if star or all(name in aliases for name in key)]
-    mapped = {frozenset(aliases.get(name, name) for name in key) for key in kept}
-    return frozenset({*mapped, *kept})
+    hidden = {new for old, new in aliases.items() if new != old}
+    found = {key for key in keys if not key & hidden}
+    return frozenset(found | {frozenset(aliases.get(name, name) for name in key) for key in keys})
 
 
 def _first_of_each(step: QueryStep) -> Keys:
@@ -173,13 +182,22 @@ def _first_of_each(step: QueryStep) -> Keys:
         below = below.inputs[0]
     found = set()
     for output in step.outputs:
-        for term, _ in output.term.walk():
-            if len(term.args) == 2 and term.args[1].name == "1" and "or" not in term.name:
-                left = term.args[0]
-                window = left if left.kind is TermKind.WINDOW else windows.get(left.column)
-                if window is not None and window.args[0].name == "row_number":
-                    found.add(frozenset(naming(part) for part in window.partition))
+        for left in _equal_to_one(output.term):
+            window = left if left.kind is TermKind.WINDOW else windows.get(left.column)
+            if window is not None and window.args[0].name == "row_number":
+                found.add(frozenset(naming(part) for part in window.partition))
     return frozenset(found)
+
+
+def _equal_to_one(condition: Term) -> Iterator[Term]:
+    """The terms that a condition says to be 1, all of its parts being true."""
+    if condition.name == "and":
+        for part in condition.args:
+            yield from _equal_to_one(part)
+    elif condition.name in _EQUALS and len(condition.args) == 2:
+        for term, value in (condition.args, condition.args[::-1]):
+            if value.kind is TermKind.LITERAL and value.name == "1":
+                yield term
 
 
 # -- types of terms ---------------------------------------------------------------------------------

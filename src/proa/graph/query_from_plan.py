@@ -53,6 +53,12 @@ _OTHER_JOINS = {
     "nearest_by_join": JoinKind.NEAREST,
     "lateral_join": JoinKind.LATERAL,
 }
+_group = proto.Aggregate.GroupType
+_GROUPING_SETS = (
+    _group.GROUP_TYPE_ROLLUP,
+    _group.GROUP_TYPE_CUBE,
+    _group.GROUP_TYPE_GROUPING_SETS,
+)
 _INFIX = {"+", "-", "*", "/", "%", "==", "!=", "<", ">", "<=", ">=", "and", "or", "<=>"}
 
 
@@ -113,8 +119,10 @@ class PlanReader:
             names = (*node.rename_columns_map.items(), *pairs)
             return QueryStep(Operator.RENAME, inputs, names=names)
         operator, text = _OPERATORS.get(kind, (Operator.OTHER, ""))
-        outputs = tuple(Output(None, term) for term in self._terms_in(node))
-        step = QueryStep(operator, inputs, outputs, text=text)
+        terms = self._terms_in(node)
+        if kind == "join":
+            terms += [Term(TermKind.COLUMN, name, text=name) for name in node.using_columns]
+        step = QueryStep(operator, inputs, tuple(Output(None, term) for term in terms), text=text)
         if operator is Operator.JOIN:
             side = _JOIN_KINDS.get(node.join_type, JoinKind.INNER) if kind == "join" else None
             return replace(step, join=side or _OTHER_JOINS[kind])
@@ -124,6 +132,8 @@ class PlanReader:
         keys = tuple(self.term(key) for key in node.grouping_expressions)
         for grouping in node.grouping_sets:
             keys += tuple(self.term(key) for key in grouping.grouping_set)
+        if node.group_type in _GROUPING_SETS:
+            keys += (Term(TermKind.CALL, "grouping_id", text="grouping_id()"),)
         grouped = tuple(Output(_name(key), self.term(key)) for key in node.grouping_expressions)
         outputs = (*grouped, *self._outputs(node.aggregate_expressions))
         pivots = node.group_type == proto.Aggregate.GroupType.GROUP_TYPE_PIVOT

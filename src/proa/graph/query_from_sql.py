@@ -23,7 +23,7 @@ _OPERATORS: dict[type[exp.Expr], str] = {
     exp.Div: "/",
     exp.Mod: "%",
 }
-_SAME_VALUE = (exp.Paren, exp.Filter, exp.IgnoreNulls, exp.RespectNulls)
+_SAME_VALUE = (exp.Paren, exp.Filter, exp.IgnoreNulls, exp.RespectNulls, exp.Ordered)
 """Wrappers that a rule looks through."""
 
 
@@ -73,7 +73,7 @@ def term(node: exp.Expr, locate: Locate, queries: _Queries | None = None) -> Ter
         return _call(node, replace(base, args=children), inner)
     if type(node) in _OPERATORS:
         return replace(base, kind=TermKind.CALL, name=_OPERATORS[type(node)], args=children)
-    return replace(base, args=children)
+    return replace(base, name=node.key, args=children)
 
 
 def _call(node: exp.Func, base: Term, inner: Callable[[exp.Expr], Term]) -> Term:
@@ -122,6 +122,10 @@ def _literal_type(node: exp.Literal) -> str:
     if node.is_string:
         return "string"
     return "double" if "e" in node.name.lower() else "decimal" if "." in node.name else "int"
+
+
+_GROUPING = Term(TermKind.CALL, "grouping_id", text="grouping_id()")
+"""What tells apart the groups of ROLLUP, CUBE and GROUPING SETS besides their columns."""
 
 
 class _Queries:
@@ -209,7 +213,9 @@ class _Queries:
                 return QueryStep(Operator.EXTEND, (left,), (self._output(other.this),), location=at)
             other, kind = other.this, JoinKind.LATERAL
         on = join.args.get("on")
-        conditions = (Output(None, self._term(on)),) if on else ()
+        shared = [exp.column(name.name) for name in join.args.get("using") or ()]
+        compared = [self._term(on)] if on else [self._term(column) for column in shared]
+        conditions = tuple(Output(None, term) for term in compared)
         return QueryStep(
             Operator.JOIN, (left, self.step(other)), conditions, location=at, join=kind
         )
@@ -254,13 +260,15 @@ class _Queries:
         if group.args.get("all"):
             pairs = zip(node.expressions, items, strict=True)
             return tuple(item.term for written, item in pairs if _aggregate(written) is None)
+        sets = any(group.args.get(name) for name in ("rollup", "cube", "grouping_sets"))
         nested = [
             part
             for name in ("rollup", "cube", "grouping_sets")
             for part in group.args.get(name) or ()
         ]
         written = [*group.expressions, *(key for part in nested for key in _children(part))]
-        return tuple(_selected(self._term(key), items) for key in written)
+        keys = tuple(_selected(self._term(key), items) for key in written)
+        return (*keys, _GROUPING) if sets else keys
 
     def _modified(
         self, node: exp.Expr, step: QueryStep, items: tuple[Output, ...] = ()

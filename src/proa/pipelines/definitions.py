@@ -52,6 +52,8 @@ class Dataset:
     private: bool = False
     """Visible in the pipeline only (formerly `temporary`)."""
     expectations: tuple[Expectation, ...] = ()
+    primary_key: tuple[str, ...] = ()
+    """Columns that the user says identify a row; nothing enforces it."""
 
 
 @dataclass(frozen=True)

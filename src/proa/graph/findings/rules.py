@@ -18,6 +18,7 @@ from proa.graph.column_facts import (
     naming,
     type_of,
 )
+from proa.graph.column_needs import ColumnNeeds
 from proa.graph.findings import finding as m
 from proa.graph.python_code import uses
 from proa.graph.query import Operator, Output, QueryStep, Term, TermKind
@@ -51,12 +52,13 @@ class RuleContext:
 
 def hits(query: QueryStep, context: RuleContext) -> Iterator[Hit]:
     """All matches in a query, outer steps first."""
+    needs = ColumnNeeds(query)
     for step in query.walk():
-        yield from _step(step, context)
+        yield from _step(step, context, needs)
         known = context.facts.input_types(step)
         for output in (*step.outputs, *(Output(None, key) for key in step.keys)):
             for term, above in output.term.walk():
-                for rule, detail in _term(term, above, step, known, context):
+                for rule, detail in _term(term, above, _Where(step, known, needs), context):
                     at = term.location or next(
                         filter(None, (part.location for part, _ in term.walk())),
                         next(filter(None, (part.location for part in above)), step.location),
@@ -67,11 +69,11 @@ def hits(query: QueryStep, context: RuleContext) -> Iterator[Hit]:
 # -- steps ------------------------------------------------------------------------------------------
 
 
-def _step(step: QueryStep, context: RuleContext) -> Iterator[Hit]:
+def _step(step: QueryStep, context: RuleContext, needs: ColumnNeeds) -> Iterator[Hit]:
     if step.operator is Operator.SAMPLE:
         yield Hit(m.RANDOM, None, "a sample", step.location)
     elif step.operator is Operator.LIMIT:
-        yield from _limit(step, context.facts)
+        yield from _limit(step, context.facts, needs)
     elif step.operator is Operator.DEDUPLICATE and step.keys:
         yield from _deduplicate(step, context.facts)
     elif step.operator is Operator.SOURCE and step.dataset is None and step.format not in _OURS:
@@ -84,7 +86,7 @@ def _step(step: QueryStep, context: RuleContext) -> Iterator[Hit]:
         yield Hit(m.INFERRED_TYPES, None, f"files {step.path}", step.location)
 
 
-def _limit(step: QueryStep, facts: ColumnFacts) -> Iterator[Hit]:
+def _limit(step: QueryStep, facts: ColumnFacts, needs: ColumnNeeds) -> Iterator[Hit]:
     keys = facts.keys_of(step.inputs[0])
     if step.count == 0 or ONE_ROW in keys:
         return
@@ -97,11 +99,25 @@ def _limit(step: QueryStep, facts: ColumnFacts) -> Iterator[Hit]:
     what = "LIMIT" if step.count is None else f"LIMIT {step.count}"
     if below.operator is not Operator.SORT:
         yield Hit(m.LIMIT_WITHOUT_TOTAL_ORDER, None, what, step.location, "there is no ORDER BY")
-    elif not is_total(below.keys, (), facts.keys_of(below.inputs[0])):
+    elif not is_total(below.keys, (), facts.keys_of(below.inputs[0]), _columns(below, needs)):
         order = ", ".join(key.text for key in below.keys)
         detail = f"rows may be equal in ORDER BY {order}"
         at = step.location or below.location
         yield Hit(m.LIMIT_WITHOUT_TOTAL_ORDER, None, what, at, detail)
+
+
+def _columns(sort: QueryStep, needs: ColumnNeeds) -> tuple[str, ...] | None:
+    """The columns of sorted rows that matter, by the names that the sort's keys have."""
+    rows = sort.inputs[0]
+    needed = needs.of(sort)
+    columns = columns_of(rows) if needed is None else tuple(needed)
+    if not columns:
+        return None
+    while rows.operator in (Operator.DEDUPLICATE, Operator.FILTER) and rows.inputs:
+        rows = rows.inputs[0]
+    keys = {naming(key) for key in sort.keys}
+    sources = {o.column.lower(): naming(o.term) for o in rows.outputs if o.column is not None}
+    return tuple(name if name in keys else sources.get(name, name) for name in columns)
 
 
 def _deduplicate(step: QueryStep, facts: ColumnFacts) -> Iterator[Hit]:
@@ -120,15 +136,24 @@ def _deduplicate(step: QueryStep, facts: ColumnFacts) -> Iterator[Hit]:
 Match = tuple[m.Rule, str]
 
 
+@dataclass(frozen=True)
+class _Where:
+    """The step that a term is in, and what is known there."""
+
+    step: QueryStep
+    types: Types
+    needs: ColumnNeeds
+
+
 def _term(
-    term: Term, above: tuple[Term, ...], step: QueryStep, known: Types, context: RuleContext
+    term: Term, above: tuple[Term, ...], where: _Where, context: RuleContext
 ) -> Iterator[Match]:
     if term.kind is TermKind.CALL:
-        yield from _call(term, above, step, known)
+        yield from _call(term, above, where.step, where.types)
     elif term.kind is TermKind.COLUMN:
         yield from _column(term, above)
     elif term.kind is TermKind.WINDOW:
-        yield from _window(term, step, context.facts)
+        yield from _window(term, where, context.facts)
     elif term.kind is TermKind.UDF:
         yield from _udf(term)
     elif term.kind is TermKind.LITERAL:
@@ -185,7 +210,8 @@ def _normalised(above: tuple[Term, ...]) -> bool:
     return any(outer.name in f.NORMALISES_A_PATH for outer in above)
 
 
-def _window(term: Term, step: QueryStep, facts: ColumnFacts) -> Iterator[Match]:
+def _window(term: Term, where: _Where, facts: ColumnFacts) -> Iterator[Match]:
+    step = where.step
     function = term.args[0].name
     counts_rows = term.rows_frame and function in f.AGGREGATES
     if function not in f.TIE_SENSITIVE and not counts_rows:
@@ -202,7 +228,8 @@ def _window(term: Term, step: QueryStep, facts: ColumnFacts) -> Iterator[Match]:
         else None
     )
     keys = facts.keys_of(rows) if rows is not None else frozenset()
-    if not is_total(term.order, term.partition, keys):
+    needed = None if rows is None or rows is step else where.needs.of(rows) or columns_of(rows)
+    if not is_total(term.order, term.partition, keys, needed or None):
         order = ", ".join(key.text for key in term.order)
         yield m.TIES_IN_WINDOW, f"rows may be equal in ORDER BY {order}"
 

@@ -128,10 +128,23 @@ class _Dataset:
     def remember(self, queries: Sequence[QueryStep]) -> None:
         """Keep what the queries say about the dataset's columns for those downstream."""
         facts, dataset = self.context.facts, self.node.dataset
-        known = facts.types_of(QueryStep(Operator.JOIN, tuple(queries)))
+        known = facts.types_of(QueryStep(Operator.UNION, tuple(queries)))
         facts.types[dataset.name] = {**known, **types_of_schema(self.schema)}
-        if dataset.kind is not DatasetKind.STREAMING_TABLE and len(queries) == 1:
-            facts.keys[dataset.name] = facts.keys_of(queries[0])
+        facts.keys[dataset.name] = frozenset(self.keys(queries))
+
+    def keys(self, queries: Sequence[QueryStep]) -> Iterator[frozenset[str]]:
+        """The dataset's keys: declared, those of changes that are applied, those of its query."""
+        dataset = self.node.dataset
+        if dataset.primary_key:
+            yield frozenset(name.lower() for name in dataset.primary_key)
+        changes = [flow.flow.cdc for flow in self.node.flows]
+        applied = {(cdc.keys, cdc.history) for cdc in changes if cdc is not None}
+        if len(applied) == 1 and None not in changes:
+            ((names, history),) = applied
+            key = frozenset(name.lower() for name in names)
+            yield key | {"__start_at"} if history else key
+        elif dataset.kind is not DatasetKind.STREAMING_TABLE and len(queries) == 1:
+            yield from self.context.facts.keys_of(queries[0])
 
 
 def _located(hit: Hit, flow: FlowNode) -> SourceLocation:

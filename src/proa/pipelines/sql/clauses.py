@@ -32,6 +32,7 @@ class Columns:
     schema: str | None
     """Columns as DDL; None when the list names none."""
     expectations: tuple[Expectation, ...]
+    primary_key: tuple[str, ...] = ()
 
 
 @dataclass
@@ -152,23 +153,25 @@ def parse_columns(parser: Parser) -> Columns:
     parser.expect("(", after="before the column list")
     columns: list[str] = []
     expectations: list[Expectation] = []
+    key: list[str] = []
     while True:
         if parser.accept("CONSTRAINT"):
-            _constraint(parser, expectations)
+            key += _constraint(parser, expectations)
         elif parser.sees("PRIMARY", "KEY") or parser.sees("FOREIGN", "KEY"):
-            _key(parser)
+            key += _key(parser)
         elif columns and parser.sees("UNIQUE", "("):
             raise refusal("UNIQUE constraints", parser.source, parser.here)
         else:
-            columns.append(_column(parser))
+            columns.append(_column(parser, key))
         if parser.accept(")"):
             break
         if not parser.accept(","):
             raise parser.failure("expected ',' or ')' in the column list")
-    return Columns(", ".join(columns) or None, tuple(expectations))
+    return Columns(", ".join(columns) or None, tuple(expectations), tuple(key))
 
 
-def _constraint(parser: Parser, expectations: list[Expectation]) -> None:
+def _constraint(parser: Parser, expectations: list[Expectation]) -> tuple[str, ...]:
+    """One constraint with a name. Returns the primary key's columns, if it is one."""
     start = parser.here
     name = parser.identifier("the constraint's name after CONSTRAINT")
     if parser.accept("EXPECT"):
@@ -177,11 +180,12 @@ def _constraint(parser: Parser, expectations: list[Expectation]) -> None:
         expectation = check_expectation(name, condition, _violation(parser), location)
         expectations.append(expectation)
     elif parser.sees("PRIMARY", "KEY") or parser.sees("FOREIGN", "KEY"):
-        _key(parser)
+        return _key(parser)
     elif parser.sees("CHECK"):
         raise refusal("CHECK constraints", parser.source, parser.here)
     else:
         raise parser.failure(f"expected EXPECT, PRIMARY KEY or FOREIGN KEY after CONSTRAINT {name}")
+    return ()
 
 
 def _violation(parser: Parser) -> Violation:
@@ -194,11 +198,14 @@ def _violation(parser: Parser) -> Violation:
     raise parser.failure("expected DROP ROW or FAIL UPDATE after ON VIOLATION")
 
 
-def _key(parser: Parser) -> None:
-    """A primary or foreign key: information for readers, enforced by nobody, no part of a schema."""
+def _key(parser: Parser, column: str = "") -> tuple[str, ...]:
+    """A primary or foreign key: information for readers, which nothing enforces.
+
+    Returns the primary key's columns: those listed, or the `column` that it stands behind.
+    """
+    columns: tuple[str, ...] = ()
     if parser.accept("PRIMARY", "KEY"):
-        if parser.sees("("):
-            parser.skip_balanced("the primary key")
+        columns = parser.names("the primary key's columns") if parser.sees("(") else (column,)
     else:
         parser.accept("FOREIGN", "KEY")
         if parser.sees("("):
@@ -209,10 +216,11 @@ def _key(parser: Parser) -> None:
                 parser.skip_balanced("the foreign key")
     while parser.sees_one_of(_KEY_OPTIONS) and not parser.sees("NOT", "NULL"):
         parser.take()
+    return columns
 
 
-def _column(parser: Parser) -> str:
-    """One column, as DDL."""
+def _column(parser: Parser, key: list[str]) -> str:
+    """One column, as DDL; adds it to `key` if it says to be the primary key."""
     name = parser.identifier("a column's name")
     parser.accept(":")
     start = parser.here
@@ -231,7 +239,7 @@ def _column(parser: Parser) -> str:
             comment = parser.string(f"after COMMENT of column {name!r}")
             parts.append("COMMENT '" + comment.replace("\\", "\\\\").replace("'", "\\'") + "'")
         elif parser.sees("PRIMARY", "KEY") or parser.sees("FOREIGN") or parser.sees("REFERENCES"):
-            _key(parser)
+            key += _key(parser, name)
         elif parser.accept("CONSTRAINT"):
             parser.identifier("the constraint's name after CONSTRAINT")
         else:

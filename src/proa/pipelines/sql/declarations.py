@@ -162,6 +162,7 @@ class _DeclarationReader:
                 path=clauses.path,
                 private=private,
                 expectations=clauses.columns.expectations,
+                primary_key=clauses.columns.primary_key,
             )
         )
         if kind is DatasetKind.TEMPORARY_VIEW and clauses.columns.schema is not None:
