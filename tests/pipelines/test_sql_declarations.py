@@ -95,6 +95,7 @@ def test_a_full_header_is_understood():
         ("priced", "size(items) > 0", Violation.FAIL),
         ("nice to have", "region IN ('a', 'b')", Violation.WARN),
     ]
+    assert dataset.primary_key == ("odd name", "id")
     assert dataset.partition_cols == ("region", "odd name")
     assert dataset.comment == "orders, as they arrive"
     assert dataset.properties == {

@@ -57,6 +57,9 @@ ORDER_DEPENDENT = words(
 )
 """Aggregates whose value depends on the order in which rows arrive."""
 
+PICKS_A_ROW = words("max_by min_by")
+"""Aggregates that take a value from the row whose other value is largest or smallest."""
+
 MAKES_A_LIST = words("collect_list collect_set array_agg")
 
 FORGETS_ORDER = words(

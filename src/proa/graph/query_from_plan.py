@@ -270,7 +270,9 @@ class PlanReader:
             return replace(base, kind=TermKind.CAST, name=to, args=children[:1], text=text)
         if kind == "subquery_expression":
             return replace(base, kind=TermKind.SUBQUERY, args=children, text="(subquery)")
-        return replace(base, args=children, text=", ".join(child.text for child in children))
+        name = "lambda" if kind == "lambda_function" else ""
+        text = ", ".join(child.text for child in children)
+        return replace(base, name=name, args=children, text=text)
 
     def _extract(self, children: tuple[Term, ...], base: Term) -> Term:
         child, key = children[0], children[1]

@@ -51,6 +51,8 @@ def term(node: exp.Expr, locate: Locate, queries: _Queries | None = None) -> Ter
     base = Term(TermKind.OTHER, text=text, location=locate(node))
     if isinstance(node, _SAME_VALUE):
         return inner(node.this)
+    if isinstance(node, exp.PropertyEQ):  # a field of struct(a AS b)
+        return inner(node.expression)
     if isinstance(node, exp.Star):
         return replace(base, kind=TermKind.STAR)
     if isinstance(node, exp.Column | exp.Dot) and (path := _path(node)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -149,7 +149,7 @@ def _term(
     term: Term, above: tuple[Term, ...], where: _Where, context: RuleContext
 ) -> Iterator[Match]:
     if term.kind is TermKind.CALL:
-        yield from _call(term, above, where.step, where.types)
+        yield from _call(term, above, where, context.facts)
     elif term.kind is TermKind.COLUMN:
         yield from _column(term, above)
     elif term.kind is TermKind.WINDOW:
@@ -160,7 +160,9 @@ def _term(
         yield from _literal(term, above, context)
 
 
-def _call(term: Term, above: tuple[Term, ...], step: QueryStep, known: Types) -> Iterator[Match]:
+def _call(
+    term: Term, above: tuple[Term, ...], where: _Where, facts: ColumnFacts
+) -> Iterator[Match]:
     name = term.name
     if name in f.CLOCK or (name in f.CLOCK_WITHOUT_ARGUMENTS and not term.args):
         yield m.CLOCK, ""
@@ -172,22 +174,38 @@ def _call(term: Term, above: tuple[Term, ...], step: QueryStep, known: Types) ->
         yield m.EXTERNAL_LOOKUP, ""
     elif name in f.REGION_PATHS and not _normalised(above):
         yield m.REGION_METADATA, ""
-    elif name in f.ORDER_DEPENDENT and not _order_forgotten(term, above, step):
+    elif name in f.ORDER_DEPENDENT and not _order_forgotten(term, above, where.step, facts):
         yield m.ORDER_DEPENDENT_AGGREGATE, ""
-    if name in f.FLOAT_SUMS and any(is_float(type_of(part, known)) for part in term.args):
+    elif name in f.PICKS_A_ROW and len(term.args) > 1:
+        order = term.args[1]
+        parts = order.args if order.name in ("struct", "named_struct") else (order,)
+        if not _order_is_total(term, parts, where.step, facts):
+            text = f"rows may be equal in {order.text}"
+            yield m.ORDER_DEPENDENT_AGGREGATE, text
+    if name in f.FLOAT_SUMS and any(is_float(type_of(part, where.types)) for part in term.args):
         yield m.FLOAT_SUM, ""
 
 
-def _order_forgotten(term: Term, above: tuple[Term, ...], step: QueryStep) -> bool:
+def _order_is_total(term: Term, order: Sequence[Term], step: QueryStep, facts: ColumnFacts) -> bool:
+    """Whether rows of a group that are equal in `order` give the aggregate the same value."""
+    rows = step.inputs[0] if len(step.inputs) == 1 else None
+    keys = facts.keys_of(rows) if rows is not None else frozenset()
+    return is_total(order, step.keys, keys, {naming(term.args[0])} if term.args else ())
+
+
+def _order_forgotten(
+    term: Term, above: tuple[Term, ...], step: QueryStep, facts: ColumnFacts
+) -> bool:
     """Whether the order in which the aggregate meets its rows does not show in the result."""
     if term.order:
-        return True
+        return _order_is_total(term, term.order, step, facts)
     if above and above[0].kind is TermKind.WINDOW:
         return bool(above[0].order)  # then it is a question of ties
     if term.name in f.MAKES_A_LIST:
         for outer in above:
             if outer.name in f.FORGETS_ORDER:
-                return True
+                # a comparison of one's own may find elements equal that are not
+                return not any(part.name == "lambda" for part in outer.args)
             if outer.name not in f.KEEPS_ORDER:
                 return False
         return False

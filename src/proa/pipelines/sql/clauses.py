@@ -205,7 +205,7 @@ def _key(parser: Parser, column: str = "") -> tuple[str, ...]:
     """
     columns: tuple[str, ...] = ()
     if parser.accept("PRIMARY", "KEY"):
-        columns = parser.names("the primary key's columns") if parser.sees("(") else (column,)
+        columns = _key_columns(parser) if parser.accept("(") else (column,)
     else:
         parser.accept("FOREIGN", "KEY")
         if parser.sees("("):
@@ -217,6 +217,16 @@ def _key(parser: Parser, column: str = "") -> tuple[str, ...]:
     while parser.sees_one_of(_KEY_OPTIONS) and not parser.sees("NOT", "NULL"):
         parser.take()
     return columns
+
+
+def _key_columns(parser: Parser) -> tuple[str, ...]:
+    """`name [TIMESERIES], ...` up to the closing parenthesis."""
+    columns: list[str] = []
+    while not columns or parser.accept(","):
+        columns.append(parser.identifier("a column of the primary key"))
+        parser.accept("TIMESERIES")
+    parser.expect(")", after="after the primary key's columns")
+    return tuple(columns)
 
 
 def _column(parser: Parser, key: list[str]) -> str:
