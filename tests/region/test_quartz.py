@@ -48,6 +48,22 @@ def test_what_quartz_silently_ignores_is_refused(expression):
 
 
 @pytest.mark.parametrize(
+    ("long", "short"),
+    [
+        ("0 0 9 ? * MONDAY", "0 0 9 ? * MON"),
+        ("0 0 9 ? * MON-FRIDAY", "0 0 9 ? * MON-FRI"),
+        ("0 0 9 ? * TUESDAY,THURSDAY", "0 0 9 ? * TUE,THU"),
+        ("0 0 9 1 JANUARY,JULY ?", "0 0 9 1 JAN,JUL ?"),
+        ("0 0 9 1 MAY-JULY ?", "0 0 9 1 MAY-JUL ?"),
+    ],
+)
+def test_long_names_mean_what_quartz_reads_in_them(long, short):
+    after = moment("2026-01-01T00:00:00Z")
+    times = [CronExpression.parse(text).next_after(after, "UTC") for text in (long, short)]
+    assert times[0] == times[1]
+
+
+@pytest.mark.parametrize(
     ("expression", "says"),
     [
         ("0 0 25 * * ?", "hours '25': 25 is not between 0 and 23"),

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import csv
 import datetime as dt
 import decimal
+import io
+import json
+import urllib.error
+import urllib.request
 
 import pyarrow as pa
 import pytest
 from databricks.sdk.errors import InvalidParameterValue, NotFound
-from databricks.sdk.service.sql import StatementParameterListItem, StatementState
+from databricks.sdk.service.sql import (
+    Disposition,
+    Format,
+    StatementParameterListItem,
+    StatementState,
+)
 from deltalake import write_deltalake
 
 from proa.http.api_errors import InvalidParameterError
-from proa.region.statements.guard import Shape, bare, bound, in_one_catalog, prepared
+from proa.region.statements.guard import Shape, bare, bound, guard_statement, in_one_catalog
 from proa.region.statements.statements import IDLE_S
 
 TABLES = [
@@ -151,7 +161,7 @@ def test_a_wrong_statement_fails_with_200_and_the_engines_words(query):
 )
 def test_a_statement_reads_tables_and_does_nothing_else(text):
     with pytest.raises(InvalidParameterError):
-        prepared(text, [], TABLES)
+        guard_statement(text, [], TABLES)
 
 
 @pytest.mark.parametrize(
@@ -168,8 +178,8 @@ def test_a_statement_reads_tables_and_does_nothing_else(text):
     ],
 )
 def test_reading_is_let_through(text):
-    assert prepared(text, [], TABLES).sql == text
-    assert prepared(f"-- first\n{text} ; -- last", [], TABLES).sql == text
+    assert guard_statement(text, [], TABLES).sql == text
+    assert guard_statement(f"-- first\n{text} ; -- last", [], TABLES).sql == text
 
 
 def test_nobody_sees_a_comment_but_the_asker():
@@ -181,13 +191,13 @@ def test_nobody_sees_a_comment_but_the_asker():
 
 def test_an_identifier_is_a_name_whatever_is_in_it():
     parameters = [{"name": "t", "value": "shop.gold_table"}]
-    found = prepared("select * from identifier(:t)", parameters, TABLES)
+    found = guard_statement("select * from identifier(:t)", parameters, TABLES)
     assert found.sql == "select * from `shop`.`gold_table`"
 
 
 @pytest.mark.parametrize("text", ["desc {}", "describe table extended {}", "describe formatted {}"])
 def test_describing_a_table_asks_for_its_columns(text):
-    found = prepared(text.format("shop.gold_table"), [], TABLES)
+    found = guard_statement(text.format("shop.gold_table"), [], TABLES)
     assert (found.sql, found.shape) == ("select * from shop.gold_table", Shape.SCHEMA)
 
 
@@ -301,3 +311,81 @@ def test_a_warehouse_without_a_process_says_so(still):
     still.workers.start = nobody
     found = still.region.statements.execute("select 1")
     assert (found.state, "no process could be started" in found.error) == ("FAILED", True)
+
+
+def fetch(link):
+    """A result by its link, without any token."""
+    with urllib.request.urlopen(link, timeout=20) as answer:
+        return answer.read()
+
+
+def external(query, text, kind, **more):
+    """(the statement, its chunks as bytes, in order)."""
+    found = query(text, disposition=Disposition.EXTERNAL_LINKS, format=kind, **more)
+    return found, [fetch(found.result.external_links[0].external_link)] if found.result else []
+
+
+def test_results_come_as_arrow_by_links_that_need_no_token(query):
+    found, chunks = external(
+        query, "select * from shop.gold_table order by id", Format.ARROW_STREAM
+    )
+    table = pa.ipc.open_stream(chunks[0]).read_all()
+    assert table.column("id").to_pylist() == [1, 2, 3]
+    assert str(table.schema.field("price").type) == "decimal128(3, 2)"
+    link = found.result.external_links[0]
+    assert (link.row_count, link.byte_count) == (3, len(chunks[0]))
+    assert found.manifest.total_byte_count == len(chunks[0])
+
+
+@pytest.mark.parametrize(
+    ("kind", "read"),
+    [
+        (Format.JSON_ARRAY, json.loads),
+        (Format.CSV, lambda data: list(csv.reader(io.StringIO(data.decode())))[1:]),
+    ],
+)
+def test_results_come_as_text_by_links(query, kind, read):
+    _, chunks = external(query, "select id, name from shop.gold_table where id < 3", kind)
+    assert read(chunks[0]) == [["1", "a"], ["2", "b'"]]
+
+
+def test_large_results_come_in_chunks_that_follow_one_another(query, warehouse):
+    found, chunks = external(query, "select id from range(250000)", Format.ARROW_STREAM)
+    assert found.manifest.total_chunk_count == 3
+    while (index := found.result.external_links[0].next_chunk_index) is not None:
+        found.result = warehouse[0].statement_execution.get_statement_result_chunk_n(
+            found.statement_id, index
+        )
+        chunks.append(fetch(found.result.external_links[0].external_link))
+    rows = [pa.ipc.open_stream(chunk).read_all().num_rows for chunk in chunks]
+    assert sum(rows) == 250_000
+
+
+def test_a_link_is_good_for_its_chunk_only(query):
+    found, _ = external(query, "select 1 as a", Format.ARROW_STREAM)
+    link = found.result.external_links[0].external_link
+    for wrong in (
+        link.replace("/0?", "/1?"),
+        link[:-1] + ("0" if link[-1] != "0" else "1"),
+        link.replace("until=", "until=9"),
+    ):
+        with pytest.raises(urllib.error.HTTPError) as raised:
+            fetch(wrong)
+        raised.value.close()
+        assert raised.value.code == 403
+
+
+def test_limits_hold_for_files_too_and_no_rows_are_one_empty_chunk(query):
+    found, chunks = external(query, "select id from range(10)", Format.ARROW_STREAM, row_limit=4)
+    assert found.manifest.truncated
+    assert pa.ipc.open_stream(chunks[0]).read_all().num_rows == 4
+    found, chunks = external(query, "select id from range(0)", Format.ARROW_STREAM)
+    assert (found.manifest.total_row_count, found.manifest.truncated) == (0, False)
+    assert pa.ipc.open_stream(chunks[0]).read_all().schema.names == ["id"]
+    found, chunks = external(query, "describe shop.gold_table", Format.ARROW_STREAM)
+    assert pa.ipc.open_stream(chunks[0]).read_all().column("col_name").to_pylist()[0] == "id"
+
+
+def test_arrow_in_line_is_refused_with_what_to_do(query):
+    with pytest.raises(InvalidParameterValue, match="EXTERNAL_LINKS"):
+        query("select 1", format=Format.ARROW_STREAM)

@@ -45,9 +45,10 @@ class Gate:
         open_paths: Collection[str] = (),
         most_bytes: Callable[[Scope], int] = lambda _scope: MAX_BYTES,
     ) -> None:
-        """`open_paths` answer without a token; `most_bytes` says how long a request's body may be."""
+        """`open_paths` answer without a token, those that end with "/" with all below; `most_bytes` says how long a request's body may be."""
         self._app = app
         self._open_paths = frozenset(open_paths)
+        self._open_folders = tuple(path for path in open_paths if path.endswith("/"))
         self._most_bytes = most_bytes
         self._user_of = user_of
         self._workspace_id = workspace_id
@@ -97,7 +98,7 @@ class Gate:
             self._metrics.answered(scope["method"], route, status, self._clock.monotonic() - began)
 
     async def _admit(self, scope: Scope, headers: Headers) -> None:
-        if scope["path"] in self._open_paths:
+        if scope["path"] in self._open_paths or scope["path"].startswith(self._open_folders):
             return
         kind, _, text = headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer" or not text.strip():

@@ -67,8 +67,8 @@ class Identity:
         }
 
 
-def me(user: str) -> dict[str, object]:
-    """The SCIM answer to "who am I"."""
+def scim_user(user: str) -> dict[str, object]:
+    """The SCIM object of a user."""
     return {
         "schemas": ["urn:ietf:params:scim:schemas:core:2.0:User"],
         "id": str(stable_number(user)),
@@ -77,4 +77,32 @@ def me(user: str) -> dict[str, object]:
         "active": True,
         "emails": [{"type": "work", "value": user, "primary": True}],
         "groups": [{"display": "admins", "type": "direct", "value": "1"}],
+    }
+
+
+def group(name: str) -> dict[str, object]:
+    """The SCIM object of a group; everybody is in each."""
+    return {
+        "schemas": ["urn:ietf:params:scim:schemas:core:2.0:Group"],
+        "id": "1" if name == "admins" else str(stable_number("group", name)),
+        "displayName": name,
+        "meta": {"resourceType": "WorkspaceGroup"},
+    }
+
+
+def scim_list(
+    items: list[dict[str, object]], start: int = 1, count: int | None = None
+) -> dict[str, object]:
+    """The SCIM answer with `count` of the items from the `start`-th on, counted from 1.
+
+    Clients ask for what comes after the last page, until nothing does.
+    """
+    begin = max(0, start - 1)
+    page = items[begin:] if count is None else items[begin : begin + max(0, count)]
+    return {
+        "schemas": ["urn:ietf:params:scim:api:messages:2.0:ListResponse"],
+        "totalResults": len(items),
+        "startIndex": start,
+        "itemsPerPage": len(page),
+        "Resources": page,
     }

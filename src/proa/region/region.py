@@ -56,6 +56,7 @@ class RegionServices:
     update_loop: UpdateLoop
     run_loop: RunLoop
     statements: Statements
+    payloads: Payloads
     control: ControlLoop
     demotion: Demotion
     workers: Workers
@@ -124,6 +125,7 @@ class RegionServices:
             update_loop=update_loop,
             run_loop=run_loop,
             statements=statements,
+            payloads=payloads,
             control=control,
             demotion=demotion,
             workers=workers,

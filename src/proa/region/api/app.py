@@ -18,6 +18,7 @@ from proa.region.api import (
     file_routes,
     health_routes,
     identity_routes,
+    inventory_routes,
     job_routes,
     permission_routes,
     pipeline_routes,
@@ -25,6 +26,7 @@ from proa.region.api import (
     run_routes,
     secret_routes,
     statement_routes,
+    token_routes,
     workspace_routes,
 )
 from proa.region.region import RegionServices
@@ -33,7 +35,7 @@ from proa.region.workspace.files import MAX_FILE
 _UPLOADING = 16
 """How many files can come in at once; further ones wait."""
 
-OPEN_PATHS = ("/health", "/ready", "/.well-known/databricks-config")
+OPEN_PATHS = ("/health", "/ready", "/.well-known/databricks-config", statement_routes.RESULTS)
 """What answers without a token."""
 
 _FROM_STATE = ("/api/2.0/pipelines", "/api/2.0/jobs/", "/api/2.1/jobs/", "/api/2.2/jobs/")
@@ -61,6 +63,7 @@ def create_app(region: RegionServices) -> FastAPI:
     for part in (
         health_routes,
         identity_routes,
+        inventory_routes,
         workspace_routes,
         secret_routes,
         file_routes,
@@ -70,6 +73,7 @@ def create_app(region: RegionServices) -> FastAPI:
         run_routes,
         statement_routes,
         progress_routes,
+        token_routes,
     ):
         app.include_router(part.router)
     app.add_api_route(

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from proa.region.api.route_parts import RegionOf, UserOf
-from proa.region.identity import me
+from proa.region.identity import scim_user
 
 router = APIRouter(tags=["identity"])
 
@@ -21,4 +21,4 @@ async def well_known(region: RegionOf, request: Request) -> dict[str, str]:
 @router.get("/api/2.0/preview/scim/v2/Me")
 async def current_user(user: UserOf) -> dict[str, Any]:
     """The owner of the token."""
-    return me(user)
+    return scim_user(user)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import APIRouter
 
 from proa.http.api_errors import InvalidParameterError
-from proa.region.api.route_parts import Body, Empty, RegionOf
+from proa.region.api.route_parts import Body, Empty, RegionOf, UserOf
+from proa.region.workspace.secrets import no_acl
 
 router = APIRouter(prefix="/api/2.0/secrets", tags=["secrets"])
 
@@ -24,6 +25,7 @@ class NewScope(Scope):
     """A scope to make."""
 
     scope_backend_type: str = "DATABRICKS"
+    initial_manage_principal: str | None = None
 
 
 class Key(Scope):
@@ -40,15 +42,27 @@ class NewSecret(Key):
     """Base64."""
 
 
+class SecretPrincipal(Scope):
+    """Somebody on a scope's access list."""
+
+    principal: str
+
+
+class NewAcl(SecretPrincipal):
+    """What somebody may do with a scope."""
+
+    permission: Literal["READ", "WRITE", "MANAGE"]
+
+
 @router.post("/scopes/create")
-def create_scope(body: NewScope, region: RegionOf) -> Empty:
+def create_scope(body: NewScope, region: RegionOf, user: UserOf) -> Empty:
     """Make a scope."""
     if body.scope_backend_type != "DATABRICKS":
         raise InvalidParameterError(
             f"a region keeps its secrets itself: scope_backend_type {body.scope_backend_type!r}"
             " is not known, use 'DATABRICKS'"
         )
-    region.secrets.create_scope(body.scope)
+    region.secrets.create_scope(body.scope, body.initial_manage_principal or user)
     return Empty()
 
 
@@ -103,4 +117,34 @@ def get_secret(region: RegionOf, scope: str, key: str) -> dict[str, Any]:
 def delete_secret(body: Key, region: RegionOf) -> Empty:
     """Remove a secret."""
     region.secrets.delete(body.scope, body.key)
+    return Empty()
+
+
+@router.post("/acls/put")
+def put_acl(body: NewAcl, region: RegionOf) -> Empty:
+    """Say what somebody may do with a scope; stored, not enforced."""
+    region.secrets.put_acl(body.scope, body.principal, body.permission)
+    return Empty()
+
+
+@router.get("/acls/list")
+def list_acls(region: RegionOf, scope: str) -> dict[str, Any]:
+    """A scope's access list."""
+    acls = region.secrets.acls(scope)
+    return {"items": [{"principal": name, "permission": level} for name, level in acls]}
+
+
+@router.get("/acls/get")
+def get_acl(region: RegionOf, scope: str, principal: str) -> dict[str, Any]:
+    """What somebody may do with a scope."""
+    for name, permission in region.secrets.acls(scope):
+        if name == principal:
+            return {"principal": name, "permission": permission}
+    raise no_acl(scope, principal)
+
+
+@router.post("/acls/delete")
+def delete_acl(body: SecretPrincipal, region: RegionOf) -> Empty:
+    """Take somebody off a scope's access list."""
+    region.secrets.delete_acl(body.scope, body.principal)
     return Empty()

@@ -3,24 +3,40 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import hmac
 import re
+import urllib.parse
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import FileResponse
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
-from proa.http.api_errors import InvalidParameterError, MissingError
+from proa.http.api_errors import InvalidParameterError, MissingError, PermissionDeniedError
 from proa.region.api.route_parts import Body, Empty, Int64, RegionOf, present
 from proa.region.region import RegionServices
 from proa.region.statements.statements import Statement, StatementState
 from proa.region.tokens import DEFAULT_USER
+from proa.times import millis, rfc3339
 
 router = APIRouter(prefix="/api/2.0/sql", tags=["sql"])
 
 _WAIT = re.compile(r"(\d{1,2})s")
 _LONGEST_WAIT_S = 50
 _SHORTEST_WAIT_S = 5
+_LINK_MS = 15 * 60 * 1000
+"""How long a link to a result is good."""
+
+RESULTS = "/api/2.0/sql/results/"
+"""Where links to results lead; they carry their right with them."""
+
+_MEDIA_TYPES = {
+    "ARROW_STREAM": "application/vnd.apache.arrow.stream",
+    "CSV": "text/csv",
+    "JSON_ARRAY": "application/json",
+}
 _ERROR_CODES = ("BAD_REQUEST", "ABORTED", "INTERNAL_ERROR")
 
 
@@ -49,12 +65,15 @@ class Execute(Body):
 
 
 @router.post("/statements")
-async def execute_statement(body: Execute, region: RegionOf) -> dict[str, Any]:
+async def execute_statement(body: Execute, region: RegionOf, request: Request) -> dict[str, Any]:
     """Run a statement, and wait a while for its end. It can only read."""
     need_warehouse(region, body.warehouse_id)
-    if body.format != "JSON_ARRAY" or body.disposition == "EXTERNAL_LINKS":
+    external = body.disposition == "EXTERNAL_LINKS" or (
+        body.disposition == "INLINE_OR_EXTERNAL_LINKS" and body.format != "JSON_ARRAY"
+    )
+    if body.format != "JSON_ARRAY" and not external:
         raise InvalidParameterError(
-            "a region answers statements INLINE and as JSON_ARRAY; use the gateway for more rows"
+            f"the format {body.format} comes by links: set disposition to EXTERNAL_LINKS"
         )
     seconds = _seconds(body.wait_timeout)
     statement = await run_in_threadpool(
@@ -64,30 +83,49 @@ async def execute_statement(body: Execute, region: RegionOf) -> dict[str, Any]:
         parameters=[parameter.model_dump() for parameter in body.parameters],
         row_limit=body.row_limit,
         byte_limit=body.byte_limit,
+        format=body.format,
+        external=external,
     )
     if seconds and not statement.state.over:
         done = asyncio.wrap_future(statement.done)
         await asyncio.wait([done], timeout=seconds)
         if not statement.state.over and body.on_wait_timeout == "CANCEL":
             region.statements.cancel(statement.statement_id)
-    return _shown(statement)
+    return _statement(statement, region, request)
 
 
 @router.get("/statements/{statement_id}")
-async def get_statement(statement_id: str, region: RegionOf) -> dict[str, Any]:
+async def get_statement(statement_id: str, region: RegionOf, request: Request) -> dict[str, Any]:
     """A statement's state and, once it is there, the first chunk of its result."""
-    return _shown(region.statements.get(statement_id))
+    return _statement(region.statements.get(statement_id), region, request)
 
 
 @router.get("/statements/{statement_id}/result/chunks/{chunk_index}")
 async def get_statement_result_chunk(
-    statement_id: str, chunk_index: Int64, region: RegionOf
+    statement_id: str, chunk_index: Int64, region: RegionOf, request: Request
 ) -> dict[str, Any]:
     """One chunk of a result."""
     statement = region.statements.get(statement_id)
-    if not 0 <= chunk_index < len(statement.chunks):
+    if not 0 <= chunk_index < len(statement.chunk_rows):
         raise MissingError(f"the statement {statement_id} has no chunk {chunk_index}")
-    return _chunk(statement, chunk_index)
+    return _chunk(statement, chunk_index, region, request)
+
+
+@router.get("/results/{statement_id}/{chunk_index}", include_in_schema=False)
+def download_result(
+    statement_id: str, chunk_index: int, until: int, signature: str, region: RegionOf
+) -> Response:
+    """A chunk of a result as a file. The link is the right to read it, for a while."""
+    expected = _signature(region, statement_id, chunk_index, until)
+    if not hmac.compare_digest(signature.encode(), expected.encode()):
+        raise PermissionDeniedError("the link is not one that this server gave out")
+    if until < millis(region.clock.now()):
+        raise PermissionDeniedError("the link is over; ask the statement for its chunk again")
+    statement = region.statements.get(statement_id)
+    if statement.folder is None or not 0 <= chunk_index < len(statement.files):
+        raise MissingError(f"the statement {statement_id} has no chunk {chunk_index}")
+    kind = _MEDIA_TYPES[statement.format]
+    return FileResponse(statement.folder / statement.files[chunk_index]["name"], media_type=kind)
 
 
 @router.post("/statements/{statement_id}/cancel")
@@ -157,7 +195,7 @@ def _seconds(text: str) -> int:
     return seconds
 
 
-def _shown(statement: Statement) -> dict[str, Any]:
+def _statement(statement: Statement, region: RegionServices, request: Request) -> dict[str, Any]:
     answer: dict[str, Any] = {
         "statement_id": statement.statement_id,
         "status": {"state": statement.state},
@@ -167,33 +205,56 @@ def _shown(statement: Statement) -> dict[str, Any]:
         answer["status"]["error"] = {"error_code": code, "message": statement.error}
     if statement.state is not StatementState.SUCCEEDED:
         return answer
-    answer["manifest"] = {
-        "format": "JSON_ARRAY",
-        "schema": {"column_count": len(statement.columns), "columns": list(statement.columns)},
-        "total_chunk_count": len(statement.chunks),
-        "total_row_count": statement.rows,
-        "truncated": statement.truncated,
-        "chunks": [
-            {"chunk_index": index, "row_offset": _offset(statement, index), "row_count": len(chunk)}
-            for index, chunk in enumerate(statement.chunks)
-        ],
-    }
-    answer["result"] = _chunk(statement, 0) if statement.chunks else {}
+    rows = statement.chunk_rows
+    answer["manifest"] = present(
+        format=statement.format,
+        schema={"column_count": len(statement.columns), "columns": list(statement.columns)},
+        total_chunk_count=len(rows),
+        total_row_count=sum(rows),
+        total_byte_count=sum(file["bytes"] for file in statement.files) or None,
+        truncated=statement.truncated,
+        chunks=[_place(statement, index) for index in range(len(rows))],
+    )
+    answer["result"] = _chunk(statement, 0, region, request) if rows else {}
     return answer
 
 
-def _chunk(statement: Statement, index: int) -> dict[str, Any]:
-    following = index + 1 if index + 1 < len(statement.chunks) else None
+def _chunk(
+    statement: Statement, index: int, region: RegionServices, request: Request
+) -> dict[str, Any]:
+    following = index + 1 if index + 1 < len(statement.chunk_rows) else None
     link = f"/api/2.0/sql/statements/{statement.statement_id}/result/chunks/{following}"
-    return present(
-        chunk_index=index,
-        row_offset=_offset(statement, index),
-        row_count=len(statement.chunks[index]),
-        data_array=statement.chunks[index],
+    places = present(
         next_chunk_index=following,
         next_chunk_internal_link=link if following is not None else None,
     )
+    place = _place(statement, index)
+    if statement.folder is None:
+        return {**place, "data_array": statement.chunks[index], **places}
+    until = millis(region.clock.now()) + _LINK_MS
+    query = urllib.parse.urlencode(
+        {
+            "until": until,
+            "signature": _signature(region, statement.statement_id, index, until),
+        }
+    )
+    base = f"{request.url.scheme}://{request.url.netloc}{RESULTS}{statement.statement_id}/{index}"
+    external = {**place, "external_link": f"{base}?{query}", "expiration": rfc3339(until), **places}
+    return {**place, "external_links": [external]}
 
 
-def _offset(statement: Statement, index: int) -> int:
-    return sum(len(chunk) for chunk in statement.chunks[:index])
+def _place(statement: Statement, index: int) -> dict[str, Any]:
+    """Where a chunk lies in the result."""
+    rows = statement.chunk_rows
+    return present(
+        chunk_index=index,
+        row_offset=sum(rows[:index]),
+        row_count=rows[index],
+        byte_count=statement.files[index]["bytes"] if statement.files else None,
+    )
+
+
+def _signature(region: RegionServices, statement_id: str, index: int, until: int) -> str:
+    """What makes a link to a chunk one that this server gave out."""
+    text = f"{statement_id}/{index}/{until}".encode()
+    return hmac.new(region.statements.secret, text, hashlib.sha256).hexdigest()

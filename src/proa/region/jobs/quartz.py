@@ -2,7 +2,8 @@
 
 Six or seven fields: seconds, minutes, hours, day-of-month, month, day-of-week and, if wanted, year.
 Exactly one of day-of-month and day-of-week is `?`. What Quartz would silently ignore (a step after
-a name, letters behind a number) is refused here, because it never does what its author meant.
+a name, letters behind a number, what follows a name of more than three letters), and what it misreads
+(`L` and `W` in a list), is refused here, because it never does what its author meant.
 
 Daylight saving follows Quartz: a wall-clock time that the clock skips does not fire that day, and
 one that the clock shows twice fires once, the second time.
@@ -225,6 +226,12 @@ class _Reader:
         nearest: set[int] = set()
         back: set[int] = set()
         weekday_back: set[int] = set()
+        if "," in value and re.search("[LW]", value):
+            self._refuse(
+                _DAY_OF_MONTH,
+                value,
+                "Quartz misreads 'L' and 'W' in a list; write one schedule for each",
+            )
         for item in value.split(","):
             if match := re.fullmatch(r"L(?:-(\d+))?(W?)", item):
                 offset = int(match[1] or 0)
@@ -246,10 +253,12 @@ class _Reader:
         if match := re.fullmatch(r"([A-Z]+|\d+)#(\d*)", value):
             if match[2] not in {"1", "2", "3", "4", "5"}:
                 self._refuse(_DAY_OF_WEEK, value, "a number from 1 to 5 must follow '#'")
+            self._need_short_name(_DAY_OF_WEEK, match[1], value)
             return _Days(nth_of_week=(self._number(_DAY_OF_WEEK, match[1], value), int(match[2])))
         if value == "L":
             return _Days(of_week=frozenset({_SATURDAY}))
         if match := re.fullmatch(r"([A-Z]+|\d+)L", value):
+            self._need_short_name(_DAY_OF_WEEK, match[1], value)
             return _Days(last_of_week=self._number(_DAY_OF_WEEK, match[1], value))
         if "," in value and re.search(r"#|\dL|\bL\b", value):
             self._refuse(_DAY_OF_WEEK, value, "'#' and 'L' must stand alone, not in a list")
@@ -268,6 +277,7 @@ class _Reader:
             )
         step = int(step_text or 0)
         if last is not None:
+            self._need_short_name(field, first, value)
             low, high = self._number(field, first, value), self._number(field, last, value)
             if high < low and field is _YEAR:
                 self._refuse(field, value, "the first year must not be later than the last")
@@ -278,6 +288,13 @@ class _Reader:
             return self._span(field, field.low, field.high, step or 1)
         low = self._number(field, first, value)
         return self._span(field, low, field.high if step else low, step or 1)
+
+    def _need_short_name(self, field: _Field, word: str | None, value: str) -> None:
+        """Refuse a long name before `-`, `#` or `L`: Quartz reads three letters and nothing after."""
+        if word and word.isalpha() and len(word) > 3 and field.value_of(word) is not None:
+            self._refuse(
+                field, value, f"Quartz reads {word!r} and ignores what follows; write {word[:3]!r}"
+            )
 
     @staticmethod
     def _span(field: _Field, low: int, high: int, step: int) -> set[int]:

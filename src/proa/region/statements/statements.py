@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from proa.clock import Clock, Ids
@@ -15,6 +17,7 @@ from proa.errors import ProaError
 from proa.http.api_errors import InvalidParameterError, MissingError
 from proa.region.statements.guard import guard_statement
 from proa.region.workers.port import Report, Work, Workers, WorkHandle
+from proa.region.workers.scratch import Scratch
 
 KEPT_S = 3600.0
 """How long the answer to a statement can be fetched."""
@@ -24,6 +27,7 @@ IDLE_S = 600.0
 
 MAX_KEPT = 1000
 MAX_ROWS = 100_000
+MAX_EXTERNAL_ROWS = 100_000_000
 _WORK_ID = "warehouse"
 
 
@@ -54,12 +58,20 @@ class Statement:
     condition: str | None = None
     columns: Sequence[Mapping[str, Any]] = ()
     chunks: Sequence[Sequence[Sequence[str | None]]] = ()
+    files: Sequence[Mapping[str, Any]] = ()
+    """`{"name", "rows", "bytes"}` of each chunk that lies in `folder`."""
+    folder: Path | None = None
+    """Where the result is written as files; None for one that is answered in line."""
+    format: str = "JSON_ARRAY"
     truncated: bool = False
     done: Future[None] = field(default_factory=Future)
 
     @property
-    def rows(self) -> int:
-        return sum(len(chunk) for chunk in self.chunks)
+    def chunk_rows(self) -> list[int]:
+        """How many rows each chunk has."""
+        if self.folder is not None:
+            return [int(file["rows"]) for file in self.files]
+        return [len(chunk) for chunk in self.chunks]
 
 
 class Statements:
@@ -84,8 +96,11 @@ class Statements:
         """Counts the warehouse's processes: one that was stopped may end after the next began."""
         self._last_used = clock.monotonic()
         self._lock = threading.Lock()
+        self._scratch: Scratch | None = None
+        self.secret = f"{ids.new()}{ids.new()}".encode()
+        """Signs the links to results; of this server only, as the results are."""
 
-    def execute(
+    def execute(  # noqa: PLR0913 - the API's own parameters
         self,
         text: str,
         *,
@@ -93,10 +108,17 @@ class Statements:
         parameters: Sequence[Mapping[str, Any]] = (),
         row_limit: int | None = None,
         byte_limit: int | None = None,
+        format: str = "JSON_ARRAY",  # noqa: A002 - the API's own word
+        external: bool = False,
     ) -> Statement:
-        """Begin a statement. One that cannot be run is FAILED, not raised, as on Databricks."""
+        """Begin a statement; with `external` its result is written as files.
+
+        One that cannot be run is FAILED, not raised, as on Databricks.
+        """
         now = self._clock.monotonic()
-        statement = Statement(self._ids.new(), now)
+        statement = Statement(self._ids.new(), now, format=format)
+        if external:
+            statement.folder = self._new_folder()
         with self._lock:
             self._forget(now)
             self._known[statement.statement_id] = statement
@@ -116,6 +138,7 @@ class Statements:
             why = f"no process could be started for the warehouse: {error}; ask again later"
             self._fail(statement, "INTERNAL_ERROR", why)
             return statement
+        most = MAX_EXTERNAL_ROWS if external else MAX_ROWS
         handle.send(
             type="statement",
             id=statement.statement_id,
@@ -123,8 +146,10 @@ class Statements:
             shape=ready.shape.value,
             tables=tables,
             schema=schema,
-            row_limit=min(row_limit or MAX_ROWS, MAX_ROWS),
+            row_limit=min(row_limit or most, most),
             byte_limit=byte_limit,
+            format=format,
+            folder=None if statement.folder is None else str(statement.folder),
         )
         return statement
 
@@ -164,6 +189,10 @@ class Statements:
             running = [item for item in self._known.values() if not item.state.over]
         for statement in running:
             self._fail(statement, "ABORTED", "the region's server is stopping; ask again later")
+        with self._lock:
+            if self._scratch is not None:
+                self._scratch.close()
+                self._scratch = None
 
     def _handle_for(self, statement: Statement) -> WorkHandle:
         """The warehouse's process that is to answer, begun when there is none."""
@@ -203,7 +232,8 @@ class Statements:
             if statement.state.over:
                 return
             statement.columns = data["columns"]
-            statement.chunks = data["chunks"]
+            statement.chunks = data.get("chunks") or ()
+            statement.files = data.get("files") or ()
             statement.truncated = bool(data["truncated"])
             statement.state = StatementState.SUCCEEDED
         statement.done.set_result(None)
@@ -222,3 +252,12 @@ class Statements:
         for index, item in enumerate(over):
             if now - item.asked_at > KEPT_S or index < surplus:
                 del self._known[item.statement_id]
+                if item.folder is not None:
+                    shutil.rmtree(item.folder, ignore_errors=True)
+
+    def _new_folder(self) -> Path:
+        """A folder for the files of one result; gone with the server, however it ends."""
+        with self._lock:
+            if self._scratch is None:
+                self._scratch = Scratch()
+            return Path(self._scratch.new())

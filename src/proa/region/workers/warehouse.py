@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import datetime as dt
-import decimal
-import json
-import math
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,6 +11,8 @@ from proa.engine import Engine
 from proa.errors import ProaError
 from proa.region.workers.catalog import enter, register
 from proa.region.workers.port import Inbox, Shape
+from proa.region.workers.result_files import write_results
+from proa.region.workers.result_text import text_cells
 from proa.settings import EngineSettings
 
 _AT_ONCE = 4
@@ -38,7 +35,6 @@ _NAMES = {
     "timestamp_ntz": ("TIMESTAMP", "TIMESTAMP_NTZ"),
     "void": ("NULL", "VOID"),
 }
-_FLOATS = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 _NESTED = ("decimal", "array", "struct", "map", "char", "interval")
 
 
@@ -96,16 +92,23 @@ def _answer(sessions: _Sessions, message: Mapping[str, Any], say: Callable[..., 
 
 def _computed(engine: Engine, message: Mapping[str, Any]) -> dict[str, Any]:
     shape = Shape(message.get("shape", Shape.ROWS.value))
-    limit = int(message["row_limit"])
     with engine.translating():
         frame = engine.spark.sql(message["sql"])
         schema = frame.schema
-        arrow = frame.limit(limit + 1).toArrow() if shape is Shape.ROWS else None
-    if arrow is None:
-        return _described(schema, shape)
+    if shape is not Shape.ROWS:
+        columns, rows = _described(schema, shape)
+        if message.get("folder"):
+            return {"columns": columns, **_written(message, *_as_arrow(columns, rows))}
+        return _inline(columns, rows, truncated=False)
+    columns = [_column(position, field) for position, field in enumerate(schema)]
+    limit = int(message["row_limit"])
+    if message.get("folder"):
+        return {"columns": columns, **_written(message, *engine.stream(frame.limit(limit + 1)))}
+    with engine.translating():
+        arrow = frame.limit(limit + 1).toArrow()
     # By column: names may repeat, as after a join.
-    cells = [_cells(column) for column in arrow.slice(0, limit).columns]
-    rows: list[list[str | None]] = []
+    cells = [text_cells(column) for column in arrow.slice(0, limit).columns]
+    rows = []
     size = 0
     truncated = arrow.num_rows > limit
     for row in zip(*cells, strict=True):
@@ -114,12 +117,32 @@ def _computed(engine: Engine, message: Mapping[str, Any]) -> dict[str, Any]:
             truncated = True
             break
         rows.append(list(row))
-    columns = [_column(position, field) for position, field in enumerate(schema)]
-    return _answered(columns, rows, truncated=truncated)
+    return _inline(columns, rows, truncated=truncated)
 
 
-def _described(schema: Any, shape: Shape) -> dict[str, Any]:
-    """The answer to DESCRIBE or SHOW COLUMNS; the engine does not know the columns of a table."""
+def _written(message: Mapping[str, Any], schema: Any, batches: Iterable[Any]) -> dict[str, Any]:
+    """Write the result into the folder that the server names; returns what lies there."""
+    files, truncated = write_results(
+        schema,
+        batches,
+        str(message["format"]),
+        str(message["folder"]),
+        row_limit=int(message["row_limit"]),
+        byte_limit=message.get("byte_limit"),
+    )
+    return {"files": files, "truncated": truncated}
+
+
+def _as_arrow(columns: list[dict[str, Any]], rows: list[list[str | None]]) -> tuple[Any, list[Any]]:
+    import pyarrow as pa
+
+    schema = pa.schema([pa.field(column["name"], pa.string()) for column in columns])
+    arrays = [pa.array([row[at] for row in rows], pa.string()) for at in range(len(columns))]
+    return schema, [pa.record_batch(arrays, schema=schema)]
+
+
+def _described(schema: Any, shape: Shape) -> tuple[list[dict[str, Any]], list[list[str | None]]]:
+    """(columns, rows) that answer DESCRIBE or SHOW COLUMNS; the engine does not know a table's."""
     names = ["col_name"] if shape is Shape.COLUMNS else ["col_name", "data_type", "comment"]
     rows = [
         [field.name, _type_text(field.dataType).lower(), field.metadata.get("comment")]
@@ -129,10 +152,10 @@ def _described(schema: Any, shape: Shape) -> dict[str, Any]:
         {"name": name, "position": position, "type_name": "STRING", "type_text": "STRING"}
         for position, name in enumerate(names)
     ]
-    return _answered(columns, [row[: len(names)] for row in rows], truncated=False)
+    return columns, [row[: len(names)] for row in rows]
 
 
-def _answered(
+def _inline(
     columns: list[dict[str, Any]], rows: list[list[str | None]], *, truncated: bool
 ) -> dict[str, Any]:
     chunks = [rows[at : at + _CHUNK_ROWS] for at in range(0, len(rows), _CHUNK_ROWS)]
@@ -165,60 +188,3 @@ def _type_text(kind: Any) -> str:
         return f"STRUCT<{inside}>"
     text = str(kind.simpleString())
     return _NAMES.get(text, ("", text.upper()))[1]
-
-
-def _cells(column: Any) -> list[str | None]:
-    """A column of Arrow as texts."""
-    import pyarrow as pa
-
-    if pa.types.is_floating(column.type):
-        texts = column.cast(pa.string()).to_pylist()
-        return [None if text is None else _FLOATS.get(text, text) for text in texts]
-    return [_cell(value) for value in column.to_pylist(maps_as_pydicts="lossy")]
-
-
-def _cell(value: Any) -> str | None:
-    if value is None:
-        return None
-    if isinstance(value, str):
-        return value
-    if isinstance(value, dict | list | tuple):
-        return json.dumps(_plain(value), separators=(",", ":"), ensure_ascii=False)
-    return _scalar(value)
-
-
-def _plain(value: Any) -> Any:
-    """What JSON can say of a nested value; the keys of maps are texts."""
-    if isinstance(value, dict):
-        return {_cell(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float) and math.isfinite(value):
-        return value
-    return _scalar(value)
-
-
-def _scalar(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode()
-    if isinstance(value, dt.datetime):
-        text = value.replace(tzinfo=None).isoformat(timespec="milliseconds")
-        return text + "Z" if value.tzinfo else text
-    if isinstance(value, decimal.Decimal):
-        return f"{value:f}"
-    if isinstance(value, dt.timedelta):
-        return _interval(value)
-    text = str(value)
-    return _FLOATS.get(text, text) if isinstance(value, float) else text
-
-
-def _interval(value: dt.timedelta) -> str:
-    """`1 02:03:04.500000000`, days first, as Databricks writes an interval."""
-    sign, rest = ("-", -value) if value < dt.timedelta(0) else ("", value)
-    hours, seconds = divmod(rest.seconds, 3600)
-    minutes, seconds = divmod(seconds, 60)
-    return f"{sign}{rest.days} {hours:02}:{minutes:02}:{seconds:02}.{rest.microseconds:06}000"

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
 from proa.clock import Clock
 from proa.http.api_errors import ApiError, InvalidParameterError, MissingError
 from proa.region.state import Database
-from proa.region.state.state_tables import secret_scopes, secrets
+from proa.region.state.state_tables import secret_acls, secret_scopes, secrets
 from proa.times import millis
 
 _NAME = re.compile(r"[A-Za-z0-9_@.\-]{1,128}")
 _MAX_VALUE = 128 * 1024
+_MAX_PRINCIPAL = 255
 
 
 class Secrets:
@@ -23,7 +24,8 @@ class Secrets:
         self._database = database
         self._clock = clock
 
-    def create_scope(self, name: str) -> None:
+    def create_scope(self, name: str, manager: str | None = None) -> None:
+        """Make a scope; `manager`, a user or group, may manage it."""
         _check("scope", name)
         with self._database.write() as connection:
             if _has_scope(connection, name):
@@ -31,6 +33,10 @@ class Secrets:
             connection.execute(
                 insert(secret_scopes).values(name=name, created_at=millis(self._clock.now()))
             )
+            if manager is not None:
+                connection.execute(
+                    insert(secret_acls).values(scope=name, principal=manager, permission="MANAGE")
+                )
 
     def scopes(self) -> list[str]:
         with self._database.read() as connection:
@@ -97,6 +103,46 @@ class Secrets:
             )
         if not gone.rowcount:
             raise MissingError(f"No secret {key} in scope {scope}")
+
+    def put_acl(self, scope: str, principal: str, permission: str) -> None:
+        """Say what `principal`, a user or group, may do with the scope; stored, not enforced."""
+        if not principal or len(principal) > _MAX_PRINCIPAL:
+            raise InvalidParameterError(
+                f"a principal has 1 to {_MAX_PRINCIPAL} characters, not {len(principal)}"
+            )
+        values = {"scope": scope, "principal": principal}
+        with self._database.write() as connection:
+            _need_scope(connection, scope)
+            connection.execute(delete(secret_acls).where(*_is(scope, principal)))
+            connection.execute(insert(secret_acls).values(**values, permission=permission))
+
+    def acls(self, scope: str) -> list[tuple[str, str]]:
+        """(principal, permission) of everybody that the scope's access list names, by name."""
+        with self._database.read() as connection:
+            _need_scope(connection, scope)
+            rows = connection.execute(
+                select(secret_acls.c.principal, secret_acls.c.permission)
+                .where(secret_acls.c.scope == scope)
+                .order_by(secret_acls.c.principal)
+            )
+            return [(row.principal, row.permission) for row in rows]
+
+    def delete_acl(self, scope: str, principal: str) -> None:
+        """Take `principal` off the scope's access list. Raises MissingError if it is not on it."""
+        with self._database.write() as connection:
+            _need_scope(connection, scope)
+            gone = connection.execute(delete(secret_acls).where(*_is(scope, principal)))
+        if not gone.rowcount:
+            raise no_acl(scope, principal)
+
+
+def no_acl(scope: str, principal: str) -> MissingError:
+    """The error that a scope's access list does not name `principal`."""
+    return MissingError(f"Failed to get secret acl for principal {principal} of scope {scope}.")
+
+
+def _is(scope: str, principal: str) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return secret_acls.c.scope == scope, secret_acls.c.principal == principal
 
 
 def _text(value: bytes) -> str:
