@@ -55,3 +55,15 @@ def empty(schema: Any) -> Any:
     relation = proto.Relation()
     relation.local_relation.schema = schema.json()
     return relation
+
+
+def map_in_arrow(frame: Any, function: Any, schema: str) -> Any:
+    """Apply a function to a frame's rows as Arrow batches, whatever the columns' names are.
+
+    The client names the columns as a user would write them, so that "a.b" were a field of "a".
+    """
+    mapped = frame.mapInArrow(function, schema)
+    for argument in mapped._plan._function._arguments:  # noqa: SLF001 - a plan is data
+        name = argument._unparsed_identifier  # noqa: SLF001
+        argument._unparsed_identifier = "`" + name.replace("`", "``") + "`"  # noqa: SLF001
+    return mapped

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from proa.formats.arrow_json import DEEPEST, is_deep
+
 
 class Number(str):
     """A JSON number as it was written: no digit is lost."""
@@ -97,6 +99,8 @@ def _skip(text: str, at: int) -> int:
 @contextmanager
 def _sound(text: str) -> Iterator[None]:
     """Refuse, as ValueError, what Python's parser takes and no column can hold."""
+    if len(text) > 2 * DEEPEST and is_deep(text.encode("utf-8", "replace")):
+        raise ValueError("it is nested too deeply")
     try:
         yield
         if "\\ud" in text.lower():

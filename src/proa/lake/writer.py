@@ -138,8 +138,10 @@ def write(engine: Engine, frame: Any, target: Destination) -> WriteResult:
     When it fails, files of `target.attempt` may be left; no log knows them. A broken `fail`
     expectation is no error here: see `WriteResult.broken`.
     """
+    from proa.engine.relations import map_in_arrow
+
     with step(Step.COMPUTE_WRITE):
-        reports = engine.arrow(frame.mapInArrow(engine.on_workers(task(target)), _REPORT))
+        reports = engine.arrow(map_in_arrow(frame, engine.on_workers(task(target)), _REPORT))
     return _gathered(reports.column(0).to_pylist(), target)
 
 
