@@ -74,7 +74,7 @@ def spark_type(type_: pa.DataType) -> t.DataType:  # noqa: PLR0911 - a table of 
     kinds = pa.types
     if kinds.is_dictionary(type_):
         return spark_type(type_.value_type)
-    if kinds.is_decimal(type_):
+    if kinds.is_decimal(type_) and type_.precision <= 38:
         return t.DecimalType(type_.precision, type_.scale)
     if kinds.is_floating(type_):
         return t.DoubleType() if type_ == pa.float64() else t.FloatType()
@@ -95,7 +95,13 @@ def _other(type_: pa.DataType) -> t.DataType:
         return t.BooleanType()
     if kinds.is_date(type_):
         return t.DateType()
-    if kinds.is_binary(type_) or kinds.is_large_binary(type_) or kinds.is_fixed_size_binary(type_):
+    binary = (
+        kinds.is_binary,
+        kinds.is_large_binary,
+        kinds.is_fixed_size_binary,
+        kinds.is_binary_view,
+    )
+    if any(is_kind(type_) for is_kind in binary):
         return t.BinaryType()
     if kinds.is_time(type_):
         return t.LongType()
@@ -181,16 +187,26 @@ def in_order(type_: Any) -> Any:
     return type_
 
 
-def settled(type_: Any) -> Any:
-    """The type with a string wherever only nulls or empty objects were seen."""
+_DEEPEST_COLUMN = 32
+"""Levels of a column's type. What is nested deeper is a string that holds JSON: engines and table
+formats pass schemas on in messages that end at about a hundred levels."""
+
+
+def settled(type_: Any, level: int = 0) -> Any:
+    """The type with a string wherever only nulls or empty objects were seen, or nesting is deep."""
+    nested = isinstance(type_, (t.StructType, t.ArrayType, t.MapType))
     if isinstance(type_, t.NullType) or type_ == t.StructType():
         return t.StringType()
+    if nested and level >= _DEEPEST_COLUMN:
+        return t.StringType()
     if isinstance(type_, t.StructType):
-        return t.StructType([t.StructField(f.name, settled(f.dataType)) for f in type_.fields])
+        return t.StructType(
+            [t.StructField(f.name, settled(f.dataType, level + 1)) for f in type_.fields]
+        )
     if isinstance(type_, t.ArrayType):
-        return t.ArrayType(settled(type_.elementType))
+        return t.ArrayType(settled(type_.elementType, level + 1))
     if isinstance(type_, t.MapType):
-        return t.MapType(settled(type_.keyType), settled(type_.valueType))
+        return t.MapType(settled(type_.keyType, level + 1), settled(type_.valueType, level + 1))
     return type_
 
 

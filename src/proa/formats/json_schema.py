@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from functools import reduce
 from itertools import chain
@@ -17,7 +16,7 @@ from proa.formats.arrow_json import UnparsedError, arrow_json, check_objects, is
 from proa.formats.arrow_types import merge, merge_structs
 from proa.formats.json_blocks import array_lines
 from proa.formats.json_members import Row, UnreadableError, decoded_rows
-from proa.formats.json_values import Number, parse, parse_record
+from proa.formats.json_values import Number, dump, parse, parse_record
 from proa.formats.reader_options import ReaderOptions
 from proa.formats.source import OpenPart, is_utf8
 
@@ -116,15 +115,14 @@ def _blocks(source: OpenPart, options: ReaderOptions) -> Iterator[bytes]:
         yield from source.lines()
         return
     data = source.whole()
-    if data.strip():
-        yield array_lines(data) or json.dumps(_json_or_none(data)).encode()
-
-
-def _json_or_none(data: bytes) -> Any:
-    try:
-        return json.loads(data)
-    except ValueError:
-        return None
+    items = array_lines(data)
+    if items is None:
+        try:
+            items = dump(parse(data.decode("utf-8", "replace"))).encode()
+        except ValueError:
+            return
+    if items:
+        yield items
 
 
 def _texts_of(type_: t.DataType) -> t.DataType:

@@ -104,7 +104,8 @@ def _sound(text: str) -> Iterator[None]:
     try:
         yield
         if "\\ud" in text.lower():
-            json.dumps(json.loads(text), ensure_ascii=False).encode()
+            pairs = json.loads(text, object_pairs_hook=list)
+            json.dumps(pairs, ensure_ascii=False).encode()
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     except UnicodeEncodeError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,7 +23,7 @@ _ROWS = 65_536
 
 def infer_parquet(source: OpenPart) -> t.StructType:
     """The struct of the file's columns."""
-    with source.random_access() as opened, pq.ParquetFile(opened) as file:
+    with source.random_access() as opened, _parquet_file(opened) as file:
         schema = file.schema_arrow
     return t.StructType([t.StructField(f.name, spark_type(f.type)) for f in schema])
 
@@ -39,10 +40,10 @@ class ParquetReader:
     def read(self, source: OpenPart, file: str) -> Iterator[pa.Table]:
         """The rows of one file; `file` is its path relative to the folder that is loaded."""
         convert = Converter(self.schema, self.options, file, source.part.path)
-        with source.random_access() as opened, pq.ParquetFile(opened) as parquet:
+        with source.random_access() as opened, _parquet_file(opened) as parquet:
             wanted = self._columns(parquet.schema_arrow, convert)
             for batch in parquet.iter_batches(_ROWS, columns=wanted, use_threads=False):
-                yield self._table(batch, file)
+                yield self._table(_with_valid_texts(batch), file)
 
     def _columns(self, found: pa.Schema, convert: Converter) -> list[str] | None:
         """The columns to read, None for all. Stops at new fields when the mode says so."""
@@ -99,18 +100,66 @@ class ParquetReader:
         if self._connection is None:
             self._connection = duckdb.connect(config={"threads": 1})
             self._connection.execute("SET TimeZone = 'UTC'")
-        if pa.types.is_binary(values.type) or pa.types.is_large_binary(values.type):
-            expression = "to_json(base64(v))"
+        if _is_bytes(values.type):
+            values, expression = values.cast(pa.binary()), "to_json(base64(v))"
         elif pa.types.is_nested(values.type):
             expression = "to_json(to_json(v)::VARCHAR)"
         else:
             expression = "to_json(v)"
-        self._connection.register("left_over", pa.table({"v": values}))
         query = f"SELECT CASE WHEN v IS NOT NULL THEN {expression}::VARCHAR END FROM left_over"  # noqa: S608 - one of three expressions
-        found = self._connection.sql(query).to_arrow_table().column(0).combine_chunks()
-        self._connection.unregister("left_over")
+        try:
+            self._connection.register("left_over", pa.table({"v": values}))
+            found = self._connection.sql(query).to_arrow_table().column(0).combine_chunks()
+            self._connection.unregister("left_over")
+        except duckdb.Error:
+            return _json_of_odd_type(values)
         array = pa.concat_arrays(found.chunks) if isinstance(found, pa.ChunkedArray) else found
         return array.cast(pa.string())
+
+
+def _parquet_file(opened: Any) -> pq.ParquetFile:
+    # An INT96 holds years that nanoseconds in 64 bits do not.
+    return pq.ParquetFile(opened, coerce_int96_timestamp_unit="us")
+
+
+def _is_bytes(type_: pa.DataType) -> bool:
+    kinds = pa.types
+    return bool(
+        kinds.is_binary(type_)
+        or kinds.is_large_binary(type_)
+        or kinds.is_fixed_size_binary(type_)
+        or kinds.is_binary_view(type_)
+    )
+
+
+def _json_of_odd_type(values: pa.Array) -> pa.Array:
+    """Values of a type that DuckDB does not know, as JSON: numbers as they are, others as text."""
+    nested = pa.types.is_nested(values.type)
+    texts = []
+    for value in values.to_pylist():
+        text = None if value is None else json.dumps(value, default=str, ensure_ascii=False)
+        texts.append(json.dumps(text, ensure_ascii=False) if nested and text is not None else text)
+    return pa.array(texts, pa.string())
+
+
+def _with_valid_texts(batch: pa.RecordBatch) -> pa.RecordBatch:
+    r"""The batch with `\\xhh` for bytes that are not UTF-8; ArrowInvalid when such texts are nested."""
+    try:
+        batch.validate(full=True)
+    except pa.ArrowInvalid:
+        columns = [_valid_texts(column) for column in batch.columns]
+        batch = pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
+        batch.validate(full=True)
+    return batch
+
+
+def _valid_texts(values: pa.Array) -> pa.Array:
+    kinds = pa.types
+    if not (kinds.is_string(values.type) or kinds.is_large_string(values.type)):
+        return values
+    raw = values.view(pa.binary() if kinds.is_string(values.type) else pa.large_binary())
+    texts = [None if v is None else v.decode("utf-8", "backslashreplace") for v in raw.to_pylist()]
+    return pa.array(texts, pa.string())
 
 
 def fit(array: pa.Array, type_: pa.DataType) -> tuple[pa.Array, pa.Array | None]:
@@ -127,11 +176,14 @@ def fit(array: pa.Array, type_: pa.DataType) -> tuple[pa.Array, pa.Array | None]
         mask = array.is_null() if array.null_count and array.offset == 0 else None
         fitted = pa.ListArray.from_arrays(array.offsets, values, type=type_, mask=mask)
         return fitted, None if rest is None else array
+    if kinds.is_time(array.type):
+        array = array.view(pa.int32() if array.type.bit_width == 32 else pa.int64())
     if _widens(array.type, type_):
         try:
             # Nanoseconds are cut to microseconds, as in Spark; no other value may change.
-            return array.cast(type_, safe=not kinds.is_timestamp(type_)), None
-        except pa.ArrowInvalid:
+            options = pc.CastOptions(target_type=type_, allow_time_truncate=True)
+            return pc.cast(array, options=options), None
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
             pass
     return pa.nulls(len(array), type_), array if array.null_count < len(array) else None
 
@@ -166,9 +218,11 @@ def _widens(old: pa.DataType, new: pa.DataType) -> bool:
     kinds = pa.types
     integer = kinds.is_integer(old)
     widens = {
-        kinds.is_string: kinds.is_large_string(old) or kinds.is_string_view(old),
-        kinds.is_binary: kinds.is_large_binary(old) or kinds.is_fixed_size_binary(old),
-        kinds.is_integer: integer or kinds.is_time(old),
+        kinds.is_string: kinds.is_large_string(old)
+        or kinds.is_string_view(old)
+        or kinds.is_decimal256(old),
+        kinds.is_binary: _is_bytes(old),
+        kinds.is_integer: integer,
         kinds.is_floating: kinds.is_floating(old) or (integer and old.bit_width <= 32),
         kinds.is_decimal: integer or kinds.is_decimal(old),
         kinds.is_timestamp: kinds.is_timestamp(old) or kinds.is_date(old),

@@ -49,6 +49,19 @@ class Part:
     """Bytes; None: to the end of the file, whatever its size."""
 
 
+DAMAGED = (
+    EOFError,
+    zlib.error,
+    UnicodeError,
+    ValueError,
+    OverflowError,
+    RecursionError,
+    pa.ArrowException,
+    pa.ArrowMemoryError,
+)
+"""What libraries raise when they meet bytes that are not of the file's format."""
+
+
 class OpenPart:
     """One part of a file, open for reading.
 
@@ -79,7 +92,7 @@ class OpenPart:
             raise self.problem(ProblemKind.MISSING, "") from None
         except ProaError as error:
             raise self.problem(ProblemKind.UNAVAILABLE, str(error)) from error
-        except (EOFError, zlib.error, UnicodeError, pa.ArrowInvalid, ValueError) as error:
+        except DAMAGED as error:
             raise self.problem(ProblemKind.CORRUPT, _short(error)) from error
         except OSError as error:
             kind = ProblemKind.CORRUPT if error.errno is None else ProblemKind.UNAVAILABLE

@@ -12,6 +12,7 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from proa.formats.arrow_json import UnparsedError, arrow_json
+from proa.formats.source import DAMAGED
 
 Span = tuple[datetime, datetime]
 
@@ -35,7 +36,7 @@ def event_span(path: str, content: bytes, field: str | None) -> Span | None:
         else:
             return None
         return _span(values)
-    except (pa.ArrowException, UnparsedError, KeyError, OverflowError):
+    except (UnparsedError, KeyError, OSError, *DAMAGED):
         return None
 
 
