@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,7 +35,7 @@ def test_guide_does_what_it_says(guide, tmp_path, monkeypatch, capfd):
         assert step.matches(printed), f"{step.line} printed:\n{printed}"
 
 
-def play(command: Command, variables: dict[str, str], capfd) -> tuple[int, str]:
+def play(command: Command, variables: dict[str, str], capfd) -> tuple[int, str]:  # noqa: PLR0911 - a return per program
     """The command's exit code and everything it printed."""
     if assignment := re.fullmatch(r"(\w+)=\$\(date -u \S+\)", command.line):
         # To the microsecond: this test types several commands in a second.
@@ -51,7 +53,15 @@ def play(command: Command, variables: dict[str, str], capfd) -> tuple[int, str]:
     if program == "python":
         runpy.run_path(arguments[0])
         return 0, capfd.readouterr().out
-    assert program == "proa", f"a guide may use cd, cat, python and proa, not {program!r}"
+    if program == "pytest":
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", *arguments],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.returncode, done.stdout
+    assert program == "proa", f"a guide may use cd, cat, python, pytest and proa, not {program!r}"
     code = run(arguments)
     printed = capfd.readouterr()
     return code, printed.out + printed.err
