@@ -39,6 +39,7 @@ def pages() -> dict[str, str]:
     return {
         "commands.md": commands(),
         "settings.md": settings_page(),
+        "failover-table.md": failover_table_page(),
         "auto-loader-options.md": auto_loader_options(),
         "errors.md": errors(),
         "steps.md": steps(),
@@ -119,6 +120,41 @@ def _parameters(parameters: Sequence[Any]) -> str:
             said += f"; default {default}"
         rows.append((f"`{name}`", said))
     return _table(("", ""), rows)
+
+
+# -- the failover table -----------------------------------------------------------------------------
+
+
+def failover_table_page() -> str:
+    from proa.recovery import failover_table
+
+    rows = [
+        f"| {row.phase} | {row.event} | {row.next} | {row.sentence} |"
+        for row in failover_table.TABLE
+    ]
+    actions = [f"| {phase} | {action} |" for phase, action in failover_table.ACTIONS.items()]
+    return "\n".join(
+        [
+            "# The failover table",
+            "",
+            "What may follow what, when the active region changes. Everything else is refused.",
+            "",
+            "```mermaid",
+            failover_table.diagram(),
+            "```",
+            "",
+            "| phase | what happens | next phase | what the history says |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+            "What is done in a phase, again and again until it is done:",
+            "",
+            "| phase | action |",
+            "|---|---|",
+            *actions,
+            "",
+        ]
+    )
 
 
 # -- settings ---------------------------------------------------------------------------------------

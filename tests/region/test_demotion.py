@@ -48,7 +48,6 @@ def region(tmp_path: Path, clock: FakeClock) -> Iterator[RegionServices]:
             "pause_status": "PAUSED",
         }
         found.jobs.create({"name": f"nightly {name}", "tasks": [task], "schedule": schedule}, "ada")
-    return found
     yield found
     still.close()
 
