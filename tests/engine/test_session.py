@@ -12,6 +12,7 @@ from pyspark.sql.types import LongType, StringType, StructField, StructType
 
 from proa.engine import Engine, carried
 from proa.engine.relations import relation_of
+from proa.engine.session import encoded_path, hadoop_path
 from proa.errors import DataError, UnavailableError, UserError
 from proa.settings import EngineSettings
 
@@ -174,3 +175,9 @@ def test_a_row_that_cannot_be_computed_is_an_error_in_the_data(
     with pytest.raises(DataError) as refused, engine.translating():
         engine.spark.sql(query).toArrow()
     assert refused.value.condition == condition
+
+
+def test_apache_spark_takes_paths_as_they_are_but_for_globs():
+    assert hadoop_path("/a b/k=%41/[1]*?.parquet") == "file:///a b/k=%41/\\[1\\]\\*\\?.parquet"
+    assert hadoop_path("s3://b/x{y}") == "s3://b/x\\{y\\}"
+    assert encoded_path("/a b/k=%41") == "file:///a%20b/k%3D%2541"

@@ -37,11 +37,12 @@ def bronze():
 def shout(text):
     return None if text is None else text.upper() + "!"
 
-@dp.table(partition_cols=["day"])
+@dp.table(partition_cols=["day", "kind"])
 def silver():
     return (spark.readStream.table("bronze")
             .select("id", "amount", "at", shout("name").alias("name"),
-                    F.to_date("at").alias("day"), F.col("tags").alias("tags")))
+                    F.to_date("at").alias("day"), F.col("tags").alias("tags"),
+                    F.concat(F.lit("a/b c=%*{"), F.col("id").cast("string")).alias("kind")))
 """
 GOLD = """\
 CREATE OR REFRESH MATERIALIZED VIEW gold AS

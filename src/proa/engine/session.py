@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import urllib.parse
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -58,6 +59,8 @@ class Engine:
         self._lock = threading.Lock()
         self._server: Any = None
         self._spark: Any = None
+        self._asked: Any = None
+        self._has_master = False
         self._equipping = threading.Lock()
         self._equipped: Any = None
         """The session whose workers have Proa's code."""
@@ -167,7 +170,19 @@ class Engine:
         """A plan that reads Parquet files as `schema`; what a file lacks is NULL."""
         from proa.engine.relations import parquet
 
-        return parquet([spelled(url) for url in urls], schema)
+        write = hadoop_path if self._is_apache() else encoded_path
+        return parquet([write(url) for url in urls], schema)
+
+    def _is_apache(self) -> bool:
+        """Whether a JVM computes: it takes paths as Hadoop does. Asked once a session."""
+        if self._remote is None:
+            return False
+        spark = self.spark
+        if self._asked is not spark:
+            with self.translating():
+                self._has_master = spark.conf.get("spark.master", None) is not None
+            self._asked = spark
+        return self._has_master
 
     def delta(self, url: str, version: int) -> Relation:
         """A plan that reads a Delta table at a version."""
@@ -308,12 +323,23 @@ def _register(spark: Any, function: Any) -> None:
     client._execute(request)  # noqa: SLF001
 
 
-def spelled(location: str) -> str:
-    """A path or URL as engines understand it whatever characters it holds."""
+def encoded_path(location: str) -> str:
+    """Write a path or URL as the embedded engine takes it, whatever characters it holds: encoded."""
+    scheme, rest = _split(location)
+    return f"{scheme}://{urllib.parse.quote(rest)}"
+
+
+def hadoop_path(location: str) -> str:
+    """Write a path or URL as Apache Spark takes it: as it is, but for the characters of globs."""
+    scheme, rest = _split(location)
+    return f"{scheme}://" + re.sub(r"[\\{}\[\]*?]", r"\\\g<0>", rest)
+
+
+def _split(location: str) -> tuple[str, str]:
     if is_url(location):
         scheme, _, rest = location.partition("://")
-        return f"{scheme}://{urllib.parse.quote(rest)}"
-    return f"file://{urllib.parse.quote(location.removeprefix('file://'))}"
+        return scheme, rest
+    return "file", location.removeprefix("file://")
 
 
 @contextmanager
