@@ -330,3 +330,13 @@ def test_changes_of_one_sequence_are_told(project: Project) -> None:
         ok(runner.update(UpdateRequest()))
     assert [e.level for e in events if "changes of one sequence" in e.message] == ["WARN"]
     assert target(project, *FIELDS[:3]) == [(1, "b", "c")]
+
+
+def test_a_target_in_an_object_store_is_merged_as_one_on_disk(make, s3_location) -> None:
+    project: Project = make(s3_location)
+    project.write(BRONZE + FLOW.format(more="stored_as_scd_type=2"))
+    land(project, EVENTS[:5], 5)
+    ok(project.run())
+    land(project, EVENTS[5:], 5, 50)
+    ok(project.run())
+    assert target(project, *HISTORY) == SCD2
