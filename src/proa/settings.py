@@ -191,6 +191,8 @@ class RecoverySettings(_Model):
     """The third place of the control record; without it, all regions' storages hold it."""
     driver: Literal["api", "terraform", "command"] = "api"
     """How a region is flipped: over its REST API, by applying its Terraform folder, or by commands."""
+    view: Literal["storage", "api"] = "storage"
+    """How the controller sees how far regions are: in their storages, or by asking their servers."""
     pipelines: tuple[str, ...] = ()
     """The pipelines that move together, by name; all of a region's when empty."""
     terraform: str = "infra/regions/{region}"

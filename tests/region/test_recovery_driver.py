@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import timedelta
 
 import pytest
 from databricks.sdk.service import jobs
 from databricks.sdk.service.pipelines import NotebookLibrary, PipelineLibrary
 from databricks.sdk.service.workspace import Language
 
+from proa.clock import SystemClock
 from proa.errors import UnavailableError, UserError
+from proa.recovery.by_api import ApiView
 from proa.recovery.driver import Role
 from proa.recovery.driver_api import ApiDriver
 from proa.region.workers.fake_workers import FakeWorkers
@@ -36,6 +39,7 @@ def running(tmp_path_factory, serve) -> Iterator[dict[str, object]]:
         regions = {}
         for name in REGIONS:
             folder = tmp_path_factory.mktemp(name)
+            (folder / "zone").mkdir()
             region = stack.enter_context(serve(folder, QuickWorkers(obedient=True), name))
             w = region.client()
             library = PipelineLibrary(notebook=NotebookLibrary(path="/p"))
@@ -132,3 +136,15 @@ def test_a_region_that_is_gone_is_unavailable_and_a_wrong_token_is_a_mistake(run
         ApiDriver(settings_of(running, us_east=wrong)).role("us-east")
     with pytest.raises(UserError, match="has no pipeline 'sails'"):
         ApiDriver(settings_of(running, pipelines=("sails",))).role("us-east")
+
+
+def test_a_controller_without_the_storages_asks_the_servers(running, tmp_path):
+    settings = settings_of(running)
+    view = ApiView(settings, SystemClock())
+    status = view.status("us-east")
+    assert (status.region, status.error, status.sources) == ("us-east", None, ())
+    assert view.caught_up("us-east", SystemClock().now() - timedelta(seconds=60)).caught_up
+    assert view.loss("us-west").files == 0
+    gone = ApiSettings(host="http://127.0.0.1:9", token="t")
+    silent = ApiView(settings_of(running, us_east=gone), SystemClock()).status("us-east")
+    assert isinstance(silent.error, UnavailableError)

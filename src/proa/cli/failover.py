@@ -224,10 +224,10 @@ def validate(
     from proa.recovery.control_record import ControlStore
     from proa.recovery.driver import open_driver
     from proa.recovery.readiness import Level, checks
-    from proa.recovery.region_view import StorageView
+    from proa.recovery.region_view import open_view
 
     folder, settings, clock = find_project(project), load_regions(project), SystemClock()
-    driver, view = open_driver(settings, folder), StorageView(settings, clock)
+    driver, view = open_driver(settings, folder), open_view(settings, clock)
     answers = list(checks(settings, ControlStore.of(settings), driver, view, clock))
     ready = all(check.level is not Level.FAILURE for check in answers)
     if as_json:
@@ -310,7 +310,7 @@ def open_controller(folder: Path, **options: Any) -> Controller:
     from proa.recovery.control_record import ControlStore
     from proa.recovery.controller import Controller
     from proa.recovery.driver import open_driver, run_command
-    from proa.recovery.region_view import StorageView
+    from proa.recovery.region_view import open_view
 
     settings = load_regions(folder)
     clock = SystemClock()
@@ -324,7 +324,7 @@ def open_controller(folder: Path, **options: Any) -> Controller:
         settings,
         ControlStore.of(settings),
         open_driver(settings, folder),
-        StorageView(settings, clock),
+        open_view(settings, clock),
         clock,
         f"{getpass.getuser()}@{platform.node()}",
         repoint=repoint,

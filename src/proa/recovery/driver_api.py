@@ -44,7 +44,7 @@ class ApiDriver:
             self._stop(region, pipeline.pipeline_id)
 
     def drain(self, region: str) -> None:
-        with _answers(region):
+        with answers(region):
             begun = {}
             for pipeline in self._pipelines(region):
                 if pipeline.spec.continuous:
@@ -58,7 +58,7 @@ class ApiDriver:
 
     def activate(self, region: str) -> None:
         self._set(region, continuous=True, paused=True)
-        with _answers(region):
+        with answers(region):
             for pipeline in self._pipelines(region):
                 if str(getattr(pipeline.state, "value", pipeline.state)) == "IDLE":
                     self._begin(region, pipeline.pipeline_id)
@@ -70,7 +70,7 @@ class ApiDriver:
 
     def _set(self, region: str, *, continuous: bool, paused: bool) -> None:
         client = self._client(region)
-        with _answers(region):
+        with answers(region):
             for pipeline in self._pipelines(region):
                 if bool(pipeline.spec.continuous) != continuous:
                     body = {**pipeline.spec.as_dict(), "continuous": continuous}
@@ -106,7 +106,7 @@ class ApiDriver:
 
     def _stop(self, region: str, pipeline_id: str) -> None:
         client = self._client(region)
-        with _answers(region):
+        with answers(region):
             client.api_client.do("POST", f"/api/2.0/pipelines/{pipeline_id}/stop", body={})
             self._until(
                 lambda: (
@@ -141,7 +141,7 @@ class ApiDriver:
     def _pipelines(self, region: str) -> list[Any]:
         """The group's pipelines in a region. Raises UserError when one of them is missing."""
         client = self._client(region)
-        with _answers(region):
+        with answers(region):
             found = {one.name: one.pipeline_id for one in client.pipelines.list_pipelines()}
             names = self._recovery.pipelines or tuple(found)
             missing = [name for name in names if name not in found]
@@ -156,7 +156,7 @@ class ApiDriver:
         """The jobs of a region that run a pipeline."""
         client = self._client(region)
         jobs = []
-        with _answers(region):
+        with answers(region):
             for listed in client.jobs.list(expand_tasks=True):
                 tasks = listed.settings.tasks or []
                 ids = [task.pipeline_task.pipeline_id for task in tasks if task.pipeline_task]
@@ -200,7 +200,7 @@ def _is_paused(job: Any) -> bool:
 
 
 @contextmanager
-def _answers(region: str) -> Iterator[None]:
+def answers(region: str) -> Iterator[None]:
     """Say the client's errors in Proa's kinds."""
     from databricks.sdk.errors import PermissionDenied, Unauthenticated
     from databricks.sdk.errors.base import DatabricksError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from proa.clock import Clock
 from proa.recovery.by_storage import StoredRegion
 from proa.recovery.caught_up import CaughtUp, read_caught_up
-from proa.recovery.region_status import RegionStatus, read_order, read_status
+from proa.recovery.region_status import RegionStatus, ShipmentOrder, read_order, read_status
 from proa.recovery.verification import TableReport, Verdict, rules_of, verify
 from proa.settings import ProjectSettings
 
@@ -71,26 +71,9 @@ class StorageView:
 
     def loss(self, region: str) -> Loss:
         here = StoredRegion(region, self._settings.region(region))
-        now, files, size, oldest, uncertain = self._clock.now(), 0, 0, 0.0, 0.0
-        certain = True
-        for source in self._settings.sources:
-            order = read_order(self._settings, source)
-            landed = here.manifest(source)
-            missing = order.table.slice(landed.num_rows)
-            files += missing.num_rows
-            size += sum(missing["size"].to_pylist())
-            if missing.num_rows:
-                stamp = missing["shipped_at"][0].as_py()
-                oldest = max(oldest, (now - stamp).total_seconds())
-            if not order.whole:
-                certain = False
-                if landed.num_rows:
-                    stamp = landed["shipped_at"][-1].as_py()
-                    uncertain = max(uncertain, (now - stamp).total_seconds())
-        seconds = max(oldest, uncertain, 0.0)
-        return Loss(
-            files, size, seconds, certain, _loss_sentence(region, files, size, seconds, certain)
-        )
+        orders = [read_order(self._settings, source) for source in self._settings.sources]
+        landed = [(order, here.manifest(order.source).num_rows) for order in orders]
+        return loss_of(region, landed, self._clock.now())
 
     def prove(self, left: str, right: str) -> Proof:
         regions = [StoredRegion(name, self._settings.region(name)) for name in (left, right)]
@@ -104,6 +87,35 @@ class StorageView:
             f"{both} are equal: {len(reports)} tables" if equal else f"{both} differ: {sentence}",
             {report.table: table_facts(report) for report in reports},
         )
+
+
+def open_view(settings: ProjectSettings, clock: Clock) -> RegionsView:
+    """The view that `proa.yml` asks for."""
+    if settings.recovery is not None and settings.recovery.view == "api":
+        from proa.recovery.by_api import ApiView
+
+        return ApiView(settings, clock)
+    return StorageView(settings, clock)
+
+
+def loss_of(region: str, landed: Sequence[tuple[ShipmentOrder, int]], now: datetime) -> Loss:
+    """What is shipped and not landed: for each source, its order and how many files have landed."""
+    files, size, oldest, uncertain, certain = 0, 0, 0.0, 0.0, True
+    for order, count in landed:
+        missing = order.table.slice(count)
+        files += missing.num_rows
+        size += sum(missing["size"].to_pylist())
+        if missing.num_rows:
+            oldest = max(oldest, (now - missing["shipped_at"][0].as_py()).total_seconds())
+        if not order.whole:
+            certain = False
+            if 0 < count <= order.head:
+                stamp = order.table["shipped_at"][count - 1].as_py()
+                uncertain = max(uncertain, (now - stamp).total_seconds())
+    seconds = max(oldest, uncertain, 0.0)
+    return Loss(
+        files, size, seconds, certain, _loss_sentence(region, files, size, seconds, certain)
+    )
 
 
 def table_facts(report: TableReport) -> dict[str, Any]:
