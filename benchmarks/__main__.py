@@ -64,6 +64,18 @@ def _verifying(folder: Path, quick: bool) -> list[Result]:  # noqa: FBT001
     return [result for size in sizes for result in verifying.measure(folder, files=size)]
 
 
+def _region_costs(folder: Path, quick: bool) -> list[Result]:  # noqa: FBT001
+    from benchmarks import region_costs
+
+    return region_costs.measure(
+        folder / "region-costs",
+        jobs=1000 if quick else 5000,
+        pipelines=30 if quick else 100,
+        answers=500 if quick else 1500,
+        burst=4 if quick else 8,
+    )
+
+
 def _spark(folder: Path, quick: bool) -> list[Result]:  # noqa: FBT001
     from benchmarks import spark
 
@@ -76,6 +88,7 @@ PARTS: dict[str, Part] = {
     "shipping": _shipping,
     "discovery": _discovery,
     "region": _region,
+    "region_costs": _region_costs,
     "querying": _querying,
     "verifying": _verifying,
 }

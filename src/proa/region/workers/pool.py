@@ -29,6 +29,7 @@ from proa.region.workers.scratch import Scratch
 
 _WATCH_S = 0.25
 _GRACE_S = 5.0
+_REFILL_S = 10.0
 _MAX_LINE = 16 * 1024
 _MAX_OUTPUT = 256 * 1024
 """How much of what one piece of work prints is kept, in bytes."""
@@ -209,6 +210,7 @@ class Pool:
         self._clock = clock
         self._limit = limit
         self._warm = min(warm, limit)
+        self._cores = os.cpu_count() or 1
         self._memory = memory
         self._idle: list[_Process] = []
         self._busy: list[_Process] = []
@@ -272,7 +274,7 @@ class Pool:
                 self._idle.append(_Process(self, self._scratch))
 
     def _watch_over(self) -> None:
-        quiet = 0
+        refill_at = 0.0
         while not self._clock.wait(_WATCH_S, self._closed):
             with self._lock:
                 busy, everyone = list(self._busy), [*self._busy, *self._idle]
@@ -280,9 +282,11 @@ class Pool:
                 process.bury()
             for process in busy:
                 process.over_memory(self._memory)
-            # A new spare is warmed when nothing runs, or after a while: importing takes a core.
-            quiet = 0 if busy else quiet + 1
-            if quiet >= 1 or (busy and self._clock.monotonic() % 10 < _WATCH_S):
+            # Importing takes a core for seconds. While one is free the next spare is warmed at once,
+            # so that of a burst only the first few wait for it; else now and then.
+            now = self._clock.monotonic()
+            if sum(process.counts for process in busy) < self._cores or now >= refill_at:
+                refill_at = now + _REFILL_S
                 try:
                     self._fill()
                 except OSError as error:
