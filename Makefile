@@ -12,7 +12,7 @@ help:
 	@echo "make test-spark  the same pipelines on Apache Spark (Java 17)"
 	@echo "make check     lint, types, import contracts, sizes and names, the documentation's links"
 	@echo "make bench     measurements, side by side with peers"
-	@echo "make docs      the reference pages from the code, then the site in build/site"
+	@echo "make docs      the reference pages and infra/ from the code, then the site in build/site"
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -57,6 +57,7 @@ bench: $(VENV)/.ready
 
 docs: $(VENV)/.ready
 	$(BIN)/python tools/reference.py
+	$(BIN)/python tools/infra_tree.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo "open build/site/index.html"
 

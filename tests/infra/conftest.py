@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import pytest
 from terraform import Terraform, install_provider
 from two_regions import LiveRegion
 
 from proa.infra import RegionRoot, Tree, write
+
+sys.path.append(str(Path(__file__).parents[2] / "tools"))
 
 
 @pytest.fixture(scope="session")

@@ -6,24 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
+from infra_tree import SEED, seed_files
 from typer.testing import CliRunner
 
 from proa.cli.main import app
 from proa.errors import ConflictError, SettingsError
-from proa.infra import RegionRoot, Tree, write
+from proa.infra import write
 
 REPOSITORY = Path(__file__).parents[2]
-SEED = Tree(
-    pipeline="pipeline",
-    source=None,
-    notebooks=("notebook1.py", "notebook2.py"),
-    regions=(
-        RegionRoot("us-east", "http://127.0.0.1:8101", "s3://us-east/landing", "s3://us-east/dlt/"),
-        RegionRoot("us-west", "http://127.0.0.1:8102", "s3://us-west/landing", "s3://us-west/dlt/"),
-    ),
-    active="us-east",
-    target="pipeline",
-)
 
 
 @pytest.fixture
@@ -55,13 +45,13 @@ def contents(folder):
     }
 
 
-def test_the_shipped_tree_is_what_is_written_for_the_seed(tmp_path):
-    write(SEED, tmp_path)
+def test_the_repositorys_tree_is_what_is_generated():
     shipped = contents(REPOSITORY / "infra")
     notebooks = {f"module/notebooks/{name}" for name in SEED.notebooks}
     assert notebooks <= shipped.keys()
-    written = contents(tmp_path)
-    assert written == {path: shipped[path] for path in shipped.keys() - notebooks}
+    written = {path: shipped[path] for path in shipped.keys() - notebooks}
+    assert written == seed_files(), "run `make docs` and commit what it writes"
+    assert written["README.md"].startswith("<!-- Written by `make docs`")
 
 
 def test_init_writes_one_root_for_each_region_of_the_project(project):

@@ -6,7 +6,7 @@ import base64
 import posixpath
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from proa.http.api_errors import InvalidParameterError, MissingError
@@ -22,6 +22,7 @@ from proa.region.pipelines.updates import Update
 from proa.region.state.database import stable_number
 from proa.region.statements.guard import guard_statement, split_statements
 from proa.region.workers.port import Work
+from proa.region.workers.update_order import UpdateOrder
 from proa.region.workspace.files import FOLDER, Files
 from proa.region.workspace.secrets import Secrets
 from proa.region.workspace.workspace import ObjectKind, Workspace, WorkspaceObject, canonical
@@ -79,37 +80,34 @@ class Payloads:
     def update(self, found: Update) -> dict[str, Any]:
         """The payload of an update. ApiError when a library is not in the workspace."""
         spec = found.spec
-        return {
-            "region": self._region,
-            "pipeline_id": found.pipeline_id,
-            "update_id": found.update_id,
-            "name": str(spec.get("name") or found.pipeline_id),
-            "storage": self.storage(spec, found.pipeline_id),
-            "options": self._options,
-            "engine": self._settings.engine.remote,
-            "catalog": spec.get("catalog"),
-            "schema": spec.get("schema") or spec.get("target"),
-            "files": {item.path: item.content for item in self.libraries(spec)},
-            "configuration": self.configuration(spec),
-            "continuous": found.continuous,
-            "development": bool(spec.get("development")),
-            "cause": found.cause,
-            "request": dict(found.request),
-            **self._agreed(),
-        }
-
-    def _agreed(self) -> dict[str, Any]:
-        """What the team has agreed on."""
+        order = UpdateOrder(
+            region=self._region,
+            pipeline_id=found.pipeline_id,
+            update_id=found.update_id,
+            name=str(spec.get("name") or found.pipeline_id),
+            storage=self.storage(spec, found.pipeline_id),
+            options=self._options,
+            engine=self._settings.engine.remote,
+            catalog=spec.get("catalog"),
+            schema=spec.get("schema") or spec.get("target"),
+            files={item.path: item.content for item in self.libraries(spec)},
+            configuration=self.configuration(spec),
+            continuous=found.continuous,
+            development=bool(spec.get("development")),
+            cause=found.cause,
+            request=found.request,
+        )
         project = self._project
-        if project is None:
-            return {"dr_safety": "off", "accept": [], "regional_keys": [], "event_time": None}
-        event_time = project.event_time
-        return {
-            "dr_safety": project.dr_safety or "warn",
-            "accept": [entry.model_dump() for entry in project.accept],
-            "regional_keys": sorted(project.regional_keys),
-            "event_time": None if event_time is None else event_time.column,
-        }
+        if project is not None:
+            event_time = project.event_time
+            order = replace(
+                order,
+                dr_safety=project.dr_safety or "warn",
+                accept=project.accept,
+                regional_keys=project.regional_keys,
+                event_time=None if event_time is None else event_time.column,
+            )
+        return order.to_json()
 
     def task_work(self, run: Run, task: Mapping[str, Any]) -> Work:
         """What a worker is given for a task of `run`. ApiError if what it runs is not there."""

@@ -10,9 +10,10 @@ from proa.errors import UserError
 from proa.pipelines.spec import PipelineSpec
 from proa.region.workers.failures import described
 from proa.region.workers.port import Inbox
+from proa.region.workers.update_order import UpdateOrder
 from proa.runtime import Event, Pipeline, Runner, UpdateRequest, UpdateState
 from proa.runtime.dr_policy import DrPolicy
-from proa.settings import AcceptedFinding, EngineSettings
+from proa.settings import EngineSettings
 from proa.times import millis
 
 _OWN = ("create_update", "update_progress")
@@ -30,21 +31,22 @@ def run(work: Mapping[str, Any], say: Callable[..., None], inbox: Inbox) -> dict
         elif event.event_type not in _OWN or event.level == "WARN":
             say("event", event=_plain(event))
 
-    asked = work["request"]
+    order = UpdateOrder.from_json(work)
+    asked = order.request
     folder = Path(work["scratch"]).resolve()
     request = UpdateRequest(
-        update_id=work["update_id"],
-        continuous=bool(work["continuous"]),
+        update_id=order.update_id,
+        continuous=order.continuous,
         refresh=tuple(asked.get("refresh_selection") or ()),
         full_refresh=tuple(asked.get("full_refresh_selection") or ()),
         full_refresh_all=bool(asked.get("full_refresh")),
         validate_only=bool(asked.get("validate_only")),
-        cause="USER_ACTION" if work["development"] else str(work["cause"]),
+        cause="USER_ACTION" if order.development else order.cause,
         stop=inbox.stop,
     )
     try:
         _refuse_resets(asked)
-        with Runner(_pipeline(work, folder), listener=hear) as runner:
+        with Runner(_pipeline(order, folder), listener=hear) as runner:
             result = runner.update(request)
     except BaseException as error:  # noqa: BLE001 - SystemExit of user code included
         return described(error, folder=str(folder))
@@ -61,39 +63,30 @@ def _refuse_resets(asked: Mapping[str, Any]) -> None:
         )
 
 
-def _pipeline(work: Mapping[str, Any], folder: Path) -> Pipeline:
+def _pipeline(order: UpdateOrder, folder: Path) -> Pipeline:
     """The pipeline, its sources written below `folder` under their paths in the workspace."""
     names = []
-    for path, text in work["files"].items():
+    for path, text in order.files.items():
         file = folder / path.lstrip("/")
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
         names.append(path.lstrip("/"))
-    configuration = dict(work["configuration"])
+    configuration = dict(order.configuration)
     spec = PipelineSpec(
-        work["name"],
-        work["storage"],
-        work.get("catalog"),
-        work.get("schema"),
-        configuration,
-        tuple(names),
+        order.name, order.storage, order.catalog, order.schema, configuration, tuple(names)
     )
     return Pipeline(
-        id=work["pipeline_id"],
-        name=work["name"],
+        id=order.pipeline_id,
+        name=order.name,
         spec=spec,
         root=folder,
-        storage=work["storage"],
-        options=work["options"],
-        engine=EngineSettings(remote=work.get("engine")),
+        storage=order.storage,
+        options=order.options,
+        engine=EngineSettings(remote=order.engine),
         configuration=configuration,
-        region=work["region"],
-        agreed=DrPolicy(
-            work["dr_safety"],
-            tuple(AcceptedFinding(**entry) for entry in work["accept"]),
-            frozenset(work["regional_keys"]),
-        ),
-        event_time=work["event_time"],
+        region=order.region,
+        agreed=DrPolicy(order.dr_safety, order.accept, order.regional_keys),
+        event_time=order.event_time,
     )
 
 
