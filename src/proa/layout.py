@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 EVENTS = "system/events"
 DECLARED = "system/declared.json"
+SERVED = "dbfs/pipelines"
+"""Below a region's storage: the storages of pipelines that its server was given without one."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,9 @@ from typer.testing import CliRunner
 
 from proa.cli.main import app
 from proa.errors import SettingsError, UserError
+from proa.layout import SERVED
+from proa.region.workspace.files import FOLDER
+from proa.runtime import Runner
 from proa.runtime.queries import Queries
 
 APACHE = {
@@ -274,3 +277,25 @@ def total():
     told = [event["details"]["planning_information"]["finding"] for event in json.loads(out)]
     assert ("FLOAT_SUM", "total") in checked
     assert {(finding["code"], finding["dataset"]) for finding in told} == checked
+
+
+def test_one_look_finds_what_the_regions_server_computed(shop: Project) -> None:
+    proa("run", "--region", "east")
+    assert f"{FOLDER}/pipelines" == SERVED
+    served = f"{shop.folder}/east/storage/{SERVED}/0a1b"
+    pipeline = Runner.from_settings(
+        "nightly",
+        served,
+        shop.files,
+        {"landing_zone": shop.landing.url},
+        engine=shop.engine,
+    )
+    with pipeline as runner:
+        ok(runner.update())
+    rows = json.loads(proa("tables", "--region", "east", "--json")[1])
+    assert [(row["name"], row.get("pipeline"), row["rows"]) for row in rows] == [
+        ("bronze", None, 2),
+        ("bronze", "nightly", 2),
+    ]
+    assert rows[1]["storage"] == served
+    assert "nightly: bronze" in proa("tables", "--region", "east")[1]

@@ -28,6 +28,7 @@ def silver():
 def gold():
     return spark.read.table("silver").agg(F.count("*").alias("n"))
 """
+pytestmark = pytest.mark.slow
 MOST = 400
 """Calls of a store in one update."""
 

@@ -27,6 +27,7 @@ def bronze():
 def gold():
     return spark.read.table("bronze").agg(F.count("*").alias("n"))
 """
+pytestmark = pytest.mark.slow
 STRUCK = (1, 7, 19, 33, 47, 61)
 """Which request fails, one per update: a smoke test. On disk each call is struck, by its step."""
 

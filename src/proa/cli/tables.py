@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -9,9 +11,12 @@ import typer
 from proa.cli.output import new_table, print_json, print_table
 from proa.cli.project import JsonOption, ProjectOption, find_project
 from proa.cli.region_option import RegionOption, chosen_region
+from proa.layout import SERVED
 
 if TYPE_CHECKING:
+    from proa.lake import Table as DeltaTable
     from proa.runtime import Runner
+    from proa.runtime.lineage import Lineage
 
 
 def register(app: typer.Typer) -> None:
@@ -25,15 +30,19 @@ def tables(
     """List the tables: kind, rows, version, latest event time, raw files that went in.
 
     The latest event time is that of the column which `event_time` in proa.yml names, in every
-    table that has it.
+    table that has it. Tables of pipelines that the region's server keeps by itself stand below, with
+    the pipeline's name.
 
     Example: proa tables --region east
     """
     from proa.runtime import Runner
 
     folder = find_project(project)
+    event_time = _event_time(folder)
     with Runner.from_project(folder, chosen_region(folder, region)) as runner:
-        found = overview(runner, _event_time(folder))
+        found = overview(runner, event_time)
+        pipeline = runner.pipeline
+    found += served_tables(pipeline.storage, pipeline.options, event_time)
     if as_json:
         print_json(found)
         return
@@ -48,7 +57,7 @@ def tables(
     )
     for row in found:
         table.add_row(
-            row["name"],
+            f"{row['pipeline']}: {row['name']}" if "pipeline" in row else row["name"],
             row["kind"].lower().replace("_", " "),
             _number(row["rows"]),
             _number(row["version"]),
@@ -78,32 +87,68 @@ def overview(runner: Runner, event_time: str | None = None) -> list[dict[str, An
     All but the first two are None while the table is not there. `event_time` is the column whose
     newest value is `latest_event_time`, in tables that have it.
     """
-    from proa.lake.largest import largest
     from proa.runtime.lineage import Lineage
 
     graph = runner.graph()
     context, pipeline = runner.context, runner.pipeline
     lineage = Lineage(pipeline.storage, pipeline.options, context.paths)
+    return [
+        _row(name, str(graph.datasets[name].dataset.kind), context.table(name), lineage, event_time)
+        for name in graph.tables
+    ]
+
+
+def served_tables(
+    storage: str, options: Mapping[str, str], event_time: str | None = None
+) -> list[dict[str, Any]]:
+    """The tables of pipelines that a region's server keeps below the region's storage.
+
+    Objects as in `overview`, and `pipeline` (its name) and `storage` (where the tables are).
+    """
+    from proa.pipelines.definitions import DatasetKind
+    from proa.runtime.declared import read_declared
+    from proa.runtime.lineage import Lineage
+    from proa.storage import Store, is_url
+
+    if not is_url(storage) and not Path(storage).is_dir():
+        return []
     found = []
-    for name in graph.tables:
-        table = context.table(name)
-        row: dict[str, Any] = {
-            "name": name,
-            "kind": str(graph.datasets[name].dataset.kind),
-            "rows": None,
-            "version": table.refresh(),
-            "latest_event_time": None,
-            "files": None,
-        }
-        if row["version"] is not None:
-            row["rows"] = table.count()
-            row["files"] = len(lineage.files(name))
-            columns = {field.name.lower(): field.name for field in table.schema.fields}
-            column = columns.get((event_time or "").lower())
-            if column is not None:
-                row["latest_event_time"] = _text_of_value(largest(table, column))
-        found.append(row)
+    for folder in Store.open(storage, options).folders(SERVED):
+        place = f"{storage}/{SERVED}/{folder}"
+        declared = read_declared(place, options)
+        if declared is None:
+            continue
+        lineage = Lineage(place, options, declared.paths)
+        for name, table in declared.tables.items():
+            kind = (
+                DatasetKind.MATERIALIZED_VIEW if table.recomputed else DatasetKind.STREAMING_TABLE
+            )
+            row = _row(name, str(kind), lineage.table(name), lineage, event_time)
+            found.append({**row, "pipeline": declared.identity[0], "storage": place})
     return found
+
+
+def _row(
+    name: str, kind: str, table: DeltaTable, lineage: Lineage, event_time: str | None
+) -> dict[str, Any]:
+    from proa.lake.largest import largest
+
+    row: dict[str, Any] = {
+        "name": name,
+        "kind": kind,
+        "rows": None,
+        "version": table.refresh(),
+        "latest_event_time": None,
+        "files": None,
+    }
+    if row["version"] is not None:
+        row["rows"] = table.count()
+        row["files"] = len(lineage.files(name))
+        columns = {field.name.lower(): field.name for field in table.schema.fields}
+        column = columns.get((event_time or "").lower())
+        if column is not None:
+            row["latest_event_time"] = _text_of_value(largest(table, column))
+    return row
 
 
 def _text_of_value(value: Any) -> str | None:
