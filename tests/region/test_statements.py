@@ -22,13 +22,21 @@ from databricks.sdk.service.sql import (
 from deltalake import write_deltalake
 
 from proa.http.api_errors import InvalidParameterError
-from proa.region.statements.guard import Shape, bare, bound, guard_statement, in_one_catalog
+from proa.region.statements.guard import Shape, guard_statement
 from proa.region.statements.statements import IDLE_S
 
 TABLES = [
     {"catalog": None, "schema": "shop", "name": "gold_table"},
     {"catalog": "main", "schema": None, "name": "plain"},
 ]
+
+
+IN_S = [{"catalog": None, "schema": "s", "name": "u"}]
+
+
+def asked(text, parameters=(), tables=()):
+    """What the engine is asked for a statement."""
+    return guard_statement(text, parameters, tables).sql
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +163,11 @@ def test_a_wrong_statement_fails_with_200_and_the_engines_words(query):
         "use other",
         "alter table gold_table add columns (x int)",
         "copy into gold_table from '/x'",
+        "select * from stream(gold_table)",
+        "select java_method('java.lang.System', 'exit', 1)",
+        "with unused as (select * from csv.`/etc/passwd`) select 1",
+        "select * from gold_table, lateral (select * from csv.`/etc/passwd`)",
+        "select * from values (1) t(a) where exists (table csv.`/etc/passwd`)",
         "cache table gold_table",
         "",
     ],
@@ -184,9 +197,9 @@ def test_reading_is_let_through(text):
 
 def test_nobody_sees_a_comment_but_the_asker():
     # Where comments nest, this selects; where they do not, it would write.
-    assert bare("/* /* */ insert into t values (1) -- */ select 1") == "select 1"
-    assert bare("select 1/* a */+ 2 -- b") == "select 1 + 2"
-    assert bare("select '/* a */', `--b` from t") == "select '/* a */', `--b` from t"
+    assert asked("/* /* */ insert into t values (1) -- */ select 1") == "select 1"
+    assert asked("select 1/* a */+ 2 -- b") == "select 1 + 2"
+    assert asked("select '/* a */', `--b` from t") == "select '/* a */', `--b` from t"
 
 
 def test_an_identifier_is_a_name_whatever_is_in_it():
@@ -258,23 +271,25 @@ def test_a_table_made_anew_elsewhere_is_the_one_that_is_read(warehouse, query, t
 @pytest.mark.parametrize("unit", ["DAY", "hour", "MINUTE TO SECOND"])
 def test_a_parameter_may_be_an_interval(unit):
     parameters = [{"name": "i", "value": "1", "type": f"INTERVAL {unit}"}]
-    assert bound("select :i", parameters) == f"select INTERVAL '1' {unit}"
+    assert asked("select :i", parameters) == f"select INTERVAL '1' {unit}"
 
 
 def test_what_looks_like_a_marker_and_is_none_stays():
     text = "select ':a', c:field.x, '\\':a' from t -- :a\nwhere x = :a"
     assert (
-        bound(text, [{"name": "a", "value": "1", "type": "INT"}])
-        == text.removesuffix(":a") + "CAST('1' AS INT)"
+        asked(text, [{"name": "a", "value": "1", "type": "INT"}])
+        == "select ':a', c:field.x, '\\':a' from t where x = CAST('1' AS INT)"
     )
     with pytest.raises(InvalidParameterError, match="marker :b"):
-        bound("select :b", [])
+        asked("select :b")
 
 
 def test_a_catalog_in_front_is_the_regions_one():
     text = "select main.shop.t.x, a.b.c, 'main.x.y' from `main`.shop.t join hive_metastore.s.u"
     expected = "select shop.t.x, a.b.c, 'main.x.y' from shop.t join s.u"
-    assert in_one_catalog(text, {"main"}) == expected
+    assert (
+        asked(text, tables=[{"catalog": "main", "schema": "shop", "name": "t"}, *IN_S]) == expected
+    )
 
 
 def test_asking_later_for_the_answer(query, warehouse):

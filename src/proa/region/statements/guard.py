@@ -17,16 +17,19 @@ import sqlglot
 from sqlglot import TokenType, exp
 from sqlglot.errors import SqlglotError
 
+from proa.engine.spark_functions import EXTERNAL, words
+from proa.errors import PipelineError
+from proa.graph import sql_text
 from proa.http.api_errors import InvalidParameterError
 from proa.pipelines.identifiers import parts, quote_identifier
 from proa.region.workers.port import DEFAULT_SCHEMA, Shape
 from proa.text import suggestion
 
-_READS = (exp.Select, exp.SetOperation, exp.Subquery, exp.Values)
+_BEGINS = ("SELECT", "WITH", "FROM", "VALUES", "TABLE", "(")
 _WRITES = (exp.DML, exp.DDL, exp.Merge, exp.Drop, exp.Alter, exp.Command, exp.Set, exp.Use)
 _CATALOGS = ("hive_metastore", "spark_catalog")
 _NAMES = (TokenType.VAR, TokenType.IDENTIFIER)
-_FILE_FUNCTIONS = {"read_files", "cloud_files", "read_parquet", "read_csv", "read_json"}
+_OUTSIDE = EXTERNAL | words("read_parquet read_csv read_json read_text")
 _SHOWN = ("TABLES", "TABLE", "VIEWS", "SCHEMAS", "DATABASES", "CATALOGS", "FUNCTIONS")
 _DESCRIBED = ("FUNCTION", "SCHEMA", "DATABASE", "NAMESPACE", "CATALOG")
 _EXPLAINED = ("EXTENDED", "FORMATTED", "CODEGEN", "COST")
@@ -66,11 +69,10 @@ def guard_statement(
     """
     catalogs = {str(table["catalog"]) for table in tables if table.get("catalog")}
     known = {(str(table["schema"] or DEFAULT_SCHEMA), str(table["name"])) for table in tables}
-    try:
-        text = identifiers_named(bound(bare(statement), parameters))
-        return reading(in_one_catalog(text, catalogs), known)
-    except SqlglotError as error:
-        raise _unreadable(error) from error
+    written = _Statement(statement)
+    written.bind(parameters, catalogs)
+    written.leave_out_catalogs(catalogs)
+    return _reading(written, known)
 
 
 def split_statements(text: str) -> list[str]:
@@ -84,30 +86,108 @@ def split_statements(text: str) -> list[str]:
     return [statement for statement in statements if _tokens(statement)]
 
 
-def bare(statement: str) -> str:
-    """The statement without comments and closing semicolons. InvalidParameterError for several."""
-    tokens = _tokens(statement)
-    while tokens and tokens[-1].kind is TokenType.SEMICOLON:
-        tokens.pop()
-    many = 1 + sum(token.kind is TokenType.SEMICOLON for token in tokens)
-    if many > 1 or not tokens:
-        raise InvalidParameterError(
-            f"send one statement at a time, not {many if tokens else 'none'}"
+class _Statement:
+    """One statement by its tokens, lexed once. What is replaced is replaced token by token."""
+
+    def __init__(self, text: str) -> None:
+        """Comments become blanks, closing semicolons go. InvalidParameterError for several."""
+        tokens = _tokens(text)
+        while tokens and tokens[-1].kind is TokenType.SEMICOLON:
+            tokens.pop()
+        many = 1 + sum(token.kind is TokenType.SEMICOLON for token in tokens)
+        if many > 1 or not tokens:
+            raise InvalidParameterError(
+                f"send one statement at a time, not {many if tokens else 'none'}"
+            )
+        self.tokens = tokens
+        self.written = [text[token.start : token.end] for token in tokens]
+        ends = [tokens[0].start, *(token.end for token in tokens)]
+        gaps = [text[end : token.start] for end, token in zip(ends, tokens, strict=False)]
+        self.gaps = [gap if not gap.strip() else " " for gap in gaps]
+
+    def text(self, first: int = 0) -> str:
+        """The text from a token on. InvalidParameterError if the statement ends before."""
+        if first >= len(self.tokens):
+            raise InvalidParameterError(f"the statement is cut short: {self.text()[:60]!r}")
+        pieces = zip(["", *self.gaps[first + 1 :]], self.written[first:], strict=True)
+        return "".join(gap + token for gap, token in pieces)
+
+    def words(self) -> list[str]:
+        """The first words, in capitals."""
+        return [token.text.upper() for token in self.tokens[:4]]
+
+    def replace(self, first: int, behind: int, text: str) -> None:
+        """Write `text` in the place of some tokens."""
+        self.written[first:behind] = [text, *([""] * (behind - first - 1))]
+        self.gaps[first + 1 : behind] = [""] * (behind - first - 1)
+
+    def bind(self, parameters: Sequence[Mapping[str, Any]], catalogs: Collection[str]) -> None:
+        """Write the literal of its parameter for each `:name`, and the name for IDENTIFIER(...).
+
+        InvalidParameterError for a marker without parameter, or a type that is not known.
+        """
+        values = {str(item["name"]): item for item in parameters}
+        literals = {name: _literal(item) for name, item in values.items()}
+        for index in range(len(self.tokens)):
+            if self._is_marker(index):
+                name = self.tokens[index + 1].text
+                if name not in values:
+                    raise InvalidParameterError(
+                        f"the statement has the marker :{name} and no parameter of that name"
+                    )
+                self.replace(index, index + 2, literals[name])
+        for index, token in enumerate(self.tokens[:-1]):
+            is_call = token.text.upper() == "IDENTIFIER" and self.tokens[index + 1].text == "("
+            if is_call and token.kind is TokenType.VAR:
+                self._name(index, values, catalogs)
+
+    def _name(
+        self, index: int, values: Mapping[str, Mapping[str, Any]], catalogs: Collection[str]
+    ) -> None:
+        """Write the name that `IDENTIFIER('a.b')` or `IDENTIFIER(:name)` means."""
+        marked = self._is_marker(index + 2)
+        closing = index + (4 if marked else 3)
+        inside = self.tokens[index + 2 : closing + 1]
+        text = len(inside) > 1 and inside[0].kind is TokenType.STRING
+        if not (text or marked) or inside[-1].kind is not TokenType.R_PAREN:
+            raise InvalidParameterError("IDENTIFIER takes one text, or one parameter")
+        value = inside[0].text if text else str(values[inside[1].text].get("value") or "")
+        names = list(parts(value))
+        if len(names) == 3 and names[0].lower() in _known(catalogs):
+            del names[0]
+        self.replace(index, closing + 1, ".".join(map(quote_identifier, names)))
+
+    def _is_marker(self, index: int) -> bool:
+        if not 0 <= index < len(self.tokens) - 1:
+            return False
+        token, name = self.tokens[index], self.tokens[index + 1]
+        before = self.tokens[index - 1] if index else None
+        return (
+            token.kind is TokenType.COLON
+            and name.start == token.end
+            and name.text.replace("_", "a").isalnum()
+            # `column:field` reaches into JSON; nothing touches a marker from the left.
+            and (before is None or before.end < token.start or not _is_name(before.text))
         )
-    pieces, at = [], tokens[0].start
-    for token in tokens:
-        between = statement[at : token.start]
-        pieces += [between if not between.strip() else " ", statement[token.start : token.end]]
-        at = token.end
-    return "".join(pieces)
+
+    def leave_out_catalogs(self, catalogs: Collection[str]) -> None:
+        """Write `schema.table` for `catalog.schema.table`: the engine has one catalog."""
+        known, tokens = _known(catalogs), self.tokens
+        for index in range(len(tokens) - 4):
+            dots = tokens[index + 1].text == tokens[index + 3].text == "."
+            inside = index and tokens[index - 1].text == "."
+            named = tokens[index].text.lower() in known and tokens[index].kind in _NAMES
+            if dots and named and not inside:
+                self.replace(index, index + 3, self.written[index + 2])
 
 
-def reading(statement: str, tables: Collection[tuple[str, str]] = ()) -> Reading:
-    """What the engine is asked for a statement without comments.
+def _known(catalogs: Collection[str]) -> set[str]:
+    return {name.lower() for name in (*catalogs, *_CATALOGS)}
 
-    InvalidParameterError unless it only reads, and names only `tables`, (schema, name).
-    """
-    words = [token.text.upper() for token in _tokens(statement)[:4]]
+
+def _reading(statement: _Statement, tables: Collection[tuple[str, str]]) -> Reading:
+    """What the engine is asked. InvalidParameterError unless it only reads the `tables`."""
+    words = statement.words()
     match words[:1]:
         case ["EXPLAIN"]:
             return _explained(statement, words[1:], tables)
@@ -115,103 +195,40 @@ def reading(statement: str, tables: Collection[tuple[str, str]] = ()) -> Reading
             return _shown(statement, words[1:], tables)
         case ["DESCRIBE" | "DESC"]:
             return _described(statement, words[1:], tables)
-    return Reading(_query(statement, tables))
-
-
-def bound(statement: str, parameters: Sequence[Mapping[str, Any]]) -> str:
-    """The statement with each `:name` replaced by the literal of its parameter.
-
-    InvalidParameterError for a marker without parameter, or a type that nobody knows.
-    """
-    values = {str(item["name"]): item for item in parameters}
-    literals = {name: _literal(item) for name, item in values.items()}
-    tokens = _tokens(statement)
-    pieces, at = [], 0
-    for index, token in enumerate(tokens[:-1]):
-        name = tokens[index + 1]
-        before = tokens[index - 1] if index else None
-        marker = (
-            token.kind is TokenType.COLON
-            and name.start == token.end
-            and name.text.replace("_", "a").isalnum()
-            # `column:field` reaches into JSON; nothing touches a marker from the left.
-            and (before is None or before.end < token.start or not _is_name(before.text))
-        )
-        if not marker:
-            continue
-        if name.text not in values:
-            raise InvalidParameterError(
-                f"the statement has the marker :{name.text} and no parameter of that name"
-            )
-        literal = literals[name.text]
-        if index > 1 and tokens[index - 2].text.upper() == "IDENTIFIER":
-            literal = _text(str(values[name.text].get("value") or ""))
-        pieces += [statement[at : token.start], literal]
-        at = name.end
-    return "".join([*pieces, statement[at:]])
-
-
-def identifiers_named(statement: str) -> str:
-    """The statement with each `IDENTIFIER('a.b')` replaced by the name that it means."""
-    tokens = _tokens(statement)
-    pieces, at = [], 0
-    for index, token in enumerate(tokens[:-1]):
-        is_call = token.text.upper() == "IDENTIFIER" and tokens[index + 1].text == "("
-        if not is_call or token.kind is not TokenType.VAR:
-            continue
-        kinds = [found.kind for found in tokens[index + 2 : index + 4]]
-        if kinds != [TokenType.STRING, TokenType.R_PAREN]:
-            raise InvalidParameterError("IDENTIFIER takes one text, or one parameter")
-        name = ".".join(quote_identifier(part) for part in parts(tokens[index + 2].text))
-        pieces += [statement[at : token.start], name]
-        at = tokens[index + 3].end
-    return "".join([*pieces, statement[at:]])
-
-
-def in_one_catalog(statement: str, catalogs: Collection[str]) -> str:
-    """The statement with `catalog.schema.table` as `schema.table`: the engine has one catalog."""
-    known = {name.lower() for name in (*catalogs, *_CATALOGS)}
-    tokens = _tokens(statement)
-    pieces, at = [], 0
-    for index in range(len(tokens) - 4):
-        dots = tokens[index + 1].text == tokens[index + 3].text == "."
-        inside = index and tokens[index - 1].text == "."
-        named = tokens[index].text.lower() in known
-        if dots and named and not inside and tokens[index].kind in _NAMES:
-            pieces.append(statement[at : tokens[index].start])
-            at = tokens[index + 1].end
-    return "".join([*pieces, statement[at:]])
+    if words[0] not in _BEGINS:
+        raise _writes(words[0])
+    return Reading(_query(statement.text(), tables))
 
 
 def _query(statement: str, tables: Collection[tuple[str, str]]) -> str:
-    """The statement, if it is a query over the tables."""
+    """The statement, if it is a query over the tables. It is read once, as a flow's query is."""
     try:
-        found = sqlglot.parse_one(statement, dialect="databricks")
-    except (SqlglotError, RecursionError) as error:
-        # What sqlglot cannot read, the engine explains better; but nobody knows what it does.
+        read = sql_text.read(statement)
+    except (PipelineError, RecursionError) as error:
+        # The engine would explain better what it cannot read; but what it does is not known.
         raise _unreadable(error) from error
-    if not isinstance(found, _READS):
-        raise _writes(str(found.this) if isinstance(found, exp.Command) else found.key)
-    for node in found.walk():
+    for node in read.tree.walk():
         if isinstance(node, _WRITES):
             raise _writes(node.key)
-        if isinstance(node, exp.Table):
-            _check(node, tables)
+        if isinstance(node, exp.Anonymous) and node.name.lower() in _OUTSIDE:
+            raise InvalidParameterError(
+                f"a statement does not look outside of the region: {node.name}; query its tables"
+            )
+    if read.files:
+        raise InvalidParameterError("files are not read by statements; query a table of the region")
+    for table in read.tables:
+        _check(table, tables)
     return statement
 
 
-def _check(table: exp.Table, tables: Collection[tuple[str, str]]) -> None:
-    """InvalidParameterError for a name with a schema in front that is no table of the region."""
-    if isinstance(table.this, exp.Anonymous):
-        if table.this.name.lower() in {*_FILE_FUNCTIONS, "identifier"}:
-            raise InvalidParameterError(
-                f"files are not read by statements: {table.this.name}; query a table of the region"
-            )
-        return
-    wanted = (table.db.lower(), table.name.lower())
-    found = {(schema.lower(), name.lower()) for schema, name in tables}
-    if table.catalog or (table.db and wanted not in found):
-        spelled = ".".join(part.name for part in table.parts)
+def _check(table: sql_text.TableRead, tables: Collection[tuple[str, str]]) -> None:
+    """InvalidParameterError for a stream, or a name with a schema that is no table of the region."""
+    spelled = ".".join(table.parts)
+    if table.streaming:
+        raise InvalidParameterError(f"a statement reads {spelled!r} complete; leave STREAM out")
+    wanted = tuple(map(str.lower, table.parts))
+    known = {(schema.lower(), name.lower()) for schema, name in tables}
+    if len(wanted) > 1 and wanted not in known:
         names = sorted(f"{schema}.{name}" for schema, name in tables)
         raise InvalidParameterError(
             f"[TABLE_OR_VIEW_NOT_FOUND] there is no table {spelled!r} in this region"
@@ -220,47 +237,42 @@ def _check(table: exp.Table, tables: Collection[tuple[str, str]]) -> None:
 
 
 def _explained(
-    statement: str, words: Sequence[str], tables: Collection[tuple[str, str]]
+    statement: _Statement, words: Sequence[str], tables: Collection[tuple[str, str]]
 ) -> Reading:
     if words[:1] == ["ANALYZE"]:
         raise InvalidParameterError("a region explains statements and does not run them meanwhile")
-    _query(_after(statement, 2 if words and words[0] in _EXPLAINED else 1), tables)
-    return Reading(statement)
+    _query(statement.text(2 if words and words[0] in _EXPLAINED else 1), tables)
+    return Reading(statement.text())
 
 
-def _shown(statement: str, words: Sequence[str], tables: Collection[tuple[str, str]]) -> Reading:
+def _shown(
+    statement: _Statement, words: Sequence[str], tables: Collection[tuple[str, str]]
+) -> Reading:
     match words:
         case ["COLUMNS", "IN" | "FROM", *_]:
-            return Reading(_of_table(_after(statement, 3), tables), Shape.COLUMNS)
+            return Reading(_of_table(statement.text(3), tables), Shape.COLUMNS)
         case [what, *_] if what in _SHOWN:
-            return Reading(statement)
+            return Reading(statement.text())
     raise InvalidParameterError(f"a region does not answer SHOW {' '.join(words[:1])}")
 
 
 def _described(
-    statement: str, words: Sequence[str], tables: Collection[tuple[str, str]]
+    statement: _Statement, words: Sequence[str], tables: Collection[tuple[str, str]]
 ) -> Reading:
     match words:
         case ["QUERY", *_]:
-            return Reading(_query(_after(statement, 2), tables), Shape.SCHEMA)
+            return Reading(_query(statement.text(2), tables), Shape.SCHEMA)
         case [what, *_] if what in _DESCRIBED:
-            return Reading(statement)
+            return Reading(statement.text())
         case [what, following, *_] if what in _NOT_SERVED and following != ".":
             raise InvalidParameterError(f"a region does not answer DESCRIBE {what}")
     skipped = int(words[:1] == ["TABLE"])
     skipped += words[skipped : skipped + 1] in (["EXTENDED"], ["FORMATTED"])
-    return Reading(_of_table(_after(statement, 1 + skipped), tables), Shape.SCHEMA)
+    return Reading(_of_table(statement.text(1 + skipped), tables), Shape.SCHEMA)
 
 
 def _of_table(name: str, tables: Collection[tuple[str, str]]) -> str:
     return _query(f"select * from {name}", tables)  # noqa: S608 - it is checked as any query is
-
-
-def _after(statement: str, words: int) -> str:
-    tokens = _tokens(statement)
-    if len(tokens) <= words:
-        raise InvalidParameterError(f"the statement is cut short: {statement[:60]!r}")
-    return statement[tokens[words].start :]
 
 
 def _tokens(statement: str) -> list[_Token]:
