@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 from small_projects import Project, ok
+
+from proa.cli.main import run as cli
+from proa.runtime.pipeline import from_project
 
 
 def put(path, ids, *, mode="append", partition_by=None):
@@ -110,3 +114,48 @@ def test_a_table_that_nobody_named_is_refused_with_the_place_to_name_it(project:
     project.write("CREATE MATERIALIZED VIEW a AS SELECT * FROM main.raw.orders", "a.sql")
     error = project.run().error
     assert "main.raw.orders: /path/of/the/delta/table" in str(error)
+
+
+def test_state_over_a_foreign_stream_is_refused_as_over_any_other(project: Project):
+    path = project.folder / "orders"
+    put(path, [1])
+    project.configuration = {"tables.main.raw.orders": str(path)}
+    text = "CREATE STREAMING TABLE a AS SELECT count(*) AS n FROM STREAM {}"
+    for table in ("main.raw.orders", f"delta.`{path}`"):
+        error = project.write(text.format(table), "a.sql").run().error
+        assert error is not None
+        assert error.condition == "UNSUPPORTED_STREAMING_OPERATOR"
+
+
+REGIONS = """
+regions:
+  east: {landing_zone: east/landing, storage: east/storage, tables: {main.raw.orders: lake/orders}}
+  west: {landing_zone: west/landing, storage: west/storage, tables: {main.raw.orders: s3://b/orders}}
+"""
+
+
+def test_each_region_names_its_own_tables(tmp_path, capsys):
+    put(tmp_path / "lake/orders", [1, 2])
+    (tmp_path / "proa.yml").write_text(REGIONS)
+    (tmp_path / "spark-pipeline.yml").write_text(
+        "name: p\nstorage: s\ncatalog: main\nlibraries: [{glob: {include: a.sql}}]\n"
+    )
+    (tmp_path / "a.sql").write_text(
+        "CREATE STREAMING TABLE a AS SELECT id FROM STREAM raw.orders;"
+        "CREATE MATERIALIZED VIEW b AS SELECT o.id FROM main.raw.orders AS o"
+    )
+    assert from_project(tmp_path, "west").configuration["tables.main.raw.orders"] == "s3://b/orders"
+    command = ["--region", "east", "--project", str(tmp_path)]
+    assert cli(["run", "--json", *command]) == 0
+    assert json.loads(capsys.readouterr().out)["rows"] == 4
+    assert cli(["graph", *command]) == 0
+    orders = tmp_path / "lake/orders"
+    assert capsys.readouterr().out.splitlines() == [
+        "a  (streaming table)",
+        f"  <- table {orders} (stream)",
+        "b  (materialized view)",
+        f"  <- table {orders}",
+    ]
+    assert cli(["dry-run", "--json", *command]) == 1
+    (first, *_) = json.loads(capsys.readouterr().out)["errors"]
+    assert (first["code"], first["expression"]) == ("EXTERNAL_LOOKUP", "table raw.orders")

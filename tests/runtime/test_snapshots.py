@@ -83,6 +83,17 @@ def test_with_the_older_names_and_scd_type_1_the_target_is_the_newest_snapshot(
     assert target(project, "userId", "city") == SECOND
 
 
+def test_a_snapshot_with_its_version_is_applied_once(project: Project) -> None:
+    pair = "(spark.read.schema('userId long, city string').json(folder + '/{}/a.json'), {})"
+    flow = "dp.create_auto_cdc_from_snapshot_flow('target', {}, ['userId'])\n"
+    land(project, "snapshots/1/a.json", FIRST)
+    land(project, "snapshots/2/a.json", SECOND)
+    for folder, version, cities in ((1, 5, FIRST), (2, 6, SECOND), (1, 6, SECOND), (1, 4, SECOND)):
+        project.write(FUNCTION + flow.format(pair.format(folder, version)))
+        ok(project.run())
+        assert target(project, "userId", "city") == cities
+
+
 def test_a_table_is_a_snapshot_whenever_it_changed(project: Project) -> None:
     project.write(VIEW + "dp.create_auto_cdc_from_snapshot_flow('target', 'users', ['userId'], 2)")
     land(project, "now/a.json", FIRST)

@@ -15,9 +15,14 @@ class Mistakes:
         self.errors: list[PipelineError] = []
 
     def add(self, error: PipelineError) -> None:
-        """Note a mistake, unless it is noted already."""
-        if not any(error is known or str(error) == str(known) for known in self.errors):
-            self.errors.append(error)
+        """Note a mistake, unless it is noted already; of two, the one that has a place is kept."""
+        for index, known in enumerate(self.errors):
+            if known.args == error.args and (
+                known.location == error.location or None in {known.location, error.location}
+            ):
+                self.errors[index] = known if known.location else error
+                return
+        self.errors.append(error)
 
     @contextmanager
     def collecting(self) -> Iterator[None]:

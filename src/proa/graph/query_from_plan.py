@@ -163,7 +163,13 @@ class PlanReader:
     def _table(self, parts: tuple[str, ...], streaming: bool) -> QueryStep:  # noqa: FBT001
         name = self.dataset(parts)
         if name is None:
-            return QueryStep(Operator.SOURCE, format=parts[0].lower(), path=parts[-1])
+            is_path = sql_text.is_path(parts)
+            return QueryStep(
+                Operator.SOURCE,
+                format=parts[0].lower() if is_path else "table",
+                path=parts[-1] if is_path else ".".join(parts),
+                streaming=streaming,
+            )
         return QueryStep(Operator.SOURCE, dataset=name, streaming=streaming)
 
     def _with_relations(self, node: Any) -> QueryStep:

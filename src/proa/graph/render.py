@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from proa.graph.leaves import DatasetLeaf, FilesLeaf
+from proa.graph.leaves import DatasetLeaf, FilesLeaf, TableLeaf
 from proa.graph.nodes import DatasetNode, FlowNode, Graph
 from proa.pipelines.definitions import DatasetKind
 
@@ -43,7 +43,7 @@ def mermaid(graph: Graph) -> str:
         opening, closing = _SHAPES[node.dataset.kind]
         lines.append(f"  {ids[name]}{opening}{_escaped(name)}{closing}")
         for flow in node.flows:
-            for leaf in _own_files(graph, flow):
+            for leaf in _own_sources(graph, flow):
                 source = files.setdefault(leaf.path, f"f{len(files)}")
                 edges[f"  {source} {_arrow(leaf.streaming)} {ids[name]}"] = None
             for upstream in flow.reads:
@@ -87,7 +87,13 @@ def _dataset(graph: Graph, name: str, node: DatasetNode) -> dict[str, Any]:
                         "streaming": leaf.streaming,
                         "format": leaf.options.get("cloudFiles.format"),
                     }
-                    for leaf in _own_files(graph, flow)
+                    for leaf in _own_sources(graph, flow)
+                    if isinstance(leaf, FilesLeaf)
+                ],
+                "tables": [
+                    {"path": leaf.path, "streaming": leaf.streaming}
+                    for leaf in _own_sources(graph, flow)
+                    if isinstance(leaf, TableLeaf)
                 ],
             }
             for flow in node.flows
@@ -98,11 +104,12 @@ def _dataset(graph: Graph, name: str, node: DatasetNode) -> dict[str, Any]:
 def _sources(graph: Graph, flow: FlowNode) -> list[str]:
     streamed = _streamed(graph, flow)
     tables = [f"{name}{' (stream)' if name in streamed else ''}" for name in flow.reads]
-    files = [
-        f"files {leaf.path}{' (stream)' if leaf.streaming else ''}"
-        for leaf in _own_files(graph, flow)
+    others = [
+        f"{'files' if isinstance(leaf, FilesLeaf) else 'table'} {leaf.path}"
+        f"{' (stream)' if leaf.streaming else ''}"
+        for leaf in _own_sources(graph, flow)
     ]
-    return files + tables
+    return others + tables
 
 
 def _streamed(graph: Graph, flow: FlowNode) -> set[str]:
@@ -119,20 +126,20 @@ def _streamed(graph: Graph, flow: FlowNode) -> set[str]:
     return streamed
 
 
-def _own_files(graph: Graph, flow: FlowNode) -> list[FilesLeaf]:
-    """The files that the flow reads itself, not those of the views it reads."""
+def _own_sources(graph: Graph, flow: FlowNode) -> list[FilesLeaf | TableLeaf]:
+    """What the flow itself reads from outside the pipeline, not what the views that it reads do."""
     through_views = {
         leaf.path
         for name in flow.reads
         if graph.datasets[name].is_view
         for below in graph.datasets[name].flows
         for leaf in below.plan.leaves
-        if isinstance(leaf, FilesLeaf)
+        if not isinstance(leaf, DatasetLeaf)
     }
     return [
         leaf
         for leaf in flow.plan.leaves
-        if isinstance(leaf, FilesLeaf) and leaf.path not in through_views
+        if not isinstance(leaf, DatasetLeaf) and leaf.path not in through_views
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from proa.errors import PipelineError, SourceLocation
@@ -151,11 +151,13 @@ def create_auto_cdc_from_snapshot_flow(  # noqa: PLR0913, PLR0917 - the names ar
     """Declare a flow that makes the streaming table `target` what the newest snapshot is.
 
     `source` names a table or view, or is a function from the version applied last (None at first)
-    to the next (DataFrame, version), or None when there is none yet.
+    to the next (DataFrame, version), or None when there is none yet, or is that pair itself.
     """
     registry = active()
     location = registry.caller()
     arguments.required_name("target", target)
+    if isinstance(source, tuple) and len(source) == 2:
+        source = _once(*source)
     if not isinstance(source, str) and not callable(source):
         raise wrong_type("source", "the name of a table or view, or a function", source)
     cdc = SnapshotCdc(
@@ -190,6 +192,15 @@ def create_auto_cdc_from_snapshot_flow(  # noqa: PLR0913, PLR0917 - the names ar
             cdc=cdc,
         )
     )
+
+
+def _once(frame: Any, version: Any) -> Callable[[Any], tuple[Any, Any] | None]:
+    """Return a function that yields one snapshot, unless it or a later one is applied already."""
+
+    def next_snapshot(latest: Any) -> tuple[Any, Any] | None:
+        return None if latest is not None and version <= latest else (frame, version)
+
+    return next_snapshot
 
 
 @checked
