@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proa.http.answer_cache import AnswerCache
@@ -49,6 +49,7 @@ class Server:
         return bytes(body)
 
 
+@settings(deadline=None)
 @given(STEPS)
 def test_every_answer_is_true_and_all_together_have_a_bound(steps):
     server = Server()

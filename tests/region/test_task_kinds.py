@@ -8,7 +8,7 @@ import zipfile
 
 import pytest
 from databricks.sdk.errors import InvalidParameterValue
-from databricks.sdk.service import compute, jobs
+from databricks.sdk.service import compute, jobs, pipelines
 from databricks.sdk.service.workspace import ImportFormat
 
 FOLDER = "/Workspace/Users/me/.bundle/kinds/files"
@@ -124,6 +124,35 @@ def test_a_sql_file_is_run_statement_by_statement_and_only_reads(w, file, result
     )
     state, error = submit(w, sql_task=task)
     assert (state, says in error) == (result, True), error
+
+
+def test_sources_of_a_pipeline_import_what_lies_below_its_root_path(w):
+    root = f"{FOLDER}/src/shop_etl"
+    w.workspace.mkdirs(f"{root}/transformations")
+    w.workspace.mkdirs(f"{root}/utilities")
+    for name, content in {
+        "utilities/__init__.py": b"",
+        "utilities/words.py": b"GREETING = 'hello'",
+        "transformations/a.py": b"from pyspark import pipelines as dp\n"
+        b"from utilities.words import GREETING\n\n"
+        b"@dp.materialized_view\n"
+        b"def greetings():\n"
+        b"    return spark.sql(f\"select '{GREETING}' as word\")\n",
+    }.items():
+        w.workspace.upload(f"{root}/{name}", content, format=ImportFormat.RAW, overwrite=True)
+    made = w.pipelines.create(
+        name="etl",
+        schema="shop",
+        root_path=root,
+        serverless=True,
+        libraries=[
+            pipelines.PipelineLibrary(glob=pipelines.PathPattern(f"{root}/transformations/**"))
+        ],
+        environment=pipelines.PipelinesEnvironment(dependencies=[f"--editable {FOLDER}"]),
+    )
+    task = jobs.PipelineTask(made.pipeline_id)
+    state, error = submit(w, pipeline_task=task)
+    assert state == "SUCCESS", error
 
 
 class TestForEach:

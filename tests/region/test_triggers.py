@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_schedule import job
 
@@ -172,6 +172,7 @@ def test_a_folder_that_cannot_be_read_disturbs_no_other_job(still, tmp_path):
     assert len(runs(still, made)) == 1
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 3), st.integers(0, 2), st.integers(1, 100_000)), max_size=30),
     st.integers(0, 100),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proa.region.workers.update_order import UpdateOrder
@@ -27,6 +27,7 @@ ORDERS = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(ORDERS)
 def test_an_order_travels_whole(order):
     travelled = json.loads(json.dumps({**order.to_json(), "scratch": "/somewhere"}))

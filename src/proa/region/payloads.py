@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -80,6 +80,8 @@ class Payloads:
     def update(self, found: Update) -> dict[str, Any]:
         """The payload of an update. ApiError when a library is not in the workspace."""
         spec = found.spec
+        libraries = self.libraries(spec)
+        root = self._root(spec, libraries)
         order = UpdateOrder(
             region=self._region,
             pipeline_id=found.pipeline_id,
@@ -90,7 +92,9 @@ class Payloads:
             engine=self._settings.engine.remote,
             catalog=spec.get("catalog"),
             schema=spec.get("schema") or spec.get("target"),
-            files={item.path: item.content for item in self.libraries(spec)},
+            files={item.path: item.content for item in libraries},
+            root=root,
+            modules=self._modules(root),
             configuration=self.configuration(spec),
             continuous=found.continuous,
             development=bool(spec.get("development")),
@@ -293,6 +297,26 @@ class Payloads:
                 source = SourceFile.of(item)
                 found.setdefault(source.path, source)
         return list(found.values())
+
+    def _root(self, spec: Mapping[str, Any], libraries: Sequence[SourceFile]) -> str:
+        """The folder from which a pipeline's sources import one another: its `root_path`.
+
+        The whole workspace if it names none, or one that does not hold all of its sources.
+        """
+        root = canonical(str(spec["root_path"])) if spec.get("root_path") else "/"
+        inside = f"{root.rstrip('/')}/"
+        return root if all(item.path.startswith(inside) for item in libraries) else "/"
+
+    def _modules(self, root: str) -> dict[str, str]:
+        """The Python files below `root`; none for a pipeline without a root of its own."""
+        if root == "/":
+            return {}
+        items = self._workspace.below(root)
+        return {
+            item.path: SourceFile.of(item).content
+            for item in items
+            if item.kind is ObjectKind.FILE and item.path.endswith(".py")
+        }
 
     def _items(self, library: Mapping[str, Any]) -> list[WorkspaceObject]:
         if library.get("notebook"):

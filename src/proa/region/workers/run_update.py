@@ -65,12 +65,12 @@ def _refuse_resets(asked: Mapping[str, Any]) -> None:
 
 def _pipeline(order: UpdateOrder, folder: Path) -> Pipeline:
     """The pipeline, its sources written below `folder` under their paths in the workspace."""
-    names = []
-    for path, text in order.files.items():
+    for path, text in {**order.modules, **order.files}.items():
         file = folder / path.lstrip("/")
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text, encoding="utf-8")
-        names.append(path.lstrip("/"))
+    root = folder / order.root.lstrip("/")
+    names = [(folder / path.lstrip("/")).relative_to(root).as_posix() for path in order.files]
     configuration = dict(order.configuration)
     spec = PipelineSpec(
         order.name, order.storage, order.catalog, order.schema, configuration, tuple(names)
@@ -79,7 +79,7 @@ def _pipeline(order: UpdateOrder, folder: Path) -> Pipeline:
         id=order.pipeline_id,
         name=order.name,
         spec=spec,
-        root=folder,
+        root=root,
         storage=order.storage,
         options=order.options,
         engine=EngineSettings(remote=order.engine),

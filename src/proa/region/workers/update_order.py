@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -35,6 +35,10 @@ class UpdateOrder:
     cause: str
     request: Mapping[str, Any]
     """`full_refresh`, the selections and `validate_only`, as they were sent."""
+    root: str = "/"
+    """The folder of the workspace from which the sources import one another."""
+    modules: Mapping[str, str] = field(default_factory=dict)
+    """Files below `root` that can be imported, by their paths in the workspace."""
     dr_safety: str = "off"
     accept: tuple[AcceptedFinding, ...] = ()
     regional_keys: frozenset[str] = frozenset()
