@@ -109,7 +109,7 @@ def test_workers_are_given_what_they_need(spark, tmp_path):
     proa(folder, "ship", "--once")
     result = json.loads(proa(folder, "run", "--region", "spark", "--json"))
     assert result["state"] == "COMPLETED"
-    assert {flow["dataset"]: flow["rows"] for flow in result["flows"]}["bronze"] == 5
+    assert {flow["dataset"]: flow["rows"] for flow in result["flows"]}["bronze"] == 4
 
 
 def test_a_server_that_dies_in_mid_batch_costs_no_row(own_spark, tmp_path):
