@@ -151,6 +151,27 @@ def test_dataframes_differ_where_a_finding_says_so_and_nowhere_else(judged, name
     check(*judged(lambda spark: query(spark.table("events"))), name)
 
 
+BY_TIME_OR_CHANCE = [
+    text
+    for text, expected in SQL
+    if expected in ("CLOCK", "RANDOM")
+    and text.startswith("SELECT")
+    and "STREAM" not in text
+    # the same on one day and in one second, in one partition, or with the sample that the engine takes
+    and not any(
+        w in text
+        for w in ("date", "unix_", "'now'", "ts >", "partition_id", "TABLESAMPLE", "LATERAL")
+    )
+]
+
+
+@pytest.mark.parametrize("text", BY_TIME_OR_CHANCE)
+def test_what_depends_on_time_or_chance_differs_each_time(judged, text):
+    codes, answers = judged(text)
+    assert codes
+    assert any(one != other for one, other in itertools.pairwise(answers))
+
+
 def test_most_of_the_corpus_is_shown():
     assert len(CASES) + len(FRAMES) > 100
 
