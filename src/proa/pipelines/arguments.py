@@ -17,8 +17,8 @@ R = TypeVar("R")
 NOT_EXPECTED_TYPE = "NOT_EXPECTED_TYPE"
 
 
-def checked(function: Callable[P, R]) -> Callable[P, R]:
-    """Make a wrong argument a PipelineError that names the nearest parameter."""
+def check_arguments(function: Callable[P, R]) -> Callable[P, R]:
+    """Return `function`, which raises a PipelineError with the nearest parameter for a wrong one."""
     signature = inspect.signature(function)
 
     @functools.wraps(function)

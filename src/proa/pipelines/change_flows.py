@@ -8,7 +8,7 @@ from typing import Any
 
 from proa.errors import PipelineError, SourceLocation
 from proa.pipelines import arguments
-from proa.pipelines.arguments import checked, wrong_type
+from proa.pipelines.arguments import check_arguments, wrong_type
 from proa.pipelines.definitions import AutoCdc, ColumnChoice, Flow, SnapshotCdc
 from proa.pipelines.environment import current_session
 from proa.pipelines.identifiers import parts
@@ -17,7 +17,7 @@ from proa.pipelines.registry import active
 _SCD_TYPES = {"1": False, "2": True, "SCD TYPE 1": False, "SCD TYPE 2": True}
 
 
-@checked
+@check_arguments
 def create_auto_cdc_flow(  # noqa: PLR0913, PLR0917 - the names are Databricks'
     target: str,
     source: str,
@@ -88,7 +88,7 @@ def create_auto_cdc_flow(  # noqa: PLR0913, PLR0917 - the names are Databricks'
     )
 
 
-@checked
+@check_arguments
 def apply_changes(  # noqa: PLR0913, PLR0917 - the names are Databricks'
     target: str,
     source: str,
@@ -135,7 +135,7 @@ def apply_changes(  # noqa: PLR0913, PLR0917 - the names are Databricks'
     )
 
 
-@checked
+@check_arguments
 def create_auto_cdc_from_snapshot_flow(  # noqa: PLR0913, PLR0917 - the names are Databricks'
     target: str,
     source: Any,
@@ -203,7 +203,7 @@ def _once(frame: Any, version: Any) -> Callable[[Any], tuple[Any, Any] | None]:
     return next_snapshot
 
 
-@checked
+@check_arguments
 def apply_changes_from_snapshot(  # noqa: PLR0913, PLR0917 - the names are Databricks'
     target: str,
     source: Any = None,

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from proa.errors import PipelineError, SourceLocation
 from proa.pipelines import arguments
-from proa.pipelines.arguments import checked
+from proa.pipelines.arguments import check_arguments
 from proa.pipelines.definitions import Dataset, DatasetKind, Expectation, Flow
 from proa.pipelines.expectations import CONDITION as INVALID_EXPECTATION
 from proa.pipelines.expectations import check_all, check_expectation
@@ -45,7 +45,7 @@ class Decorated:
         return self.function()
 
 
-@checked
+@check_arguments
 def table(  # noqa: PLR0913, PLR0917 - the names are Databricks'
     query_function: Query | None = None,
     name: str | None = None,
@@ -77,7 +77,9 @@ def table(  # noqa: PLR0913, PLR0917 - the names are Databricks'
         query_function,
         name,
         private=arguments.flag("temporary", temporary) or arguments.flag("private", private),
-        **_stored(comment, spark_conf, table_properties, partition_cols, path, schema, cluster_by),
+        **_stored_fields(
+            comment, spark_conf, table_properties, partition_cols, path, schema, cluster_by
+        ),
     )
 
 
@@ -89,20 +91,20 @@ def create_table(*args: Any, **options: Any) -> Any:
     newer = refused("tables without a stream (CREATE TABLE)", registry.caller())
     if args and isinstance(args[0], str):
         raise newer
-    used = registry.awaiting_use(newer)
+    mark_used = registry.awaiting_use(newer)
     declare = table(*args, **options)
     if isinstance(declare, Decorated):
-        used()
+        mark_used()
         return declare
 
     def decorate(function: Any) -> Decorated:
-        used()
+        mark_used()
         return cast("Decorated", declare(function))
 
     return decorate
 
 
-@checked
+@check_arguments
 def materialized_view(  # noqa: PLR0913, PLR0917 - the names are Databricks'
     query_function: Query | None = None,
     name: str | None = None,
@@ -129,11 +131,13 @@ def materialized_view(  # noqa: PLR0913, PLR0917 - the names are Databricks'
         query_function,
         name,
         private=arguments.flag("temporary", temporary) or arguments.flag("private", private),
-        **_stored(comment, spark_conf, table_properties, partition_cols, path, schema, cluster_by),
+        **_stored_fields(
+            comment, spark_conf, table_properties, partition_cols, path, schema, cluster_by
+        ),
     )
 
 
-@checked
+@check_arguments
 def temporary_view(
     query_function: Query | None = None,
     name: str | None = None,
@@ -152,7 +156,7 @@ def temporary_view(
     )
 
 
-@checked
+@check_arguments
 def create_streaming_table(  # noqa: PLR0913, PLR0917 - the names are Databricks'
     name: str,
     comment: str | None = None,
@@ -185,14 +189,14 @@ def create_streaming_table(  # noqa: PLR0913, PLR0917 - the names are Databricks
             DatasetKind.STREAMING_TABLE,
             location,
             expectations=rules,
-            **_stored(
+            **_stored_fields(
                 comment, spark_conf, table_properties, partition_cols, path, schema, cluster_by
             ),
         )
     )
 
 
-@checked
+@check_arguments
 def append_flow(
     target: str,
     name: str | None = None,
@@ -208,11 +212,11 @@ def append_flow(
     location = registry.caller()
     arguments.required_name("target", target)
     arguments.text("name", name)
-    used = registry.awaiting_use(_without_function("append_flow", location))
+    mark_used = registry.awaiting_use(_without_function("append_flow", location))
 
     def declare(function: Query) -> Decorated:
-        used()
-        query = _decorated(function, "append_flow", location)
+        mark_used()
+        query = _as_decorated(function, "append_flow", location)
         if query.expectations:
             raise _expectation_on_flow(target, location)
         flow = Flow(
@@ -230,43 +234,43 @@ def append_flow(
     return declare
 
 
-@checked
+@check_arguments
 def expect(name: str, inv: Any) -> Callable[[Query], Decorated]:
     """Count the rows for which `inv` is not true, and keep them."""
     return _expecting((check_expectation(name, inv, Violation.WARN, _here()),))
 
 
-@checked
+@check_arguments
 def expect_or_drop(name: str, inv: Any) -> Callable[[Query], Decorated]:
     """Count the rows for which `inv` is not true, and drop them."""
     return _expecting((check_expectation(name, inv, Violation.DROP, _here()),))
 
 
-@checked
+@check_arguments
 def expect_or_fail(name: str, inv: Any) -> Callable[[Query], Decorated]:
     """Fail the update when there is a row for which `inv` is not true."""
     return _expecting((check_expectation(name, inv, Violation.FAIL, _here()),))
 
 
-@checked
+@check_arguments
 def expect_all(expectations: dict[str, Any]) -> Callable[[Query], Decorated]:
     """`expect` for each name and condition."""
     return _expecting(check_all(expectations, Violation.WARN, _here()))
 
 
-@checked
+@check_arguments
 def expect_all_or_drop(expectations: dict[str, Any]) -> Callable[[Query], Decorated]:
     """`expect_or_drop` for each name and condition."""
     return _expecting(check_all(expectations, Violation.DROP, _here()))
 
 
-@checked
+@check_arguments
 def expect_all_or_fail(expectations: dict[str, Any]) -> Callable[[Query], Decorated]:
     """`expect_or_fail` for each name and condition."""
     return _expecting(check_all(expectations, Violation.FAIL, _here()))
 
 
-def _stored(  # noqa: PLR0913, PLR0917 - they are always given together
+def _stored_fields(  # noqa: PLR0913, PLR0917 - they are always given together
     comment: Any,
     spark_conf: Any,
     table_properties: Any,
@@ -294,11 +298,11 @@ def _declare(
     registry = active()
     location = registry.caller()
     arguments.text("name", name)
-    used = registry.awaiting_use(_without_function(decorator, location))
+    mark_used = registry.awaiting_use(_without_function(decorator, location))
 
     def declare(function: Any) -> Decorated:
-        used()
-        query = _decorated(function, decorator, location)
+        mark_used()
+        query = _as_decorated(function, decorator, location)
         dataset = Dataset(
             name or _name(query, location),
             kind,
@@ -325,11 +329,11 @@ def _declare(
 
 def _expecting(expectations: tuple[Expectation, ...]) -> Callable[[Query], Decorated]:
     location = _here()
-    used = active().awaiting_use(_without_function("expect", location))
+    mark_used = active().awaiting_use(_without_function("expect", location))
 
     def attach(function: Any) -> Decorated:
-        used()
-        query = _decorated(function, "expect", location)
+        mark_used()
+        query = _as_decorated(function, "expect", location)
         if query.flow is not None:
             raise _expectation_on_flow(query.flow, location)
         if query.dataset is not None:
@@ -340,7 +344,7 @@ def _expecting(expectations: tuple[Expectation, ...]) -> Callable[[Query], Decor
     return attach
 
 
-def _decorated(function: Any, decorator: str, location: SourceLocation) -> Decorated:
+def _as_decorated(function: Any, decorator: str, location: SourceLocation) -> Decorated:
     if isinstance(function, Decorated):
         return function
     if not callable(function):

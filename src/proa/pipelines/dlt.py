@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from proa.pipelines.arguments import checked, required_name
+from proa.pipelines.arguments import check_arguments, required_name
 from proa.pipelines.change_flows import (
     apply_changes,
     apply_changes_from_snapshot,
@@ -39,13 +39,13 @@ create_streaming_live_table = create_streaming_table
 create_target_table = create_streaming_table
 
 
-@checked
+@check_arguments
 def read(name: str) -> Any:
     """The complete dataset `name` of this pipeline, as a DataFrame."""
     return current_session().read.table(required_name("name", name))
 
 
-@checked
+@check_arguments
 def read_stream(name: str) -> Any:
     """The dataset `name` of this pipeline as a stream of its new rows."""
     return current_session().readStream.table(required_name("name", name))

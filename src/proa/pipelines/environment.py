@@ -225,7 +225,7 @@ def _pipelines_module(names: ModuleType) -> Iterator[None]:
     import pyspark.pipelines
 
     original = pyspark.pipelines
-    together = _together(original, names)
+    together = _merged_module(original, names)
     sys.modules["pyspark.pipelines"] = pyspark.pipelines = together
     try:
         yield
@@ -238,7 +238,7 @@ def install_pipelines_module(names: ModuleType) -> None:
     import pyspark
     import pyspark.pipelines
 
-    sys.modules["pyspark.pipelines"] = pyspark.pipelines = _together(pyspark.pipelines, names)
+    sys.modules["pyspark.pipelines"] = pyspark.pipelines = _merged_module(pyspark.pipelines, names)
 
 
 @contextmanager
@@ -270,7 +270,7 @@ def _show_nothing(*_args: Any, **_options: Any) -> None:
 
 
 @functools.cache
-def _together(original: ModuleType, names: ModuleType) -> ModuleType:
+def _merged_module(original: ModuleType, names: ModuleType) -> ModuleType:
     module = ModuleType(original.__name__, original.__doc__)
     module.__dict__.update(vars(original))
     module.__dict__.update({name: getattr(names, name) for name in names.__all__})

@@ -33,7 +33,7 @@ from proa.pipelines.spec import seen_from
 from proa.pipelines.sql import declarations
 from proa.pipelines.sql.lexer import SqlText
 from proa.pipelines.unsupported import refused
-from proa.pipelines.views import enforcing
+from proa.pipelines.views import enforce_expectations
 
 DUPLICATE = "PIPELINE_DUPLICATE_IDENTIFIERS"
 OUTSIDE = "GRAPH_ELEMENT_DEFINED_OUTSIDE_OF_DECLARATIVE_PIPELINE"
@@ -74,17 +74,17 @@ class Registry(GraphElementRegistry):  # type: ignore[misc] # pyspark is untyped
         target = self._datasets.get(self._namespace.key(flow.target))
         if target is None or target.kind is not DatasetKind.TEMPORARY_VIEW:
             return flow
-        return replace(flow, query=enforcing(target, flow, self._environment.session))
+        return replace(flow, query=enforce_expectations(target, flow, self._environment.session))
 
     def awaiting_use(self, error: PipelineError) -> Callable[[], None]:
         """Raise `error` in the end, unless the function returned is called before."""
         token = object()
         self._unused[token] = error
 
-        def used() -> None:
+        def mark_used() -> None:
             self._unused.pop(token, None)
 
-        return used
+        return mark_used
 
     def add_dataset(self, dataset: Dataset) -> None:
         """Declare a dataset; PipelineError when it is wrong or its name is taken."""

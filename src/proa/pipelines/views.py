@@ -15,7 +15,9 @@ from proa.pipelines.definitions import Dataset, Expectation, Flow, SqlQuery
 from proa.violations import Violation
 
 
-def enforcing(view: Dataset, flow: Flow, session: DeclaringSession) -> Callable[[], Any] | SqlQuery:
+def enforce_expectations(
+    view: Dataset, flow: Flow, session: DeclaringSession
+) -> Callable[[], Any] | SqlQuery:
     """The view's query, which keeps to the view's expectations."""
     rules = tuple(rule for rule in view.expectations if rule.violation is not Violation.WARN)
     if not rules:
@@ -31,11 +33,11 @@ def enforcing(view: Dataset, flow: Flow, session: DeclaringSession) -> Callable[
 def _kept_rows(view: Dataset, rules: Sequence[Expectation], query: Callable[[], Any]) -> Any:
     frame = query()
     for rule in rules:
-        frame = frame.where(_kept(view.name, rule))
+        frame = frame.where(_keep_condition(view.name, rule))
     return frame
 
 
-def _kept(view: str, rule: Expectation) -> Any:
+def _keep_condition(view: str, rule: Expectation) -> Any:
     """The condition for keeping a row; that of a rule that fails never says no, but raises."""
     from pyspark.sql.connect.functions import coalesce, expr, lit, raise_error, when
 
