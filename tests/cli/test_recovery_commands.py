@@ -117,3 +117,34 @@ def test_a_project_without_regions_says_so(tmp_path: Path):
     result = proa(tmp_path, "status")
     assert isinstance(result.exception, SettingsError)
     assert "there is no proa.yml in" in str(result.exception)
+
+
+def test_a_report_tells_an_auditor_everything(project: Path):
+    page, facts = project / "proof.html", project / "proof.json"
+    for path in (page, facts):
+        result = proa(project, "verify", "--report", str(path))
+        assert result.exit_code == 1
+    found = json.loads(facts.read_text())
+    assert (found["regions"], found["equal"]) == (["east", "west"], False)
+    (table,) = found["tables"]
+    assert (table["versions"], table["rules"]["ignore"]) == ([0, 0], ["at"])
+    assert table["differences"][0]["changed"]["x"][0] == "2.0"
+    assert {"proa", "deltalake", "duckdb"} <= set(found["software"])
+    text = page.read_text()
+    assert "<title>east and west are not equal</title>" in text
+    assert "x is &#x27;2.0&#x27; in east" in text
+    assert proa(project, "verify", "--tolerance", "1e-9", "--report", str(page)).exit_code == 0
+    assert "east and west are equal" in page.read_text()
+    with pytest.raises(SettingsError, match=r"must end with \.html or \.json"):
+        raise proa(project, "verify", "--report", "proof.txt").exception
+
+
+def test_a_report_shows_values_as_they_are_and_runs_none_of_them(project: Path):
+    for region, name in (("east", "<script>alert(1)</script>"), ("west", "b")):
+        write_deltalake(
+            project / region / "storage/tables/names", pa.table({"id": [1], "<b>": [name]})
+        )
+    proa(project, "verify", "--tables", "names", "--report", str(project / "proof.html"))
+    text = (project / "proof.html").read_text()
+    assert "<script>" not in text
+    assert "&lt;script&gt;alert(1)" in text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -46,6 +48,14 @@ def verify(
         list[str] | None,
         typer.Option("--region", metavar="R", help="Compare these two; default: the first two."),
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            "--report",
+            metavar="FILE",
+            help="Write a report as well: a page (.html) or facts (.json).",
+        ),
+    ] = None,
     project: ProjectOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -73,24 +83,48 @@ def verify(
     def rules(table: str) -> Rules:
         return _rules(settings, table, keys, ignored, tolerance)
 
+    if report is not None and report.suffix not in {".html", ".json"}:
+        raise SettingsError(f"--report {report} must end with .html or .json")
     reports = []
     wanted = [name for given in tables or () for name in given.split(",") if name]
     with stderr.status(f"comparing {left.name} and {right.name}") as spinner:
-        for report in compare_regions(left, right, rules, wanted):
-            reports.append(report)
+        for found in compare_regions(left, right, rules, wanted):
+            reports.append(found)
             if not as_json:
                 spinner.stop()
-                _print_report(report, left.name, right.name)
+                _print_report(found, left.name, right.name)
                 spinner.start()
-    equal = all(report.verdict is Verdict.EQUAL for report in reports)
+    equal = all(found.verdict is Verdict.EQUAL for found in reports)
+    if report is not None:
+        _write_report(report, (left.name, right.name), reports, rules)
     if as_json:
-        facts = [_report_facts(report) for report in reports]
+        facts = [_report_facts(found) for found in reports]
         print_json({"left": left.name, "right": right.name, "equal": equal, "tables": facts})
     else:
         both = f"{left.name} and {right.name}"
         console.print(_sum(both, reports, equal=equal), markup=False)
     if not equal:
         raise typer.Exit(ANSWER_IS_NO)
+
+
+def _write_report(
+    path: Path,
+    regions: tuple[str, str],
+    reports: list[TableReport],
+    rules: Callable[[str], Rules],
+) -> None:
+    import json
+
+    from proa.clock import SystemClock
+    from proa.recovery.proof_report import as_html, report_facts
+
+    by_table = {found.table: rules(found.table) for found in reports}
+    facts = report_facts(regions, reports, by_table, SystemClock().now())
+    text = as_html(facts) if path.suffix == ".html" else json.dumps(facts, indent=1)
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"cannot write the report {path}: {error.strerror}") from error
 
 
 def _sum(both: str, reports: list[TableReport], *, equal: bool) -> str:
