@@ -70,23 +70,36 @@ def verify(
 
     Example: proa verify --tables daily_departures --tolerance 1e-9
     """
-    from proa.recovery import StoredRegion, Verdict
-    from proa.recovery import verify as compare_regions
-
+    if report is not None and report.suffix not in {".html", ".json"}:
+        raise SettingsError(f"--report {report} must end with .html or .json")
     settings = load_regions(project)
-    names = region or list(settings.regions)[:2]
-    if len(names) != 2 or names[0] == names[1]:
-        raise SettingsError("two regions are compared: name them with --region, twice")
-    left, right = (StoredRegion(name, settings.region(name)) for name in names)
     keys, ignored = _by_table(key), _by_table(ignore)
 
     def rules(table: str) -> Rules:
         return _rules(settings, table, keys, ignored, tolerance)
 
-    if report is not None and report.suffix not in {".html", ".json"}:
-        raise SettingsError(f"--report {report} must end with .html or .json")
-    reports = []
     wanted = [name for given in tables or () for name in given.split(",") if name]
+    names = region or list(settings.regions)[:2]
+    _compare(settings, names, wanted, rules, report, as_json=as_json)
+
+
+def _compare(
+    settings: ProjectSettings,
+    names: list[str],
+    wanted: list[str],
+    rules: Callable[[str], Rules],
+    report: Path | None,
+    *,
+    as_json: bool,
+) -> None:
+    """Compare two regions' tables, print what is found, and end with 1 when it is not equality."""
+    from proa.recovery import StoredRegion, Verdict
+    from proa.recovery import verify as compare_regions
+
+    if len(names) != 2 or names[0] == names[1]:
+        raise SettingsError("two regions are compared: name them with --region, twice")
+    left, right = (StoredRegion(name, settings.region(name)) for name in names)
+    reports = []
     with stderr.status(f"comparing {left.name} and {right.name}") as spinner:
         for found in compare_regions(left, right, rules, wanted):
             reports.append(found)
