@@ -76,6 +76,13 @@ def _region_costs(folder: Path, quick: bool) -> list[Result]:  # noqa: FBT001
     )
 
 
+def _changes(folder: Path, quick: bool) -> list[Result]:  # noqa: FBT001
+    from benchmarks import changes
+
+    rows, count = (100_000, 10_000) if quick else (1_000_000, 100_000)
+    return changes.measure(folder, rows=rows, changes=count, runs=2 if quick else 5)
+
+
 def _spark(folder: Path, quick: bool) -> list[Result]:  # noqa: FBT001
     from benchmarks import spark
 
@@ -91,6 +98,7 @@ PARTS: dict[str, Part] = {
     "region_costs": _region_costs,
     "querying": _querying,
     "verifying": _verifying,
+    "changes": _changes,
 }
 PEERS: dict[str, Part] = {"spark": _spark}
 

@@ -7,7 +7,11 @@ import contextlib
 import pytest
 from small_projects import Project, ok
 
+from proa.errors import SourceLocation
+from proa.pipelines.definitions import Dataset, DatasetKind, Flow, SnapshotCdc
 from proa.runtime import UpdateRequest
+from proa.runtime.change_kinds import MergeSnapshots
+from proa.runtime.checkpoint import Plan
 from proa.steps import Step, probing
 from proa.testing import FaultProbe, Killed, every_fault
 
@@ -68,6 +72,17 @@ def test_a_functions_snapshots_become_a_history(project: Project, at_once) -> No
     assert target(project, *HISTORY) == expected
     assert ok(project.run()).rows == 0
     assert target(project, *HISTORY) == expected
+
+
+def test_snapshots_that_were_applied_are_not_due_again() -> None:
+    cdc = SnapshotCdc(("id",), next_snapshot=lambda _: None, versions=(1, 2))
+    place = SourceLocation("a.py", 1)
+    flow = Flow("f", "target", lambda: None, place, cdc=cdc)
+    kind = MergeSnapshots(flow=flow, dataset=Dataset("target", DatasetKind.STREAMING_TABLE, place))
+    plan = Plan(1, {}, "versions 1 and 2")
+    assert kind.is_due(plan, None, any_new=False)
+    assert not kind.is_due(plan, Plan(0, {}, "versions 1 and 2"), any_new=False)
+    assert kind.is_due(plan, Plan(0, {}, "version 0"), any_new=False)
 
 
 def test_with_the_older_names_and_scd_type_1_the_target_is_the_newest_snapshot(

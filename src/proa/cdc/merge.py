@@ -29,7 +29,7 @@ from proa.lake import DataFile, Destination, Table, write_batches
 from proa.lake.table_schema import to_arrow
 from proa.storage import Store, is_url
 
-FILE_BYTES = 32 << 20
+FILE_BYTES = 8 << 20
 """Files of a merged table stay small, so that a change of one row writes little anew."""
 _MEMORY_LIMIT = "1200MB"
 _THREADS = 2
@@ -324,10 +324,14 @@ class _Merge:
                 f"{shape.order_of(name_of(name))} AS {short}"
                 for name, short in ((START_AT, "s"), (END_AT, "e"))
             )
+        values = shape.struct_of(names, "t.")
+        if not (shape.history or shape.partial or self.number("SELECT count(*) FROM known")):
+            # Every change is newer than its row, so it does not matter what that was.
+            values = f"CAST(NULL AS {shape.value_type})"
         same = " AND ".join(f"t.{name_of(key)} = touched.k{i}" for i, key in enumerate(shape.keys))
         self.execute(
             f"""CREATE TABLE old AS SELECT {shape.key_values("t.")}, {period},
-                {shape.struct_of(names, "t.")} AS v, {_FILE} AS file, {_POSITION} AS pos
+                {values} AS v, {_FILE} AS file, {_POSITION} AS pos
                 FROM {source} t SEMI JOIN touched ON {same}"""
         )
         if shape.history:

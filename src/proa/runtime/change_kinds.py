@@ -58,7 +58,8 @@ class MergeSnapshots(MergeBatches):
     def is_due(self, plan: Plan, before: Plan | None, *, any_new: bool) -> bool:  # noqa: ARG002
         cdc = self.flow.cdc
         if isinstance(cdc, SnapshotCdc) and cdc.versions is not None:
-            return bool(cdc.versions)
+            # The versions are part of the definition: each is applied once.
+            return bool(cdc.versions) and (before is None or before.definition != plan.definition)
         return before is None or (before.inputs, before.definition) != (
             plan.inputs,
             plan.definition,
