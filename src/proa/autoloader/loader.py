@@ -273,9 +273,13 @@ class AutoLoader:
 
     def _resolve(self, engine: Engine, files: Sequence[FileRef]) -> FileSchema:
         current = self._current() or self._first(engine, files)
-        grows = self.options.reader.evolution in {Evolution.ADD, Evolution.WIDEN}
-        if grows and current.number >= 0 and self._fold.new_folders(current.schema, files):
-            self._grow(engine, current, files, None)
+        if current.number >= 0:
+            sample = files or self._sample
+            grows = self.options.reader.evolution in {Evolution.ADD, Evolution.WIDEN}
+            if not current.schema.data.fields and self._given is None:
+                self._decide(engine, current, sample)
+            elif grows and self._fold.new_folders(current.schema, files):
+                self._grow(engine, current, files, None)
             current = self._current() or current
         schema = current.schema
         return schema if self._given is None else replace(schema, data=self._given)
@@ -290,22 +294,28 @@ class AutoLoader:
                 " put a file there, or give a schema",
                 condition="CF_EMPTY_DIR_FOR_SCHEMA_INFERENCE",
             )
-        schema = FileSchema(fixed or t.StructType(), t.StructType())
-        version = SchemaVersion(-1, schema)
-        for shipment, group in shipments_of(sample):
-            some = group[: self.options.sample_files]
-            inferred = {} if fixed is not None else self._infer(engine, some)
-            schema = self._fold.schema(some, inferred)
-            if fixed is not None:
-                schema = replace(schema, data=fixed)
-            decided = self._fold.decided(None, schema, some, inferred)
-            version = SchemaVersion(0, schema, shipment, decided)
-            if schema.data.fields:
-                break
-        if version.number < 0 or not schema.data.fields:
-            return replace(version, number=-1)
+        if not sample:
+            return SchemaVersion(-1, FileSchema(fixed or t.StructType(), t.StructType()))
+        shipment, group = next(shipments_of(sample))
+        group = group[: self.options.sample_files]
+        inferred = {} if fixed is not None else self._infer(engine, group)
+        schema = self._fold.schema(group, inferred)
+        if fixed is not None:
+            schema = replace(schema, data=fixed)
+        decided = self._fold.decided(None, schema, group, inferred)
+        version = SchemaVersion(0, schema, shipment, decided)
         self._schema = version if self._versions is None else self._versions.put(version)
         return self._schema
+
+    def _decide(self, engine: Engine, current: SchemaVersion, files: Sequence[FileRef]) -> None:
+        """Take the fields of the first shipment that has any: until then nothing was decided."""
+        inferred = self._infer(engine, files)
+        for shipment, group in shipments_of(files):
+            new = current.schema.evolved(self._fold.schema(group, inferred))
+            if new.data.fields:
+                decided = self._fold.decided(current.schema, new, group, inferred)
+                self._put(current, new, shipment, decided)
+                return
 
     def _infer(self, engine: Engine, files: Sequence[FileRef]) -> dict[str, t.StructType]:
         """The fields inside each of the files, by path."""

@@ -32,8 +32,8 @@ class FileSchema:
 
         Types of fields that are known stay.
         """
-        data = _added(self.data, found.data)
-        partitions = _added(self.partitions, found.partitions)
+        data = _added(self.data, _without(found.data, self.partitions))
+        partitions = _added(self.partitions, _without(found.partitions, self.data))
         new = (*data.names[len(self.data) :], *partitions.names[len(self.partitions) :])
         return FileSchema(data, partitions, (*self.later, *new))
 
@@ -48,6 +48,12 @@ class SchemaVersion:
     """The shipment that decided it; 0 where no manifest gives the order."""
     decided: Mapping[str, str] = field(default_factory=dict)
     """For each new field the file that was the first to have it, below the folder that is loaded."""
+
+
+def _without(fields: t.StructType, others: t.StructType) -> t.StructType:
+    """The fields whose names are not among the others': a name is a file's or a folder's for good."""
+    taken = {f.name.lower() for f in others.fields}
+    return t.StructType([f for f in fields.fields if f.name.lower() not in taken])
 
 
 def _added(old: t.StructType, new: t.StructType) -> t.StructType:

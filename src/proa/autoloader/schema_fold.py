@@ -52,14 +52,17 @@ class SchemaFold:
         return FileSchema(t.StructType(fields), partitions)
 
     def partitions(self, files: Sequence[FileRef]) -> t.StructType:
-        """The columns that folders' names give; none when the files do not agree on them."""
+        """The columns that folders' names give, in the order in which the files have them."""
         options = self.options
         if options.partition_columns is not None:
             return _strings(options.partition_columns)
         if options.recursive:
             return _NO_FIELDS
-        names = {tuple(partition_values(file.path, self.base)) for file in files}
-        return _strings(next(iter(names))) if len(names) == 1 else _NO_FIELDS
+        names: dict[str, str] = {}
+        for file in files:
+            for name in partition_values(file.path, self.base):
+                names.setdefault(name.lower(), name)
+        return _strings(tuple(names.values()))
 
     def new_folders(self, known: FileSchema, files: Sequence[FileRef]) -> bool:
         """Whether a shipment's folders give a column that the schema lacks."""
