@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from proa.storage import Store
@@ -18,6 +19,10 @@ from proa.testing import FakeClock, FixedIds
 
 # pyspark takes a main module without a file, which xdist's workers have, for its own doctests.
 sys.modules["__main__"].__dict__.setdefault("__file__", __file__)
+
+# A busy machine is slow; that is no failure of the property.
+hypothesis.settings.register_profile("proa", deadline=None)
+hypothesis.settings.load_profile("proa")
 
 Location = tuple[str, dict[str, str]]
 
