@@ -9,6 +9,7 @@ import psycopg
 import pytest
 
 from proa.capture import Capture
+from proa.cli.main import run
 from proa.errors import SettingsError
 from proa.settings import CaptureSettings
 from proa.steps import Step, probing
@@ -160,6 +161,18 @@ def test_a_changed_key_a_truncation_and_a_large_value_are_told(source: Source) -
     assert [row["Op"] for row in source.rows()][-2:] == ["T", "I"]
 
 
+def test_other_tables_of_the_publication_are_left_out(source: Source) -> None:
+    source.capture()
+    source.database.execute("CREATE TABLE other (id int PRIMARY KEY)")
+    source.database.execute("ALTER PUBLICATION proa ADD TABLE other")
+    source.database.execute("INSERT INTO other VALUES (1)")
+    assert source.capture().files == 0
+    source.database.execute("UPDATE customer SET name = 'x' WHERE id = 1")
+    assert source.capture().files == 1
+    assert not (source.folder / "public" / "other").exists()
+    source.check()
+
+
 def test_a_new_column_begins_a_new_file(source: Source) -> None:
     source.capture()
     source.database.execute("UPDATE customer SET name = 'old' WHERE id = 1")
@@ -203,3 +216,18 @@ def test_a_database_that_is_not_prepared_is_told_what_to_run(source: Source) -> 
     other.settings = other.settings.model_copy(update={"tables": ("keyless",)})
     with pytest.raises(SettingsError, match=r"ALTER TABLE public\.keyless REPLICA IDENTITY FULL"):
         other.capture()
+
+
+def test_the_command_captures_the_only_source_and_names_it_otherwise(
+    source, tmp_path, capsys
+) -> None:
+    (tmp_path / "source").mkdir()
+    url, slot = source.settings.connection, source.settings.slot
+    (tmp_path / "proa.yml").write_text(
+        "regions: {east: {landing_zone: zone, storage: store}}\nsources:\n  shop:\n    path: source\n"
+        f"    capture: {{connection: '{url}', slot: {slot}, tables: [customer]}}\n"
+    )
+    assert run(["capture", "--once", "--project", str(tmp_path)]) == 0
+    assert "shop: 0 changes in 1 files, customer loaded" in capsys.readouterr().out
+    assert run(["capture", "other", "--once", "--project", str(tmp_path)]) == 2
+    assert "proa.yml has shop" in capsys.readouterr().err

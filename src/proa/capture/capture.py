@@ -19,7 +19,7 @@ from typing import Any
 
 from proa.capture import dms_files
 from proa.capture.pgoutput import SourceTable, Transaction
-from proa.capture.postgres import Postgres, Snapshot
+from proa.capture.postgres import Postgres, Snapshot, table_parts
 from proa.clock import Clock
 from proa.errors import ConflictError
 from proa.settings import CaptureSettings
@@ -201,10 +201,13 @@ class Capture:
         self, found: Sequence[Transaction], counts: _Counts
     ) -> list[tuple[SourceTable, list[list[str | None]]]]:
         """The rows of transactions, table by table; a table whose columns change has two files."""
+        # The publication may have tables that are not asked for.
+        wanted = {table_parts(name) for name in self._settings.tables}
         files: dict[SourceTable, list[list[str | None]]] = {}
         for transaction in found:
             for change, row in dms_files.rows_of(transaction, counts.keys):
-                files.setdefault(change.table, []).append(row)
+                if (change.table.schema, change.table.name) in wanted:
+                    files.setdefault(change.table, []).append(row)
         return list(files.items())
 
     def _named(self, files: Sequence[tuple[SourceTable, Any]], state: _State) -> Iterator[str]:

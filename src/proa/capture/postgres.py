@@ -17,6 +17,7 @@ from proa.capture.pgoutput import (
     transactions,
 )
 from proa.errors import SettingsError, UnavailableError
+from proa.extras import needs
 
 _TEXTS = "SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET bytea_output = 'hex'"
 
@@ -55,7 +56,8 @@ class Postgres:
 
         Raises UnavailableError when the database does not answer.
         """
-        import psycopg
+        with needs("postgresql"):
+            import psycopg
 
         try:
             with psycopg.connect(self._url, autocommit=True) as connection:
@@ -104,7 +106,7 @@ class Postgres:
     def _publish(self, connection: Any, tables: Sequence[str]) -> None:
         from psycopg import sql
 
-        wanted = {_table_parts(table) for table in tables}
+        wanted = {table_parts(table) for table in tables}
         known = set(
             connection.execute(
                 "SELECT schemaname, tablename FROM pg_publication_tables WHERE pubname = %s",
@@ -168,7 +170,7 @@ class Postgres:
 
     def columns(self, connection: Any, table: str) -> SourceTable:
         """A table as it is now. Raises SettingsError when there is none, or it has no key."""
-        schema, name = _table_parts(table)
+        schema, name = table_parts(table)
         rows = connection.execute(
             """SELECT a.attname, a.atttypid::bigint, a.atttypmod, coalesce(a.attnum = ANY(i.indkey), false),
                  c.oid::bigint, c.relreplident
@@ -237,7 +239,8 @@ def _current(connection: Any, change: RowChange) -> Row:
     return (None,) * len(table.columns) if row is None else tuple(row)
 
 
-def _table_parts(table: str) -> tuple[str, str]:
+def table_parts(table: str) -> tuple[str, str]:
+    """Schema and name of a table as settings spell it."""
     schema, _, name = table.rpartition(".")
     return schema or "public", name
 
