@@ -57,6 +57,12 @@ def _querying(folder: Path, _quick: bool) -> list[Result]:  # noqa: FBT001
     return querying.measure(folder)
 
 
+def _growing(folder: Path, quick: bool) -> list[Result]:  # noqa: FBT001
+    from benchmarks import growing
+
+    return growing.measure(folder, few=50, many=200 if quick else 2_000)
+
+
 def _verifying(folder: Path, quick: bool) -> list[Result]:  # noqa: FBT001
     from benchmarks import verifying
 
@@ -97,6 +103,7 @@ PARTS: dict[str, Part] = {
     "region": _region,
     "region_costs": _region_costs,
     "querying": _querying,
+    "growing": _growing,
     "verifying": _verifying,
     "changes": _changes,
 }

@@ -2,7 +2,8 @@ import contextlib
 from dataclasses import replace
 
 import pytest
-from changes import append, data_file
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pyspark.sql.types import (
     IntegerType,
     LongType,
@@ -12,6 +13,7 @@ from pyspark.sql.types import (
     TimestampNTZType,
 )
 
+from changes import append, data_file
 from proa.errors import ConflictError, DataError, UnavailableError
 from proa.lake import Change, Committed, Table, commit_change, create
 from proa.lake.commit import (
@@ -341,3 +343,23 @@ def test_a_version_that_was_read_is_not_opened_again(made: Table) -> None:
     opened = {version: made._as_of(version) for version in (3, 4, 5)}
     assert all(made._as_of(version) is table for version, table in opened.items())
     assert made.count(9) == 9
+
+
+@given(st.lists(st.tuples(st.sampled_from("fgh"), st.booleans()), min_size=1, max_size=12))
+@settings(max_examples=15, deadline=None)
+def test_what_is_known_of_transactions_is_what_the_log_says(tmp_path_factory, commits) -> None:
+    ours = Table.at(str(tmp_path_factory.mktemp("t") / "t"))
+    create(ours, A)
+    others = same(ours)
+    counts = dict.fromkeys("fgh", -1)
+    for flow, is_ours in commits:
+        counts[flow] += 1
+        table = ours if is_ours else others
+        table.refresh()
+        commit_change(table, append(counts[flow], f"{flow}{counts[flow]}", flow=flow))
+        for known in (ours, others):
+            known.refresh()
+            for name, count in counts.items():
+                app = f"proa:{name}:0"
+                assert known.transaction(app) == (None if count < 0 else count)
+                assert known.transaction(app) == known.delta().transaction_version(app)

@@ -56,12 +56,17 @@ def name(version: int) -> str:
 
 def read(store: Store, version: int) -> Commit:
     """The commit of a version; `NotFoundError` when there is none (any more)."""
+    lines = store.get(name(version)).splitlines()
+    return commit_of(version, [json.loads(line) for line in lines if line.strip()])
+
+
+def commit_of(version: int, actions: Iterable[Mapping[str, Any]]) -> Commit:
+    """What a version did whose log entry consists of `actions`."""
     adds: list[tuple[str, int]] = []
     removes = False
     transactions: dict[str, int] = {}
     info: dict[str, Any] = {}
-    for line in store.get(name(version)).splitlines():
-        action = json.loads(line) if line.strip() else {}
+    for action in actions:
         if "add" in action:
             found = action["add"]
             if found.get("dataChange", True):

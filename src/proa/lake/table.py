@@ -29,6 +29,8 @@ _CACHED_COMMITS = 2000
 _RECENT = 3600.0
 """Seconds; no entry of a log expires as fast, and no file is removed as fast."""
 _LOOKED_AT_ONE_BY_ONE = 16
+_FOLLOWED = 32
+"""New versions of a table that are read one by one; of more, the log is asked as a whole."""
 _OLDER_KEPT = 4
 """Each holds the list of its files."""
 _CHECKPOINT_EVERY = "delta.checkpointInterval"
@@ -54,6 +56,8 @@ class Table:
         self._schema: Any = None
         self._older: dict[int, DeltaTable] = {}
         """Versions that were read besides the newest, the one that was asked for last at the end."""
+        self._transactions: dict[str, int | None] = {}
+        """`txn` versions that were asked for, as of the newest version: reading one is a whole log."""
         self._commits: dict[int, Commit] = {}
         self._looked = 0.0
         self._seen_files: dict[str, float] = {}
@@ -82,10 +86,23 @@ class Table:
                 # have slept so long that it may have come and expired.
                 recent = now - self._looked < _RECENT
                 if not recent or self._store.exists(log.name(self._delta.version() + 1)):
-                    self._schema = None
-                    self._delta.update_incremental()
+                    self._update(self._delta)
             self._looked = now
             return None if self._delta is None else self._delta.version()
+
+    def _update(self, delta: DeltaTable) -> None:
+        """Go to the newest version, and take along what is known of transactions."""
+        before, known = delta.version(), self._transactions
+        self._schema, self._transactions = None, {}
+        delta.update_incremental()
+        after = delta.version()
+        if after - before > _FOLLOWED:
+            return
+        with suppress(NotFoundError, UnavailableError):
+            newer: dict[str, int] = {}
+            for commit in self.commits(before, after):
+                newer.update(commit.transactions)
+            self._transactions = {app: newer.get(app, last) for app, last in known.items()}
 
     @property
     def exists(self) -> bool:
@@ -146,8 +163,12 @@ class Table:
         with self.lock:
             if self._delta is None:
                 return None
-            found: int | None = self._as_of(version).transaction_version(app_id)
-            return found
+            if version is not None and version != self._delta.version():
+                older: int | None = self._as_of(version).transaction_version(app_id)
+                return older
+            if app_id not in self._transactions:
+                self._transactions[app_id] = self._delta.transaction_version(app_id)
+            return self._transactions[app_id]
 
     def files(self, version: int | None = None) -> tuple[str, ...]:
         """The absolute locations of the files that hold the table's rows at a version."""
@@ -255,10 +276,13 @@ class Table:
         known = self._commits.get(version)
         if known is None:
             known = log.read(self._store, version)
-            if len(self._commits) >= _CACHED_COMMITS:
-                self._commits.clear()
-            self._commits[version] = known
+            self._remember(known)
         return known
+
+    def _remember(self, commit: Commit) -> None:
+        if len(self._commits) >= _CACHED_COMMITS:
+            self._commits.clear()
+        self._commits[commit.version] = commit
 
     def added_between(self, after: int, until: int, *, skip_changes: bool = False) -> list[str]:
         """The files that the versions `after`+1 to `until` added.
@@ -339,6 +363,7 @@ class Table:
         with self.lock:
             version = self.version + 1
             log.put(self._store, version, actions)
+            self._remember(log.commit_of(version, actions))
             self.refresh()
             every = self.properties.get(_CHECKPOINT_EVERY, "")
             if (version + 1) % (int(every) if every.isdigit() and int(every) else 100) == 0:
