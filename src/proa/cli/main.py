@@ -18,6 +18,7 @@ import typer
 
 from proa.cli import (
     capture,
+    check_zone,
     demo,
     dry_run,
     events,
@@ -69,6 +70,7 @@ def root(
 
 for group in (
     capture,
+    check_zone,
     demo,
     dry_run,
     events,

@@ -67,8 +67,8 @@ _MESSAGES = {
     ProblemKind.MISSING: (
         "CF_FILE_NOT_FOUND",
         (
-            "the file {file!r} was discovered but is gone; put it back, or set ignoreMissingFiles to"
-            " true to go on without it"
+            "the file {file!r} was discovered but is gone; put it back (proa check-zone --repair"
+            " fetches a shipped file), or set ignoreMissingFiles to true to go on without it"
         ),
     ),
     ProblemKind.CHANGED: (

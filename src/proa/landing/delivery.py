@@ -10,6 +10,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar, cast
 
@@ -127,6 +128,12 @@ class Delivery:
             if manifest.head > (best.head if best else 0):
                 best = manifest
         return best
+
+    def restore(self, zone: Zone, file: ShippedFile) -> None:
+        """Put a shipped file that the zone lost there again; DataError if nobody has its bytes."""
+        store = zone.open()
+        with step(Step.SHIP_PUT_FILE), suppress(ConflictError):
+            self._copy(zone, store, f"{self._source.name}/{file.path}", file)
 
     def close(self) -> None:
         """Let what has begun end."""
