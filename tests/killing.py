@@ -95,7 +95,7 @@ class Lives:
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("killed_serve.py"))],
+            [sys.executable, str(Path(__file__).parent / "region" / "killed_serve.py")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from proa.http.api_errors import InvalidParameterError, MissingError
-from proa.landing import Manifest
 from proa.layout import dataset_of
 from proa.pipelines.identifiers import parts
 from proa.region.jobs.job_tasks import type_of
@@ -216,6 +215,9 @@ class Payloads:
         zone = absolute(self._settings.landing_zone).rstrip("/")
         source = location.rstrip("/").removeprefix(zone).strip("/")
         if location.startswith(f"{zone}/") and source:
+            # Loaded for jobs that wait for files only: it brings Arrow along.
+            from proa.landing import Manifest
+
             manifest = Manifest(Store.open(zone, self._options), source.partition("/")[0])
             manifest.refresh()
             if manifest.head:
