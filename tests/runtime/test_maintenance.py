@@ -151,6 +151,20 @@ def test_what_a_batch_that_was_planned_reads_stays(make, at: int) -> None:
     exact(project, 12)
 
 
+def test_what_a_full_refresh_that_was_killed_has_planned_stays(make) -> None:
+    project = make().write(PIPELINE)
+    land(project, 0, 10)
+    ok(project.run())
+    with contextlib.suppress(Killed), probing(FaultProbe(Kill(Step.PLAN_PUT, When.AFTER))):
+        project.runner().update(UpdateRequest(full_refresh=["silver"], refresh=[]))
+    land(project, 10, 12)
+    ok(project.run(refresh=["bronze"]))
+    upkeep(project)
+    upkeep(in_days(project, 400))
+    ok(project.run())
+    exact(project, 12)
+
+
 @pytest.mark.parametrize(
     "fault",
     [

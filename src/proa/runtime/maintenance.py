@@ -200,21 +200,22 @@ class _Readers:
         return min((version for version in versions if version >= 0), default=newest)
 
     def _add(self, dataset: str, flow: str) -> None:
+        """Note what a flow reads, also for a full refresh that has no batch yet."""
         table = self._context.table(dataset)
-        generation = table.generation if table.refresh() is not None else 0
-        checkpoint = Checkpoint(
-            Store.open(self._layout.checkpoint(dataset, flow, generation), self._context.options)
-        )
-        last = table.transaction(app_id(flow, generation))
-        done = None if last is None else checkpoint.committed(last)
-        planned = checkpoint.read(0 if last is None else last + 1)
-        for read in _tables(done):
-            if read.after is not None:
-                position = min(read.version, self._positions.get(read.dataset, read.version))
-                self._positions[read.dataset] = position
-        for read in _tables(planned):
-            if read.version >= 0:
-                self._pinned.setdefault(read.dataset, set()).add(read.version)
+        there = table.refresh() is not None
+        for generation in {table.generation, table.wanted_generation} if there else {0}:
+            url = self._layout.checkpoint(dataset, flow, generation)
+            checkpoint = Checkpoint(Store.open(url, self._context.options))
+            last = table.transaction(app_id(flow, generation))
+            done = None if last is None else checkpoint.committed(last)
+            planned = checkpoint.read(0 if last is None else last + 1)
+            for read in _tables(done):
+                if read.after is not None:
+                    position = min(read.version, self._positions.get(read.dataset, read.version))
+                    self._positions[read.dataset] = position
+            for read in _tables(planned):
+                if read.version >= 0:
+                    self._pinned.setdefault(read.dataset, set()).add(read.version)
 
 
 def _tables(plan: Plan | None) -> list[TableInput]:
