@@ -117,7 +117,24 @@ def _rows(batches: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
     for batch in batches:
         for start in range(0, batch.num_rows, _MEASURED_ROWS):
             part = batch.slice(start, _MEASURED_ROWS)
-            yield from zip(*(column.to_pylist() for column in part.columns), strict=True)
+            yield from zip(*map(_values, part.columns), strict=True)
+
+
+def _values(column: Any) -> list[Any]:
+    """A column's values as Python has them; a time beyond Python's years is text."""
+    try:
+        values: list[Any] = column.to_pylist()
+    except (OverflowError, ValueError):
+        return [_value(scalar) for scalar in column]
+    return values
+
+
+def _value(scalar: Any) -> Any:
+    try:
+        return scalar.as_py()
+    except (OverflowError, ValueError):
+        number = getattr(scalar, "value", None)
+        return f"{scalar.type} out of range" + ("" if number is None else f": {number}")
 
 
 def _shown(value: Any) -> str:
