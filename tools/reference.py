@@ -43,6 +43,7 @@ def pages() -> dict[str, str]:
         "auto-loader-options.md": auto_loader_options(),
         "errors.md": errors(),
         "steps.md": steps(),
+        "engine-functions.md": engine_functions(),
     }
 
 
@@ -465,6 +466,44 @@ def _occurs(name: str, raised: Iterable[str]) -> bool:
     if name in raised or any(one.startswith(f"{name}.") for one in raised):
         return True
     return name in _strings()
+
+
+# -- functions of the embedded engine -----------------------------------------------------------------
+
+
+def engine_functions() -> str:
+    """Which functions the embedded engine computes by Proa's rules, and which are refused."""
+    from proa.engine.parity import refusals, rules, table
+
+    assert table
+    made = sorted({*rules.RULES, *(name for name, _ in rules.SIGNATURES)})
+    rows = [
+        [f"`{name}`", "any" if "*" in types else "; ".join(f"`{text}`" for text in types), remedy]
+        for name, types, remedy in refusals.rows()
+    ]
+    return _page(
+        [
+            "# Functions of the embedded engine",
+            (
+                "The embedded engine answers as Apache Spark 4.2 does under `spark.sql.ansi.enabled=true`"
+                " and the time zone UTC, or it refuses by name (`UNSUPPORTED_FEATURE`). An Apache Spark"
+                " server (`engine: {remote: sc://host:15002}`) computes everything itself."
+            ),
+            (
+                "Sums, averages and statistics of floating point may differ from Spark's in the last"
+                " digits: both depend on the order of the rows. `percentile_approx` is exact here."
+            ),
+            "## Computed by rules of Proa",
+            ", ".join(f"`{name}`" for name in made),
+            "## Refused",
+            (
+                "Also refused: patterns of dates with other letters than yyyy, MM, dd, HH, mm, ss and SSS;"
+                " regular expressions with classes inside of classes, `\\p{L}` and flags in the middle;"
+                " `from_json` and `to_json` with options."
+            ),
+            _table(["function", "over", "instead"], rows),
+        ]
+    )
 
 
 # -- steps ------------------------------------------------------------------------------------------

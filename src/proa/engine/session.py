@@ -267,8 +267,14 @@ class Engine:
         from pyspark.sql.connect.client.retries import DefaultPolicy
         from pyspark.sql.connect.session import SparkSession
 
+        parity = None
+        connection: Any = address
+        if self._remote is None:
+            from proa.engine.parity_channel import channel
+
+            connection, parity = channel(address)
         try:
-            spark = SparkSession(address)
+            spark = SparkSession(connection)
             # gRPC itself waits a second before it looks again at an address that was dead
             spark.client.set_retry_policies([DefaultPolicy(max_retries=7, max_backoff=500)])
             # not conf.set(): a pipeline's code may be running, in which that is forbidden
@@ -276,6 +282,8 @@ class Engine:
             spark.conf._set_all(settings, silent=False)  # noqa: SLF001
             for function in self._functions.values():
                 _register(spark, function)
+            if parity is not None:
+                parity.watch(spark, self._settings)
         except Exception as error:
             self._stop_server()
             where = self._remote or "embedded in this process"

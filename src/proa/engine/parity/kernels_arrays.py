@@ -1,0 +1,174 @@
+"""Functions over arrays as Spark computes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from proa.engine.parity.kernels import Array, SparkError, kernel
+
+
+def _hits(array: Array, item: Array) -> tuple[Any, Any, Any]:
+    """(list of each member, whether it is the item, whether it is NULL); NULL items hit nothing."""
+    parents = pc.list_parent_indices(array)
+    members = array.flatten()
+    wanted = item.take(parents)
+    equal = pc.equal(members, wanted)
+    if pa.types.is_floating(members.type):
+        equal = pc.or_kleene(equal, pc.and_(pc.is_nan(members), pc.is_nan(wanted)))
+    return (
+        parents.to_numpy(zero_copy_only=False),
+        pc.fill_null(equal, fill_value=False).to_numpy(zero_copy_only=False),
+        members.is_null().to_numpy(zero_copy_only=False),
+    )
+
+
+@kernel
+def array_contains(type_: Any, array: Array, item: Array) -> Array:
+    parents, equal, nulls = _hits(array, item)
+    some, unknown = np.zeros(len(array), bool), np.zeros(len(array), bool)
+    np.logical_or.at(some, parents, equal)
+    np.logical_or.at(unknown, parents, nulls)
+    missing = ~(
+        array.is_valid().to_numpy(zero_copy_only=False)
+        & item.is_valid().to_numpy(zero_copy_only=False)
+    )
+    return pa.array(some, type_, mask=missing | (~some & unknown))
+
+
+@kernel
+def array_position(type_: Any, array: Array, item: Array) -> Array:
+    parents, equal, _ = _hits(array, item)
+    starts = np.searchsorted(parents, parents, side="left")
+    places = np.arange(len(parents)) - starts + 1
+    found = np.full(len(array), np.iinfo(np.int64).max)
+    np.minimum.at(found, parents[equal], places[equal])
+    missing = ~(
+        array.is_valid().to_numpy(zero_copy_only=False)
+        & item.is_valid().to_numpy(zero_copy_only=False)
+    )
+    return pa.array(np.where(found == np.iinfo(np.int64).max, 0, found), type_, mask=missing)
+
+
+@kernel
+def array_remove(type_: Any, array: Array, item: Array) -> Array:
+    parents, equal, _ = _hits(array, item)
+    kept = array.flatten().filter(pa.array(~equal))
+    counts = np.bincount(parents[~equal], minlength=len(array))
+    missing = ~(
+        array.is_valid().to_numpy(zero_copy_only=False)
+        & item.is_valid().to_numpy(zero_copy_only=False)
+    )
+    if missing.any():
+        whole = [
+            None if gone else part
+            for gone, part in zip(
+                missing, np.split(np.arange(len(kept)), np.cumsum(counts)[:-1]), strict=True
+            )
+        ]
+        values = kept.to_pylist()
+        return pa.array(
+            [None if part is None else [values[k] for k in part] for part in whole], type_
+        )
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), kept).cast(type_)
+
+
+@kernel
+def pairs(type_: Any, left: Array, right: Array) -> Array:
+    """The members of two arrays side by side; NULL where one is shorter."""
+    answers: list[Any] = []
+    for a, b in zip(left.to_pylist(), right.to_pylist(), strict=True):
+        if a is None or b is None:
+            answers.append(None)
+            continue
+        size = max(len(a), len(b))
+        answers.append(
+            [
+                {"l": a[k] if k < len(a) else None, "r": b[k] if k < len(b) else None}
+                for k in range(size)
+            ]
+        )
+    return pa.array(answers, type_)
+
+
+@kernel
+def map_of(type_: Any, array: Array) -> Array:
+    """Maps of arrays of (key, value); an error for a key that is NULL or there twice."""
+    answers: list[Any] = []
+    for rows in array.to_pylist():
+        if rows is None:
+            answers.append(None)
+            continue
+        keys = [row["key"] for row in rows]
+        if None in keys:
+            raise SparkError("NULL_MAP_KEY", "a map has no NULL for a key")
+        if len({repr(k) for k in keys}) < len(keys):
+            raise SparkError("DUPLICATED_MAP_KEY", "a key is in a map twice")
+        answers.append([(row["key"], row["value"]) for row in rows])
+    return pa.array(answers, type_)
+
+
+@kernel
+def slice_of(type_: Any, array: Array, starts: Array, lengths: Array) -> Array:
+    answers: list[Any] = []
+    for values, start, length in zip(
+        array.to_pylist(), starts.to_pylist(), lengths.to_pylist(), strict=True
+    ):
+        if values is None or start is None or length is None:
+            answers.append(None)
+            continue
+        if start == 0:
+            raise SparkError(
+                "INVALID_PARAMETER_VALUE.START", "slice() begins at 1, or at -1 from the end"
+            )
+        if length < 0:
+            raise SparkError("INVALID_PARAMETER_VALUE.LENGTH", "slice() takes no negative length")
+        at = start - 1 if start > 0 else len(values) + start
+        answers.append(values[at : at + length] if 0 <= at < len(values) else [])
+    return pa.array(answers, type_)
+
+
+@kernel
+def arrays_overlap(type_: Any, left: Array, right: Array) -> Array:
+    answers: list[Any] = []
+    for a, b in zip(left.to_pylist(), right.to_pylist(), strict=True):
+        if a is None or b is None:
+            answers.append(None)
+            continue
+        common = {repr(v) for v in a if v is not None} & {repr(v) for v in b if v is not None}
+        unknown = bool(a and b) and (None in a or None in b)
+        answers.append(True if common else None if unknown else False)
+    return pa.array(answers, type_)
+
+
+@kernel
+def item_at(type_: Any, array: Array, index: Array) -> Array:
+    """The member at an index from 0; an error where there is none."""
+    answers: list[Any] = []
+    for values, k in zip(array.to_pylist(), index.to_pylist(), strict=True):
+        if values is None or k is None:
+            answers.append(None)
+            continue
+        if not 0 <= k < len(values):
+            raise SparkError(
+                "INVALID_ARRAY_INDEX",
+                f"the index {k} is out of bounds: the array has {len(values)} elements; use get()",
+            )
+        answers.append(values[k])
+    return pa.array(answers, type_)
+
+
+@kernel
+def value_at(type_: Any, array: Array, key: Array) -> Array:
+    """The value of a key in a map; NULL where there is none."""
+    answers: list[Any] = []
+    for entries, wanted in zip(array.to_pylist(), key.to_pylist(), strict=True):
+        answers.append(
+            None if entries is None or wanted is None
+            else next((v for k, v in entries if k == wanted), None)
+        )  # fmt: skip
+    return pa.array(answers, type_)

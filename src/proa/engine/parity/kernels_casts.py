@@ -1,0 +1,433 @@
+"""Casts as Spark does them, from text and to text."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime, time, timedelta, timezone
+from decimal import ROUND_HALF_UP, Context, Decimal, InvalidOperation
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from proa.engine.parity.kernels import Array, SparkError, each, kernel
+
+_BLANK = "".join(map(chr, range(33))) + "\x7f"
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - text without a zone is UTC here
+_DAY = date(1970, 1, 1)
+
+
+# -- to text ------------------------------------------------------------------------------------------
+
+
+def double_text(value: float) -> str:
+    """A double as Java writes it."""
+    return _java(value, repr(value))
+
+
+def float_text(value: float) -> str:
+    """A single-precision float as Java writes it."""
+    return _java(value, str(np.float32(value)))
+
+
+def _java(value: float, shortest: str) -> str:
+    if value != value:  # noqa: PLR0124 - NaN is the value that is not itself
+        return "NaN"
+    if value in {float("inf"), float("-inf")}:
+        return "Infinity" if value > 0 else "-Infinity"
+    if abs(value) == 5e-324:
+        return "4.9E-324" if value > 0 else "-4.9E-324"
+    sign, digits, exponent = Decimal(shortest).as_tuple()
+    text = "".join(map(str, digits)).rstrip("0") or "0"
+    point = len(digits) + int(exponent)
+    minus = "-" if sign else ""
+    if text == "0":
+        return f"{minus}0.0"
+    if 1e-3 <= abs(value) < 1e7:
+        if point <= 0:
+            return f"{minus}0.{'0' * -point}{text}"
+        whole, rest = text[:point].ljust(point, "0"), text[point:]
+        return f"{minus}{whole}.{rest or '0'}"
+    return f"{minus}{text[0]}.{text[1:] or '0'}E{point - 1}"
+
+
+def decimal_text(value: Decimal) -> str:
+    """A decimal as Spark writes it: plain."""
+    return f"{value:f}"
+
+
+def timestamp_text(value: datetime) -> str:
+    text = f"{value.year:04d}-{value.month:02d}-{value.day:02d} {value:%H:%M:%S}"
+    return text + (f".{value.microsecond:06d}".rstrip("0") if value.microsecond else "")
+
+
+def texts(array: Array) -> list[str | None]:
+    """Each value as Spark casts it to text; None for NULL."""
+    kind = array.type
+    if pa.types.is_list(kind):
+        return _spans(array, texts(array.flatten()), "[", "]")
+    if pa.types.is_map(kind):
+        keys, items = texts(array.keys), texts(array.items)
+        pairs = [f"{_shown(k)} -> {_shown(v)}" for k, v in zip(keys, items, strict=True)]
+        return _spans(array, pairs, "{", "}")
+    if pa.types.is_struct(kind):
+        columns = [texts(array.field(k)) for k in range(kind.num_fields)]
+        rows = zip(*columns, strict=True) if columns else [() for _ in range(len(array))]
+        valid = array.is_valid().to_pylist()
+        return [
+            "{" + ", ".join(map(_shown, row)) + "}" if ok else None
+            for row, ok in zip(rows, valid, strict=True)
+        ]
+    return [None if v is None else _writer(kind)(v) for v in array.to_pylist()]
+
+
+def _shown(text: str | None) -> str:
+    return "null" if text is None else text
+
+
+def _spans(
+    array: Array, items: Sequence[str | None], opening: str, closing: str
+) -> list[str | None]:
+    """The items of each list, joined. `items` are those of all valid lists, one after another."""
+    lengths = pc.list_value_length(array) if not pa.types.is_map(array.type) else _lengths(array)
+    found: list[str | None] = []
+    at = 0
+    for length in lengths.to_pylist():
+        if length is None:
+            found.append(None)
+            continue
+        found.append(opening + ", ".join(map(_shown, items[at : at + length])) + closing)
+        at += length
+    return found
+
+
+def _lengths(array: Array) -> Array:
+    return pa.array([None if v is None else len(v) for v in array.to_pylist()], pa.int32())
+
+
+def _writer(kind: Any) -> Callable[[Any], str]:
+    if pa.types.is_boolean(kind):
+        return lambda v: "true" if v else "false"
+    if pa.types.is_float64(kind):
+        return double_text
+    if pa.types.is_float32(kind):
+        return float_text
+    if pa.types.is_decimal(kind):
+        return decimal_text
+    if pa.types.is_timestamp(kind):
+        return timestamp_text
+    if pa.types.is_binary(kind):
+        return lambda v: v.decode("utf-8", "replace")
+    if pa.types.is_date(kind):
+        return lambda v: f"{v.year:04d}-{v.month:02d}-{v.day:02d}"
+    if pa.types.is_duration(kind):
+        return interval_text
+    return str
+
+
+def interval_text(value: timedelta) -> str:
+    micros = (value.days * 86400 + value.seconds) * 1_000_000 + value.microseconds
+    minus, micros = ("-", -micros) if micros < 0 else ("", micros)
+    seconds, rest = divmod(micros, 1_000_000)
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    fraction = f".{rest:06d}".rstrip("0") if rest else ""
+    return (
+        f"INTERVAL '{minus}{days} {hours:02d}:{minutes:02d}:{seconds:02d}{fraction}' DAY TO SECOND"
+    )
+
+
+@kernel
+def text(type_: Any, array: Array) -> Array:
+    if pa.types.is_floating(array.type):
+        return each(_writer(array.type), type_, array)
+    return pa.array(texts(array), type_)
+
+
+# -- from text ----------------------------------------------------------------------------------------
+
+
+def _invalid(value: Any, type_: str) -> SparkError:
+    return SparkError(
+        "CAST_INVALID_INPUT", f"the value '{value}' of the type STRING cannot be cast to {type_}"
+    )
+
+
+_WHOLE = re.compile(r"[+-]?\d+")
+_WHOLE_CUT = re.compile(r"([+-]?\d*)(?:\.\d*)?")
+_BITS = {"int8": 7, "int16": 15, "int32": 31, "int64": 63}
+
+
+def whole_of(value: str, type_: Any, *, cut: bool) -> int | None:
+    """The integer that a text is; None where it is none. `cut` takes "1.9" for 1, as try_cast does not."""
+    stripped = value.strip(_BLANK)
+    if _WHOLE.fullmatch(stripped) and stripped.isascii():
+        number = int(stripped)
+    elif cut and (match := _WHOLE_CUT.fullmatch(stripped)) and any(map(str.isdigit, stripped)):
+        number = int(match.group(1)) if match.group(1).strip("+-") else 0
+    else:
+        return None
+    bits = _BITS[str(type_)]
+    return number if -(1 << bits) <= number < 1 << bits else None
+
+
+_DOUBLE = re.compile(
+    r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?[dDfF]?|[+-]?0[xX][0-9a-fA-F.]+[pP][+-]?\d+"
+)
+_NAMED = {"nan": "nan", "inf": "inf", "+inf": "inf", "infinity": "inf", "+infinity": "inf",
+          "-inf": "-inf", "-infinity": "-inf"}  # fmt: skip
+
+
+def double_of(value: str) -> float | None:
+    stripped = value.strip(_BLANK)
+    if stripped.lower() in _NAMED:
+        return float(_NAMED[stripped.lower()])
+    if not _DOUBLE.fullmatch(stripped) or not stripped.isascii():
+        return None
+    if "x" in stripped.lower():
+        return float.fromhex(stripped)
+    return float(stripped.rstrip("dDfF"))
+
+
+_WIDE = Context(prec=100)
+
+
+def decimal_of(value: str, precision: int, scale: int) -> Decimal | None:
+    """The decimal that a text is, rounded half up; None where it is none or too large."""
+    stripped = value.strip(_BLANK)
+    if not re.fullmatch(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", stripped):
+        return None
+    return _fitted(Decimal(stripped), precision, scale)
+
+
+def _fitted(number: Decimal, precision: int, scale: int) -> Decimal | None:
+    try:
+        cut = number.quantize(Decimal(1).scaleb(-scale), ROUND_HALF_UP, _WIDE)
+    except InvalidOperation:
+        return None
+    return cut if len(cut.as_tuple().digits) <= precision or not cut else None
+
+
+_TRUE, _FALSE = {"t", "true", "y", "yes", "1"}, {"f", "false", "n", "no", "0"}
+
+
+def boolean_of(value: str) -> bool | None:
+    word = value.strip(_BLANK).lower()
+    return True if word in _TRUE else False if word in _FALSE else None
+
+
+_DATE = re.compile(r"([+-]?)(\d{4,7})(?:-(\d{1,2})(?:-(\d{1,2})(?:[ T].*)?)?)?", re.DOTALL)
+_STAMP = re.compile(
+    r"(?:([+-]?)(\d{4,7})(?:-(\d{1,2})(?:-(\d{1,2})(?:[ T](.*))?)?)?|T?(\d{1,2}:.*))", re.DOTALL
+)
+_CLOCK = re.compile(
+    r"(\d{1,2})(?::(\d{1,2})(?::(\d{1,2})(?:\.(\d{0,9}))?)?)?\s*(Z|[+-].*|[A-Za-z].*)?", re.DOTALL
+)
+
+
+def date_of(value: str) -> date | None:
+    match = _DATE.fullmatch(value.strip(_BLANK))
+    if match is None or not match.group(2).isascii():
+        return None
+    return _date(match.group(1), match.group(2), match.group(3), match.group(4))
+
+
+def _date(sign: str, year: str, month: str | None, day: str | None) -> date | None:
+    if sign == "-":
+        return None
+    try:
+        return date(int(year), int(month or 1), int(day or 1))
+    except ValueError:
+        return None
+
+
+def timestamp_of(value: str, *, zoned: bool = True) -> datetime | None:
+    """The moment in UTC, without a zone, that a text is; None where it is none."""
+    match = _STAMP.fullmatch(value.strip(_BLANK))
+    if match is not None and match.group(6) is not None:
+        raise SparkError(
+            "UNSUPPORTED_FEATURE",
+            f"{value!r} has no date, for which Spark takes today's; write a date",
+        )
+    if match is None:
+        return None
+    day = _date(match.group(1), match.group(2), match.group(3), match.group(4))
+    if day is None:
+        return None
+    if match.group(5) is None:
+        return datetime.combine(day, time())
+    clock = _CLOCK.fullmatch(match.group(5))
+    if clock is None:
+        return None
+    hour, minute, second, fraction, zone = clock.groups()
+    if minute is None and zone is not None:
+        return None
+    try:
+        micros = int((fraction or "").ljust(6, "0")[:6])
+        found = datetime.combine(day, time(int(hour), int(minute or 0), int(second or 0), micros))
+    except ValueError:
+        return None
+    if zone is None or not zoned:
+        return found if zone is None or zone_of(zone) is not None else None
+    known = zone_of(zone)
+    if known is None:
+        return None
+    try:
+        return found.replace(tzinfo=known).astimezone(UTC).replace(tzinfo=None)
+    except OverflowError:
+        return None
+
+
+_OFFSET = re.compile(r"(?:UTC|GMT|UT)?([+-])(\d{1,2})(?::?(\d{2})(?::?(\d{2}))?)?")
+_SHORT = {"PST": "America/Los_Angeles", "EST": "-05:00", "CST": "America/Chicago", "MST": "-07:00",
+          "JST": "Asia/Tokyo", "IST": "Asia/Kolkata", "CET": "CET", "HST": "-10:00", "AST": "America/Anchorage",
+          "ECT": "Europe/Paris", "CTT": "Asia/Shanghai"}  # fmt: skip
+
+
+def zone_of(name: str) -> Any:
+    """The zone that Spark means by a name or an offset; None where there is none."""
+    stripped = name.strip()
+    if stripped in {"Z", "UTC", "GMT", "UT"}:
+        return UTC
+    stripped = _SHORT.get(stripped, stripped)
+    if match := _OFFSET.fullmatch(stripped):
+        sign = -1 if match.group(1) == "-" else 1
+        hours, minutes, seconds = (int(g or 0) for g in match.groups()[1:])
+        if hours > 18 or minutes > 59:
+            return None
+        return timezone(sign * timedelta(hours=hours, minutes=minutes, seconds=seconds))
+    try:
+        return ZoneInfo(stripped)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return None
+
+
+def _reader(type_: Any, *, tries: bool) -> tuple[Callable[[str], Any], str]:
+    if pa.types.is_integer(type_):
+        name = {"int8": "TINYINT", "int16": "SMALLINT", "int32": "INT", "int64": "BIGINT"}[
+            str(type_)
+        ]
+        return (lambda v: whole_of(v, type_, cut=False)), name
+    if pa.types.is_floating(type_):
+        return double_of, "FLOAT" if pa.types.is_float32(type_) else "DOUBLE"
+    if pa.types.is_decimal(type_):
+        return (lambda v: decimal_of(v, type_.precision, type_.scale)), str(type_).upper()
+    if pa.types.is_boolean(type_):
+        return boolean_of, "BOOLEAN"
+    if pa.types.is_date(type_):
+        return date_of, "DATE"
+    if pa.types.is_timestamp(type_):
+        return (lambda v: timestamp_of(v, zoned=type_.tz is not None)), "TIMESTAMP"
+    raise AssertionError(type_)
+
+
+def _read(type_: Any, array: Array, *, tries: bool) -> Array:
+    reader, name = _reader(type_, tries=tries)
+
+    def one(value: str) -> Any:
+        found = reader(value)
+        if found is None and not tries:
+            raise _invalid(value, name)
+        return found
+
+    if pa.types.is_integer(type_) or pa.types.is_float64(type_) or pa.types.is_date(type_):
+        quick = _quick(type_, array)
+        if quick is not None:
+            return quick
+    if pa.types.is_float32(type_):
+        wide = each(one, pa.float64(), array).to_pylist()
+        with np.errstate(over="ignore"):
+            return pa.array([None if v is None else np.float32(v) for v in wide], type_)
+    return each(one, type_, array)
+
+
+_PLAIN = {
+    "integer": r"^-?[0-9]{1,18}$",
+    "float": r"^-?[0-9]+(\.[0-9]+)?$",
+    "date": r"^[0-9]{4}-[01][0-9]-[0-3][0-9]$",
+}
+
+
+def _quick(type_: Any, array: Array) -> Array | None:
+    """The whole array at once, when all texts are in the usual form; None when one is not."""
+    name = (
+        "integer" if pa.types.is_integer(type_) else "date" if pa.types.is_date(type_) else "float"
+    )
+    usual = pc.match_substring_regex(array, _PLAIN[name])
+    if pc.all(usual, skip_nulls=True).as_py() is False:
+        return None
+    try:
+        return pc.cast(array, type_)
+    except pa.ArrowInvalid:
+        return None
+
+
+@kernel
+def from_text(type_: Any, array: Array, guard: Array | None = None) -> Array:
+    """Text as another type. Where `guard` is NULL, the text is not looked at."""
+    if guard is not None:
+        array = pc.if_else(pc.is_valid(guard), array, pa.scalar(None, array.type))
+    return _read(type_, array, tries=False)
+
+
+@kernel
+def try_from_text(type_: Any, array: Array) -> Array:
+    return _read(type_, array, tries=True)
+
+
+@kernel
+def whole(type_: Any, array: Array) -> Array:
+    """Doubles and decimals as integers: cut towards zero; an error where they do not fit."""
+    return _whole(type_, array, tries=False)
+
+
+@kernel
+def try_whole(type_: Any, array: Array) -> Array:
+    return _whole(type_, array, tries=True)
+
+
+def _whole(type_: Any, array: Array, *, tries: bool) -> Array:
+    bits = _BITS[str(type_)]
+
+    def one(value: Any) -> int | None:
+        number = None if value != value or value in {float("inf"), float("-inf")} else int(value)  # noqa: PLR0124
+        if number is not None and -(1 << bits) <= number < 1 << bits:
+            return number
+        if tries:
+            return None
+        raise SparkError("CAST_OVERFLOW", f"the value {value} does not fit in {type_}")
+
+    return each(one, type_, array)
+
+
+@kernel
+def to_decimal(type_: Any, array: Array) -> Array:
+    """Numbers as a decimal, rounded half up; an error where one does not fit."""
+    return _decimals(type_, array, tries=False)
+
+
+@kernel
+def try_to_decimal(type_: Any, array: Array) -> Array:
+    return _decimals(type_, array, tries=True)
+
+
+def _decimals(type_: Any, array: Array, *, tries: bool) -> Array:
+    exact: Any = double_text if pa.types.is_floating(array.type) else None
+
+    def one(value: Any) -> Decimal | None:
+        fits = None
+        if not isinstance(value, float) or abs(value) < float("inf"):
+            number = Decimal(exact(value)) if exact is not None else Decimal(value)
+            fits = _fitted(number, type_.precision, type_.scale)
+        if fits is None and not tries:
+            raise SparkError(
+                "NUMERIC_VALUE_OUT_OF_RANGE",
+                f"{value} cannot be represented as decimal({type_.precision},{type_.scale})",
+            )
+        return fits
+
+    return each(one, type_, array)

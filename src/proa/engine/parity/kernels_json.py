@@ -1,0 +1,345 @@
+"""JSON as Spark reads and writes it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+
+from proa.engine.parity.kernels import Array, each, kernel
+from proa.engine.parity.kernels_casts import date_of, double_text, float_text, timestamp_of
+
+_ABSENT = object()
+
+
+class _Number(str):
+    """A number as it was written."""
+
+    __slots__ = ()
+
+
+class _Members(list[tuple[str, Any]]):
+    """The members of an object, in their order, with names that repeat."""
+
+
+def _constant(text: str) -> Any:
+    raise ValueError(text)
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_Members,
+    parse_int=_Number,
+    parse_float=_Number,
+    parse_constant=_constant,
+    strict=False,
+)
+
+
+def parsed(text: str) -> Any:
+    """The value that a text is; _ABSENT where it is no JSON."""
+    try:
+        value, _ = _DECODER.raw_decode(text.lstrip(" \t\r\n"))
+    except (ValueError, RecursionError):
+        if "'" not in text:
+            return _ABSENT
+        try:
+            value, _ = _DECODER.raw_decode(_SINGLE.sub(_doubled, text).lstrip(" \t\r\n"))
+        except (ValueError, RecursionError):
+            return _ABSENT
+    return value
+
+
+_SINGLE = re.compile(r'("(?:[^"\\]|\\.)*")|\'((?:[^\'\\]|\\.)*)\'')
+
+
+def _doubled(match: re.Match[str]) -> str:
+    if match.group(1) is not None:
+        return match.group(1)
+    return '"' + match.group(2).replace('"', '\\"').replace("\\'", "'") + '"'
+
+
+def _whole(text: str) -> Any:
+    """As `parsed`, but nothing may follow."""
+    try:
+        return _DECODER.decode(text)
+    except (ValueError, RecursionError):
+        return _ABSENT
+
+
+_STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]|\['([^']*)'\]|(\[\*\])|(\.\*)")
+
+
+def _steps(path: str) -> list[Any] | None:
+    if not path.startswith("$"):
+        return None
+    steps: list[Any] = []
+    at = 1
+    while at < len(path):
+        match = _STEP.match(path, at)
+        if match is None:
+            return None
+        name, index, quoted, every, _members = match.groups()
+        steps.append(
+            name if name is not None else int(index) if index is not None
+            else quoted if quoted is not None else "[*]" if every else None
+        )  # fmt: skip
+        if name == "*" or steps[-1] is None:
+            steps[-1] = ".*"
+        at = match.end()
+    return steps
+
+
+def written(value: Any) -> str:
+    """A JSON value without spaces, numbers as Spark's reader writes them again."""
+    if isinstance(value, _Members):
+        return "{" + ",".join(f"{_quoted(k)}:{written(v)}" for k, v in value) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(written, value)) + "]"
+    if isinstance(value, _Number):
+        return _number(value)
+    if isinstance(value, str):
+        return _quoted(value)
+    return "null" if value is None else "true" if value else "false"
+
+
+def _number(text: str) -> str:
+    if re.fullmatch(r"-?\d+", text):
+        return str(int(text)) if text != "-0" else "0"
+    return double_text(float(text))
+
+
+_ESCAPED = {
+    '"': '\\"',
+    "\\": "\\\\",
+    "\n": "\\n",
+    "\r": "\\r",
+    "\t": "\\t",
+    "\b": "\\b",
+    "\f": "\\f",
+}
+
+
+def _quoted(text: str) -> str:
+    return (
+        '"' + "".join(_ESCAPED.get(c, f"\\u{ord(c):04X}" if ord(c) < 32 else c) for c in text) + '"'
+    )
+
+
+def _found(value: Any, steps: list[Any]) -> list[Any]:
+    """The values at a path."""
+    if not steps:
+        return [value]
+    step, rest = steps[0], steps[1:]
+    if step == "[*]":
+        if not isinstance(value, list) or isinstance(value, _Members):
+            return []
+        return [hit for item in value for hit in _found(item, rest)]
+    if isinstance(step, int):
+        if isinstance(value, list) and not isinstance(value, _Members) and step < len(value):
+            return _found(value[step], rest)
+        return []
+    if isinstance(value, _Members):
+        for name, member in value:
+            if name == step and member is not None:
+                return _found(member, rest)
+    return []
+
+
+def json_object(text: str, path: str) -> str | None:
+    """What get_json_object answers."""
+    steps = _steps(path)
+    value = parsed(text)
+    if steps is None or value is _ABSENT or text.strip() == "":
+        return None
+    if value is None and not steps:
+        return "null"
+    hits = _found(value, steps)
+    if not hits:
+        return None
+    if "[*]" in steps:
+        if len(hits) == 1:
+            return written(hits[0])
+        return "[" + ",".join(map(written, hits)) + "]"
+    (hit,) = hits
+    if hit is None:
+        return None
+    if isinstance(hit, str) and not isinstance(hit, _Number):
+        return hit
+    return written(hit)
+
+
+@kernel
+def get_json_object(type_: Any, array: Array, path: Array) -> Array:
+    return each(json_object, type_, array, path)
+
+
+@kernel
+def json_array_length(type_: Any, array: Array) -> Array:
+    def one(text: str) -> int | None:
+        value = _whole(text)
+        return len(value) if isinstance(value, list) and not isinstance(value, _Members) else None
+
+    return each(one, type_, array)
+
+
+@kernel
+def json_object_keys(type_: Any, array: Array) -> Array:
+    def one(text: str) -> list[str] | None:
+        value = parsed(text)
+        return [name for name, _ in value] if isinstance(value, _Members) else None
+
+    return each(one, type_, array)
+
+
+# -- to_json ------------------------------------------------------------------------------------------
+
+
+def _writer(kind: Any) -> Callable[[Any], str]:
+    if pa.types.is_boolean(kind):
+        return lambda v: "true" if v else "false"
+    if pa.types.is_integer(kind):
+        return str
+    if pa.types.is_floating(kind):
+        shown = float_text if pa.types.is_float32(kind) else double_text
+        return lambda v: shown(v) if abs(v) < float("inf") else f'"{shown(v)}"'
+    if pa.types.is_decimal(kind):
+        return str
+    if pa.types.is_date(kind):
+        return lambda v: f'"{v.year:04d}-{v.month:02d}-{v.day:02d}"'
+    if pa.types.is_timestamp(kind):
+        return _moment if kind.tz is not None else lambda v: _moment(v)[:-2] + '"'
+    if pa.types.is_binary(kind):
+        import base64
+
+        return lambda v: f'"{base64.b64encode(v).decode()}"'
+    if pa.types.is_list(kind):
+        item = _writer(kind.value_type)
+        return lambda v: "[" + ",".join("null" if i is None else item(i) for i in v) + "]"
+    if pa.types.is_map(kind):
+        from proa.engine.parity.kernels_casts import texts
+
+        value = _writer(kind.item_type)
+
+        def pair(k: Any, v: Any) -> str:
+            name = str(texts(pa.array([k], kind.key_type))[0])
+            return f"{_quoted(name)}:{'null' if v is None else value(v)}"
+
+        return lambda v: "{" + ",".join(pair(k, i) for k, i in v) + "}"
+    if pa.types.is_struct(kind):
+        writers = [
+            (kind.field(k).name, _writer(kind.field(k).type)) for k in range(kind.num_fields)
+        ]
+        return lambda v: (
+            "{"
+            + ",".join(
+                f"{_quoted(name)}:{write(v[name])}"
+                for name, write in writers
+                if v[name] is not None
+            )
+            + "}"
+        )
+    return lambda v: _quoted(str(v))
+
+
+def _moment(value: datetime) -> str:
+    text = f"{value.year:04d}-{value.month:02d}-{value.day:02d}T{value:%H:%M:%S}"
+    fraction = f"{value.microsecond:06d}"[:3]
+    return f'"{text}.{fraction}Z"'
+
+
+@kernel
+def to_json(type_: Any, array: Array) -> Array:
+    write = _writer(array.type)
+    return pa.array([None if v is None else write(v) for v in array.to_pylist()], type_)
+
+
+# -- from_json ----------------------------------------------------------------------------------------
+
+
+class _MisfitError(Exception):
+    """A value that is not of the type asked for."""
+
+
+def _as(value: Any, kind: Any) -> Any:
+    if value is None:
+        return None
+    number = isinstance(value, _Number)
+    if pa.types.is_string(kind):
+        return value if isinstance(value, str) and not number else written(value)
+    if pa.types.is_boolean(kind) and isinstance(value, bool):
+        return value
+    if pa.types.is_integer(kind) and number and re.fullmatch(r"-?\d+", value):
+        whole, bits = int(value), kind.bit_width - 1
+        if -(1 << bits) <= whole < 1 << bits:
+            return whole
+    if pa.types.is_floating(kind):
+        if number:
+            return float(value)
+        if value in {"NaN", "Infinity", "-Infinity", "+Infinity", "INF", "-INF", "+INF"}:
+            return float(str(value).replace("INF", "Infinity"))
+    if pa.types.is_decimal(kind) and (number or isinstance(value, str)):
+        return _decimal(value, kind)
+    if isinstance(value, str) and not number:
+        moment: date | datetime | None = None
+        if pa.types.is_date(kind):
+            moment = date_of(value)
+        elif pa.types.is_timestamp(kind):
+            moment = timestamp_of(value, zoned=kind.tz is not None)
+        if moment is not None:
+            return moment
+    if pa.types.is_list(kind) and isinstance(value, list) and not isinstance(value, _Members):
+        return [_as(item, kind.value_type) for item in value]
+    if pa.types.is_map(kind) and isinstance(value, _Members) and pa.types.is_string(kind.key_type):
+        return list({k: _as(v, kind.item_type) for k, v in value}.items())
+    if pa.types.is_struct(kind) and isinstance(value, _Members):
+        return _struct(value, kind)
+    raise _MisfitError
+
+
+def _decimal(value: str, kind: Any) -> Decimal:
+    from proa.engine.parity.kernels_casts import decimal_of
+
+    found = decimal_of(value, kind.precision, kind.scale)
+    if found is None:
+        raise _MisfitError
+    return found
+
+
+def _struct(value: _Members, kind: Any) -> dict[str, Any]:
+    """The fields of a struct. One that does not fit is NULL; then the others stay."""
+    types = {kind.field(k).name: kind.field(k).type for k in range(kind.num_fields)}
+    found: dict[str, Any] = dict.fromkeys(types)
+    for name, member in value:
+        if name in types:
+            try:
+                found[name] = _as(member, types[name])
+            except _MisfitError:
+                continue
+    return found
+
+
+@kernel
+def from_json(type_: Any, array: Array) -> Array:
+    def one(text: str) -> Any:
+        if not text.strip():
+            return None
+        value = parsed(text)
+        if pa.types.is_struct(type_):
+            if isinstance(value, list) and not isinstance(value, _Members):
+                value = value[0] if len(value) == 1 else _ABSENT
+            return (
+                _struct(value, type_) if isinstance(value, _Members) else _struct(_Members(), type_)
+            )
+        try:
+            if pa.types.is_list(type_) and isinstance(value, _Members):
+                value = [value]
+            return None if value is _ABSENT else _as(value, type_)
+        except _MisfitError:
+            return None
+
+    return each(one, type_, array)

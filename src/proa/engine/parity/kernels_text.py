@@ -1,0 +1,295 @@
+"""Functions over text as Spark computes them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from proa.engine.parity.java_regex import PatternError, compiled, replacement
+from proa.engine.parity.kernels import Array, SparkError, each, kernel
+from proa.engine.parity.kernels_casts import texts
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    try:
+        return compiled(text)
+    except PatternError as error:
+        raise SparkError("INVALID_PARAMETER_VALUE.PATTERN", str(error)) from error
+
+
+def _matching(function: Callable[..., Any], name: str) -> None:
+    def run(type_: Any, *arrays: Array) -> Array:
+        if name.startswith(("regexp_", "split")) and any(
+            _pattern(p).match("") for p in pc.unique(arrays[1]).to_pylist() if p
+        ):
+            _no_halves(arrays[0])
+        return each(function, type_, *arrays)
+
+    run.__name__ = name
+    kernel(run)
+
+
+def _no_halves(array: Array) -> None:
+    """Java finds empty matches inside of characters beyond U+FFFF; nothing here does."""
+    wide = pc.match_substring_regex(array, "[\\x{10000}-\\x{10FFFF}]")
+    if pc.any(wide).as_py():
+        raise SparkError(
+            "UNSUPPORTED_FEATURE",
+            "a pattern that matches nothing, over characters beyond U+FFFF; write a pattern that does not",
+        )
+
+
+def _one_pattern(pattern: Array) -> str | None:
+    """The pattern when all rows have the same."""
+    if (
+        len(pattern)
+        and pattern.null_count == 0
+        and (len(pattern) == 1 or len(pc.unique(pattern)) == 1)
+    ):
+        return str(pattern[0].as_py())
+    return None
+
+
+@kernel
+def rlike(type_: Any, array: Array, pattern: Array) -> Array:
+    text = _one_pattern(pattern)
+    if text is not None:
+        search = _pattern(text).search
+        return each(lambda v: search(v) is not None, type_, array)
+    return each(lambda v, p: _pattern(p).search(v) is not None, type_, array, pattern)
+
+
+def _replaced(value: str, pattern: str, by: str, position: int = 1) -> str:
+    found = _pattern(pattern)
+    try:
+        put = replacement(by, found.groups)
+        if found.search(value, position - 1) is None:
+            return value
+        return value[: position - 1] + found.sub(put, value[position - 1 :])
+    except PatternError as error:
+        raise SparkError("INVALID_REGEXP_REPLACE", str(error)) from error
+
+
+def _group(found: re.Pattern[str], number: int) -> int:
+    if not 0 <= number <= found.groups:
+        raise SparkError("INVALID_PARAMETER_VALUE.REGEX_GROUP_INDEX", f"there is no group {number}")
+    return number
+
+
+def _extracted(value: str, pattern: str, number: int) -> str:
+    found = _pattern(pattern)
+    match = found.search(value)
+    if match is None:
+        return ""
+    return match.group(_group(found, number)) or ""
+
+
+def _extracted_all(value: str, pattern: str, number: int) -> list[str]:
+    found = _pattern(pattern)
+    return [m.group(_group(found, number)) or "" for m in found.finditer(value)]
+
+
+def _instr(value: str, pattern: str) -> int:
+    match = _pattern(pattern).search(value)
+    return 0 if match is None else match.start() + 1
+
+
+def _substr(value: str, pattern: str) -> str | None:
+    match = _pattern(pattern).search(value)
+    return (match.group() or None) if match is not None else None
+
+
+def split_text(value: str, pattern: str, limit: int) -> list[str]:
+    """Java's String.split, with the empty pieces at the end kept as Spark does."""
+    if pattern == "":
+        pieces = list(value) or [""]
+        if 0 < limit < len(pieces):
+            pieces = [*pieces[: limit - 1], "".join(pieces[limit - 1 :])]
+        return pieces
+    found, pieces, at = _pattern(pattern), [], 0
+    for match in found.finditer(value):
+        if limit > 0 and len(pieces) == limit - 1:
+            break
+        if match.end() == 0:
+            continue
+        pieces.append(value[at : match.start()])
+        at = match.end()
+    pieces.append(value[at:])
+    return pieces
+
+
+def _initcap(value: str) -> str:
+    return re.sub(r"[^ ]+", lambda m: m.group()[0].title() + m.group()[1:].lower(), value.lower())
+
+
+_matching(_replaced, "regexp_replace")
+_matching(_extracted, "regexp_extract")
+_matching(_extracted_all, "regexp_extract_all")
+_matching(lambda v, p: sum(1 for _ in _pattern(p).finditer(v)), "regexp_count")
+_matching(_instr, "regexp_instr")
+_matching(_substr, "regexp_substr")
+_matching(split_text, "split")
+_matching(_initcap, "initcap")
+
+
+def _hex(value: str) -> int:
+    return int(value, 16)
+
+
+_FORMAT = re.compile(r"%(?:(\d+)\$)?([-#+ 0,(]*)(\d+)?(?:\.(\d+))?([a-zA-Z%])")
+
+
+@kernel
+def format_string(type_: Any, pattern: Array, *arrays: Array) -> Array:
+    """Printf of Java, for the conversions whose answers are the same everywhere."""
+    columns = [
+        (texts(a) if not pa.types.is_integer(a.type) and not pa.types.is_decimal(a.type)
+         and not pa.types.is_floating(a.type) else a.to_pylist())
+        for a in arrays
+    ]  # fmt: skip
+    shown = [
+        [None if v is None else str(v) for v in a.to_pylist()]
+        if pa.types.is_decimal(a.type)
+        else texts(a)
+        for a in arrays
+    ]
+    kinds = [a.type for a in arrays]
+    answers: list[Any] = []
+    for row, text in enumerate(pattern.to_pylist()):
+        if text is None:
+            answers.append(None)
+            continue
+        answers.append(_formatted(text, [c[row] for c in columns], [s[row] for s in shown], kinds))
+    return pa.array(answers, type_)
+
+
+def _formatted(text: str, values: list[Any], shown: list[str | None], kinds: list[Any]) -> str:
+    next_one = iter(range(len(values)))
+
+    def put(match: re.Match[str]) -> str:
+        place, flags, width, precision, code = match.groups()
+        if code == "%":
+            return "%"
+        if code == "n":
+            return "\n"
+        k = int(place) - 1 if place else next(next_one, len(values))
+        if k >= len(values):
+            raise SparkError("MISSING_FORMAT_ARGUMENT", match.group())
+        return _field(values[k], shown[k], kinds[k], flags, int(width or 0), precision, code)
+
+    return _FORMAT.sub(put, text)
+
+
+def _field(  # noqa: PLR0913, PLR0917 - the parts of a conversion
+    value: Any,
+    shown: str | None,
+    kind: Any,
+    flags: str,
+    width: int,
+    precision: str | None,
+    code: str,
+) -> str:
+    whole = pa.types.is_integer(kind)
+    if value is None:
+        body = "null"[: int(precision)] if precision else "null"
+        body = body.upper() if code.isupper() else body
+        flags = flags.replace("0", "")
+    elif code in "sS":
+        body = str(shown)
+        body = body[: int(precision)] if precision else body
+        body = body.upper() if code == "S" else body
+    elif code == "d" and whole:
+        body = f"{abs(value):,}" if "," in flags else str(abs(value))
+        body = _signed(body, value < 0, flags, width)
+    elif code in "xXo" and whole:
+        bits = kind.bit_width
+        body = format(value % (1 << bits), code)
+    elif code in "fe" and (pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
+        body = _decimal_field(value, flags, width, int(precision) if precision else 6, code)
+    elif code in "bB":
+        body = str(shown) if pa.types.is_boolean(kind) else "true"
+    elif code == "c" and whole and kind.bit_width <= 32:
+        if not 0 <= value <= 0x10FFFF:
+            raise SparkError("ILLEGAL_FORMAT", f"%c of {value}")
+        body = chr(value)
+    else:
+        raise SparkError("ILLEGAL_FORMAT", f"%{code} over {kind}")
+    width -= len(body.encode("utf-16-le", "surrogatepass")) // 2 - len(body)  # Java counts halves
+    return body.ljust(width) if "-" in flags else body.rjust(width)
+
+
+def _signed(body: str, negative: bool, flags: str, width: int) -> str:  # noqa: FBT001 - a sign
+    sign = "-" if negative else "+" if "+" in flags else " " if " " in flags else ""
+    if "0" in flags and "-" not in flags:
+        body = body.rjust(width - len(sign), "0")
+    return sign + body
+
+
+def _decimal_field(value: Any, flags: str, width: int, precision: int, code: str) -> str:
+    from decimal import ROUND_HALF_UP, Context
+
+    from proa.engine.parity.kernels_casts import double_text
+
+    if isinstance(value, float) and (value != value or abs(value) == float("inf")):  # noqa: PLR0124
+        text = "NaN" if value != value else "Infinity"  # noqa: PLR0124
+        plain = flags.replace("0", "")
+        return _signed(text, value < 0, plain.replace("+", "") if text == "NaN" else plain, width)
+    exact = Decimal(double_text(value)) if isinstance(value, float) else value
+    negative = exact.is_signed()
+    if code == "e":
+        if not exact:
+            body = f"{0:.{precision}f}e+00"
+        else:
+            power = exact.adjusted()
+            cut = (
+                abs(exact)
+                .scaleb(-power)
+                .quantize(Decimal(1).scaleb(-precision), ROUND_HALF_UP, Context(prec=400))
+            )
+            if cut >= 10:
+                cut, power = (cut / 10).quantize(Decimal(1).scaleb(-precision)), power + 1
+            body = f"{cut:f}e{'-' if power < 0 else '+'}{abs(power):02d}"
+    else:
+        cut = abs(exact).quantize(Decimal(1).scaleb(-precision), ROUND_HALF_UP, Context(prec=800))
+        body = f"{cut:,f}" if "," in flags else f"{cut:f}"
+    return _signed(body, negative, flags, width)
+
+
+def _substring(value: str, position: int, length: int) -> str:
+    start = position - 1 if position > 0 else len(value) + position if position < 0 else 0
+    end = start + length
+    return value[max(0, start) : max(0, end)] if end > start else ""
+
+
+_matching(_substring, "substring")
+_matching(lambda v, n: v[:n] if n > 0 else "", "left")
+_matching(lambda v, n: v[-n:] if n > 0 else "", "right")
+
+
+@kernel
+def format_number(type_: Any, array: Array, places: Array) -> Array:
+    from decimal import ROUND_HALF_EVEN, Context
+
+    from proa.engine.parity.kernels_casts import double_text
+
+    def one(value: Any, digits: int) -> str | None:
+        if digits < 0:
+            return None
+        if isinstance(value, float):
+            if value != value or abs(value) == float("inf"):  # noqa: PLR0124
+                return "NaN" if value != value else "∞" if value > 0 else "-∞"  # noqa: PLR0124
+            value = Decimal(double_text(value))
+        cut = Decimal(value).quantize(
+            Decimal(1).scaleb(-digits), ROUND_HALF_EVEN, Context(prec=800)
+        )
+        return f"{cut:,f}"
+
+    return each(one, type_, array, places)
+
+
+_matching(lambda n: "" if n < 0 else chr(n & 255), "char")

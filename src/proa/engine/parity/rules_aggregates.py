@@ -1,0 +1,315 @@
+"""Aggregates: those whose answers differ are computed over the list of their values by a kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pyspark.sql import types as t
+
+from proa.engine.parity import spark_types as st
+from proa.engine.parity.coerce import known, refuse, spark_cast, typed
+from proa.engine.parity.nodes import DataType, Node, call, case, cast, kernel, literal
+from proa.engine.parity.rules import coerced, constant_of, implicit, rule, truth
+from proa.engine.parity.rules_choices import unsigned_zero
+from proa.engine.parity.typist import Typist
+
+_AGGREGATES = frozenset(
+    {
+        "collect_list",
+        "collect_set",
+        "sum",
+        "count",
+        "avg",
+        "min",
+        "max",
+        "bool_or",
+        "stddev",
+        "first",
+    }
+)
+
+
+def pushed(node: Node, wrap: Callable[[Node], Node]) -> Node:
+    """A rule's answer with each aggregate in it wrapped: in FILTER or in OVER."""
+    if node.start >= 0 or node.message is not None:
+        return node
+    if node.kind == "filter" or (node.kind == "call" and node.name in _AGGREGATES):
+        return wrap(node)
+    if node.by is not None:
+        return pushed(node.by, wrap)
+    args = [pushed(arg, wrap) for arg in node.args]
+    return Node(node.kind, node.name, args, node.type, value=node.value, distinct=node.distinct)
+
+
+@rule("filter")
+def _filtered(node: Node, typist: Typist) -> Node | None:
+    inner, condition = node.args
+    condition = truth(condition, node)
+    if inner.by is None:
+        return None
+    return pushed(inner.by, lambda c: Node("filter", "", [c, condition], c.type))
+
+
+@rule("window")
+def _over(node: Node, typist: Typist) -> Node | None:
+    inner = node.args[0]
+    if inner.by is None:
+        return None
+    if any(part.kind == "call" and part.name == "collect_list" for part in inner.by.walk()):
+        call_ = inner.args[0] if inner.kind == "filter" else inner
+        raise refuse(f"{call_.name}() over a window", "join with a query that groups", node)
+    return pushed(inner.by, lambda c: Node("window", "", [c], c.type, value=node))
+
+
+def _members(node: Node, arg: Node, target: DataType) -> Node:
+    found = call("collect_list", spark_cast(arg, target), type=t.ArrayType(target))
+    found.distinct = node.distinct
+    return found
+
+
+@rule("percentile_approx", "approx_percentile")
+def _approximate(node: Node, typist: Typist) -> Node | None:
+    value, share = node.args[:2]
+    (a,) = known(value)
+    if st.is_string(a):
+        a = st.DOUBLE
+    if not (st.is_number(a) or isinstance(a, (t.DateType, t.TimestampType, t.TimestampNTZType))):
+        raise refuse(f"{node.name}() over {st.written(a)}", "give it numbers or dates", node)
+    (b,) = known(share)
+    many = isinstance(b, t.ArrayType)
+    shares = spark_cast(share, t.ArrayType(st.DOUBLE) if many else st.DOUBLE)
+    return kernel(
+        "percentile_approx", t.ArrayType(a) if many else a, _members(node, value, a), shares
+    )
+
+
+@rule("percentile", "median", "percentile_cont", "percentile_disc")
+def _exact(node: Node, typist: Typist) -> Node | None:
+    if len(node.args) > 2:
+        raise refuse(f"{node.name}() with frequencies", "repeat the rows", node)
+    down = False
+    share = literal("0.5")
+    if node.value == "within":
+        share, key = node.args
+        value, down = key.args[0], key.name.startswith("DESC")
+    elif node.name == "median":
+        value = node.args[0]
+    elif node.name.startswith("percentile_"):
+        raise refuse(
+            f"{node.name}() without WITHIN GROUP", "write WITHIN GROUP (ORDER BY ...)", node
+        )
+    else:
+        value, share = node.args
+    (a,) = known(value)
+    if not (st.is_number(a) or st.is_string(a) or st.is_void(a)):
+        raise refuse(f"{node.name}() over {st.written(a)}", "give it numbers", node)
+    shares = cast(share, st.DOUBLE) if node.name == "median" else share
+    many = node.name != "median" and isinstance(known(share)[0], t.ArrayType)
+    if node.name != "median":
+        shares = spark_cast(share, t.ArrayType(st.DOUBLE) if many else st.DOUBLE)
+    name = "percentile_disc" if node.name == "percentile_disc" else "percentile"
+    result = t.ArrayType(st.DOUBLE) if many else st.DOUBLE
+    return kernel(name, result, _members(node, value, st.DOUBLE), shares, literal(down))
+
+
+@rule("mode")
+def _mode(node: Node, typist: Typist) -> Node | None:
+    if len(node.args) == 2 and constant_of(node.args[1]) is True:
+        (a,) = known(node.args[0])
+        return kernel("mode", a, _members(node, node.args[0], a))
+    raise refuse(
+        "mode(), which takes any of several values that are equally frequent",
+        "write mode(x, true)",
+        node,
+    )
+
+
+@rule("max_by", "min_by")
+def _by(node: Node, typist: Typist) -> Node | None:
+    if len(node.args) != 2:
+        raise refuse(f"{node.name}() of several values", "sort in a subquery", node)
+    a, b = known(*node.args)
+    if isinstance(b, t.MapType) or st.is_void(a) or st.is_void(b):
+        raise refuse(f"{node.name}() by {st.written(b)}", "give it a plain value", node)
+    pair = t.StructType([t.StructField("v", a), t.StructField("k", b)])
+    row = call("named_struct", literal("v"), node.args[0], literal("k"), node.args[1], type=pair)
+    return kernel(node.name, a, call("collect_list", row, type=t.ArrayType(pair)))
+
+
+@rule("max", "min")
+def _extreme(node: Node, typist: Typist) -> Node | None:
+    (a,) = known(node.args[0])
+    node.type = a
+    if isinstance(a, (t.MapType,)):
+        raise refuse(f"{node.name}() of maps", "give it a plain value", node)
+    if isinstance(a, (t.ArrayType, t.StructType)):
+        return kernel(f"{node.name}_nested", a, _members(node, node.args[0], a))
+    if not st.is_float(a):
+        return None
+    value = node.args[0]
+    nan = kernel("isnan_null", st.BOOLEAN, value)
+    if node.name == "max":
+        some = call("bool_or", nan, type=st.BOOLEAN)
+        return case((some, cast(_not_a_number(), a)), other=call("max", value, type=a), type=a)
+    real = case((nan, literal(None, a)), other=value, type=a)
+    return call("coalesce", call("min", real, type=a), call("min", value, type=a), type=a)
+
+
+def _not_a_number() -> Node:
+    return Node("literal", "double", [], st.DOUBLE, value=float("nan"))
+
+
+@rule("sum", "try_sum")
+def _sum(node: Node, typist: Typist) -> Node | None:
+    value = node.args[0]
+    (a,) = known(value)
+    tries = node.name == "try_sum"
+    if st.is_string(a) or st.is_void(a):
+        value, a = spark_cast(value, st.DOUBLE), st.DOUBLE
+    if isinstance(a, t.LongType) or (tries and st.is_integer(a)):
+        exact = call("sum", cast(value, t.DecimalType(20, 0)), type=t.DecimalType(30, 0))
+        exact.distinct = node.distinct
+        return Node("cast", "try_cast" if tries else "cast", [exact], st.LONG, value=st.LONG)
+    if st.is_decimal(a):
+        target = st.bounded(a.precision + 10, a.scale)
+        if tries:
+            raise refuse("try_sum() of decimals", "use sum()", node)
+        node.type = target
+        return None
+    if not st.is_number(a):
+        raise refuse(f"{node.name}() of {st.written(a)}", "give it numbers", node)
+    if node.shown == "moving" and st.is_float(a):
+        raise refuse(
+            "sum() of floating point over a window whose first row moves", "cast to decimal", node
+        )
+    found = call("sum", value)
+    found.distinct = node.distinct
+    if value is node.args[0] and not tries:
+        node.type = st.LONG if st.is_integer(a) else st.DOUBLE
+        return None
+    return typed(found, st.LONG if st.is_integer(a) else st.DOUBLE)
+
+
+@rule("avg", "mean", "try_avg")
+def _avg(node: Node, typist: Typist) -> Node | None:
+    value = node.args[0]
+    (a,) = known(value)
+    if st.is_decimal(a):
+        total = call("sum", value, type=st.bounded(a.precision + 10, a.scale))
+        count = call("count", value, type=st.LONG)
+        total.distinct = count.distinct = node.distinct
+        return kernel("decimal_average", st.bounded(a.precision + 4, a.scale + 4), total, count)
+    if not (st.is_number(a) or st.is_string(a) or st.is_void(a)):
+        raise refuse(f"{node.name}() of {st.written(a)}", "give it numbers", node)
+    value = spark_cast(value, st.DOUBLE)
+    node.type = st.DOUBLE
+    if node.shown == "moving" and not st.is_integer(a):
+        raise refuse(
+            "avg() of floating point over a window whose first row moves", "cast to decimal", node
+        )
+    if value is node.args[0] and node.name != "try_avg":
+        return None
+    found = call("avg", value, type=st.DOUBLE)
+    found.distinct = node.distinct
+    return found
+
+
+@rule(
+    "stddev",
+    "std",
+    "stddev_pop",
+    "stddev_samp",
+    "variance",
+    "var_pop",
+    "var_samp",
+    "skewness",
+    "kurtosis",
+)
+def _moment(node: Node, typist: Typist) -> Node | None:
+    value = implicit(node.args[0], st.DOUBLE, node)
+    node.type = st.DOUBLE
+    if node.shown == "moving":
+        raise refuse(
+            f"{node.name}() over a window whose first row moves",
+            "collect_list() the rows of the window",
+            node,
+        )
+    if value is node.args[0]:
+        return None
+    found = call(node.name, value)
+    found.distinct = node.distinct
+    return typed(found, st.DOUBLE)
+
+
+@rule("count")
+def _count(node: Node, typist: Typist) -> Node | None:
+    node.type = st.LONG
+    if node.distinct and any(st.is_float(arg.now.type) for arg in node.args):
+        found = call("count", type=st.LONG)
+        found.args = [unsigned_zero(a) if st.is_float(a.now.type) else a for a in node.args]
+        found.distinct = True
+        return found
+    return None
+
+
+@rule("count_if")
+def _count_if(node: Node, typist: Typist) -> Node | None:
+    (a,) = known(node.args[0])
+    if not isinstance(a, t.BooleanType) and not st.is_void(a):
+        raise refuse(f"count_if() of {st.written(a)}", "give it a condition", node)
+    return None
+
+
+@rule("bool_and", "bool_or", "every", "some", "any")
+def _all(node: Node, typist: Typist) -> Node | None:
+    value = node.args[0]
+    node.type = st.BOOLEAN
+    condition = truth(value, node) if not value.is_null else literal(None, st.BOOLEAN)
+    return None if condition is value else call(node.name, condition, type=st.BOOLEAN)
+
+
+@rule("collect_set")
+def _set(node: Node, typist: Typist) -> Node | None:
+    (a,) = known(node.args[0])
+    node.type = t.ArrayType(a)
+    if not st.is_float(a):
+        return None
+    zero = cast(Node("literal", "double", [], st.DOUBLE, value=0.0), a)
+    return call("collect_set", call("+", node.args[0], zero, type=a), type=t.ArrayType(a))
+
+
+@rule("collect_list", "array_agg")
+def _list(node: Node, typist: Typist) -> Node | None:
+    (a,) = known(node.args[0])
+    node.type = t.ArrayType(a)
+    if node.shown in {"over", "moving"}:
+        raise refuse(f"{node.name}() over a window", "join with a query that groups", node)
+    if node.distinct and st.is_float(a):
+        found = call("collect_list", unsigned_zero(node.args[0]), type=node.type)
+        found.distinct = True
+        return found
+    return None
+
+
+@rule("listagg", "string_agg")
+def _listagg(node: Node, typist: Typist) -> Node | None:
+    (a,) = known(node.args[0])
+    if not (st.is_string(a) or isinstance(a, t.BinaryType)) and not st.is_void(a):
+        if isinstance(a, (t.ArrayType, t.MapType, t.StructType)):
+            raise refuse(f"{node.name}() of {st.written(a)}", "cast it to string", node)
+        raise refuse(f"{node.name}() of {st.written(a)}", "cast it to string", node)
+    return None
+
+
+@rule("corr", "covar_pop", "covar_samp", "regr_avgx", "regr_avgy", "regr_count", "regr_intercept", "regr_r2",
+      "regr_slope", "regr_sxx", "regr_sxy", "regr_syy")  # fmt: skip
+def _pairs(node: Node, typist: Typist) -> Node | None:
+    types = known(*node.args)
+    if node.name in {"regr_avgx", "regr_avgy"} and any(map(st.is_decimal, types)):
+        raise refuse(f"{node.name}() of decimals", "cast them to double", node)
+    if node.name == "regr_count":
+        return None
+    left, right = coerced(node, "DD")
+    pair = t.StructType([t.StructField("y", st.DOUBLE), t.StructField("x", st.DOUBLE)])
+    row = call("named_struct", literal("y"), left, literal("x"), right, type=pair)
+    return kernel(node.name, st.DOUBLE, call("collect_list", row, type=t.ArrayType(pair)))

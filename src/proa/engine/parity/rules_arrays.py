@@ -1,0 +1,172 @@
+"""Functions over arrays, maps and their members."""
+
+from __future__ import annotations
+
+from pyspark.sql import types as t
+
+from proa.engine.parity import spark_types as st
+from proa.engine.parity.coerce import known, met, refuse, spark_cast
+from proa.engine.parity.nodes import DataType, Node, call, kernel, literal
+from proa.engine.parity.rules import (
+    EASY,
+    constant_of,
+    implicit,
+    rule,
+)
+from proa.engine.parity.typist import Typist
+
+
+@rule("array_contains", "array_position", "array_remove")
+def _array_item(node: Node, typist: Typist) -> Node | None:
+    array, item = node.args
+    a, b = known(array, item)
+    if not isinstance(a, t.ArrayType):
+        raise refuse(f"{node.name}() over {st.written(a)}", "give it an array", node)
+    target = a.elementType if st.is_void(b) else st.common(a.elementType, b)
+    if (
+        target is None
+        or st.is_string(a.elementType) != st.is_string(target)
+        or isinstance(target, (t.StructType, t.MapType))
+    ):
+        raise refuse(
+            f"{node.name}() of {st.written(b)} in {st.written(a)}", "cast one of them", node
+        )
+    array, item = spark_cast(array, t.ArrayType(target)), spark_cast(item, target)
+    results = {
+        "array_contains": st.BOOLEAN,
+        "array_position": st.LONG,
+        "array_remove": t.ArrayType(target),
+    }
+    return kernel(node.name, results[node.name], array, item)
+
+
+@rule("zip_with")
+def _zip_with(node: Node, typist: Typist) -> Node | None:
+    left, right, body = node.args
+    a, b = known(left, right)
+    if not (isinstance(a, t.ArrayType) and isinstance(b, t.ArrayType)):
+        raise refuse("zip_with() over other things than arrays", "give it arrays", node)
+    pair = t.StructType([t.StructField("l", a.elementType), t.StructField("r", b.elementType)])
+    return _over_struct(node, kernel("pairs", t.ArrayType(pair), left, right), body, pair)
+
+
+@rule("transform_values", "transform_keys")
+def _transformed(node: Node, typist: Typist) -> Node | None:
+    mapped, body = node.args
+    (a,) = known(mapped)
+    pair = t.StructType([t.StructField("key", a.keyType), t.StructField("value", a.valueType)])
+    entries = call("map_entries", mapped, type=t.ArrayType(pair))
+    made = _over_struct(node, entries, body, pair)
+    row = made.args[1]
+    kept = Node("access", ".", [_pair(pair)], a.keyType, value="key")
+    if node.name == "transform_keys":
+        kept = Node("access", ".", [_pair(pair)], a.valueType, value="value")
+    new = row.args[0]
+    key, value = (kept, new) if node.name == "transform_values" else (new, kept)
+    (b,) = known(new)
+    types = (a.keyType, b) if node.name == "transform_values" else (b, a.valueType)
+    rows = t.StructType([t.StructField("key", types[0]), t.StructField("value", types[1])])
+    row.args = [call("named_struct", literal("key"), key, literal("value"), value, type=rows)]
+    made.type = t.ArrayType(rows)
+    return kernel("map_of", t.MapType(*types), made)
+
+
+def _pair(type_: DataType) -> Node:
+    return Node("column", "pair_", [], type_, parts=("pair_",))
+
+
+def _over_struct(node: Node, rows: Node, body: Node, pair: DataType) -> Node:
+    """A lambda of two names as one over structs of two fields."""
+    names = [name.casefold() for name in body.value]
+    for part in body.args[0].walk():
+        if part.kind == "column" and part.parts[0].casefold() in names:
+            field = pair.fields[names.index(part.parts[0].casefold())]
+            made = Node("access", ".", [_pair(pair)], field.dataType, value=field.name)
+            for name in part.parts[1:]:
+                made = Node("access", ".", [made], part.type, value=name)
+            part.by = made
+    lambda_ = Node("lambda", "", [body.args[0]], value=("pair_",))
+    return call("transform", rows, lambda_, type=node.type)
+
+
+@rule("slice")
+def _slice(node: Node, typist: Typist) -> Node | None:
+    (a,) = known(node.args[0])
+    if not isinstance(a, t.ArrayType):
+        raise refuse(f"slice() of {st.written(a)}", "give it an array", node)
+    return kernel(
+        "slice_of", a, node.args[0], *(implicit(arg, st.INT, node) for arg in node.args[1:])
+    )
+
+
+@rule("arrays_overlap")
+def _overlap(node: Node, typist: Typist) -> Node | None:
+    target = met(node.args, what="arrays_overlap() of values")
+    if not isinstance(target, t.ArrayType) or not isinstance(target.elementType, EASY):
+        raise refuse(
+            f"arrays_overlap() of {st.written(target)}", "give it arrays of plain values", node
+        )
+    return kernel("arrays_overlap", st.BOOLEAN, *(spark_cast(arg, target) for arg in node.args))
+
+
+@rule("access")
+def _access(node: Node, typist: Typist) -> Node | None:
+    if node.name != "[":
+        return None
+    base, key = node.args
+    (a,) = known(base)
+    if isinstance(a, t.ArrayType) and not isinstance(key.constant, str):
+        return kernel("item_at", a.elementType, base, implicit(key, st.INT, node))
+    if isinstance(a, t.MapType) and key.now.kind != "literal":
+        target = st.common(a.keyType, known(key)[0])
+        if target is None or not st.same(target, a.keyType):
+            raise refuse(
+                f"a key of the type {st.written(known(key)[0])}",
+                "cast it to the type of the keys",
+                node,
+            )
+        return kernel("value_at", a.valueType, base, spark_cast(key, target))
+    return None
+
+
+@rule("array", "map")
+def _made(node: Node, typist: Typist) -> Node | None:
+    if not node.args:
+        return None
+    if node.name == "array":
+        target = met(node.args, what="array() of values")
+        args = [spark_cast(arg, target) for arg in node.args]
+        result: DataType = t.ArrayType(target)
+    else:
+        if len(node.args) % 2:
+            raise refuse("map() of an odd number of values", "give it keys and values", node)
+        keys, values = node.args[::2], node.args[1::2]
+        key, value = met(keys, what="map() of keys"), met(values, what="map() of values")
+        pairs = zip(keys, values, strict=True)
+        args = [made for k, v in pairs for made in (spark_cast(k, key), spark_cast(v, value))]
+        result = t.MapType(key, value)
+    if all(a is b for a, b in zip(args, node.args, strict=True)):
+        return None
+    return call(node.name, *args, type=result)
+
+
+@rule("struct", "named_struct")
+def _struct(node: Node, typist: Typist) -> Node | None:
+    """The type of a struct has the names of its parts, which a question over NULLs would lose."""
+    if node.name == "named_struct":
+        names = [constant_of(arg) for arg in node.args[::2]]
+        values = node.args[1::2]
+    else:
+        values = node.args
+        names = [
+            arg.value[0]
+            if arg.kind == "alias"
+            else arg.parts[-1]
+            if arg.kind == "column"
+            else f"col{k}"
+            for k, arg in enumerate(values, 1)
+        ]
+    types = [arg.now.type for arg in values]
+    if None not in types and all(isinstance(name, str) for name in names):
+        node.type = t.StructType([t.StructField(n, a) for n, a in zip(names, types, strict=True)])
+    return None

@@ -1,0 +1,249 @@
+"""Comparisons, conditions, casts, and functions that choose between values."""
+
+from __future__ import annotations
+
+from pyspark.sql import types as t
+
+from proa.engine.parity import spark_types as st
+from proa.engine.parity.coerce import known, met, plain_cast, refuse, spark_cast, typed
+from proa.engine.parity.nodes import DataType, Node, call, case, cast, kernel, literal
+from proa.engine.parity.rules import (
+    guarded,
+    rule,
+    truth,
+)
+from proa.engine.parity.typist import Typist
+
+
+@rule("==", "<=>", "!=", "<", "<=", ">", ">=", "is distinct from", "equal_null")
+def _compared(node: Node, typist: Typist) -> Node | None:
+    left, right = node.args
+    a, b = known(left, right)
+    name = "<=>" if node.name == "equal_null" else node.name
+    target = met([left, right], what=f"{node.name} over values")
+    if isinstance(target, t.MapType):
+        raise refuse("the comparison of maps", "compare map_entries()", node)
+    left, right = spark_cast(left, target), spark_cast(right, target)
+    if name not in {"<=>", "is distinct from"}:
+        right = guarded(right, left)
+    if _has_float(target):
+        return _float_compared(node, name, left, right, target)
+    if name == "is distinct from":
+        return call("not", call("<=>", left, right, type=st.BOOLEAN), type=st.BOOLEAN)
+    if left is node.args[0] and right is node.args[1] and name == node.name and st.same(a, b):
+        node.type = st.BOOLEAN
+        return None
+    return call(name, left, right, type=st.BOOLEAN)
+
+
+def _has_float(type_: DataType) -> bool:
+    if isinstance(type_, t.ArrayType):
+        return _has_float(type_.elementType)
+    if isinstance(type_, t.StructType):
+        return any(_has_float(f.dataType) for f in type_.fields)
+    return st.is_float(type_)
+
+
+def _float_compared(node: Node, name: str, left: Node, right: Node, target: DataType) -> Node:
+    if not st.is_float(target):
+        raise refuse("the comparison of nested floating point", "compare the parts", node)
+    if name == "is distinct from":
+        same = call("<=>", unsigned_zero(left), unsigned_zero(right), type=st.BOOLEAN)
+        return call("not", same, type=st.BOOLEAN)
+    return call(name, unsigned_zero(left), unsigned_zero(right), type=st.BOOLEAN)
+
+
+def unsigned_zero(node: Node) -> Node:
+    """A double without -0.0, which the engine takes for less than 0.0."""
+    zero = Node("literal", "double", [], st.DOUBLE, value=0.0)
+    return call("+", node, cast(zero, node.now.type), type=node.now.type)
+
+
+@rule("between")
+def _between(node: Node, typist: Typist) -> Node | None:
+    value, low, high = node.args
+    above = call(">=", value, low)
+    below = call("<=", value, high)
+    above.by, below.by = _compared(above, typist), _compared(below, typist)
+    return call("and", above, below, type=st.BOOLEAN)
+
+
+@rule("in")
+def _in(node: Node, typist: Typist) -> Node | None:
+    items = node.args
+    known(*items)
+    target = met(items, what="IN over values")
+    casted = [spark_cast(item, target) for item in items]
+    if st.is_float(target):
+        return call("in", *(unsigned_zero(item) for item in casted), type=st.BOOLEAN)
+    if _has_float(target):
+        raise refuse("IN over nested floating point", "compare the parts", node)
+    if all(a is b for a, b in zip(items, casted, strict=True)):
+        node.type = st.BOOLEAN
+        return None
+    return call("in", *casted, type=st.BOOLEAN)
+
+
+@rule("coalesce", "nvl", "ifnull", "greatest", "least")
+def _chosen(node: Node, typist: Typist) -> Node | None:
+    target = met(node.args, what=f"{node.name}() of values")
+    if node.name in {"greatest", "least"}:
+        if isinstance(target, (t.MapType,)):
+            raise refuse(f"{node.name}() of maps", "compare their entries", node)
+        if isinstance(target, (t.ArrayType, t.StructType)):
+            raise refuse(f"{node.name}() of arrays or structs", "compare the parts", node)
+        if st.is_float(target):
+            return kernel(node.name, target, *(spark_cast(a, target) for a in node.args))
+    casted = [spark_cast(arg, target) for arg in node.args]
+    name = "coalesce" if node.name in {"nvl", "ifnull"} else node.name
+    if st.is_void(target):
+        return literal(None, st.VOID)
+    return typed(call(name, *casted), target)
+
+
+@rule("nullif")
+def _nullif(node: Node, typist: Typist) -> Node | None:
+    same = call("==", *node.args)
+    same.by = _compared(same, typist)
+    (target,) = known(node.args[0])
+    return case((same, literal(None, target)), other=node.args[0], type=target)
+
+
+@rule("nvl2")
+def _nvl2(node: Node, typist: Typist) -> Node | None:
+    target = met(node.args[1:], what="nvl2() of values")
+    there = call("isnotnull", node.args[0], type=st.BOOLEAN)
+    return case(
+        (there, spark_cast(node.args[1], target)),
+        other=spark_cast(node.args[2], target),
+        type=target,
+    )
+
+
+@rule("zeroifnull", "nullifzero")
+def _zero(node: Node, typist: Typist) -> Node | None:
+    other = literal(0, st.INT)
+    other.name = "int"
+    if node.name == "zeroifnull":
+        return _chosen(call("coalesce", node.args[0], other), typist)
+    return _nullif(call("nullif", node.args[0], other), typist)
+
+
+@rule("nanvl")
+def _nanvl(node: Node, typist: Typist) -> Node | None:
+    a, b = known(*node.args)
+    target = st.FLOAT if isinstance(a, t.FloatType) and isinstance(b, t.FloatType) else st.DOUBLE
+    return kernel("nanvl", target, *(spark_cast(arg, target) for arg in node.args))
+
+
+@rule("if", "iff")
+def _if(node: Node, typist: Typist) -> Node | None:
+    condition = truth(node.args[0], node)
+    target = met(node.args[1:], what="if() of values")
+    return case(
+        (condition, spark_cast(node.args[1], target)),
+        other=spark_cast(node.args[2], target),
+        type=target,
+    )
+
+
+@rule("case")
+def _case(node: Node, typist: Typist) -> Node | None:
+    subject, otherwise = node.value
+    args = list(node.args)
+    head = args.pop(0) if subject else None
+    last = args.pop() if otherwise else literal(None, st.VOID)
+    conditions, results = args[::2], args[1::2]
+    if head is not None:
+        compared = []
+        for value in conditions:
+            same = call("==", head, value)
+            same.by = _compared(same, typist)
+            if same.by is None:
+                same.type = st.BOOLEAN
+            compared.append(same)
+        conditions = compared
+    else:
+        conditions = [truth(c, node) for c in conditions]
+    target = met([*results, last], what="CASE of values")
+    pairs = [(c, spark_cast(r, target)) for c, r in zip(conditions, results, strict=True)]
+    unchanged = head is None and all(
+        r is p[1] and c is p[0] for r, c, p in zip(results, node.args[::2], pairs, strict=False)
+    )
+    if unchanged and (not otherwise or st.same(last.now.type, target)):
+        node.type = target
+        return None
+    return case(*pairs, other=spark_cast(last, target), type=target)
+
+
+@rule("decode")
+def _decode(node: Node, typist: Typist) -> Node | None:
+    if len(node.args) == 2:
+        return None
+    head, *rest = node.args
+    last = rest.pop() if len(rest) % 2 else literal(None, st.VOID)
+    results = [*rest[1::2], last]
+    target = met(results, what="decode() of values")
+    pairs = []
+    for value, result in zip(rest[::2], rest[1::2], strict=True):
+        same = call("<=>", head, value, type=st.BOOLEAN)
+        same.by = _compared(same, typist)
+        pairs.append((same, spark_cast(result, target)))
+    return case(*pairs, other=spark_cast(last, target), type=target)
+
+
+@rule("and", "or", "not")
+def _logic(node: Node, typist: Typist) -> Node | None:
+    args = [truth(arg, node) if not arg.is_null else literal(None, st.BOOLEAN) for arg in node.args]
+    node.type = st.BOOLEAN
+    infix = node.value == "infix" and args[0].by is not None
+    if all(a is b for a, b in zip(args, node.args, strict=True)) and not infix:
+        return None
+    return call(node.name, *args, type=st.BOOLEAN)
+
+
+@rule("is true", "is not true", "is false", "is not false", "is unknown", "is not unknown")
+def _is(node: Node, typist: Typist) -> Node | None:
+    arg = truth(node.args[0], node) if not node.args[0].is_null else literal(None, st.BOOLEAN)
+    negated, what = "not" in node.name, node.name.split()[-1]
+    if what == "unknown":
+        return call("isnotnull" if negated else "isnull", arg, type=st.BOOLEAN)
+    same = call("<=>", arg, literal(what == "true", st.BOOLEAN), type=st.BOOLEAN)
+    return call("not", same, type=st.BOOLEAN) if negated else same
+
+
+@rule("cast")
+def _cast(node: Node, typist: Typist) -> Node | None:
+    arg = node.args[0]
+    (a,) = known(arg)
+    tries = node.name == "try_cast"
+    if st.same(a, node.value):
+        return None
+    if isinstance(a, (t.DayTimeIntervalType, t.YearMonthIntervalType)) and type(a) is type(
+        node.value
+    ):
+        raise refuse(
+            f"the cast of {st.written(a)} to {st.written(node.value)}", "keep its type", node
+        )
+    found = spark_cast(arg, node.value, tries=tries)
+    return None if found.kind == "cast" and found.args[0] is arg else found
+
+
+@rule("()")
+def _brackets(node: Node, typist: Typist) -> Node | None:
+    node.type = node.args[0].now.type
+    return None
+
+
+@rule("scalar_query", "in_query", "exists_query")
+def _subquery(node: Node, typist: Typist) -> Node | None:
+    if node.name == "scalar_query":
+        node.type = node.args[0].type
+        return None
+    node.type = st.BOOLEAN
+    if node.name == "in_query":
+        a, b = known(*node.args)
+        if not st.same(a, b) and node.args[0].kind != "call":
+            if st.common(a, b) is None or not plain_cast(a, st.common(a, b)):
+                raise refuse("IN (query) over another type", "cast to one type", node)
+    return None

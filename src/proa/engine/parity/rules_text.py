@@ -1,0 +1,205 @@
+"""Functions over text."""
+
+from __future__ import annotations
+
+import re
+
+from pyspark.sql import types as t
+
+from proa.engine.parity import spark_types as st
+from proa.engine.parity.coerce import known, met, refuse, spark_cast, typed
+from proa.engine.parity.nodes import Node, call, kernel, literal
+from proa.engine.parity.rules import (
+    INTERVALS,
+    MOMENTS,
+    coerced,
+    constant_of,
+    implicit,
+    rule,
+)
+from proa.engine.parity.typist import Typist
+
+
+@rule("like", "ilike", "like any", "like all", "not like any", "not like all", "ilike any", "ilike all",
+      "not ilike any", "not ilike all")  # fmt: skip
+def _like(node: Node, typist: Typist) -> Node | None:
+    words = node.name.split()
+    args = [implicit(arg, st.STRING, node) for arg in node.args]
+    if len(words) == 1:
+        node.type = st.BOOLEAN
+        if all(a is b for a, b in zip(args, node.args, strict=True)):
+            return None
+        if len(args) == 3:
+            raise refuse("LIKE with ESCAPE over other types than text", "cast it to string", node)
+        return call(node.name, *args, type=st.BOOLEAN)
+    name = "ilike" if "ilike" in words else "like"
+    tests = [call(name, args[0], pattern, type=st.BOOLEAN) for pattern in args[1:]]
+    if words[0] == "not":
+        tests = [call("not", test, type=st.BOOLEAN) for test in tests]
+    found = tests[0]
+    for test in tests[1:]:
+        found = call("and" if words[-1] == "all" else "or", found, test, type=st.BOOLEAN)
+    return found
+
+
+@rule("concat", "concat_ws", "||")
+def _concat(node: Node, typist: Typist) -> Node | None:
+    types = known(*node.args) if node.args else []
+    if node.name == "concat":
+        if any(isinstance(a, t.ArrayType) for a in types):
+            target = met(node.args, what="concat() of values")
+            args = [spark_cast(arg, target) for arg in node.args]
+            return None if args == node.args and args else typed(call("concat", *args), target)
+        if types and all(isinstance(a, t.BinaryType) for a in types):
+            node.type = st.BINARY
+            return None
+        args = [implicit(arg, st.STRING, node) for arg in node.args]
+    else:
+        args = [
+            arg if isinstance(a, t.ArrayType) else implicit(arg, st.STRING, node)
+            for arg, a in zip(node.args, types, strict=True)
+        ]
+    node.type = st.STRING
+    if all(a is b for a, b in zip(args, node.args, strict=True)):
+        return None
+    return call(node.name, *args, type=st.STRING)
+
+
+def _pattern_of(node: Node, arg: Node) -> None:
+    """Refuse a constant pattern that cannot be matched as Java does."""
+    from proa.engine.parity.java_regex import PatternError, compiled
+
+    pattern = constant_of(arg)
+    if isinstance(pattern, str):
+        try:
+            compiled(pattern)
+        except PatternError as error:
+            raise refuse(str(error), "write the pattern in another way", node) from error
+
+
+@rule("rlike", "regexp", "regexp_like")
+def _rlike(node: Node, typist: Typist) -> Node | None:
+    _pattern_of(node, node.args[1])
+    return kernel("rlike", st.BOOLEAN, *coerced(node, "SS"))
+
+
+@rule("regexp_replace", "regexp_extract", "regexp_extract_all", "regexp_count", "regexp_instr",
+      "regexp_substr", "split")  # fmt: skip
+def _regular(node: Node, typist: Typist) -> Node | None:
+    codes = {"regexp_replace": "SSSI", "regexp_extract": "SSI", "regexp_extract_all": "SSI",
+             "split": "SSI", "regexp_count": "SS", "regexp_instr": "SS", "regexp_substr": "SS"}  # fmt: skip
+    results = {"regexp_extract_all": t.ArrayType(st.STRING), "split": t.ArrayType(st.STRING),
+               "regexp_count": st.INT, "regexp_instr": st.INT}  # fmt: skip
+    code = codes[node.name]
+    if not 2 <= len(node.args) <= len(code) or (
+        node.name == "regexp_replace" and len(node.args) == 2
+    ):
+        raise refuse(
+            f"{node.name}() with {len(node.args)} arguments", "look at its arguments", node
+        )
+    _pattern_of(node, node.args[1])
+    args = coerced(node, code[: len(node.args)])
+    defaults = {"regexp_extract": 1, "regexp_extract_all": 1, "split": -1, "regexp_replace": 1}
+    if len(args) < len(code):
+        args.append(literal(defaults[node.name]))
+    return kernel(node.name, results.get(node.name, st.STRING), *args)
+
+
+@rule("initcap")
+def _initcap(node: Node, typist: Typist) -> Node | None:
+    return kernel("initcap", st.STRING, *coerced(node, "S"))
+
+
+@rule("format_string", "printf")
+def _format(node: Node, typist: Typist) -> Node | None:
+
+    types = known(*node.args)
+    pattern = constant_of(node.args[0])
+    if not isinstance(pattern, str):
+        raise refuse(
+            f"{node.name}() with a format that is no constant", "write the format as a text", node
+        )
+    for code in re.findall(r"%(?:\d+\$)?[-#+ 0,(]*\d*(?:\.\d+)?([a-zA-Z%])", pattern):
+        if code not in "sSdxXofebcn%":
+            raise refuse(f"%{code} in {node.name}()", "use %s, %d, %f or %e", node)
+    odd = (*INTERVALS, *MOMENTS, t.BinaryType, t.ArrayType, t.MapType, t.StructType)
+    if any(isinstance(a, odd) for a in types):
+        raise refuse(f"{node.name}() of times, binary or nested values", "cast them to text", node)
+    if re.search(r"%[-#+ 0,(]*[0-9.]*[fe]", pattern) and any(map(st.is_decimal, types)):
+        raise refuse(f"%f of a decimal in {node.name}()", "cast it to double, or use %s", node)
+    return kernel("format_string", st.STRING, *node.args)
+
+
+@rule("typeof")
+def _typeof(node: Node, typist: Typist) -> Node | None:
+    return literal(known(node.args[0])[0].simpleString(), st.STRING)
+
+
+@rule("char", "chr")
+def _char(node: Node, typist: Typist) -> Node | None:
+    return kernel("char", st.STRING, implicit(node.args[0], st.LONG, node))
+
+
+@rule("substring", "substr", "left", "right")
+def _substring(node: Node, typist: Typist) -> Node | None:
+    (a,) = known(node.args[0])
+    if isinstance(a, t.BinaryType):
+        raise refuse(f"{node.name}() of binary", "decode it to text", node)
+    args = coerced(node, "SII"[: len(node.args)])
+    first = constant_of(args[1])
+    last = constant_of(args[2]) if len(args) > 2 else 1
+    usual = isinstance(first, int) and first >= 1 and isinstance(last, int) and last >= 0
+    node.type = st.STRING
+    if usual:
+        return (
+            None
+            if all(x is y for x, y in zip(args, node.args, strict=True))
+            else call(node.name, *args, type=st.STRING)
+        )
+    if node.name in {"left", "right"}:
+        return kernel(node.name, st.STRING, *args)
+    if len(args) < 3:
+        args.append(literal(2**31 - 1))
+    return kernel("substring", st.STRING, *args)
+
+
+@rule("format_number")
+def _format_number(node: Node, typist: Typist) -> Node | None:
+    (a,) = known(node.args[0])
+    if not st.is_number(a) or not isinstance(constant_of(node.args[1]), int):
+        raise refuse(
+            "format_number() with this pattern", "give it a number and a number of places", node
+        )
+    return kernel("format_number", st.STRING, node.args[0], node.args[1])
+
+
+@rule("aes_encrypt", "aes_decrypt", "try_aes_decrypt")
+def _aes(node: Node, typist: Typist) -> Node | None:
+    raise refuse(f"{node.name}()", "encrypt in a Python function", node)
+
+
+@rule("literal")
+def _literal(node: Node, typist: Typist) -> Node | None:
+    """Texts whose escapes the engine reads in another way are written plainly."""
+    if (
+        isinstance(node.value, str)
+        and node.name == "string"
+        and node.start >= 0
+        and node.shown == "escaped"
+    ):
+        return literal(node.value, st.STRING)
+    return None
+
+
+@rule("raise_error")
+def _raise_error(node: Node, typist: Typist) -> Node | None:
+    node.type = st.VOID
+    return None
+
+
+@rule("btrim from", "ltrim from", "rtrim from")
+def _trim(node: Node, typist: Typist) -> Node | None:
+    *what, arg = coerced(node, "S" * len(node.args))
+    name = node.name.removesuffix(" from")
+    args = [arg, *what] if name == "btrim" else [*what, arg]
+    return call(name, *args, type=st.STRING)

@@ -1,0 +1,167 @@
+"""Dates, times and their fields."""
+
+from __future__ import annotations
+
+import re
+
+from pyspark.sql import types as t
+
+from proa.engine.parity import spark_types as st
+from proa.engine.parity.coerce import known, refuse, spark_cast, typed
+from proa.engine.parity.nodes import Node, call, cast, kernel, literal
+from proa.engine.parity.rules import (
+    INTERVALS,
+    MOMENTS,
+    NARROW,
+    cast_same,
+    coerced,
+    constant_of,
+    implicit,
+    rule,
+)
+from proa.engine.parity.typist import Typist
+
+
+@rule("weekday", "dayofweek", "extract", "date_part", "datepart")
+def _date_field(node: Node, typist: Typist) -> Node | None:
+    if node.name in {"weekday", "dayofweek"}:
+        return kernel(node.name, st.INT, implicit(node.args[0], st.DATE, node))
+    if node.name == "extract" and len(node.args) == 1:
+        field_name, arg = str(node.value), node.args[0]
+    else:
+        field_name, arg = constant_of(node.args[0]), node.args[1]
+        if not isinstance(field_name, str):
+            raise refuse(
+                f"{node.name}() of a field that is no constant", "write the field as a text", node
+            )
+    field_name = _FIELDS.get(field_name.lower(), "")
+    (a,) = known(arg)
+    if isinstance(a, INTERVALS) or not field_name:
+        raise refuse(
+            f"{node.name}() of this field of {st.written(a)}",
+            "extract it from a date or a timestamp",
+            node,
+        )
+    clock = field_name in {"hour", "minute", "second"}
+    value = implicit(
+        arg,
+        st.TIMESTAMP
+        if clock and not isinstance(a, t.TimestampNTZType)
+        else st.NTZ
+        if clock
+        else st.DATE,
+        node,
+    )
+    if field_name == "second":
+        return kernel("second_part", t.DecimalType(8, 6), value)
+    if clock:
+        return typed(call(field_name, value), st.INT)
+    return kernel(field_name, st.INT, value)
+
+
+_FIELDS = {
+    **dict.fromkeys(("year", "y", "years", "yr", "yrs"), "year"),
+    "yearofweek": "yearofweek",
+    **dict.fromkeys(("quarter", "qtr"), "quarter"),
+    **dict.fromkeys(("month", "mon", "mons", "months"), "month"),
+    **dict.fromkeys(("week", "w", "weeks"), "weekofyear"),
+    **dict.fromkeys(("day", "d", "days"), "dayofmonth"),
+    **dict.fromkeys(("dayofweek", "dow"), "dayofweek"),
+    **dict.fromkeys(("dayofweek_iso", "dow_iso"), "dayofweek_iso"),
+    "doy": "dayofyear",
+    **dict.fromkeys(("hour", "h", "hours", "hr", "hrs"), "hour"),
+    **dict.fromkeys(("minute", "m", "min", "mins", "minutes"), "minute"),
+    **dict.fromkeys(("second", "s", "sec", "seconds", "secs"), "second"),
+}
+
+
+@rule("unix_seconds")
+def _unix_seconds(node: Node, typist: Typist) -> Node | None:
+    if not isinstance(known(node.args[0])[0], t.TimestampType):
+        raise refuse("unix_seconds() of another type than timestamp", "cast it to timestamp", node)
+    return kernel("seconds", st.LONG, node.args[0])
+
+
+@rule("trunc")
+def _trunc(node: Node, typist: Typist) -> Node | None:
+    unit = constant_of(node.args[1])
+    if not isinstance(unit, str):
+        raise refuse("trunc() to a unit that is no constant", "write the unit as a text", node)
+    if unit.lower() not in {"year", "yyyy", "yy", "quarter", "month", "mon", "mm", "week"}:
+        return literal(None, st.DATE)
+    return kernel(
+        "date_trunc_of", st.DATE, implicit(node.args[0], st.DATE, node), literal(unit.lower())
+    )
+
+
+@rule("datediff", "date_diff")
+def _datediff(node: Node, typist: Typist) -> Node | None:
+    if len(node.args) != 2:
+        return None
+    return kernel("days_apart", st.INT, *coerced(node, "dd"))
+
+
+@rule("date_add", "date_sub", "dateadd")
+def _date_add(node: Node, typist: Typist) -> Node | None:
+    if len(node.args) != 2:
+        return None
+    (b,) = known(node.args[1])
+    if not (isinstance(b, NARROW) or st.is_string(b) or st.is_void(b)):
+        raise refuse(f"{node.name}() of {st.written(b)}", "give it a number of days", node)
+    day = implicit(node.args[0], st.DATE, node)
+    sign = literal(-1 if node.name == "date_sub" else 1)
+    return kernel("date_plus", st.DATE, day, implicit(node.args[1], st.INT, node), sign)
+
+
+@rule("to_date", "to_timestamp", "try_to_date", "try_to_timestamp")
+def _to_moment(node: Node, typist: Typist) -> Node | None:
+    if len(node.args) == 1:
+        (a,) = known(node.args[0])
+        if st.is_string(a) or isinstance(a, MOMENTS) or st.is_void(a):
+            target = st.DATE if node.name.endswith("date") else st.TIMESTAMP
+            if st.same(a, target):
+                return cast_same(node.args[0], target)
+            return spark_cast(node.args[0], target, tries=node.name.startswith("try"))
+        raise refuse(f"{node.name}() of {st.written(a)}", "give it a text or a date", node)
+    check_pattern(node, node.args[1])
+    target = st.DATE if node.name.endswith("date") else st.TIMESTAMP
+    (a,) = known(node.args[0])
+    if not st.is_string(a):
+        return spark_cast(node.args[0], target)
+    return kernel(
+        "try_to_moment" if node.name.startswith("try") else "to_moment", target, *node.args
+    )
+
+
+_DATE_LETTERS = re.compile(r"yyyy|MM|dd|HH|mm|ss|SSS|[-/:. ,]|'T'")
+
+
+def check_pattern(node: Node, pattern: Node) -> None:
+    """Refuse a pattern of dates of which it is not known that both engines read it the same way."""
+    text = constant_of(pattern)
+    if not isinstance(text, str):
+        raise refuse(
+            f"{node.name}() with a pattern that is no constant", "write the pattern as a text", node
+        )
+    if _DATE_LETTERS.sub("", text):
+        raise refuse(
+            f"the pattern {text!r} of {node.name}()", "use yyyy, MM, dd, HH, mm, ss and SSS", node
+        )
+
+
+@rule("date_format")
+def _date_format(node: Node, typist: Typist) -> Node | None:
+    check_pattern(node, node.args[1])
+    value = implicit(node.args[0], st.TIMESTAMP, node)
+    node.type = st.STRING
+    return (
+        None if value is node.args[0] else call("date_format", value, node.args[1], type=st.STRING)
+    )
+
+
+@rule("timestamp_seconds", "timestamp_millis", "timestamp_micros")
+def _timestamp_of(node: Node, typist: Typist) -> Node | None:
+    (a,) = known(node.args[0])
+    if not st.is_integer(a):
+        raise refuse(f"{node.name}() of {st.written(a)}", "cast it to bigint", node)
+    return kernel(node.name, st.TIMESTAMP, cast(node.args[0], st.LONG))
