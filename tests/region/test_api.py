@@ -85,7 +85,7 @@ class TestIdentity:
 
     def test_what_is_not_served_says_so(self, w):
         with pytest.raises(DatabricksError, match="not part of what a Proa region serves"):
-            list(w.clusters.list())
+            list(w.serving_endpoints.list())
 
 
 class TestWorkspace:
@@ -434,7 +434,7 @@ class TestJobs:
         [
             {"tasks": [jobs.Task(task_key="a"), jobs.Task(task_key="a")]},
             {"tasks": [jobs.Task(task_key="a")]},
-            {"tasks": [jobs.Task(task_key="a", spark_python_task=jobs.SparkPythonTask("x"))]},
+            {"tasks": [jobs.Task(task_key="a", spark_jar_task=jobs.SparkJarTask("x"))]},
             {
                 "tasks": [
                     jobs.Task(
