@@ -69,7 +69,7 @@ def _make(folder: Path, files: int, *, behind: bool) -> None:
             mode="overwrite" if plan.replaces else "append",
             commit_properties=CommitProperties(app_transactions=[transaction]),
         )
-        checkpoint.settled(plan.batch)
+        checkpoint.settled_version(plan.batch)
 
     size = files // _BATCHES
     for region in ("east", "west"):

@@ -20,10 +20,10 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "engine"))
 import parity_corpus
 
 from proa.engine import Engine
-from proa.engine.parity.nodes import Node
 from proa.engine.parity.refusals import signature, title
+from proa.engine.parity.sql_nodes import Node
 from proa.engine.parity.sql_queries import QueryReader
-from proa.engine.parity.tokens import UnreadableError
+from proa.engine.parity.sql_tokens import UnreadableSqlError
 from proa.engine.parity.typist import DiffersError, Scope, Typist, World
 
 TABLE = Path(__file__).parents[1] / "src/proa/engine/parity/refused.json"
@@ -44,7 +44,7 @@ def outermost(text: str, columns: list[tuple[str, Any]], world: World) -> Node:
 
 
 def main() -> None:
-    from proa.engine.parity import table
+    from proa.engine.parity import parity_table as table
 
     corpus = parity_corpus.corpus()
     known: dict[str, list[str]] = json.loads(TABLE.read_text())["refused"]
@@ -79,7 +79,7 @@ def main() -> None:
                 continue
             try:
                 node = outermost(text, columns, world)
-            except (UnreadableError, DiffersError, AttributeError, IndexError, TypeError):
+            except (UnreadableSqlError, DiffersError, AttributeError, IndexError, TypeError):
                 if kind in _WRONG:
                     print("unread:", kind, query, detail)
                 continue

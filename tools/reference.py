@@ -473,7 +473,9 @@ def _occurs(name: str, raised: Iterable[str]) -> bool:
 
 def engine_functions() -> str:
     """Which functions the embedded engine computes by Proa's rules, and which are refused."""
-    from proa.engine.parity import refusals, rules, table
+    from proa.engine.parity import parity_table as table
+    from proa.engine.parity import refusals
+    from proa.engine.parity import rule_base as rules
 
     assert table
     made = sorted({*rules.RULES, *(name for name, _ in rules.SIGNATURES)})

@@ -30,17 +30,17 @@ class Layout:
 
     def flows(self, dataset: str) -> str:
         """The folder that has one folder per flow."""
-        return f"{self.storage}/checkpoints/{spelled(dataset)}"
+        return f"{self.storage}/checkpoints/{folder_name(dataset)}"
 
     def checkpoint(self, dataset: str, flow: str, generation: int) -> str:
-        return f"{self.flows(dataset)}/{spelled(flow)}/{generation}"
+        return f"{self.flows(dataset)}/{folder_name(flow)}/{generation}"
 
     @property
     def events(self) -> str:
         return f"{self.storage}/{EVENTS}"
 
 
-def spelled(name: str) -> str:
+def folder_name(name: str) -> str:
     """A name as one folder's name."""
     return urllib.parse.quote(name, safe="!$&()+,;@~.-_ ").replace(" ", "%20")
 
@@ -49,7 +49,7 @@ def folder_of(dataset: str) -> str:
     """A dataset's name as its table's folder. Readers of Delta tables undo `%20` and do not find
     the folder then, so `~` stands for `%`.
     """
-    return spelled(dataset).replace("~", "%7E").replace("%", "~")
+    return folder_name(dataset).replace("~", "%7E").replace("%", "~")
 
 
 def dataset_of(folder: str) -> str:

@@ -41,7 +41,7 @@ from proa.pipelines.identifiers import Namespace, parts
 from proa.pipelines.session_settings import engine_settings
 from proa.runtime.compile import columns_of_files, compile_pipeline
 from proa.runtime.dr_policy import DrPolicy
-from proa.runtime.expectation_columns import flagged, flags_of
+from proa.runtime.expectation_columns import flag_rows, flags_of
 from proa.runtime.pipeline import from_project
 from proa.violations import Violation
 
@@ -95,7 +95,7 @@ class PipelineUnderTest:
         Raises UserError if rows are missing or nobody reads them, and DataError if a row breaks an
         expectation that fails the update.
         """
-        table, rules = self._computed(dataset, {**(given or {}), **more})
+        table, rules = self._compute(dataset, {**(given or {}), **more})
         keep = pa.array([True] * table.num_rows, pa.bool_())
         for flag in flags_of(rules):
             if flag.violation is Violation.FAIL and not pc.all(table[flag.column]).as_py():
@@ -113,7 +113,7 @@ class PipelineUnderTest:
         self, dataset: str, given: Mapping[str, GivenRows] | None = None, /, **more: GivenRows
     ) -> dict[str, int]:
         """Return how many rows break each expectation of a dataset. Otherwise like `rows`."""
-        table, rules = self._computed(dataset, {**(given or {}), **more})
+        table, rules = self._compute(dataset, {**(given or {}), **more})
         return {
             flag.expectation: table.num_rows - (pc.sum(table[flag.column]).as_py() or 0)
             for flag in flags_of(rules)
@@ -121,7 +121,7 @@ class PipelineUnderTest:
 
     # -- plans ------------------------------------------------------------------------------------
 
-    def _computed(
+    def _compute(
         self, dataset: str, given: Mapping[str, GivenRows]
     ) -> tuple[pa.Table, tuple[Expectation, ...]]:
         """Return the rows before any is dropped, with a column for each rule, and the rules."""
@@ -131,7 +131,7 @@ class PipelineUnderTest:
         inputs.check(dataset)
         rules = self._graph.datasets[name].dataset.expectations
         frame = self._engine.dataframe(relation)
-        return self._engine.arrow(flagged(frame, rules)), rules
+        return self._engine.arrow(flag_rows(frame, rules)), rules
 
     def _name(self, dataset: str) -> str:
         name = self._graph.names.find(dataset)
@@ -180,7 +180,7 @@ class PipelineUnderTest:
         dropping = [rule for rule in rules if rule.violation is Violation.DROP]
         if not dropping:
             return plan
-        frame = flagged(self._engine.dataframe(plan), dropping)
+        frame = flag_rows(self._engine.dataframe(plan), dropping)
         for flag in flags_of(dropping):
             frame = frame.where(f"`{flag.column}`").drop(flag.column)
         return frame._plan.plan(self._engine.spark.client)  # noqa: SLF001 - pyspark's only way
@@ -248,7 +248,7 @@ def _option(leaf: FilesLeaf, name: str) -> str | None:
 def _table(rows: list[Mapping[str, Any]]) -> pa.Table:
     """Return rows as Arrow; a time without a zone is taken as UTC, as Spark's timestamps are."""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    return pa.table({name: _column([_zoned(row.get(name)) for row in rows]) for name in names})
+    return pa.table({name: _column([_with_zone(row.get(name)) for row in rows]) for name in names})
 
 
 def _column(values: list[Any]) -> pa.Array:
@@ -259,7 +259,7 @@ def _column(values: list[Any]) -> pa.Array:
         return pa.array([None if value is None else str(value) for value in values])
 
 
-def _zoned(value: Any) -> Any:
+def _with_zone(value: Any) -> Any:
     if isinstance(value, datetime) and value.tzinfo is None:
         return value.replace(tzinfo=UTC)
     return value
@@ -268,7 +268,7 @@ def _zoned(value: Any) -> Any:
 def _local(table: pa.Table, schema: StructType | None) -> Any:
     """Return a plan of these rows, with the types of `schema` if it is known."""
     if schema is not None:
-        table = _typed(table, schema, exact=True)
+        table = _typed_rows(table, schema, exact=True)
     relation = proto.Relation()
     if not table.num_rows:
         relation.local_relation.schema = from_arrow_schema(table.schema).json()
@@ -283,10 +283,10 @@ def _local(table: pa.Table, schema: StructType | None) -> Any:
 def _local_files(table: pa.Table, leaf: FilesLeaf) -> Any:
     """Return a plan of records of files, as the Auto Loader yields them."""
     if leaf.schema is not None:
-        table = _typed(table, schema_of_text(leaf.schema), exact=True)
+        table = _typed_rows(table, schema_of_text(leaf.schema), exact=True)
     else:
         if hints := _option(leaf, "schemahints"):
-            table = _typed(table, apply(parse_hints(hints), StructType()), exact=False)
+            table = _typed_rows(table, apply(parse_hints(hints), StructType()), exact=False)
         if RESCUED_COLUMN not in table.column_names:
             table = table.append_column(RESCUED_COLUMN, pa.nulls(table.num_rows, pa.string()))
     if metadata.OPTION in leaf.options:
@@ -298,7 +298,7 @@ def _local_files(table: pa.Table, leaf: FilesLeaf) -> Any:
     return _local(table, None)
 
 
-def _typed(table: pa.Table, schema: StructType, *, exact: bool) -> pa.Table:
+def _typed_rows(table: pa.Table, schema: StructType, *, exact: bool) -> pa.Table:
     """Return the rows with the columns of `schema`; `exact` refuses others, else they follow."""
     wanted = to_arrow(schema)
     unknown = [name for name in table.column_names if name not in wanted.names]

@@ -38,7 +38,7 @@ def zone(location):
 
 def names(store: Store, path: str, options: dict[str, str] | None = None) -> list[str]:
     parsed = parse({"cloudFiles.format": "json", **(options or {})}, schema_given=False)
-    place = Place.of(store.url + path).resolved(store.options)
+    place = Place.of(store.url + path).resolve(store.options)
     backlog = discover(place, parsed, store.options, None, now=NOW)
     return sorted(file.path.removeprefix(store.url + "/") for file in backlog.take_all())
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql.types import LongType, StringType, StructField, StructType
 
-from proa.engine import Engine, carried
+from proa.engine import Engine, carry_errors
 from proa.engine.relations import relation_of
 from proa.engine.session import encoded_path, hadoop_path
 from proa.errors import DataError, UnavailableError, UserError
@@ -81,7 +81,7 @@ def test_a_pivot_needs_its_values(embedded: Engine) -> None:
 
 def test_what_proa_raises_in_a_worker_arrives_as_what_it_is(engine: Engine) -> None:
     def fail(batches):
-        with carried():
+        with carry_errors():
             raise DataError("the file 'x' is broken; remove it", condition="BROKEN")
         yield from batches
 

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from proa.autoloader.options import parse
 from proa.autoloader.tasks import reader_of
-from proa.formats.arrow_types import arrow_schema, settled
+from proa.formats.arrow_types import arrow_schema, settle_type
 from proa.formats.csv_blocks import infer_csv
 from proa.formats.json_schema import JsonInference
 from proa.formats.parquet import infer_parquet
@@ -123,7 +123,7 @@ def attempt(kind: str, data: bytes, dice: random.Random, folder: str) -> None:
         try:
             inferred = infer[kind](part)
             settled_fields = [
-                type(f)(f.name, settled(f.dataType))
+                type(f)(f.name, settle_type(f.dataType))
                 for f in inferred.fields
                 if options.may_be_column(f.name)
             ]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proa.autoloader.options import parse
-from proa.formats.arrow_types import in_order, settled
+from proa.formats.arrow_types import in_order, settle_type
 from proa.formats.json_schema import JsonInference
 from proa.formats.source import OpenPart, Part
 
@@ -25,7 +25,7 @@ def infer(
     inference = JsonInference(OPTIONS, types=types, pinned=pinned)
     found = inference.infer(OpenPart(Part(str(path), len(data), 0), OPTIONS, {}))
     return ",".join(
-        f"{f.name}:{settled(f.dataType).simpleString()}" for f in in_order(found).fields
+        f"{f.name}:{settle_type(f.dataType).simpleString()}" for f in in_order(found).fields
     )
 
 

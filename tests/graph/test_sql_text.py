@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from proa.errors import PipelineError, SourceLocation
 from proa.graph.sql_mask import TextEdit
-from proa.graph.sql_text import FilesRead, TableRead, edited, quoted, read
+from proa.graph.sql_text import FilesRead, TableRead, apply_edits, quote_name, read
 
 CASES = [
     ("SELECT * FROM orders", ["orders"]),
@@ -149,7 +149,7 @@ def test_what_cannot_be_read_is_an_error_with_its_place(text, condition):
 def test_long_qualifiers_are_cut_to_the_tables_name():
     text = "SELECT live.o.id, o.x, c.s.t.y.z FROM live.o JOIN c.s.t ON c.s.t.id = live.o.id"
     found = read(text)
-    assert edited(text, list(found.fixes)) == (
+    assert apply_edits(text, list(found.fixes)) == (
         "SELECT o.id, o.x, t.y.z FROM live.o JOIN c.s.t ON t.id = o.id"
     )
 
@@ -161,7 +161,7 @@ def test_tables_of_one_last_name_stay_apart():
     )
     found = read(text)
     assert [table.alias for table in found.tables] == ["main_bronze_o", "silver_o"]
-    assert edited(text, list(found.fixes)) == (
+    assert apply_edits(text, list(found.fixes)) == (
         "SELECT `main_bronze_o`.id, `silver_o`.s.x, `main_bronze_o`.y FROM main.bronze.o"
         " JOIN silver.o ON `main_bronze_o`.id = `silver_o`.id"
     )
@@ -176,7 +176,7 @@ NOISE = st.sampled_from(
 @given(st.lists(st.tuples(NAMES, st.booleans(), NOISE), min_size=1, max_size=5), NOISE, NAMES)
 def test_only_the_spans_change_whatever_the_names_and_the_space_between(tables, noise, literal):
     joined = " JOIN ".join(
-        f"{space}{'STREAM ' if stream else ''}{quoted(name)}{space} AS t{n}"
+        f"{space}{'STREAM ' if stream else ''}{quote_name(name)}{space} AS t{n}"
         for n, (name, stream, space) in enumerate(tables)
     )
     string = "'" + literal.replace("\\", "").replace("'", "") + "'"
@@ -184,7 +184,7 @@ def test_only_the_spans_change_whatever_the_names_and_the_space_between(tables, 
     found = read(text)
     assert [table.parts[-1] for table in found.tables] == [name for name, _, _ in tables]
     assert [table.streaming for table in found.tables] == [stream for _, stream, _ in tables]
-    changed = edited(text, [TextEdit(table.start, table.end, "X") for table in found.tables])
+    changed = apply_edits(text, [TextEdit(table.start, table.end, "X") for table in found.tables])
     expected = f"SELECT {string} AS s,{noise} 'FROM `z`' FROM " + " JOIN ".join(
         f"{space}X{space} AS t{n}" for n, (_, _, space) in enumerate(tables)
     )

@@ -281,7 +281,7 @@ def test_an_error_is_told_with_its_last_cause() -> None:
     said = "Kernel error -> S3\n  \x1b[31m↳\x1b[0m GET http://x\n    \x1b[31m↳\x1b[0m refused\n"
     table = Table("/t", {})
     with pytest.raises(UnavailableError, match=r"table '/t': Kernel .* S3: refused$"):  # noqa: SIM117
-        with table.wrapped("read"):
+        with table.wrap_errors("read"):
             raise OSError(said)
 
 

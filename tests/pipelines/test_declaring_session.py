@@ -20,18 +20,18 @@ MUTATION = "SESSION_MUTATION_IN_DECLARATIVE_PIPELINE"
 @pytest.fixture
 def spark():
     session = DeclaringSession({"landing_zone": "/lz", "spark.sql.shuffle.partitions": "4"})
-    with session.installed():
+    with session.install():
         yield session
 
 
 def test_the_installed_session_is_found_and_gone_afterwards():
     session = DeclaringSession()
     before = os.environ.get("SPARK_REMOTE")
-    with session.installed():
+    with session.install():
         assert SparkSession.getActiveSession() is session
         assert SparkSession.builder.config("a", "b").getOrCreate() is session
         inner = DeclaringSession()
-        with inner.installed():
+        with inner.install():
             assert SparkSession.active() is inner
         assert SparkSession.active() is session
     assert SparkSession.getActiveSession() is None
@@ -164,7 +164,7 @@ def test_pysparks_own_mistakes_stay_its_own(spark):
 def test_columns_know_their_lines_even_if_pyspark_was_used_before_any_session():
     F.col("before")
     session = DeclaringSession()
-    with session.installed():
+    with session.install():
         relation = relation_of(session.table("t").select(F.col("a").alias("b")))
     site = relation.project.expressions[0].common.origin.python_origin.call_site
     assert site.startswith(__file__)

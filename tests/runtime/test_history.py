@@ -30,7 +30,7 @@ def test_plans_stand_in_ever_larger_segments(store: Store) -> None:
     for end in range(FOLD, 17 * FOLD + 1, FOLD):
         history.fold(plans(end - FOLD, end), end)
     assert objects(store) == ["0000000000-0000000512", "0000000512-0000000544"]
-    assert history.folded() == 17 * FOLD
+    assert history.folded_count() == 17 * FOLD
     assert history.read(10_000) == plans(0, 17 * FOLD)
 
 
@@ -46,7 +46,7 @@ def test_a_gap_is_left_for_later(store: Store) -> None:
     lacking = plans(0, 3 * FOLD)
     del lacking[FOLD + 1]
     history.fold(lacking, 3 * FOLD)
-    assert history.folded() == FOLD
+    assert history.folded_count() == FOLD
     history.fold(plans(FOLD, 3 * FOLD), 3 * FOLD)
     assert history.read(3 * FOLD) == plans(0, 3 * FOLD)
 
@@ -61,8 +61,8 @@ def test_every_plan_can_be_read_whatever_was_interrupted(tmp_path_factory, ends,
         probe = FaultProbe(*filter(None, [struck]))
         history = History(store)
         with contextlib.suppress(Killed, Exception), probing(probe):
-            history.fold(plans(history.folded(), end), end)
-        most = max(most, History(store).folded())
+            history.fold(plans(history.folded_count(), end), end)
+        most = max(most, History(store).folded_count())
         assert History(store).read(10_000) == plans(0, most)
     History(store).fold(plans(most, 1200), 1200)
     assert History(store).read(10_000) == plans(0, 1200 // FOLD * FOLD)

@@ -10,7 +10,7 @@ import pytest
 
 from proa.cli.main import run
 from proa.engine import Engine
-from proa.runtime.porting import FileReport, Verdict, port
+from proa.runtime.porting import FileReport, PortingVerdict, port
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def write(folder: Path, **files: str) -> Path:
     return folder
 
 
-def by_file(reports: list[FileReport]) -> dict[str, Verdict]:
+def by_file(reports: list[FileReport]) -> dict[str, PortingVerdict]:
     return {report.file: report.verdict for report in reports}
 
 
@@ -64,7 +64,7 @@ def test_files_that_declare_are_found_and_others_are_not(tmp_path, engine):
     )
     reports = port(tmp_path, engine)
     assert by_file(reports) == dict.fromkeys(
-        ("a.sql", "b.py", "c.ipynb", "deep/er/d.sql"), Verdict.RUNS
+        ("a.sql", "b.py", "c.ipynb", "deep/er/d.sql"), PortingVerdict.RUNS
     )
     assert [report.datasets for report in reports] == [["a"], ["b"], ["n"], ["d"]]
 
@@ -109,7 +109,7 @@ def test_what_the_folder_does_not_hold_is_needed(tmp_path, engine, code, inside)
         f"import dlt\n{at_first}\n@dlt.table\ndef a():\n    {in_query}\n    return spark.range(1)\n"
     )
     (report,) = port(write(tmp_path, **{"a.py": text}), engine)
-    assert report.verdict is Verdict.NEEDS
+    assert report.verdict is PortingVerdict.NEEDS
     assert {obstacle.condition for obstacle in report.obstacles} == {NEEDS[code]}
 
 
@@ -119,7 +119,7 @@ def test_tables_from_elsewhere_are_needed_and_named(tmp_path, engine):
         CREATE MATERIALIZED VIEW b AS SELECT * FROM a;
     """
     (report,) = port(write(tmp_path, **{"a.sql": text}), engine)
-    assert report.verdict is Verdict.NEEDS
+    assert report.verdict is PortingVerdict.NEEDS
     assert ["main.raw.orders" in o.message or "'other'" in o.message for o in report.obstacles] == [
         True,
         True,
@@ -136,7 +136,7 @@ REFUSED = {
 @pytest.mark.parametrize("text", REFUSED.values(), ids=REFUSED)
 def test_what_is_refused_by_decision_is_told_apart_from_mistakes(tmp_path, engine, text):
     (report,) = port(write(tmp_path, **{"a.sql": text}), engine)
-    assert report.verdict is Verdict.REFUSED
+    assert report.verdict is PortingVerdict.REFUSED
 
 
 def test_a_bundles_pipelines_are_kept_apart_and_have_their_configuration(tmp_path, engine):
@@ -159,15 +159,15 @@ def test_a_bundles_pipelines_are_kept_apart_and_have_their_configuration(tmp_pat
     )
     reports = port(tmp_path, engine)
     assert [(r.file, r.pipeline, r.verdict) for r in reports] == [
-        ("src/one.py", "one", Verdict.RUNS),
-        ("src/two/a.sql", "two", Verdict.RUNS),
+        ("src/one.py", "one", PortingVerdict.RUNS),
+        ("src/two/a.sql", "two", PortingVerdict.RUNS),
     ]
 
 
 def test_variants_of_one_table_in_one_folder_are_pipelines_of_their_own(tmp_path, engine):
     files = {f"{name}.sql": VIEW.format("same") for name in "abc"}
     reports = port(write(tmp_path, **files), engine)
-    assert set(by_file(reports).values()) == {Verdict.RUNS}
+    assert set(by_file(reports).values()) == {PortingVerdict.RUNS}
     assert [report.datasets for report in reports] == [["same"]] * 3
 
 
@@ -181,7 +181,7 @@ def test_modules_above_the_pipelines_folder_are_found(tmp_path, engine):
         },
     )
     (report,) = port(tmp_path, engine)
-    assert (report.verdict, report.datasets) == (Verdict.RUNS, ["x"])
+    assert (report.verdict, report.datasets) == (PortingVerdict.RUNS, ["x"])
 
 
 def test_the_command_prints_a_line_a_file_and_ends_with_one_if_some_do_not_run(tmp_path, capsys):

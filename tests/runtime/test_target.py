@@ -17,7 +17,7 @@ from proa.runtime.context import Context
 from proa.runtime.event import Origin
 from proa.runtime.event_log import EventLog
 from proa.runtime.flow_kinds import Append, BatchWork, Replace
-from proa.runtime.target import Attempt, Delivery, Position, TableTarget
+from proa.runtime.target import Attempt, Position, TableTarget, TargetDelivery
 from proa.steps import Step, probing
 from proa.testing import FakeClock, Fault, FaultProbe, FixedIds, Killed, every_fault
 
@@ -33,7 +33,9 @@ class Feeding:
         self.target = target
         self.flow = flow
 
-    def delivery(self, batch: int, rows: str, columns=ID, *, generation=0, kind=None) -> Delivery:
+    def delivery(
+        self, batch: int, rows: str, columns=ID, *, generation=0, kind=None
+    ) -> TargetDelivery:
         kind = kind or Append()
         self.target.position(self.flow)
         attempt = self.target.begin(columns, (), replaces=kind.replaces, widens=False)
@@ -47,7 +49,7 @@ class Feeding:
             self.target.table,
         )
         plan = Plan(batch, {}, "d", kind.replaces)
-        return Delivery(self.flow, generation, plan, attempt, kind.store(work))
+        return TargetDelivery(self.flow, generation, plan, attempt, kind.store(work))
 
     def bring(self, batch: int, rows: str, columns=ID, **options) -> bool:
         return self.target.commit(self.delivery(batch, rows, columns, **options))

@@ -57,7 +57,7 @@ class Place:
         glob = "/".join(part for part in parts[at:] if part)
         return cls(absolute(base), f"^{glob_to_regex(glob)}(?:/.*)?$")
 
-    def resolved(self, storage_options: Mapping[str, str]) -> Place:
+    def resolve(self, storage_options: Mapping[str, str]) -> Place:
         """The place, or the folder and the name when the path names a single file."""
         if self.pattern is not None or "/" not in self.base.split("://")[-1].strip("/"):
             return self
@@ -192,7 +192,7 @@ class ListedFiles:
             rows = tail.rows_after(after.get(source, 0))
             heads[source] = tail.head
             if len(rows):
-                tables.append(self._placed(source, rows))
+                tables.append(self._files_in_place(source, rows))
         listed = pa.concat_tables(tables) if tables else _SHIPPED.empty_table()
         if len(tables) > 1:
             order = [
@@ -202,7 +202,9 @@ class ListedFiles:
             ]
             listed = listed.take(pc.sort_indices(listed, sort_keys=order))
         listed = listed.select(_ORDERED.names).combine_chunks()
-        wanted = [_filtered(page, self._place, options, now, None) for page in listed.to_batches()]
+        wanted = [
+            _filter_listed(page, self._place, options, now, None) for page in listed.to_batches()
+        ]
         table = pa.Table.from_batches(wanted, schema=_ORDERED)
         if known is not None and len(known) and len(table):
             paths = [f"{self._place.base}/{path}" for path in table["path"].to_pylist()]
@@ -215,7 +217,7 @@ class ListedFiles:
             tail.rows_after(tail.head)
         return {source: tail.head for source, tail in self._tails.items()}
 
-    def _placed(self, source: str, rows: pa.Table) -> pa.Table:
+    def _files_in_place(self, source: str, rows: pa.Table) -> pa.Table:
         """The rows whose files lie in the place, with paths relative to its base."""
         whole = pc.binary_join_element_wise(f"{self._zone}/{source}", rows["path"], "/")
         inside = pc.starts_with(whole, f"{self._place.base}/")
@@ -304,12 +306,12 @@ def _visible(
             ],
             schema=_LISTED,
         )
-        kept = _filtered(listed, place, options, now, as_of)
+        kept = _filter_listed(listed, place, options, now, as_of)
         if kept.num_rows:
             yield kept
 
 
-def _filtered(
+def _filter_listed(
     listed: pa.RecordBatch, place: Place, options: Options, now: datetime, as_of: datetime | None
 ) -> pa.RecordBatch:
     """Those of the files that a reader may see and the user wants."""
@@ -318,7 +320,7 @@ def _filtered(
     if options.max_age is not None:
         oldest = now - timedelta(seconds=options.max_age)
         earliest = max(earliest, oldest) if earliest else oldest
-    return _wanted(listed, place, options, earliest, latest)
+    return _select_listed(listed, place, options, earliest, latest)
 
 
 def _is_there(place: Place) -> bool:
@@ -331,7 +333,7 @@ def _pages(place: Place, storage_options: Mapping[str, str]) -> Iterator[pa.Reco
         yield from Store.open(place.base, storage_options).pages()
 
 
-def selected(paths: pa.Array, place: Place, options: Options) -> pa.Array:
+def select_paths(paths: pa.Array, place: Place, options: Options) -> pa.Array:
     """For each path below the place's folder, whether its name lets the Auto Loader read it."""
     keep = pc.invert(pc.match_substring_regex(paths, HIDDEN))
     if place.pattern is not None:
@@ -342,14 +344,14 @@ def selected(paths: pa.Array, place: Place, options: Options) -> pa.Array:
     return keep
 
 
-def _wanted(
+def _select_listed(
     listed: pa.RecordBatch,
     place: Place,
     options: Options,
     earliest: datetime | None,
     latest: datetime | None,
 ) -> pa.RecordBatch:
-    keep = selected(listed["path"], place, options)
+    keep = select_paths(listed["path"], place, options)
     if earliest is not None:
         keep = pc.and_(keep, pc.greater(listed["modified"], _micros(earliest)))
     if latest is not None:

@@ -36,23 +36,23 @@ def apply(hints: Sequence[Hint], schema: t.StructType, *, grows: bool = False) -
     """
     for hint in hints:
         hinted = _with(schema, hint.path, hint.type)
-        schema = _grown(hinted, schema) if grows else hinted
+        schema = _grow_hint(hinted, schema) if grows else hinted
     return schema
 
 
-def _grown(hinted: t.DataType, found: t.DataType) -> Any:
+def _grow_hint(hinted: t.DataType, found: t.DataType) -> Any:
     """The hinted type with the fields that only `found` has at the end of its structs."""
     if isinstance(hinted, t.StructType) and isinstance(found, t.StructType):
         others = {f.name.lower(): f for f in found.fields}
         fields = [
-            t.StructField(f.name, _grown(f.dataType, other.dataType), metadata=f.metadata)
+            t.StructField(f.name, _grow_hint(f.dataType, other.dataType), metadata=f.metadata)
             if (other := others.pop(f.name.lower(), None)) is not None
             else f
             for f in hinted.fields
         ]
         return t.StructType([*fields, *others.values()])
     if isinstance(hinted, t.ArrayType) and isinstance(found, t.ArrayType):
-        return t.ArrayType(_grown(hinted.elementType, found.elementType))
+        return t.ArrayType(_grow_hint(hinted.elementType, found.elementType))
     return hinted
 
 

@@ -27,7 +27,9 @@ class LeafColumns:
     def data(self, resolved: FileSchema) -> t.StructType:
         """The columns that the readers fill."""
         partitions = {f.name.lower() for f in resolved.partitions.fields}
-        fields = [f for f in self._hinted(resolved.data).fields if f.name.lower() not in partitions]
+        fields = [
+            f for f in self._apply_hints(resolved.data).fields if f.name.lower() not in partitions
+        ]
         rescued = self.options.reader.rescued_column
         if rescued is not None:
             fields = [f for f in fields if f.name != rescued]
@@ -49,7 +51,7 @@ class LeafColumns:
         rescued = self.options.reader.rescued_column
         later = {name.lower() for name in resolved.later}
         first = t.StructType([f for f in resolved.data.fields if f.name.lower() not in later])
-        names = [f.name.lower() for f in self._hinted(first).fields]
+        names = [f.name.lower() for f in self._apply_hints(first).fields]
         names += [name for name in folders if name not in later]
         names += [] if rescued is None else [rescued.lower()]
         names += [name.lower() for name in resolved.later]
@@ -62,7 +64,7 @@ class LeafColumns:
             fields.append(t.StructField(METADATA_NAME, spark_type(METADATA)))
         return t.StructType(fields)
 
-    def _hinted(self, data: t.StructType) -> t.StructType:
+    def _apply_hints(self, data: t.StructType) -> t.StructType:
         grows = self.options.reader.evolution in {Evolution.ADD, Evolution.WIDEN}
         return hints.apply(self.options.hints, data, grows=grows)
 
@@ -79,7 +81,7 @@ def _refuse_nested(fields: Sequence[t.StructField], kind: str) -> None:
         if isinstance(f.dataType, (t.StructType, t.ArrayType, t.MapType)):
             raise PipelineError(
                 f"the column {f.name!r} of type {f.dataType.simpleString()!r} cannot be read from"
-                f" {kind} files; read it as string and use from_json in the query",
+                f" {kind} files; read it as string and used from_json in the query",
                 condition="UNSUPPORTED_DATA_TYPE_FOR_DATASOURCE",
             )
 

@@ -36,7 +36,7 @@ from proa.formats.arrow_types import (
     field_paths,
     merge_structs,
     spark_type,
-    widened,
+    widen_type,
 )
 from proa.formats.problems import MAX_FIELD, Problem, ProblemKind, explain
 from proa.formats.reader_options import Evolution
@@ -49,7 +49,7 @@ _TEXT = t.StructType([t.StructField("value", t.StringType())])
 _START = "start.json"
 
 
-class Engine(Protocol):
+class LoaderEngine(Protocol):
     """What the Auto Loader needs of an engine."""
 
     @property
@@ -84,7 +84,7 @@ class AutoLoader:
         self._storage = dict(storage_options)
         self._clock = clock
         self._parallelism = parallelism or os.cpu_count() or 1
-        self._place = Place.of(leaf.path).resolved(self._storage)
+        self._place = Place.of(leaf.path).resolve(self._storage)
         self._given = parse_schema(leaf.schema) if leaf.schema is not None else None
         self._columns = LeafColumns(self.options, self._given)
         self._fold = SchemaFold(self.options, self._place.base)
@@ -132,15 +132,15 @@ class AutoLoader:
         """Let `known` remember the files of a batch, in the way that the options ask for."""
         known.record(batch, files, versions=self.options.reader.allow_overwrites)
 
-    def schema(self, engine: Engine, files: Sequence[FileRef]) -> t.StructType:
+    def schema(self, engine: LoaderEngine, files: Sequence[FileRef]) -> t.StructType:
         """The columns that a batch of these files has.
 
-        At first use they are inferred from the files that were discovered, and stored; DataError
+        At first used they are inferred from the files that were discovered, and stored; DataError
         (CF_EMPTY_DIR) when there is no file and no schema was given.
         """
         return self._columns.output(self._resolve(engine, files))
 
-    def relation(self, engine: Engine, files: Sequence[FileRef]) -> Any:
+    def relation(self, engine: LoaderEngine, files: Sequence[FileRef]) -> Any:
         """The plan (a Spark Connect relation) that reads these files on the engine's workers."""
         resolved = self._resolve(engine, files)
         data, output = self._columns.data(resolved), self._columns.output(resolved)
@@ -158,7 +158,7 @@ class AutoLoader:
         )
         return _relation(engine, len(partitions), task, output)
 
-    def evolve(self, engine: Engine, error: BaseException, files: Sequence[FileRef]) -> bool:
+    def evolve(self, engine: LoaderEngine, error: BaseException, files: Sequence[FileRef]) -> bool:
         """Look at why the engine could not compute a batch of these files.
 
         True: the files have new fields, the schema has them now too; plan and compute the batch
@@ -188,7 +188,7 @@ class AutoLoader:
 
     def _grow(
         self,
-        engine: Engine,
+        engine: LoaderEngine,
         current: SchemaVersion,
         files: Sequence[FileRef],
         problem: Problem | None,
@@ -198,15 +198,15 @@ class AutoLoader:
             wider = pa.type_for_alias(problem.detail.partition("(")[0])
             column = t.StructType([t.StructField(problem.fields[0], spark_type(wider))])
             old = current.schema
-            new = replace(old, data=widened(old.data, column))
+            new = replace(old, data=widen_type(old.data, column))
             return new != old and self._put(current, new, files[0].shipment, {})
         inferred = self._infer(engine, files)
         grown = current
         for shipment, group in shipments_of(files):
             old = grown.schema
-            new = old.evolved(self._fold.schema(group, inferred))
+            new = old.evolve(self._fold.schema(group, inferred))
             if new != old:
-                decided = self._fold.decided(old, new, group, inferred)
+                decided = self._fold.deciding_files(old, new, group, inferred)
                 if not self._put(grown, new, shipment, decided):
                     return True  # another runner is at it: look at what it has stored
                 assert self._schema is not None
@@ -216,7 +216,7 @@ class AutoLoader:
         for name in problem.fields if problem is not None else ():
             if len(name) < MAX_FIELD and not _has(new.data, name):
                 hint = hints.Hint(tuple(name.split(".")), t.StringType())
-                new = old.evolved(FileSchema(hints.apply([hint], new.data), new.partitions))
+                new = old.evolve(FileSchema(hints.apply([hint], new.data), new.partitions))
         if new != old:
             self._put(grown, new, files[-1].shipment, {})
         return grown.number != current.number or new != old
@@ -271,7 +271,7 @@ class AutoLoader:
             self._schema = self._versions.latest()
         return self._schema
 
-    def _resolve(self, engine: Engine, files: Sequence[FileRef]) -> FileSchema:
+    def _resolve(self, engine: LoaderEngine, files: Sequence[FileRef]) -> FileSchema:
         current = self._current() or self._first(engine, files)
         if current.number >= 0:
             sample = files or self._sample
@@ -284,7 +284,7 @@ class AutoLoader:
         schema = current.schema
         return schema if self._given is None else replace(schema, data=self._given)
 
-    def _first(self, engine: Engine, files: Sequence[FileRef]) -> SchemaVersion:
+    def _first(self, engine: LoaderEngine, files: Sequence[FileRef]) -> SchemaVersion:
         """Decide the first schema and store it; what is only assumed has the number -1."""
         sample = self._sample or tuple(files)
         fixed = _TEXT if self.options.reader.format == "text" else self._given
@@ -302,22 +302,24 @@ class AutoLoader:
         schema = self._fold.schema(group, inferred)
         if fixed is not None:
             schema = replace(schema, data=fixed)
-        decided = self._fold.decided(None, schema, group, inferred)
+        decided = self._fold.deciding_files(None, schema, group, inferred)
         version = SchemaVersion(0, schema, shipment, decided)
         self._schema = version if self._versions is None else self._versions.put(version)
         return self._schema
 
-    def _decide(self, engine: Engine, current: SchemaVersion, files: Sequence[FileRef]) -> None:
+    def _decide(
+        self, engine: LoaderEngine, current: SchemaVersion, files: Sequence[FileRef]
+    ) -> None:
         """Take the fields of the first shipment that has any: until then nothing was decided."""
         inferred = self._infer(engine, files)
         for shipment, group in shipments_of(files):
-            new = current.schema.evolved(self._fold.schema(group, inferred))
+            new = current.schema.evolve(self._fold.schema(group, inferred))
             if new.data.fields:
-                decided = self._fold.decided(current.schema, new, group, inferred)
+                decided = self._fold.deciding_files(current.schema, new, group, inferred)
                 self._put(current, new, shipment, decided)
                 return
 
-    def _infer(self, engine: Engine, files: Sequence[FileRef]) -> dict[str, t.StructType]:
+    def _infer(self, engine: LoaderEngine, files: Sequence[FileRef]) -> dict[str, t.StructType]:
         """The fields inside each of the files, by path."""
         if not files:
             return {}
@@ -366,7 +368,7 @@ def _has(schema: t.StructType, path: str) -> bool:
     return path.lower() in names
 
 
-def _relation(engine: Engine, partitions: int, task: ReadTask, schema: t.StructType) -> Any:
+def _relation(engine: LoaderEngine, partitions: int, task: ReadTask, schema: t.StructType) -> Any:
     numbers = engine.spark.range(0, partitions, 1, partitions)
     frame = numbers.mapInArrow(engine.on_workers(task), schema)
     return frame._plan.to_proto(engine.spark.client).root  # noqa: SLF001 - a plan is data

@@ -27,13 +27,13 @@ class FileSchema:
     later: tuple[str, ...] = ()
     """Names of the columns of both kinds that the first version lacked, in the order they came."""
 
-    def evolved(self, found: FileSchema) -> FileSchema:
+    def evolve(self, found: FileSchema) -> FileSchema:
         """The schema with the new fields of `found` at the end, nested ones too.
 
         Types of fields that are known stay.
         """
-        data = _added(self.data, _without(found.data, self.partitions))
-        partitions = _added(self.partitions, _without(found.partitions, self.data))
+        data = _added_fields(self.data, _without(found.data, self.partitions))
+        partitions = _added_fields(self.partitions, _without(found.partitions, self.data))
         new = (*data.names[len(self.data) :], *partitions.names[len(self.partitions) :])
         return FileSchema(data, partitions, (*self.later, *new))
 
@@ -56,12 +56,12 @@ def _without(fields: t.StructType, others: t.StructType) -> t.StructType:
     return t.StructType([f for f in fields.fields if f.name.lower() not in taken])
 
 
-def _added(old: t.StructType, new: t.StructType) -> t.StructType:
+def _added_fields(old: t.StructType, new: t.StructType) -> t.StructType:
     merged = merge_structs(old, new)
     known = {f.name.lower(): f.dataType for f in old.fields}
     return t.StructType(
         [
-            t.StructField(f.name, _kept(known[f.name.lower()], f.dataType))
+            t.StructField(f.name, _keep_type(known[f.name.lower()], f.dataType))
             if f.name.lower() in known
             else f
             for f in merged.fields
@@ -69,12 +69,12 @@ def _added(old: t.StructType, new: t.StructType) -> t.StructType:
     )
 
 
-def _kept(old: t.DataType, merged: t.DataType) -> t.DataType:
+def _keep_type(old: t.DataType, merged: t.DataType) -> t.DataType:
     """The old type, grown by new fields only."""
     if isinstance(old, t.StructType) and isinstance(merged, t.StructType):
-        return _added(old, merged)
+        return _added_fields(old, merged)
     if isinstance(old, t.ArrayType) and isinstance(merged, t.ArrayType):
-        return t.ArrayType(_kept(old.elementType, merged.elementType))
+        return t.ArrayType(_keep_type(old.elementType, merged.elementType))
     return old
 
 
@@ -142,7 +142,7 @@ class SchemaVersions:
         if not known:
             raise DataError(
                 f"the stored schema {self._state.url_of(_path(number))!r} was written by a newer"
-                " version of Proa; install that version",
+                " version of Proa; installed that version",
                 condition="CHECKPOINT_DAMAGED",
             )
         return SchemaVersion(number, schema, body.get("shipment", 0), body.get("decided", {}))

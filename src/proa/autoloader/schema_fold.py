@@ -16,7 +16,7 @@ from pyspark.sql import types as t
 from proa.autoloader.file_ref import FileRef
 from proa.autoloader.options import Options
 from proa.autoloader.schema import FileSchema
-from proa.formats.arrow_types import arrow_schema, field_paths, in_order, merge_structs, settled
+from proa.formats.arrow_types import arrow_schema, field_paths, in_order, merge_structs, settle_type
 from proa.formats.folders import partition_values, relative
 
 
@@ -45,7 +45,7 @@ class SchemaFold:
         partitions = self.partitions(files)
         inside = {f.name.lower() for f in partitions.fields}
         fields = [
-            t.StructField(f.name, settled(f.dataType))
+            t.StructField(f.name, settle_type(f.dataType))
             for f in _without_odd_names(merged).fields
             if self.options.reader.may_be_column(f.name) and f.name.lower() not in inside
         ]
@@ -73,7 +73,7 @@ class SchemaFold:
             for f in self.partitions(group).fields
         )
 
-    def decided(
+    def deciding_files(
         self,
         old: FileSchema | None,
         new: FileSchema,
@@ -87,7 +87,7 @@ class SchemaFold:
         for file in files:
             if len(found) == len(wanted):
                 break
-            there = set(field_paths(_settled(inferred.get(file.path, _NO_FIELDS))))
+            there = set(field_paths(_settle_schema(inferred.get(file.path, _NO_FIELDS))))
             for name in wanted:
                 if name in there:
                     found.setdefault(name, relative(file.path, self.base))
@@ -97,18 +97,18 @@ class SchemaFold:
 def _without_odd_names(type_: t.StructType) -> t.StructType:
     """The struct without nested fields whose names no column can have."""
 
-    def mended(inner: t.DataType) -> t.DataType:
+    def mend(inner: t.DataType) -> t.DataType:
         if isinstance(inner, t.ArrayType):
-            return t.ArrayType(mended(inner.elementType))
+            return t.ArrayType(mend(inner.elementType))
         return _without_odd_names(inner) if isinstance(inner, t.StructType) else inner
 
     kept = [f for f in type_.fields if "\0" not in f.name]
-    return t.StructType([t.StructField(f.name, mended(f.dataType)) for f in kept])
+    return t.StructType([t.StructField(f.name, mend(f.dataType)) for f in kept])
 
 
-def _settled(type_: t.StructType) -> pa.Schema:
+def _settle_schema(type_: t.StructType) -> pa.Schema:
     return arrow_schema(
-        t.StructType([t.StructField(f.name, settled(f.dataType)) for f in type_.fields])
+        t.StructType([t.StructField(f.name, settle_type(f.dataType)) for f in type_.fields])
     )
 
 

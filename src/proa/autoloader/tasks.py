@@ -19,7 +19,7 @@ from proa.formats.folders import partition_values, relative
 from proa.formats.json_values import Number
 from proa.formats.problems import ReadError
 from proa.formats.reader_options import ReaderOptions
-from proa.formats.rescued import rescued
+from proa.formats.rescued import rescued_value
 from proa.formats.scalars import scalar
 from proa.formats.source import COMPRESSED, OpenPart, Part
 
@@ -175,7 +175,7 @@ def _partition_value(text: str | None, type_: pa.DataType, options: ReaderOption
 
 
 def _add_rescued(table: pa.Table, name: str, misfits: dict[str, Any], file: str) -> pa.Table:
-    own = json.loads(rescued(misfits, file))
+    own = json.loads(rescued_value(misfits, file))
     merged = [
         json.dumps({**own, **(json.loads(text) if text else {})}, ensure_ascii=False)
         for text in table[name].to_pylist()

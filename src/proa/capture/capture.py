@@ -30,7 +30,7 @@ _STATE = "_proa_capture/{slot}.json"
 _LOAD_BYTES = 64 << 20
 """Bytes of CSV in one file of the full load."""
 _ATTEMPT = 10**12
-"""Numbers of rows that one attempt at a full load may use."""
+"""Numbers of rows that one attempt at a full load may used."""
 
 
 @dataclass(frozen=True)
@@ -164,10 +164,10 @@ class Capture:
                 held.append(bytes(row))
                 size += len(row)
                 if size >= _LOAD_BYTES:
-                    yield self._formatted(b"".join(held), table)
+                    yield self._format_file(b"".join(held), table)
                     held, size = [names], 0
         if len(held) > 1:
-            yield self._formatted(b"".join(held), table)
+            yield self._format_file(b"".join(held), table)
 
     # -- changes ----------------------------------------------------------------------------------
 
@@ -180,14 +180,14 @@ class Capture:
         end = pending.end if pending is not None else max((t.end for t in found), default=now)
         files = self._files([t for t in found if not self._was_loaded(t, state)], counts)
         if pending is None and files:
-            pending = _Round(end, tuple(self._named(files, state)))
+            pending = _Round(end, tuple(self._file_names(files, state)))
             state = replace(state, pending=pending, last=pending.names[-1].rpartition("/")[2])
             self._write(state)
         if pending is not None:
             # Changes that the slot has let go are in files already.
             for name, (table, rows) in zip(pending.names, files, strict=False):
                 text = dms_files.csv_text(dms_files.header(table.columns), rows)
-                self._make(name, self._formatted(text, table))
+                self._make(name, self._format_file(text, table))
                 counts.files += 1
                 counts.changes += len(rows)
         with step(Step.CAPTURE_ADVANCE):
@@ -210,7 +210,7 @@ class Capture:
                     files.setdefault(change.table, []).append(row)
         return list(files.items())
 
-    def _named(self, files: Sequence[tuple[SourceTable, Any]], state: _State) -> Iterator[str]:
+    def _file_names(self, files: Sequence[tuple[SourceTable, Any]], state: _State) -> Iterator[str]:
         """Names that sort behind all names so far."""
         time = self._clock.now()
         last = state.last.partition(".")[0]
@@ -228,7 +228,7 @@ class Capture:
         return Snapshot.parse(state.snapshot).sees(transaction.xid)
 
     def _keys(self) -> set[tuple[int, str]]:
-        with self._database.connected() as connection:
+        with self._database.open_connection() as connection:
             tables = [self._database.columns(connection, name) for name in self._settings.tables]
         return {(table.oid, c.name) for table in tables for c in table.columns if c.is_key}
 
@@ -237,7 +237,7 @@ class Capture:
     def _place(self, table: SourceTable, name: str) -> str:
         return f"{table.schema}/{table.name}/{name}.{self._settings.format}"
 
-    def _formatted(self, text: bytes, table: SourceTable) -> bytes:
+    def _format_file(self, text: bytes, table: SourceTable) -> bytes:
         if self._settings.format == "csv":
             return text
         return dms_files.parquet_of(text, table.columns)

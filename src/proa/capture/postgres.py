@@ -51,7 +51,7 @@ class Postgres:
         self._slot = slot
 
     @contextmanager
-    def connected(self) -> Iterator[Any]:
+    def open_connection(self) -> Iterator[Any]:
         """A connection whose values come as texts that mean the same everywhere.
 
         Raises UnavailableError when the database does not answer.
@@ -83,7 +83,7 @@ class Postgres:
         Returns the position from which the slot has all changes. Raises SettingsError, with the
         statement to run, where something is missing that cannot be made.
         """
-        with self.connected() as connection:
+        with self.open_connection() as connection:
             level = connection.execute("SHOW wal_level").fetchone()[0]
             if level != "logical":
                 raise SettingsError(
@@ -129,7 +129,7 @@ class Postgres:
     @contextmanager
     def snapshot(self) -> Iterator[tuple[Any, Snapshot]]:
         """A connection that sees one moment, and which transactions that moment has seen."""
-        with self.connected() as connection:
+        with self.open_connection() as connection:
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             text = connection.execute("SELECT pg_current_snapshot()::text").fetchone()[0]
             yield connection, Snapshot.parse(text)
@@ -139,7 +139,7 @@ class Postgres:
         """The next transactions in the slot, about `most` changes of them, and the position that
         the log had before they were asked for. The slot stays where it is.
         """
-        with self.connected() as connection:
+        with self.open_connection() as connection:
             now = connection.execute("SELECT pg_current_wal_flush_lsn() - '0/0'").fetchone()[0]
             rows = connection.execute(
                 "SELECT data FROM pg_logical_slot_peek_binary_changes(%s, NULL, %s,"
@@ -151,7 +151,7 @@ class Postgres:
 
     def advance(self, position: int) -> None:
         """Tell the slot that everything before `position` is safe elsewhere."""
-        with self.connected() as connection:
+        with self.open_connection() as connection:
             connection.execute(
                 "SELECT pg_replication_slot_advance(%s, '0/0'::pg_lsn + %s) FROM"
                 " pg_replication_slots WHERE slot_name = %s AND confirmed_flush_lsn - '0/0' < %s",
@@ -160,7 +160,7 @@ class Postgres:
 
     def lag(self) -> int:
         """Bytes of log that the slot keeps because they were not captured yet."""
-        with self.connected() as connection:
+        with self.open_connection() as connection:
             found = connection.execute(
                 "SELECT pg_current_wal_lsn() - confirmed_flush_lsn FROM pg_replication_slots"
                 " WHERE slot_name = %s",
@@ -196,7 +196,7 @@ class Postgres:
         if not any(UNCHANGED in change.row for change in transaction.changes):
             return transaction
         changes = tuple(
-            _completed(connection, change) if UNCHANGED in change.row else change
+            _complete_change(connection, change) if UNCHANGED in change.row else change
             for change in transaction.changes
         )
         return Transaction(transaction.xid, transaction.end, transaction.committed, changes)
@@ -208,7 +208,7 @@ class Postgres:
         )
 
 
-def _completed(connection: Any, change: RowChange) -> RowChange:
+def _complete_change(connection: Any, change: RowChange) -> RowChange:
     """A change whose unsent values are those of the old row, or what the table has now: a later
     change of them comes later in the log.
     """

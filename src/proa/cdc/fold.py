@@ -58,7 +58,7 @@ def _partial(shape: ChangeShape) -> list[str]:
         supplies.append(f"({given} AND {packed} = w.{name})")
         return f"{name}.x"
 
-    value = shape.resolved(newest)
+    value = shape.resolve(newest)
     found = "".join(f", {column}" for column in columns)
     return [
         f"""CREATE TABLE event AS SELECT DISTINCT {keys}, o, d, v, u FROM
@@ -84,8 +84,8 @@ def _history(shape: ChangeShape) -> list[str]:
     """SCD type 2: one event per key and moment; equal neighbours are one row."""
     keys = shape.key_names
     window = f"PARTITION BY {keys} ORDER BY o"
-    shown = "" if shape.partial else f"UNION ALL BY NAME {_shown(shape)}"
-    whole = _filled(shape) if shape.partial else "SELECT * FROM event"
+    shown = "" if shape.partial else f"UNION ALL BY NAME {_target_events(shape)}"
+    whole = _filled_events(shape) if shape.partial else "SELECT * FROM event"
     statements = [
         f"""CREATE TABLE event AS
             SELECT {keys}, o, m.d AS d, m.v AS v, m.u AS u FROM (
@@ -122,7 +122,7 @@ def _history(shape: ChangeShape) -> list[str]:
     ]
 
 
-def _shown(shape: ChangeShape) -> str:
+def _target_events(shape: ChangeShape) -> str:
     """The events that the target's rows tell and the memory does not."""
     keys = shape.key_names
     named = ", ".join(f"old.k{i}" for i in range(len(shape.keys)))
@@ -135,7 +135,7 @@ def _shown(shape: ChangeShape) -> str:
           WHERE old.e IS NOT NULL"""
 
 
-def _filled(shape: ChangeShape) -> str:
+def _filled_events(shape: ChangeShape) -> str:
     """Events whose unsaid columns are what they were, since the last deletion."""
     keys = shape.key_names
     since = f"PARTITION BY {keys}, epoch ORDER BY o ROWS UNBOUNDED PRECEDING"
@@ -145,7 +145,7 @@ def _filled(shape: ChangeShape) -> str:
         return f"(last_value({packed} IGNORE NULLS) OVER since).x"
 
     return f"""
-        SELECT {keys}, o, d, CASE WHEN NOT d THEN {shape.resolved(latest)} END AS v, u FROM
+        SELECT {keys}, o, d, CASE WHEN NOT d THEN {shape.resolve(latest)} END AS v, u FROM
           (SELECT *, sum(CAST(d AS INTEGER)) OVER (PARTITION BY {keys} ORDER BY o) AS epoch FROM event)
         WINDOW since AS ({since})"""
 

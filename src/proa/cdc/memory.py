@@ -62,8 +62,8 @@ class Memory:
             before, now = self.contract.get(name), shape.contract()[name]
             if self.number and before != now:
                 raise DataError(
-                    f"{dataset!r} was built with {name} {_shown(before)} and is declared with"
-                    f" {_shown(now)} now; refresh it fully (--full-refresh {dataset})",
+                    f"{dataset!r} was built with {name} {_json_value(before)} and is declared with"
+                    f" {_json_value(now)} now; refresh it fully (--full-refresh {dataset})",
                     condition=f"AUTOCDC_INVALID_STATE.{condition}",
                 )
 
@@ -148,7 +148,7 @@ class MemoryStore:
                 continue
             return numbered
 
-    def superseded(
+    def superseded_objects(
         self, current: int, generation: int, objects: Iterable[ObjectInfo]
     ) -> list[ObjectInfo]:
         """Those of the memory's objects that the memory `current` does not need."""
@@ -161,7 +161,7 @@ class MemoryStore:
         return list(self._store.walk(FOLDER))
 
 
-def written(files: Sequence[DataFile]) -> tuple[tuple[str, int], ...]:
+def memory_files(files: Sequence[DataFile]) -> tuple[tuple[str, int], ...]:
     """Files below the memory's folder as a memory lists them."""
     return tuple((f"{FOLDER}/{file.path}", file.rows) for file in files)
 
@@ -196,5 +196,5 @@ def _name(number: int) -> str:
     return f"{FOLDER}/memory/{number:010d}.json"
 
 
-def _shown(value: Any) -> str:
+def _json_value(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

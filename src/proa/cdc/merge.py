@@ -509,7 +509,7 @@ class _Merge:
             attempt=self.given.attempt,
             group_bytes=8 << 20,
         )
-        return memories.written(write_batches(self.batches(query), target))
+        return memories.memory_files(write_batches(self.batches(query), target))
 
     # -- helpers ----------------------------------------------------------------------------------
 

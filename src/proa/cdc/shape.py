@@ -181,20 +181,20 @@ class ChangeShape:
 
     # -- partial changes --------------------------------------------------------------------------
 
-    def resolved(self, value: Any) -> str:
+    def resolve(self, value: Any) -> str:
         """`v` put together from what `value(path, given)` yields for each of its parts."""
         parts = [
-            f"{name_of(f.name)} := {self._resolved(f.dataType, (f.name,), value)}"
+            f"{name_of(f.name)} := {self._resolve(f.dataType, (f.name,), value)}"
             for f in self.values
         ]
         return f"struct_pack({', '.join(parts) or f'{_NOTHING} := true'})"
 
-    def _resolved(self, kind: Any, path: tuple[str, ...], value: Any) -> str:
+    def _resolve(self, kind: Any, path: tuple[str, ...], value: Any) -> str:
         inside = ".".join(path).lower() + "."
         nested = self._keeps(path) or any(name.startswith(inside) for name in self.null_keeps)
         if not isinstance(kind, T.StructType) or not nested:
-            return str(value(path, self._given(path)))
-        fields = [(f.name, self._resolved(f.dataType, (*path, f.name), value)) for f in kind.fields]
+            return str(value(path, self._is_given(path)))
+        fields = [(f.name, self._resolve(f.dataType, (*path, f.name), value)) for f in kind.fields]
         packed = ", ".join(f"{name_of(name)} := {text}" for name, text in fields)
         known = " OR ".join(f"({text}) IS NOT NULL" for _, text in fields)
         return f"CASE WHEN {known} THEN struct_pack({packed}) END"
@@ -203,7 +203,7 @@ class ChangeShape:
         prefixes = (".".join(path[:n]).lower() for n in range(1, len(path) + 1))
         return any(prefix in self.null_keeps for prefix in prefixes)
 
-    def _given(self, path: tuple[str, ...]) -> str:
+    def _is_given(self, path: tuple[str, ...]) -> str:
         """Whether an event says anything about a part of `v`."""
         if self._keeps(path):
             return f"{part_of(path)} IS NOT NULL"
@@ -235,7 +235,7 @@ def change_shape(flow: Flow, query: Any, properties: Mapping[str, str]) -> Chang
         columns=T.StructType(columns),
         sequence=sequence_type(query),
         history=cdc.history,
-        tracked=None if cdc.tracked is None else _lowered(cdc.tracked.of(names)),
+        tracked=None if cdc.tracked is None else _lower_names(cdc.tracked.of(names)),
         retention=_retention(properties),
     )
     if isinstance(cdc, SnapshotCdc):
@@ -250,8 +250,8 @@ def change_shape(flow: Flow, query: Any, properties: Mapping[str, str]) -> Chang
 def _null_keeps(choice: ColumnChoice, columns: Sequence[Any]) -> frozenset[str]:
     """Columns and fields inside them of which NULL means: as it was."""
     if not choice.excluded:
-        return _lowered(choice.names)
-    return _lowered(path for path in _paths(columns, "") if not _covered(path, choice.names))
+        return _lower_names(choice.names)
+    return _lower_names(path for path in _paths(columns, "") if not _is_covered(path, choice.names))
 
 
 def _paths(fields: Sequence[Any], prefix: str) -> Iterator[str]:
@@ -263,11 +263,11 @@ def _paths(fields: Sequence[Any], prefix: str) -> Iterator[str]:
             yield f"{prefix}{part.name}"
 
 
-def _covered(path: str, names: Iterable[str]) -> bool:
+def _is_covered(path: str, names: Iterable[str]) -> bool:
     return any(f"{path.lower()}.".startswith(f"{name.lower()}.") for name in names)
 
 
-def _lowered(names: Iterable[str]) -> frozenset[str]:
+def _lower_names(names: Iterable[str]) -> frozenset[str]:
     return frozenset(name.lower() for name in names)
 
 

@@ -51,7 +51,7 @@ def dry_run(
     except UserError as error:
         if not as_json:
             raise
-        print_json(_failed(error))
+        print_json(_failure_object(error))
         report_error(error)
         raise typer.Exit(MISUSED) from error
     judged = compiled.verdicts
@@ -140,7 +140,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _failed(error: UserError) -> dict[str, Any]:
+def _failure_object(error: UserError) -> dict[str, Any]:
     errors = error.errors if isinstance(error, SeveralMistakesError) else (error,)
     described = [_mistake(each) for each in errors]
     return {"valid": False, "may_run": False, "error": described[0], "errors": described}

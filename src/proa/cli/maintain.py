@@ -60,13 +60,13 @@ def maintain(
             found.append(done)
             if not as_json:
                 spinner.stop()
-                console.print(_told(done, dry_run=dry_run), markup=False)
+                console.print(_summary(done, dry_run=dry_run), markup=False)
                 spinner.start()
     if as_json:
         print_json({"dry_run": dry_run, "tables": [asdict(one) for one in found]})
 
 
-def _told(done: Upkeep, *, dry_run: bool) -> str:
+def _summary(done: Upkeep, *, dry_run: bool) -> str:
     parts = []
     if done.compacted.before:
         parts.append(f"{done.compacted.before} small files made {done.compacted.after}")

@@ -77,7 +77,7 @@ def print_rows(names: Sequence[str], batches: Iterable[Any]) -> None:
     The first rows decide how wide a column is. Few rows fit the terminal; more are printed as they
     come, a line each.
     """
-    rows = (tuple(map(_shown, row)) for row in _rows(batches))
+    rows = (tuple(map(_cell, row)) for row in _rows(batches))
     first = list(islice(rows, _MEASURED_ROWS))
     count = len(first)
     if count < _MEASURED_ROWS:
@@ -137,7 +137,7 @@ def _value(scalar: Any) -> Any:
         return f"{scalar.type} out of range" + ("" if number is None else f": {number}")
 
 
-def _shown(value: Any) -> str:
+def _cell(value: Any) -> str:
     if value is None:
         return "NULL"
     if isinstance(value, (dict, list, tuple)):

@@ -86,7 +86,7 @@ def serve(
     )
     server.stop_on_signals()
 
-    def started(address: str) -> None:
+    def on_start(address: str) -> None:
         if as_json:
             print_json(
                 {
@@ -99,4 +99,4 @@ def serve(
         else:
             console.print(f"region {region} answers at {address}", markup=False)
 
-    server.run(started)
+    server.run(on_start)

@@ -60,7 +60,7 @@ def ship(
     from proa.landing import Shipper, open_source, open_zones
 
     settings = load_regions(project)
-    wanted = _wanted(source, settings)
+    wanted = _wanted_sources(source, settings)
     if left_out:
         _print_left_out(
             {name: open_source(name, settings.sources[name]) for name in wanted}, as_json
@@ -95,7 +95,7 @@ def ship(
         raise typer.Exit(code)
 
 
-def _wanted(given: list[str] | None, settings: ProjectSettings) -> list[str]:
+def _wanted_sources(given: list[str] | None, settings: ProjectSettings) -> list[str]:
     """The names of the sources to ship; SettingsError for one that proa.yml lacks."""
     wanted = given or list(settings.sources)
     for name in wanted:
@@ -250,7 +250,7 @@ def _progress(*, quiet: bool) -> Iterator[Any]:
         sums: dict[tuple[str, str], list[int]] = {}
 
         def show(source: str) -> Any:
-            def delivered(zone: str, shipment: Shipment) -> None:
+            def on_delivery(zone: str, shipment: Shipment) -> None:
                 key = (source, zone)
                 if key not in tasks:
                     tasks[key] = progress.add_task(
@@ -261,7 +261,7 @@ def _progress(*, quiet: bool) -> Iterator[Any]:
                 sums[key][1] += shipment.size
                 progress.update(tasks[key], files=sums[key][0], size=sums[key][1])
 
-            return delivered
+            return on_delivery
 
         yield show
 

@@ -66,7 +66,7 @@ _EVENTS = """
 
 
 @dataclass(frozen=True)
-class SourceFile:
+class FlightFile:
     """A file that the source system publishes."""
 
     path: str
@@ -74,13 +74,13 @@ class SourceFile:
     content: bytes
 
 
-def dimension_files() -> Iterator[SourceFile]:
+def dimension_files() -> Iterator[FlightFile]:
     """Airlines, airports, planes and weather, one CSV file each."""
     for name in DIMENSIONS:
-        yield SourceFile(f"{name}/{name}.csv", (_package() / f"{name}.csv").read_bytes())
+        yield FlightFile(f"{name}/{name}.csv", (_package() / f"{name}.csv").read_bytes())
 
 
-def flight_files(*, damaged: bool = True) -> list[SourceFile]:
+def flight_files(*, damaged: bool = True) -> list[FlightFile]:
     """One file a day, in the order of the days: every flight of the year exactly once.
 
     `damaged` cuts some lines short, and gives others a distance in words or no carrier.
@@ -95,10 +95,10 @@ def flight_files(*, damaged: bool = True) -> list[SourceFile]:
         connection.register("flights", flights)
         values = {**_ALWAYS, **(_DAMAGE if damaged else _NO_DAMAGE)}
         rows = connection.execute(_EVENTS, values).fetchall()
-    return [SourceFile(f"flights/{day}.json", content.encode()) for day, content in rows]
+    return [FlightFile(f"flights/{day}.json", content.encode()) for day, content in rows]
 
 
-def publish(source: Path, files: Iterable[SourceFile]) -> None:
+def publish(source: Path, files: Iterable[FlightFile]) -> None:
     """Write files as a source system would: whole, under a hidden name first."""
     for file in files:
         path = source / file.path

@@ -85,14 +85,14 @@ class Demo:
         for shipper in self._shippers:
             self._stack.callback(shipper.close)
 
-    def _first_quarter(self, files: Sequence[flights.SourceFile]) -> None:
+    def _first_quarter(self, files: Sequence[flights.FlightFile]) -> None:
         self._arrive("January to March", files)
         self._start_active()
         self._tell("Normal days", f"{ACTIVE} follows its landing zone, all the time")
         self._wait(lambda: self._is_caught_up(ACTIVE), f"{ACTIVE} to read the first quarter")
         self._run(STANDBY, "is triggered, as its schedule does, and catches up")
 
-    def _outage(self, files: Sequence[flights.SourceFile]) -> None:
+    def _outage(self, files: Sequence[flights.FlightFile]) -> None:
         batch = self._next_batch()
         self._arrive("April to June", files)
         place = Layout(self._settings.region(ACTIVE).storage).checkpoint(BRONZE, BRONZE, 0)
@@ -111,7 +111,7 @@ class Demo:
             " not committed; its landing zone is gone too",
         )
 
-    def _fail_over(self, files: Sequence[flights.SourceFile]) -> None:
+    def _fail_over(self, files: Sequence[flights.FlightFile]) -> None:
         told = self._change("failover", "--to", STANDBY, "--reason", f"{ACTIVE} is lost")
         if not self._is_caught_up(STANDBY):
             raise UnavailableError(f"{STANDBY} has not caught up; look at `proa status`")
@@ -138,7 +138,7 @@ class Demo:
             f" to {STANDBY}; {told}",
         )
 
-    def _last_quarter(self, files: Sequence[flights.SourceFile]) -> None:
+    def _last_quarter(self, files: Sequence[flights.FlightFile]) -> None:
         self._arrive("October to December", files)
         for region in (ACTIVE, STANDBY):
             self._run(region, "reads the rest of the year")
@@ -146,7 +146,7 @@ class Demo:
 
     # -- what the chapters are made of --------------------------------------------------------------
 
-    def _arrive(self, when: str, files: Sequence[flights.SourceFile], remark: str = "") -> None:
+    def _arrive(self, when: str, files: Sequence[flights.FlightFile], remark: str = "") -> None:
         flights.publish(self._source, files)
         reports = [shipper.ship() for shipper in self._shippers]
         reached = sorted({z.zone for r in reports for z in r.zones if z.error is None})

@@ -5,19 +5,19 @@ from typing import TYPE_CHECKING
 from proa.lazy import exports
 
 if TYPE_CHECKING:
-    from proa.engine.carried_errors import carried
-    from proa.engine.errors import PYTHON_FAILED, translate
+    from proa.engine.carried_errors import carry_errors
+    from proa.engine.engine_errors import PYTHON_FAILED, translate
     from proa.engine.session import Engine, Relation
 
-__all__ = ["PYTHON_FAILED", "Engine", "Relation", "carried", "translate"]
+__all__ = ["PYTHON_FAILED", "Engine", "Relation", "carry_errors", "translate"]
 
 __getattr__ = exports(
     __name__,
     {
         "Engine": "session",
-        "PYTHON_FAILED": "errors",
+        "PYTHON_FAILED": "engine_errors",
         "Relation": "session",
-        "carried": "carried_errors",
-        "translate": "errors",
+        "carry_errors": "carried_errors",
+        "translate": "engine_errors",
     },
 )

@@ -1,6 +1,6 @@
 """Errors of Proa's own code in an engine's workers, carried to the caller as what they are.
 
-They cross the wire as text: `carried()` packs an error there, `unpacked()` makes it again here. Apart
+They cross the wire as text: `carry_errors()` packs an error there, `unpack()` makes it again here. Apart
 because workers import it, and nothing else of an engine.
 """
 
@@ -44,7 +44,7 @@ class _CarriedError(Exception):
 
 
 @contextmanager
-def carried() -> Iterator[None]:
+def carry_errors() -> Iterator[None]:
     """Let a ProaError that is raised inside reach the caller of the engine as what it is."""
     try:
         yield
@@ -56,7 +56,7 @@ def carried() -> Iterator[None]:
         raise _CarriedError(f"{_OPEN}{packed}{_CLOSE}") from error
 
 
-def unpacked(text: str) -> ProaError | None:
+def unpack(text: str) -> ProaError | None:
     """Make the error that `text` carries. Returns None if it carries none."""
     packed = _CARRIED.search(text)
     if packed is None:

@@ -2,6 +2,8 @@
 
 Such an error is in the data: another try fails as well. Engines say it in words of their own, and
 some as if they themselves had failed.
+
+Apart because it is a table of conditions that grows with Spark's.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from typing import Any
 
 CONDITION = "UNSUPPORTED_FEATURE"
 
-_SPARK_TOO = "or use an Apache Spark Connect server (engine: {remote: sc://host:15002})"
+_SPARK_TOO = "or used an Apache Spark Connect server (engine: {remote: sc://host:15002})"
 _Gap = tuple[str, str]
 """The construct as users know it, and what to do instead."""
 
@@ -24,7 +24,7 @@ _FUNCTIONS = {
 """Functions that others have taken the place of."""
 
 
-def refused(plan: Any) -> _Gap | None:
+def find_gap(plan: Any) -> _Gap | None:
     """What the engine would answer wrongly, or die of."""
     for part in _walk(plan):
         if part.DESCRIPTOR.name != "Aggregate" or part.group_type != part.GROUP_TYPE_PIVOT:
@@ -41,7 +41,7 @@ _FUNCTION = re.compile(r"^(?:unknown )?function: (\w+)$")
 _SYNTAX = re.compile(r"^invalid argument: found (.+?)(?: at \d+:\d+)? expected ", re.DOTALL)
 
 
-def spoken(message: str) -> tuple[str, str] | None:
+def reword(message: str) -> tuple[str, str] | None:
     """(Spark's condition, a sentence) for what the embedded engine says in its own way."""
     if found := _MISSING.search(message):
         names = _NAME.findall(found.group(1))

@@ -80,7 +80,7 @@ class ParityChannel(
         relation = _relation(request)
         if relation is None:
             return request
-        made = self._made(relation)
+        made = self._make(relation)
         copy = type(request)()
         copy.CopyFrom(request)
         target = _relation(copy)
@@ -88,7 +88,7 @@ class ParityChannel(
         target.CopyFrom(made)
         return copy
 
-    def _made(self, relation: Any) -> Any:
+    def _make(self, relation: Any) -> Any:
         key = relation.SerializeToString(deterministic=True)
         with self._lock:
             if key in self._known:

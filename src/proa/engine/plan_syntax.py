@@ -17,7 +17,7 @@ _PLAN_ID = 1 << 50
 """Of a plan that is only asked for its columns; no other plan has it."""
 
 
-def prepared(relation: Relation, schema: Callable[[Relation], t.StructType]) -> Relation:
+def prepare_plan(relation: Relation, schema: Callable[[Relation], t.StructType]) -> Relation:
     """The plan with its SQL rewritten; the same object if it holds none.
 
     `schema` gives the columns of a plan. Raises UserError for what cannot be rewritten.
@@ -69,7 +69,7 @@ def _rewrite_expressions(project: Any, schema: Callable[[Relation], t.StructType
     outermost = blocks.selects[-1]
     del project.expressions[:]
     for item in outermost.items:
-        project.expressions.add().expression_string.expression = blocks.written(item)
+        project.expressions.add().expression_string.expression = blocks.token_text(item)
 
 
 def _replace_aliases(project: Any, schema: Callable[[Relation], t.StructType]) -> None:

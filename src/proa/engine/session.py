@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any, Self
 
 from proa.engine import gaps
-from proa.engine.errors import translate
+from proa.engine.engine_errors import translate
 from proa.errors import ProaError, UnavailableError, UserError
 from proa.settings import EngineSettings
 from proa.storage import is_url
@@ -47,7 +47,7 @@ _embedding = threading.Lock()
 
 
 class Engine:
-    """Computes plans. Starts at first use; safe to share between threads.
+    """Computes plans. Starts at first used; safe to share between threads.
 
     All verbs raise `UserError` where the query is wrong and `UnavailableError` where the engine
     did not answer.
@@ -121,29 +121,29 @@ class Engine:
         """A DataFrame over a ready-made plan."""
         from proa.engine.relations import dataframe
 
-        return dataframe(self._prepared(relation), self.spark)
+        return dataframe(self._prepare(relation), self.spark)
 
-    def _prepared(self, relation: Relation) -> Relation:
+    def _prepare(self, relation: Relation) -> Relation:
         """The plan as the engine reads it. Raises UserError for what it lacks."""
         if self._remote is not None:
             return relation
-        from proa.engine.plan_syntax import prepared
+        from proa.engine.plan_syntax import prepare_plan
 
-        return prepared(relation, self.schema)
+        return prepare_plan(relation, self.schema)
 
     def schema(self, relation: Relation) -> Any:
         """What `relation` yields, as a pyspark `StructType`. Remembered: plans repeat."""
         key = relation.SerializeToString(deterministic=True)
         known = self._schemas.get(key)
         if known is None:
-            known = self._analyzed(relation)
+            known = self._analyze(relation)
             if len(self._schemas) >= _REMEMBERED_SCHEMAS:
                 self._schemas.clear()
             self._schemas[key] = known
         return known
 
-    def _analyzed(self, relation: Relation) -> Any:
-        if self._remote is None and (gap := gaps.refused(relation)) is not None:
+    def _analyze(self, relation: Relation) -> Any:
+        if self._remote is None and (gap := gaps.find_gap(relation)) is not None:
             raise UserError(gaps.sentence(gap), condition=gaps.CONDITION)
         with self.translating():
             return self.dataframe(relation).schema
@@ -238,7 +238,7 @@ class Engine:
             raise found from error
 
     def _forget(self) -> None:
-        """A server elsewhere may have been started anew: the next use makes a new session."""
+        """A server elsewhere may have been started anew: the next used makes a new session."""
         with self._lock:
             if self._remote is not None:
                 self._spark = None

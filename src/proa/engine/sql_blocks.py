@@ -104,14 +104,14 @@ class SqlBlocks:
             token.text if token.text.replace("_", "a").isalnum() and self._is_word(token) else None
         )
 
-    def written(self, span: Span) -> str:
+    def token_text(self, span: Span) -> str:
         """The text of the tokens."""
         first, behind = span
         if first >= behind:
             return ""
         return self.text[self.tokens[first].start : self.tokens[behind - 1].end + 1]
 
-    def replaced(self, span: Span, text: str) -> str:
+    def replace_tokens(self, span: Span, text: str) -> str:
         """The whole text with the tokens replaced. Their lines are kept."""
         start, end = self.tokens[span[0]].start, self.tokens[span[1] - 1].end + 1
         lines = self.text.count("\n", start, end) - text.count("\n")
@@ -192,7 +192,7 @@ class SqlBlocks:
                 end = self.closing.get(end + 2)  # the first bracket held column names
             if end is None or end >= index:
                 return
-            yield self.written((start, end + 1))
+            yield self.token_text((start, end + 1))
             if end + 1 >= len(self.tokens) or self.word(end + 1) != ",":
                 return
             start = end + 2
@@ -274,7 +274,7 @@ class SqlBlocks:
         return following in (",", ")", "=", "as") or index + 1 >= len(self.tokens)
 
 
-def quoted(name: str) -> str:
+def quote_identifier(name: str) -> str:
     """The name as SQL writes it, whatever is in it."""
     return "`" + name.replace("`", "``") + "`"
 

@@ -10,7 +10,7 @@ from pyspark.sql import types as t
 from sqlglot import TokenType
 
 from proa.engine.spark_functions import AGGREGATES, words
-from proa.engine.sql_blocks import Span, SqlBlocks, quoted, text_literal
+from proa.engine.sql_blocks import Span, SqlBlocks, quote_identifier, text_literal
 from proa.errors import UserError
 
 SchemaOf = Callable[[str], t.StructType]
@@ -81,10 +81,10 @@ def rewritten(
     """
     rewriter = _Pivot(blocks, clause, columns_of)
     unpivots = blocks.word(clause.index) == "unpivot"
-    subquery = rewriter.unpivoted() if unpivots else rewriter.pivoted()
+    subquery = rewriter.unpivot_subquery() if unpivots else rewriter.pivot_subquery()
     behind = clause.inside[1] + 1
     alias = "" if _has_alias(blocks, behind) else " AS __proa_p"
-    return blocks.replaced((clause.source[0], behind), f"({subquery}){alias}")
+    return blocks.replace_tokens((clause.source[0], behind), f"({subquery}){alias}")
 
 
 def _has_alias(blocks: SqlBlocks, index: int) -> bool:
@@ -106,7 +106,7 @@ class _Pivot:
     ) -> None:
         self.blocks = blocks
         self.clause = clause
-        self.source = blocks.written(clause.source)
+        self.source = blocks.token_text(clause.source)
         self.columns = columns_of(clause.index, f"SELECT * FROM {self.source}")
         names = [name.lower() for name in self.columns.names]
         for name in names:
@@ -124,7 +124,7 @@ class _Pivot:
 
     # -- PIVOT ----------------------------------------------------------------------------------
 
-    def pivoted(self) -> str:
+    def pivot_subquery(self) -> str:
         """The subquery for PIVOT (aggregates FOR columns IN (values))."""
         blocks = self.blocks
         first, behind = self.clause.inside
@@ -133,12 +133,12 @@ class _Pivot:
         if opening is None or blocks.word(opening) != "(":
             raise self.fail("expected FOR column IN (values)", "PARSE_SYNTAX_ERROR")
         keys = self._list((middle + 1, opening - 1))
-        aggregates = [self._named(span) for span in blocks.split((first, middle))]
+        aggregates = [self._named_expression(span) for span in blocks.split((first, middle))]
         values = blocks.split((opening + 1, blocks.closing[opening]))
         used = self._names((first, middle)) | {
             key.split(".")[-1].strip("` ").lower() for key in keys
         }
-        groups = [quoted(name) for name in self.columns.names if name.lower() not in used]
+        groups = [quote_identifier(name) for name in self.columns.names if name.lower() not in used]
         outputs = [*groups]
         for value in values:
             outputs += self._outputs(value, keys, aggregates)
@@ -148,21 +148,21 @@ class _Pivot:
     def _outputs(
         self, value: Span, keys: Sequence[str], aggregates: Sequence[tuple[Span, str | None]]
     ) -> list[str]:
-        span, alias = self._named(value)
+        span, alias = self._named_expression(value)
         parts = self._list(span)
         condition = " AND ".join(f"{key} <=> {part}" for key, part in zip(keys, parts, strict=True))
         name = alias if alias is not None else self._value_name(parts)
         collects = any(self._calls(span, _COLLECTIONS) for span, _ in aggregates)
         texts = []
         for span, called in aggregates:
-            text = self._filtered(span, condition)
+            text = self._filter_aggregates(span, condition)
             if self._calls(span, _COUNTS) and not collects:
                 text = f"CASE WHEN count_if({condition}) > 0 THEN {text} END"
-            suffix = f"_{called or self._spelled(span)}" if len(aggregates) > 1 else ""
-            texts.append(f"{text} AS {quoted(name + suffix)}")
+            suffix = f"_{called or self._aggregate_name(span)}" if len(aggregates) > 1 else ""
+            texts.append(f"{text} AS {quote_identifier(name + suffix)}")
         return texts
 
-    def _filtered(self, span: Span, condition: str) -> str:
+    def _filter_aggregates(self, span: Span, condition: str) -> str:
         """The expression with a FILTER behind each of its aggregates."""
         blocks = self.blocks
         at, pieces = blocks.tokens[span[0]].start, []
@@ -184,19 +184,19 @@ class _Pivot:
     def _names(self, span: Span) -> set[str]:
         return {(self.blocks.name(index) or "").lower() for index in range(*span)}
 
-    def _spelled(self, span: Span) -> str:
+    def _aggregate_name(self, span: Span) -> str:
         """An aggregate without a name, as Spark calls it."""
-        text = re.sub(r"\s+", " ", self.blocks.written(span))
+        text = re.sub(r"\s+", " ", self.blocks.token_text(span))
         text = re.sub(r"^\w+(?=\()", lambda match: match.group().lower(), text)
         return "count(1)" if text.replace(" ", "") == "count(*)" else text
 
     def _value_name(self, parts: Sequence[str]) -> str:
-        texts = [_unquoted(part) for part in parts]
+        texts = [_bare_value_name(part) for part in parts]
         return texts[0] if len(texts) == 1 else "{" + ", ".join(texts) + "}"
 
     # -- UNPIVOT --------------------------------------------------------------------------------
 
-    def unpivoted(self) -> str:
+    def unpivot_subquery(self) -> str:
         """The subquery for UNPIVOT [INCLUDE NULLS] (values FOR name IN (columns))."""
         blocks = self.blocks
         first, behind = self.clause.inside
@@ -204,15 +204,17 @@ class _Pivot:
         opening = next((i + 1 for i in range(middle, behind) if self._at_top(i, "in")), None)
         if opening is None or blocks.word(opening) != "(":
             raise self.fail("expected FOR name IN (columns)", "PARSE_SYNTAX_ERROR")
-        values, name = self._list((first, middle)), blocks.written((middle + 1, opening - 1))
+        values, name = self._list((first, middle)), blocks.token_text((middle + 1, opening - 1))
         rows: list[tuple[str, list[str]]] = []
         for span in blocks.split((opening + 1, blocks.closing[opening])):
-            columns, alias = self._named(span)
+            columns, alias = self._named_expression(span)
             parts = self._list(columns)
             names = [part.split(".")[-1].strip("` ") for part in parts]
             rows.append((alias if alias is not None else "_".join(names), parts))
         used = {part.split(".")[-1].strip("` ").lower() for _, parts in rows for part in parts}
-        others = [quoted(column) for column in self.columns.names if column.lower() not in used]
+        others = [
+            quote_identifier(column) for column in self.columns.names if column.lower() not in used
+        ]
         kinds = [self._kind([parts[n] for _, parts in rows]) for n in range(len(values))]
         stacked = ", ".join(
             ", ".join(
@@ -272,11 +274,11 @@ class _Pivot:
         first, behind = span
         if self.blocks.word(first) == "(" and self.blocks.closing[first] == behind - 1:
             return [
-                self.blocks.written(part) for part in self.blocks.split((first + 1, behind - 1))
+                self.blocks.token_text(part) for part in self.blocks.split((first + 1, behind - 1))
             ]
-        return [self.blocks.written(span)]
+        return [self.blocks.token_text(span)]
 
-    def _named(self, span: Span) -> tuple[Span, str | None]:
+    def _named_expression(self, span: Span) -> tuple[Span, str | None]:
         """(an expression, the name behind it)."""
         first, behind = span
         name = self.blocks.name(behind - 1)
@@ -325,7 +327,7 @@ def _as_decimal(kind: t.DataType) -> t.DecimalType:
     return t.DecimalType(_DIGITS[_RANKS.index(type(kind))], 0)
 
 
-def _unquoted(value: str) -> str:
+def _bare_value_name(value: str) -> str:
     """How Spark names the column of a value."""
     text = value.strip()
     if text[:1] in ("'", '"') and text[-1:] == text[:1]:

@@ -17,7 +17,14 @@ from sqlglot.errors import SqlglotError
 
 from proa.engine import sql_pivot
 from proa.engine.spark_functions import AGGREGATES, GENERATORS, RANDOM, words
-from proa.engine.sql_blocks import Clause, SelectBlock, Span, SqlBlocks, quoted, text_literal
+from proa.engine.sql_blocks import (
+    Clause,
+    SelectBlock,
+    Span,
+    SqlBlocks,
+    quote_identifier,
+    text_literal,
+)
 from proa.errors import UserError
 
 UNSUPPORTED = "UNSUPPORTED_FEATURE"
@@ -58,8 +65,8 @@ def _json_path(blocks: SqlBlocks) -> str | None:
         while blocks.word(first - 1) == "." and blocks.name(first - 2):
             first -= 2
         path, behind = _path(blocks, index + 1)
-        call = f"get_json_object({blocks.written((first, index))}, {text_literal(path)})"
-        return blocks.replaced((first, behind), call)
+        call = f"get_json_object({blocks.token_text((first, index))}, {text_literal(path)})"
+        return blocks.replace_tokens((first, behind), call)
     return None
 
 
@@ -73,7 +80,7 @@ def _path(blocks: SqlBlocks, index: int) -> tuple[str, int]:
             path, index = f"{path}.{blocks.name(index + 1)}", index + 2
         elif blocks.word(index) == "[":
             closing = blocks.closing[index]
-            path, index = path + blocks.written((index, closing + 1)), closing + 1
+            path, index = path + blocks.token_text((index, closing + 1)), closing + 1
         else:
             return path, index
 
@@ -135,7 +142,7 @@ class _Select:
     def source(self) -> str:
         """The text behind FROM; "" if there is none."""
         clause = self.block.clause("from")
-        return "" if clause is None else self.blocks.written(clause.body)
+        return "" if clause is None else self.blocks.token_text(clause.body)
 
     def columns(self, selected: str = "*") -> t.StructType:
         """The columns of a select list over the same tables."""
@@ -173,14 +180,14 @@ class _Select:
         first = index - 1
         while blocks.word(first - 1) == ".":
             first -= 2
-        qualifier = blocks.written((first, index - 2)) if first < index - 1 else ""
+        qualifier = blocks.token_text((first, index - 2)) if first < index - 1 else ""
         columns = self.star(qualifier, index)
         for span in blocks.split((index + 2, closing)):
-            columns = self._removed(columns, span)
+            columns = self._remove_column(columns, span)
         if not columns:
             raise self.fail("* EXCEPT (...) leaves no column", index)
         inside = ", ".join(columns.values())
-        return blocks.replaced((first, closing + 1), inside)
+        return blocks.replace_tokens((first, closing + 1), inside)
 
     def star(self, qualifier: str, index: int) -> dict[tuple[str, ...], str]:
         """The columns of a star, by (table, name) in lower case, as they are written in its place."""
@@ -191,10 +198,10 @@ class _Select:
             return _by_name(qualifier.strip("`").rpartition(".")[2], qualifier, names)
         names = self.rows.names
         if len({name.lower() for name in names}) == len(names):
-            return {("", name.lower()): quoted(name) for name in names}
+            return {("", name.lower()): quote_identifier(name) for name in names}
         together: dict[tuple[str, ...], str] = {}
         for alias in self.aliases():
-            spelled = quoted(alias)
+            spelled = quote_identifier(alias)
             together |= _by_name(alias, spelled, self.columns(f"{spelled}.*").names)
         if [name for _, name in together] != [name.lower() for name in names]:
             raise self.fail(
@@ -206,7 +213,7 @@ class _Select:
 
     def aliases(self) -> Iterator[str]:
         """The names of the tables in FROM, in order."""
-        tree = _parsed(f"SELECT * FROM {self.source}")
+        tree = _parse(f"SELECT * FROM {self.source}")
         if tree is None:
             return
         source = tree.args.get("from_")
@@ -217,7 +224,7 @@ class _Select:
         ):
             yield str(table.alias_or_name)
 
-    def _removed(
+    def _remove_column(
         self, columns: dict[tuple[str, ...], str], span: Span
     ) -> dict[tuple[str, ...], str]:
         """The columns without the one that is named; a field is taken out of its struct."""
@@ -237,8 +244,11 @@ class _Select:
             start = next((n for n in (1, 2) if _means(key, lowered[:n])), None)
             struct = None if start is None else self._struct(key[1], parts[start:])
             if struct is not None:
-                smaller = _dropped(text, struct, lowered[start:])
-                return {**columns, key: f"{smaller} AS {quoted(self._spelled(key[1]))}"}
+                smaller = _drop_field(text, struct, lowered[start:])
+                return {
+                    **columns,
+                    key: f"{smaller} AS {quote_identifier(self._column_spelling(key[1]))}",
+                }
         near = ", ".join(name for _, name in list(columns)[:10])
         raise self.fail(
             f"* EXCEPT names the column {'.'.join(parts)!r}, which is not there; there are {near}",
@@ -246,7 +256,7 @@ class _Select:
             "UNRESOLVED_COLUMN",
         )
 
-    def _spelled(self, name: str) -> str:
+    def _column_spelling(self, name: str) -> str:
         return next((known for known in self.rows.names if known.lower() == name), name)
 
     def _struct(self, name: str, path: Sequence[str]) -> t.StructType | None:
@@ -268,7 +278,7 @@ class _Select:
             return _Item(span, span, None)
         if self.blocks.word(behind - 2) == "as":
             return _Item(span, (first, behind - 2), name)
-        tree = _parsed(f"SELECT {self.blocks.written(span)}")
+        tree = _parse(f"SELECT {self.blocks.token_text(span)}")
         item = tree.expressions[0] if tree is not None and tree.expressions else None
         if isinstance(item, exp.Alias) and item.alias.lower() == name.lower():
             return _Item(span, (first, behind - 1), name)
@@ -282,7 +292,7 @@ class _Select:
             for index in self._names_in(item.expression):
                 name = (self.blocks.name(index) or "").lower()
                 if name in known and not self._is_column(name):
-                    return self._substituted(index, known[name])
+                    return self._substitute(index, known[name])
             if item.alias is not None:
                 known.setdefault(item.alias.lower(), item)
         return None
@@ -318,16 +328,16 @@ class _Select:
     def _is_column(self, name: str) -> bool:
         return any(known.lower() == name for known in self.rows.names)
 
-    def _substituted(self, index: int, item: _Item) -> str:
-        expression = self.blocks.written(item.expression)
+    def _substitute(self, index: int, item: _Item) -> str:
+        expression = self.blocks.token_text(item.expression)
         called = {self.blocks.word(i) for i in range(*item.expression)}
         if called & (RANDOM | GENERATORS):
             raise self.fail(
                 f"{item.alias!r} is not the same value each time it is computed, and is used by"
-                " another column of its SELECT; use it in a SELECT around this one",
+                " another column of its SELECT; used it in a SELECT around this one",
                 index,
             )
-        return self.blocks.replaced((index, index + 1), f"({expression})")
+        return self.blocks.replace_tokens((index, index + 1), f"({expression})")
 
     # -- generators over maps -------------------------------------------------------------------
 
@@ -338,14 +348,14 @@ class _Select:
             for index in range(*clause.body):
                 word = self.blocks.word(index)
                 if word in _EXPLODES and self.blocks.word(index + 1) == "(" and self._is_own(index):
-                    changed = self._inlined(index, word, clause)
+                    changed = self._inline_clause(index, word, clause)
                     if changed is not None:
                         return changed
         return None
 
-    def _inlined(self, index: int, word: str, clause: Clause) -> str | None:
+    def _inline_clause(self, index: int, word: str, clause: Clause) -> str | None:
         closing = self.blocks.closing[index + 1]
-        argument = self.blocks.written((index + 2, closing))
+        argument = self.blocks.token_text((index + 2, closing))
         if not isinstance(self._type_of(argument, index, clause), t.MapType):
             return None
         entries = f"map_entries({argument})"
@@ -355,7 +365,7 @@ class _Select:
                 " 'key', __proa_e.key, 'value', __proa_e.value))"
             )
         outer = "_outer" if word.endswith("_outer") else ""
-        return self.blocks.replaced((index, closing + 1), f"inline{outer}({entries})")
+        return self.blocks.replace_tokens((index, closing + 1), f"inline{outer}({entries})")
 
     def _type_of(self, argument: str, index: int, clause: Clause) -> t.DataType:
         source = self.source
@@ -363,7 +373,7 @@ class _Select:
             start = index
             while start > clause.body[0] and self.blocks.word(start) != "lateral":
                 start -= 1
-            source = self.blocks.written((clause.body[0], start)).rstrip().rstrip(",")
+            source = self.blocks.token_text((clause.body[0], start)).rstrip().rstrip(",")
         text = f"SELECT {argument} AS a" + (f" FROM {source}" if source else "")
         found = schema_in_scope(self.blocks, self.block.span[0], text, self.schema_of)
         return found.fields[0].dataType
@@ -407,24 +417,26 @@ class _Select:
             pieces.append(blocks.text[at : token.start])
             at = following.start
             if following.token_type is TokenType.STAR:
-                columns = self.columns(f"{blocks.written((index, index + 1))}.*").names
-                pieces.append(", ".join(map(quoted, columns)))
+                columns = self.columns(f"{blocks.token_text((index, index + 1))}.*").names
+                pieces.append(", ".join(map(quote_identifier, columns)))
                 at = following.end + 1
         pieces.append(blocks.text[at : blocks.tokens[self.block.span[1] - 1].end + 1])
-        return blocks.replaced(self.block.span, "".join(pieces))
+        return blocks.replace_tokens(self.block.span, "".join(pieces))
 
     # -- GROUP BY ALL ---------------------------------------------------------------------------
 
     def group_by_all(self) -> str | None:
         clause = self.block.clause("group by")
-        if clause is None or self.blocks.written(clause.body).lower() != "all":
+        if clause is None or self.blocks.token_text(clause.body).lower() != "all":
             return None
         keys: dict[str, None] = {}
         for first, behind in self.block.items:
             if self.blocks.tokens[behind - 1].token_type is TokenType.STAR:
-                qualifier = self.blocks.written((first, behind - 2)) if behind - first > 1 else ""
+                qualifier = (
+                    self.blocks.token_text((first, behind - 2)) if behind - first > 1 else ""
+                )
                 columns = ", ".join(self.star(qualifier, first).values())
-                return self.blocks.replaced((first, behind), columns)
+                return self.blocks.replace_tokens((first, behind), columns)
         for item in self.items():
             keys |= dict.fromkeys(self._keys(item.expression))
         aggregates = any(
@@ -434,7 +446,7 @@ class _Select:
         if not keys and not aggregates:  # constants only: one row
             keys = {str(number + 1): None for number in range(len(self.block.items))}
         text = f"GROUP BY {', '.join(keys)}" if keys else ""
-        return self.blocks.replaced(clause.span, text)
+        return self.blocks.replace_tokens(clause.span, text)
 
     def _keys(self, span: Span) -> Iterator[str]:
         """What GROUP BY ALL groups by, of one selected expression."""
@@ -445,14 +457,14 @@ class _Select:
                 inside |= set(range(index, blocks.closing[index + 1] + 1))
         if not inside:
             if span[1] - span[0] > 1 or blocks.name(span[0]) is not None:
-                yield blocks.written(span)
+                yield blocks.token_text(span)
         else:
             for index in self._names_in(span):
                 if index not in inside:
                     end = index + 1
                     while blocks.word(end) == ".":
                         end += 2
-                    yield blocks.written((index, end))
+                    yield blocks.token_text((index, end))
 
     # -- QUALIFY --------------------------------------------------------------------------------
 
@@ -464,39 +476,45 @@ class _Select:
         order = None if block.in_set_operation else block.clause("order by")
         kept = [c for c in block.clauses[1:] if c.span < clause.span or c.name == "window"]
         tail = [c for c in block.clauses if c.span > clause.span and c not in kept]
-        columns = self._expanded()
+        columns = self._expand_stars()
         aliases = {item.alias.lower(): item for item in self.items() if item.alias}
         inner = [f"{text} AS __proa_c{n}" for n, (text, _) in enumerate(columns)]
         condition = self._with_aliases(clause.body, aliases)
         inner.append(f"({condition}) AS __proa_q")
         last = ""
         if order is not None:
-            last = self._ordered(order, aliases, columns, inner)
-        rest = " ".join(blocks.written(c.span) for c in tail if c is not order)
-        body = " ".join(blocks.written(c.span) for c in kept)
-        outer = ", ".join(f"__proa_c{n} AS {quoted(name)}" for n, (_, name) in enumerate(columns))
+            last = self._order_by(order, aliases, columns, inner)
+        rest = " ".join(blocks.token_text(c.span) for c in tail if c is not order)
+        body = " ".join(blocks.token_text(c.span) for c in kept)
+        outer = ", ".join(
+            f"__proa_c{n} AS {quote_identifier(name)}" for n, (_, name) in enumerate(columns)
+        )
         distinct = "DISTINCT " if block.distinct else ""
         text = (
             f"SELECT {distinct}{outer} FROM (SELECT {', '.join(inner)} {body}) AS __proa_w"
             f" WHERE __proa_q {last} {rest}"
         )
-        return blocks.replaced(block.span, text.rstrip())
+        return blocks.replace_tokens(block.span, text.rstrip())
 
-    def _expanded(self) -> list[tuple[str, str]]:
+    def _expand_stars(self) -> list[tuple[str, str]]:
         """What is selected as (expression, column name), stars expanded."""
         spans: list[tuple[str, str | None]] = []
         for item in self.items():
             first, behind = item.expression
             if item.alias is None and self.blocks.tokens[behind - 1].token_type is TokenType.STAR:
-                qualifier = self.blocks.written((first, behind - 2)) if behind - first > 1 else ""
+                qualifier = (
+                    self.blocks.token_text((first, behind - 2)) if behind - first > 1 else ""
+                )
                 spans += [(text, None) for text in self.star(qualifier, first).values()]
             else:
-                spans.append((self.blocks.written(item.expression), item.alias))
+                spans.append((self.blocks.token_text(item.expression), item.alias))
         if all(alias is not None for _, alias in spans):
             return [(text, str(alias)) for text, alias in spans]
-        head = ", ".join(text if a is None else f"{text} AS {quoted(a)}" for text, a in spans)
+        head = ", ".join(
+            text if a is None else f"{text} AS {quote_identifier(a)}" for text, a in spans
+        )
         body = " ".join(
-            self.blocks.written(clause.span)
+            self.blocks.token_text(clause.span)
             for clause in self.block.clauses[1:]
             if clause.name in ("from", "where", "group by", "having", "window")
         )
@@ -513,11 +531,11 @@ class _Select:
             item = aliases.get((blocks.name(index) or "").lower())
             if item is not None and not self._is_column((blocks.name(index) or "").lower()):
                 token = blocks.tokens[index]
-                pieces += [blocks.text[at : token.start], f"({blocks.written(item.expression)})"]
+                pieces += [blocks.text[at : token.start], f"({blocks.token_text(item.expression)})"]
                 at = token.end + 1
         return "".join([*pieces, blocks.text[at : blocks.tokens[span[1] - 1].end + 1]])
 
-    def _ordered(
+    def _order_by(
         self,
         order: Clause,
         aliases: dict[str, _Item],
@@ -534,10 +552,10 @@ class _Select:
                 and end > first + 1
             ):
                 end -= 1
-            suffix = blocks.written((end, behind))
+            suffix = blocks.token_text((end, behind))
             name = (blocks.name(first) or "").lower() if end - first == 1 else ""
             if blocks.tokens[first].token_type is TokenType.NUMBER and end - first == 1:
-                keys.append(f"{blocks.written((first, end))} {suffix}")
+                keys.append(f"{blocks.token_text((first, end))} {suffix}")
             elif name in names:
                 keys.append(f"__proa_c{names.index(name)} {suffix}")
             else:
@@ -556,9 +574,9 @@ class _Select:
             self.blocks.tokens[first].token_type is TokenType.IDENTIFIER
         ):
             return None
-        suffix = self.blocks.written((first + 1, behind))
+        suffix = self.blocks.token_text((first + 1, behind))
         keys = [f"{n} {suffix}".strip() for n in range(1, self._width() + 1)]
-        return self.blocks.replaced(clause.span, f"ORDER BY {', '.join(keys)}")
+        return self.blocks.replace_tokens(clause.span, f"ORDER BY {', '.join(keys)}")
 
     def _width(self) -> int:
         """How many columns the SELECT has."""
@@ -570,7 +588,7 @@ class _Select:
         if not stars:
             return len(self.block.items)
         body = [
-            self.blocks.written(clause.span)
+            self.blocks.token_text(clause.span)
             for clause in self.block.clauses
             if clause.name in ("select", "from", "where", "group by", "having")
         ]
@@ -585,7 +603,9 @@ def schema_in_scope(blocks: SqlBlocks, index: int, text: str, schema_of: SchemaO
 
 
 def _by_name(table: str, qualifier: str, names: Sequence[str]) -> dict[tuple[str, ...], str]:
-    return {(table.lower(), name.lower()): f"{qualifier}.{quoted(name)}" for name in names}
+    return {
+        (table.lower(), name.lower()): f"{qualifier}.{quote_identifier(name)}" for name in names
+    }
 
 
 def _means(key: tuple[str, ...], parts: Sequence[str]) -> bool:
@@ -595,19 +615,19 @@ def _means(key: tuple[str, ...], parts: Sequence[str]) -> bool:
     return len(parts) > 1 and key[1] == parts[-1] and key[0] in ("", parts[-2])
 
 
-def _dropped(text: str, struct: t.StructType, path: Sequence[str]) -> str:
+def _drop_field(text: str, struct: t.StructType, path: Sequence[str]) -> str:
     """The struct without a field; NULL stays NULL."""
     fields = []
     for field in struct.fields:
-        inner = f"{text}.{quoted(field.name)}"
+        inner = f"{text}.{quote_identifier(field.name)}"
         if field.name.lower() != path[0]:
             fields.append(f"'{field.name}', {inner}")
         elif len(path) > 1 and isinstance(field.dataType, t.StructType):
-            fields.append(f"'{field.name}', {_dropped(inner, field.dataType, path[1:])}")
+            fields.append(f"'{field.name}', {_drop_field(inner, field.dataType, path[1:])}")
     return f"CASE WHEN {text} IS NOT NULL THEN named_struct({', '.join(fields)}) END"
 
 
-def _parsed(text: str) -> exp.Expr | None:
+def _parse(text: str) -> exp.Expr | None:
     try:
         return sqlglot.parse_one(text, dialect="databricks")
     except (SqlglotError, IndexError, RecursionError):

@@ -44,7 +44,7 @@ class Lines:
 
 
 @dataclass(frozen=True)
-class Layout:
+class JsonLayout:
     """What one look at a block of lines tells."""
 
     lines: int
@@ -59,7 +59,7 @@ class Layout:
     """Bytes of the longest line, at most."""
 
     @classmethod
-    def of(cls, block: bytes) -> Layout:
+    def of(cls, block: bytes) -> JsonLayout:
         data = np.frombuffer(block, np.uint8)
         ends = np.flatnonzero(data == ord("\n"))
         closed = block.endswith(b"\n")
@@ -103,12 +103,12 @@ def arrow_json(
     return table
 
 
-def check_objects(block: bytes, layout: Layout | None = None) -> Layout:
+def check_objects(block: bytes, layout: JsonLayout | None = None) -> JsonLayout:
     """Look whether each of the block's lines may go to a parser; returns the block's layout.
 
     Raises UnparsedError that names a line which may not.
     """
-    layout = layout or Layout.of(block)
+    layout = layout or JsonLayout.of(block)
     if not layout.plain and not _one_object_a_line(block, layout.lines):
         raise UnparsedError(_NO_JSON, _first_odd_line(block))
     if layout.longest > 2 * DEEPEST:

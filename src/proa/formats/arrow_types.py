@@ -192,7 +192,7 @@ _DEEPEST_COLUMN = 32
 formats pass schemas on in messages that end at about a hundred levels."""
 
 
-def settled(type_: Any, level: int = 0) -> Any:
+def settle_type(type_: Any, level: int = 0) -> Any:
     """The type with a string wherever only nulls or empty objects were seen, or nesting is deep."""
     nested = isinstance(type_, (t.StructType, t.ArrayType, t.MapType))
     if isinstance(type_, t.NullType) or type_ == t.StructType():
@@ -201,12 +201,14 @@ def settled(type_: Any, level: int = 0) -> Any:
         return t.StringType()
     if isinstance(type_, t.StructType):
         return t.StructType(
-            [t.StructField(f.name, settled(f.dataType, level + 1)) for f in type_.fields]
+            [t.StructField(f.name, settle_type(f.dataType, level + 1)) for f in type_.fields]
         )
     if isinstance(type_, t.ArrayType):
-        return t.ArrayType(settled(type_.elementType, level + 1))
+        return t.ArrayType(settle_type(type_.elementType, level + 1))
     if isinstance(type_, t.MapType):
-        return t.MapType(settled(type_.keyType, level + 1), settled(type_.valueType, level + 1))
+        return t.MapType(
+            settle_type(type_.keyType, level + 1), settle_type(type_.valueType, level + 1)
+        )
     return type_
 
 
@@ -220,18 +222,18 @@ _WIDENS: dict[type[t.DataType], tuple[type[t.DataType], ...]] = {
 }
 
 
-def widened(old: t.DataType, new: t.DataType) -> t.DataType:
+def widen_type(old: t.DataType, new: t.DataType) -> t.DataType:
     """`old`, or `new` where Delta's type widening leads from one to the other."""
     if isinstance(old, t.StructType) and isinstance(new, t.StructType):
         found = {f.name.lower(): f.dataType for f in new.fields}
         return t.StructType(
             [
-                t.StructField(f.name, widened(f.dataType, found.get(f.name.lower(), f.dataType)))
+                t.StructField(f.name, widen_type(f.dataType, found.get(f.name.lower(), f.dataType)))
                 for f in old.fields
             ]
         )
     if isinstance(old, t.ArrayType) and isinstance(new, t.ArrayType):
-        return t.ArrayType(widened(old.elementType, new.elementType))
+        return t.ArrayType(widen_type(old.elementType, new.elementType))
     if isinstance(old, t.DecimalType) and isinstance(new, t.DecimalType):
         wider = new.scale >= old.scale and new.precision - new.scale >= old.precision - old.scale
         return new if wider else old

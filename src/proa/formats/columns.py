@@ -43,7 +43,7 @@ def by_distinct(texts: pa.Array, type_: pa.DataType, exact: Exact) -> tuple[pa.A
     return pa.array(values, type_).take(encoded.indices), mask
 
 
-def rounded(texts: pa.Array, scale: int) -> pa.Array:
+def round_decimals(texts: pa.Array, scale: int) -> pa.Array:
     """Decimal texts as decimals of 76 digits, rounded half up to `scale` places."""
     wide = texts.cast(pa.decimal256(76, 38))
     return pc.round(wide, ndigits=scale, round_mode="half_towards_infinity")
@@ -109,7 +109,7 @@ def _csv_decimals(texts: pa.Array, type_: pa.DataType) -> pa.Array:
         return texts.cast(type_)
     except pa.ArrowInvalid:
         # As Spark in its default locale: commas part thousands.
-        return rounded(pc.replace_substring(texts, ",", ""), type_.scale).cast(type_)
+        return round_decimals(pc.replace_substring(texts, ",", ""), type_.scale).cast(type_)
 
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,40}")
@@ -291,7 +291,7 @@ def _json_decimals(texts: pa.Array, type_: pa.DataType, options: ReaderOptions) 
     narrow = rf"^-?[0-9]{{1,{whole}}}(?:\.[0-9]{{1,{type_.scale}}})?$"
     if whole > 0 and type_.scale > 0 and pc.all(_matches(plain.drop_null(), narrow)).as_py():
         return plain.cast(type_), fits, misfits
-    wide = rounded(plain, type_.scale)
+    wide = round_decimals(plain, type_.scale)
     largest = Decimal((0, (9,) * type_.precision, -type_.scale))
     small = _sure(pc.less_equal(pc.abs(wide), pa.scalar(largest, wide.type)))
     values = _where(small, wide).cast(type_)

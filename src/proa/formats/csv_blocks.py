@@ -52,9 +52,9 @@ class CsvReader:
         """The rows of one part; `file` is its path relative to the folder that is loaded."""
         convert = Converter(self.schema, self.options, file, source.part.path)
         for names, rows in read_texts(source, self.options, [f.name for f in self._data]):
-            yield from self._typed(names, rows, convert)
+            yield from self._typed_tables(names, rows, convert)
 
-    def _typed(self, names: list[str], rows: Rows, convert: Converter) -> Iterator[pa.Table]:
+    def _typed_tables(self, names: list[str], rows: Rows, convert: Converter) -> Iterator[pa.Table]:
         columns, unknown = self._places(names)
         unknown = convert.new_columns(unknown)
         if unknown and self.options.evolution.stops:
@@ -133,15 +133,17 @@ class CsvReader:
         if options.mode is Mode.FAIL and malformed.any():
             at = int(np.flatnonzero(malformed)[0])
             text = rows.ragged.get(at, "a value does not have its column's type")
-            convert.malformed(text)
+            convert.fail_malformed(text)
         if options.rescued_column is not None:
             arrays[options.rescued_column] = rescued_column(
-                [(name, _quoted(texts)) for name, texts in parts], count, convert.file
+                [(name, _quote_texts(texts)) for name, texts in parts], count, convert.file
             )
         if options.corrupt_column in self._hidden:
             texts = (
                 [
-                    rows.ragged.get(i) or _joined(rows.texts, i, options) if malformed[i] else None
+                    rows.ragged.get(i) or _record_text(rows.texts, i, options)
+                    if malformed[i]
+                    else None
                     for i in range(count)
                 ]
                 if malformed.any()
@@ -177,13 +179,13 @@ def _surplus(rows: Rows, width: int, count: int) -> list[tuple[str, Any]]:
     return parts
 
 
-def _quoted(texts: pa.Array) -> pa.Array:
+def _quote_texts(texts: pa.Array) -> pa.Array:
     encoded = texts.dictionary_encode()
     quoted = [json.dumps(text, ensure_ascii=False) for text in encoded.dictionary.to_pylist()]
     return pa.array(quoted, pa.string()).take(encoded.indices)
 
 
-def _joined(texts: pa.Table, row: int, options: ReaderOptions) -> str:
+def _record_text(texts: pa.Table, row: int, options: ReaderOptions) -> str:
     values = [column[row].as_py() for column in texts.columns]
     return options.delimiter.join(value or "" for value in values)
 
@@ -204,8 +206,8 @@ def read_texts(
             if names is None:
                 continue
         if names is None:
-            names = given or _numbered(data, options)
-        with source.guarded():
+            names = given or _numbered_names(data, options)
+        with source.guard():
             yield names, _texts(data, len(names), options)
 
 
@@ -237,7 +239,7 @@ def _safe(values: list[str]) -> list[str]:
     ]
 
 
-def _numbered(data: bytes, options: ReaderOptions) -> list[str]:
+def _numbered_names(data: bytes, options: ReaderOptions) -> list[str]:
     for values, _ in records(data.decode("utf-8", "replace"), options):
         if values is not None:
             return [f"_c{i}" for i in range(len(values))]
@@ -312,11 +314,11 @@ def _by_arrow(data: bytes, width: int, options: ReaderOptions) -> Rows | None:
         return None
     if not options.multi_line and len(table) + len(odd) != _filled_lines(data):
         return None
-    found = Rows(_meant(table, options), {}, {}, [])
+    found = Rows(_apply_options(table, options), {}, {}, [])
     return _both(found, _one_by_one("\n".join(odd).encode(), width, options)) if odd else found
 
 
-def _meant(table: pa.Table, options: ReaderOptions) -> pa.Table:
+def _apply_options(table: pa.Table, options: ReaderOptions) -> pa.Table:
     """The texts as the options want them. Those that are empty, and not NULL, were in quotes."""
     steps: list[Any] = []
     if options.trim_left:
@@ -324,24 +326,24 @@ def _meant(table: pa.Table, options: ReaderOptions) -> pa.Table:
     if options.trim_right:
         steps.append(lambda texts: pc.utf8_rtrim(texts, characters=WHITE))
     if options.trim_left or options.trim_right:
-        steps.append(lambda texts: _replaced(texts, "", None))
+        steps.append(lambda texts: _replace_texts(texts, "", None))
     elif options.empty_value:
-        steps.append(lambda texts: _replaced(texts, "", options.empty_value))
+        steps.append(lambda texts: _replace_texts(texts, "", options.empty_value))
     if options.null_value:
-        steps.append(lambda texts: _replaced(texts, options.null_value, None))
+        steps.append(lambda texts: _replace_texts(texts, options.null_value, None))
     for step in steps:
         table = pa.table([step(column) for column in table.columns], schema=table.schema)
     return table
 
 
-def _replaced(texts: pa.ChunkedArray, old: str, new: str | None) -> pa.ChunkedArray:
+def _replace_texts(texts: pa.ChunkedArray, old: str, new: str | None) -> pa.ChunkedArray:
     return pc.if_else(pc.equal(texts, old), pa.scalar(new, pa.string()), texts)
 
 
 def _escape(data: bytes, options: ReaderOptions) -> str | None:
     """The escape character to tell Arrow, "" for none; None when Arrow cannot read the block.
 
-    Arrow takes an escape outside of quotes for one too, and closes an open quote at the end of
+    Arrow takes an escape outside of quotes for one too, and closes an open quoted at the end of
     the block.
     """
     quote, sign = options.quote.encode(), options.escape.encode()

@@ -17,7 +17,7 @@ def records(text: str, options: ReaderOptions) -> Iterator[tuple[list[str | None
     or when it is the null value.
     """
     if not options.quote or options.quote not in text:
-        yield from _unquoted(text, options)
+        yield from _unquoted_records(text, options)
         return
     at = 0
     while at < len(text):
@@ -28,7 +28,9 @@ def records(text: str, options: ReaderOptions) -> Iterator[tuple[list[str | None
         yield values, at
 
 
-def _unquoted(text: str, options: ReaderOptions) -> Iterator[tuple[list[str | None] | None, int]]:
+def _unquoted_records(
+    text: str, options: ReaderOptions
+) -> Iterator[tuple[list[str | None] | None, int]]:
     at = 0
     for line in text.split("\n"):
         at = min(at + len(line) + 1, len(text))
@@ -43,7 +45,7 @@ def _record(text: str, at: int, options: ReaderOptions) -> tuple[list[str | None
     while True:
         at = _value_begins(text, at, options)
         quoted = bool(options.quote) and text.startswith(options.quote, at)
-        value, at, closed = _quoted(text, at + 1, options) if quoted else ("", at, True)
+        value, at, closed = _read_quoted(text, at + 1, options) if quoted else ("", at, True)
         if not closed:
             return None, len(text)
         begin = at
@@ -81,8 +83,8 @@ def _plain(value: str, options: ReaderOptions) -> str | None:
     return None if value in {"", options.null_value} else value
 
 
-def _quoted(text: str, at: int, options: ReaderOptions) -> tuple[str, int, bool]:
-    """(the value, where it ends, whether its quote is closed)."""
+def _read_quoted(text: str, at: int, options: ReaderOptions) -> tuple[str, int, bool]:
+    """(the value, where it ends, whether its quoted is closed)."""
     quote, escape = options.quote, options.escape
     pieces: list[str] = []
     while True:

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from proa.formats.arrow_json import Layout, Lines, UnparsedError, arrow_json, check_objects
+from proa.formats.arrow_json import JsonLayout, Lines, UnparsedError, arrow_json, check_objects
 from proa.formats.arrow_types import (
     converted_column,
     field_paths,
@@ -110,12 +110,12 @@ class JsonReader:
     def _block(self, block: bytes, convert: Converter) -> Iterator[pa.Table]:
         if not block:
             return
-        layout = Layout.of(block)
+        layout = JsonLayout.of(block)
         if not layout.plain and (b"\n\n" in block or b"\n\r\n" in block or block[:1] in b"\r\n"):
             block = b"\n".join(line for line in block.split(b"\n") if line.strip(b" \t\r"))
             if not block:
                 return
-            layout = Layout.of(block)
+            layout = JsonLayout.of(block)
         try:
             table = self._at_once(block, layout, convert)
         except (DirtyError, IntricateError) as found:
@@ -138,7 +138,7 @@ class JsonReader:
             if not exact and size > _FEW:
                 try:
                     piece = block[starts[at] : ends[at + size - 1]]
-                    yield self._at_once(piece, Layout.of(piece), convert)
+                    yield self._at_once(piece, JsonLayout.of(piece), convert)
                 except IntricateError:
                     exact = True
                 except DirtyError as found:
@@ -173,7 +173,7 @@ class JsonReader:
     def _table(self, rows: list[dict[str, Any]]) -> pa.Table:
         return pa.Table.from_pylist(rows, schema=self.schema)
 
-    def _at_once(self, block: bytes, layout: Layout, convert: Converter) -> pa.Table:
+    def _at_once(self, block: bytes, layout: JsonLayout, convert: Converter) -> pa.Table:
         """The whole block, again with each column that turns out to have misfits.
 
         DirtyError when that is not what is wrong with it.
@@ -203,13 +203,13 @@ class JsonReader:
     def _fits(self, block: bytes, column: pa.Field) -> bool:
         """Whether all values of the column have its type, whatever the others have."""
         try:
-            table = self._typed(block, Layout.of(block).lines, [column], infer=False)
+            table = self._read_typed(block, JsonLayout.of(block).lines, [column], infer=False)
             self._as(table[column.name], column)
         except DirtyError:
             return False
         return True
 
-    def _fast(self, block: bytes, layout: Layout, convert: Converter) -> pa.Table:
+    def _fast(self, block: bytes, layout: JsonLayout, convert: Converter) -> pa.Table:
         """The whole block at once; DirtyError when it will not do."""
         if not is_utf8(block):
             raise DirtyError
@@ -228,7 +228,7 @@ class JsonReader:
         except UnparsedError as error:
             raise DirtyError(error.row) from None
         if flat or not names:
-            found = self._typed(block, count, flat, infer=self._notice and not names)
+            found = self._read_typed(block, count, flat, infer=self._notice and not names)
             columns.update((f.name, self._as(found[f.name], f)) for f in flat)
             extra = unknown_fields(found.schema, flat) if self._notice and not names else []
         try:
@@ -240,8 +240,8 @@ class JsonReader:
                     extra = sorted(members.names().difference(self._data.names))
                 wrong = self._separate(members, mixed, columns, convert)
                 nested = [f for f in mixed if pa.types.is_nested(f.type)]
-                extra += self._nested(members, apart + nested, columns, wrong)
-            rescue = self._noticed(extra, found, convert) if extra and self._notice else []
+                extra += self._read_nested(members, apart + nested, columns, wrong)
+            rescue = self._notice_fields(extra, found, convert) if extra and self._notice else []
             rescued = None
             if members is not None and (rescue or wrong):
                 rescued = rescued_members(members, rescue, wrong, convert)
@@ -288,7 +288,7 @@ class JsonReader:
         at = table.schema.get_field_index(options.corrupt_column)
         return table.set_column(at, table.schema.field(at), corrupt)
 
-    def _nested(
+    def _read_nested(
         self,
         members: Members,
         apart: list[pa.Field],
@@ -311,7 +311,7 @@ class JsonReader:
             ]
         reduced = pc.binary_join_element_wise(*pieces, "}\n", "")
         block = b"".join(value.as_buffer().to_pybytes() for value in reduced)
-        found = self._typed(block, len(members), apart, infer=True)
+        found = self._read_typed(block, len(members), apart, infer=True)
         columns.update((f.name, self._as(found[f.name], f)) for f in apart)
         return unknown_fields(found.schema, apart)
 
@@ -321,7 +321,9 @@ class JsonReader:
             raise DirtyError(columns=[wanted.name])
         return array
 
-    def _typed(self, block: bytes, lines: int, typed: list[pa.Field], *, infer: bool) -> pa.Table:
+    def _read_typed(
+        self, block: bytes, lines: int, typed: list[pa.Field], *, infer: bool
+    ) -> pa.Table:
         schema = pa.schema([f.with_type(parsed_type(f.type, self.options)) for f in typed])
         try:
             return arrow_json(block, schema, infer=infer, lines=lines)
@@ -338,7 +340,9 @@ class JsonReader:
         row = _ROW.search(message)
         raise DirtyError(int(row.group(1)) if row else _suspect(message, block), columns)
 
-    def _noticed(self, extra: list[str], found: pa.Table | None, convert: Converter) -> list[str]:
+    def _notice_fields(
+        self, extra: list[str], found: pa.Table | None, convert: Converter
+    ) -> list[str]:
         """Act on fields that the schema lacks: stop, or let the exact way do it.
 
         Returns those to rescue.

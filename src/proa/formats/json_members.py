@@ -107,7 +107,7 @@ def rescued_members(
         texts = found
         nested = pc.match_substring_regex(texts, r"^[{\[]")
         if pc.any(nested).as_py():
-            texts = _changed(texts, nested, lambda text: json.dumps(text, ensure_ascii=False))
+            texts = _change_texts(texts, nested, lambda text: json.dumps(text, ensure_ascii=False))
         texts = pc.if_else(pc.equal(texts, "null"), _NO_TEXT, texts)
         folder = None if name in wrong else convert.folder(name)
         if folder is not None:
@@ -167,7 +167,7 @@ def _compact(text: bytes | msgspec.Raw) -> bytes:
     return msgspec.json.format(bytes(text), indent=-1)
 
 
-def _changed(texts: pa.Array, mask: pa.Array, change: Callable[[str], str]) -> pa.Array:
+def _change_texts(texts: pa.Array, mask: pa.Array, change: Callable[[str], str]) -> pa.Array:
     """The texts with those at `mask` changed, each different one once."""
     values = texts.filter(mask).dictionary_encode()
     changed = pa.array([change(text) for text in values.dictionary.to_pylist()], pa.string())

@@ -16,7 +16,7 @@ from proa.formats.folders import partition_values
 from proa.formats.json_values import Number, parse, parse_record
 from proa.formats.problems import Problem, ProblemKind, ReadError
 from proa.formats.reader_options import Mode, ReaderOptions
-from proa.formats.rescued import rescued
+from proa.formats.rescued import rescued_value
 from proa.formats.scalars import Convert, scalar
 
 
@@ -102,11 +102,11 @@ class Converter:
             if options.mode is Mode.DROP:
                 return []
             if options.mode is Mode.FAIL:
-                self.malformed(f"{next(iter(leftover))!r} does not have its column's type")
+                self.fail_malformed(f"{next(iter(leftover))!r} does not have its column's type")
             if options.corrupt_column in self.hidden:
                 values[options.corrupt_column] = text.strip("\r\n")
         if leftover and options.rescued_column is not None:
-            values[options.rescued_column] = rescued(leftover, self.file, record)
+            values[options.rescued_column] = rescued_value(leftover, self.file, record)
         return [values]
 
     def _only_unknown(self, leftover: dict[str, Any]) -> bool:
@@ -118,19 +118,21 @@ class Converter:
         if options.mode is Mode.DROP:
             return []
         if options.mode is Mode.FAIL:
-            self.malformed(f"{reason}: {text.strip()[:100]!r}")
+            self.fail_malformed(f"{reason}: {text.strip()[:100]!r}")
         text = text.strip("\r\n")
         if options.corrupt_column in self.hidden:
             return [{options.corrupt_column: text}]
         if options.rescued_column is not None:
-            return [{options.rescued_column: rescued({options.corrupt_column: text}, self.file)}]
+            return [
+                {options.rescued_column: rescued_value({options.corrupt_column: text}, self.file)}
+            ]
         return [{}]
 
     def widen(self, column: str, type_: pa.DataType) -> NoReturn:
         """Tell the driver of a type that Delta can widen the column to."""
         raise ReadError(Problem(ProblemKind.WIDER, self.path, str(type_), (column,)))
 
-    def malformed(self, detail: str) -> NoReturn:
+    def fail_malformed(self, detail: str) -> NoReturn:
         """Fail, as the mode FAILFAST wants it."""
         raise ReadError(Problem(ProblemKind.MALFORMED, self.path, detail))
 
@@ -186,9 +188,9 @@ class Converter:
                 return shape.convert(value), ABSENT
             except (ValueError, OverflowError):
                 return None, value
-        return self._nested(value, shape, where)
+        return self._convert_nested(value, shape, where)
 
-    def _nested(self, value: Any, shape: _Shape, where: tuple[str, ...]) -> tuple[Any, Any]:
+    def _convert_nested(self, value: Any, shape: _Shape, where: tuple[str, ...]) -> tuple[Any, Any]:
         if shape.key is not None:
             return self._map(value, shape, where)
         if shape.element is not None:

@@ -16,7 +16,7 @@ class Number(str):
     __slots__ = ()
 
 
-class Members(dict[str, Any]):
+class JsonObject(dict[str, Any]):
     """A JSON object.
 
     `again` holds the values of names that came more than once; `raw`, for a record itself, the
@@ -37,7 +37,7 @@ class Members(dict[str, Any]):
 
 
 _DECODER = json.JSONDecoder(
-    parse_float=Number, parse_int=Number, parse_constant=Number, object_pairs_hook=Members
+    parse_float=Number, parse_int=Number, parse_constant=Number, object_pairs_hook=JsonObject
 )
 _scan_once: Callable[[str, int], tuple[Any, int]] = _DECODER.scan_once  # type: ignore[attr-defined]
 _scan_string = json.decoder.scanstring  # type: ignore[attr-defined]
@@ -45,12 +45,12 @@ _BLANKS = frozenset(" \t\r\n")
 
 
 def parse(text: str) -> Any:
-    """The JSON value, numbers as `Number`, objects as `Members`; ValueError when it is none."""
+    """The JSON value, numbers as `Number`, objects as `JsonObject`; ValueError when it is none."""
     with _sound(text):
         return _DECODER.decode(text)
 
 
-def parse_record(text: str) -> Members | None:
+def parse_record(text: str) -> JsonObject | None:
     """The JSON object with `raw` filled; None when the value is no object.
 
     ValueError when it is no JSON.
@@ -85,7 +85,7 @@ def parse_record(text: str) -> Members | None:
             at = _skip(text, at + 1)
         if _skip(text, at + 1) != len(text):
             raise ValueError(f"there is more after character {at}")
-        record = Members(pairs)
+        record = JsonObject(pairs)
         record.raw = raw
         return record
 
@@ -117,14 +117,14 @@ def dump(value: Any) -> str:
     if isinstance(value, Number):
         return str(value)
     if isinstance(value, dict):
-        members = [f"{quoted(name)}:{dump(item)}" for name, item in value.items()]
+        members = [f"{quote(name)}:{dump(item)}" for name, item in value.items()]
         for name, items in getattr(value, "again", {}).items():
-            members += [f"{quoted(name)}:{dump(item)}" for item in items]
+            members += [f"{quote(name)}:{dump(item)}" for item in items]
         return "{" + ",".join(members) + "}"
     if isinstance(value, list):
         return "[" + ",".join(map(dump, value)) + "]"
-    return quoted(value)
+    return quote(value)
 
 
-def quoted(value: Any) -> str:
+def quote(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)

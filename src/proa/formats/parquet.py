@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyspark.sql import types as t
 
-from proa.formats.arrow_types import field_paths, spark_type, unknown_fields, widened
+from proa.formats.arrow_types import field_paths, spark_type, unknown_fields, widen_type
 from proa.formats.json_record import Converter
 from proa.formats.reader_options import Evolution, ReaderOptions
 from proa.formats.rescued import rescued_column
@@ -64,7 +64,7 @@ class ParquetReader:
         for f in self._data:
             if f.name in found.names and f.name.lower() not in self.options.pinned:
                 old, new = spark_type(f.type), spark_type(found.field(f.name).type)
-                if widened(old, new) != old:
+                if widen_type(old, new) != old:
                     convert.widen(f.name, found.field(f.name).type)
 
     def _table(self, batch: pa.RecordBatch, file: str) -> pa.Table:
@@ -88,10 +88,10 @@ class ParquetReader:
         rescued = self.options.rescued_column
         if rescued is not None:
             left |= {n: batch.column(i) for i, n in enumerate(batch.schema.names) if i not in used}
-            arrays[rescued] = self._rescued(left, len(batch), file)
+            arrays[rescued] = self._rescue(left, len(batch), file)
         return pa.Table.from_arrays([arrays[f.name] for f in self.schema], schema=self.schema)
 
-    def _rescued(self, left: dict[str, pa.Array], count: int, file: str) -> pa.Array:
+    def _rescue(self, left: dict[str, pa.Array], count: int, file: str) -> pa.Array:
         found = {name: values for name, values in left.items() if values.null_count < count}
         return rescued_column([(n, self._json(found[n])) for n in found], count, file)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from proa.formats.json_values import dump, quoted
+from proa.formats.json_values import dump, quote
 
 
 def rescued_column(parts: Iterable[tuple[str, pa.Array]], count: int, file: str) -> pa.Array:
@@ -30,7 +30,9 @@ def rescued_column(parts: Iterable[tuple[str, pa.Array]], count: int, file: str)
     return pc.if_else(pc.equal(joined, ""), pa.scalar(None, pa.string()), whole)
 
 
-def rescued(leftover: dict[str, Any], file: str, record: Mapping[str, Any] | None = None) -> str:
+def rescued_value(
+    leftover: dict[str, Any], file: str, record: Mapping[str, Any] | None = None
+) -> str:
     """The value of the rescued data column: a JSON object, nested values as JSON text in it.
 
     Members that are rescued whole keep the text that they have in `record`.
@@ -41,10 +43,10 @@ def rescued(leftover: dict[str, Any], file: str, record: Mapping[str, Any] | Non
         whole = record is not None and name in raw and record.get(name) is value
         text = raw[name] if whole else dump(value)
         nested = isinstance(value, (dict, list))
-        members.append(rescued_member(name, quoted(text) if nested else text))
-    return "{" + ",".join([*members, rescued_member("_file_path", quoted(file))]) + "}"
+        members.append(rescued_member(name, quote(text) if nested else text))
+    return "{" + ",".join([*members, rescued_member("_file_path", quote(file))]) + "}"
 
 
 def rescued_member(name: str, text: str) -> str:
     """One member of the rescued data, before the next one's comma."""
-    return f"{quoted(name)}:{text}"
+    return f"{quote(name)}:{text}"

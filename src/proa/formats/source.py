@@ -29,7 +29,7 @@ BLOCK = 8 << 20
 _LONGEST = 1 << 30
 """Bytes; a line that is longer is an error, not a reason to run out of memory."""
 _LONGEST_RECORD = 64 << 20
-"""Bytes; a CSV record that is longer is an error: most often a quote is not closed."""
+"""Bytes; a CSV record that is longer is an error: most often a quoted is not closed."""
 _BOM = codecs.BOM_UTF8
 
 COMPRESSED = (".gz", ".gzip", ".bz2", ".zst", ".zstd", ".deflate")
@@ -82,7 +82,7 @@ class OpenPart:
         return ReadError(Problem(kind, self.part.path, detail))
 
     @contextmanager
-    def guarded(self) -> Iterator[None]:
+    def guard(self) -> Iterator[None]:
         """Turn what reading may raise into `ReadError`."""
         try:
             yield
@@ -129,13 +129,13 @@ class OpenPart:
 
     def whole(self) -> bytes:
         """The unpacked, UTF-8 bytes of the whole file."""
-        with self.guarded():
+        with self.guard():
             return _without_bom(b"".join(self._text()))
 
     @contextmanager
     def random_access(self) -> Iterator[Any]:
         """The file as something that can be sought in, for a while."""
-        with self.guarded(), ExitStack() as opened:
+        with self.guard(), ExitStack() as opened:
             if is_url(self.part.path):
                 store, name = _object(self.part.path, self._storage)
                 self._check(store.head(name).size)
@@ -147,7 +147,7 @@ class OpenPart:
 
     def records(self) -> Iterator[bytes]:
         """Blocks of whole CSV records, whose values may hold line ends within quotes."""
-        with self.guarded():
+        with self.guard():
             first = True
             scan = _RecordEnds(self._options.quote, self._options.escape)
             held: list[bytes] = []
@@ -166,7 +166,7 @@ class OpenPart:
                 if size > _LONGEST_RECORD:
                     raise self.problem(
                         ProblemKind.CORRUPT,
-                        f"it has a record of more than {_LONGEST_RECORD >> 20} MiB; a quote is"
+                        f"it has a record of more than {_LONGEST_RECORD >> 20} MiB; a quoted is"
                         " probably not closed",
                     )
             rest = b"".join(held)
@@ -175,7 +175,7 @@ class OpenPart:
 
     def lines(self) -> Iterator[bytes]:
         """Blocks of whole lines; the last line may lack its end."""
-        with self.guarded():
+        with self.guard():
             part = self.part
             ranged = part.start > 0 or part.end is not None
             text = self._range() if ranged else self._text()
@@ -188,9 +188,9 @@ class OpenPart:
 
     def _text(self) -> Iterator[bytes]:
         """The unpacked file as UTF-8, in chunks."""
-        chunks = _unpacked(self.part.path, self.raw())
+        chunks = _decompress(self.part.path, self.raw())
         if self._options.encoding != "utf-8":
-            chunks = _recoded(chunks, self._options.encoding)
+            chunks = _recode(chunks, self._options.encoding)
         separator = self._options.line_separator.encode()
         if separator == b"\n":
             return chunks
@@ -330,7 +330,7 @@ def _without_bom(data: bytes) -> bytes:
     return data.removeprefix(_BOM)
 
 
-def _unpacked(path: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
+def _decompress(path: str, chunks: Iterator[bytes]) -> Iterator[bytes]:
     name = path.lower()
     if name.endswith((".gz", ".gzip")):
         return _inflate(chunks, zlib.MAX_WBITS | 16)
@@ -398,7 +398,7 @@ class _Chunks(io.RawIOBase):
         return count
 
 
-def _recoded(chunks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
+def _recode(chunks: Iterator[bytes], encoding: str) -> Iterator[bytes]:
     decoder = codecs.getincrementaldecoder(encoding)()
     for chunk in chunks:
         yield decoder.decode(chunk).encode()

@@ -1,4 +1,7 @@
-"""Text files: a row per line, or per file."""
+"""Text files: a row per line, or per file.
+
+Apart because each format has a module.
+"""
 
 from __future__ import annotations
 
@@ -22,19 +25,19 @@ class TextReader:
     def read(self, source: OpenPart, file: str) -> Iterator[pa.Table]:  # noqa: ARG002 - as all readers
         """The rows of one part."""
         if self.options.whole_text:
-            yield self._table(pa.array([_decoded(source.whole())], pa.string()))
+            yield self._table(pa.array([_decode(source.whole())], pa.string()))
             return
         for block in source.lines():
             lines = Lines(block)
             try:
                 lines.array.validate(full=True)
             except pa.ArrowInvalid:
-                lines = Lines(_decoded(block).encode())
+                lines = Lines(_decode(block).encode())
             yield self._table(pc.replace_substring_regex(lines.array, r"\r?\n$", ""))
 
     def _table(self, values: pa.Array) -> pa.Table:
         return pa.Table.from_arrays([values], schema=self.schema)
 
 
-def _decoded(data: bytes) -> str:
+def _decode(data: bytes) -> str:
     return data.decode("utf-8", "backslashreplace")

@@ -83,7 +83,7 @@ class _Analyst:
             for rule in node.dataset.expectations:
                 self.expectation(name, rule, plan, flow)
             found = found or target_schema(flow.flow, schema)
-        declared = _declared(node.dataset.schema)
+        declared = _declared_schema(node.dataset.schema)
         known = declared or found
         if known is not None:
             self.schemas[name] = known
@@ -147,7 +147,7 @@ def _condition(condition: Any) -> Any:
     return expression
 
 
-def _declared(schema: Any) -> StructType | None:
+def _declared_schema(schema: Any) -> StructType | None:
     if schema is None:
         return None
     return parse_schema(schema) if isinstance(schema, str) else schema

@@ -106,7 +106,7 @@ class _Builder:
         """The datasets whose queries are being read: a view met twice here is a cycle."""
 
     def build(self) -> Graph:
-        with self.session.installed():
+        with self.session.install():
             for name in self.datasets:
                 with self.collecting(name):
                     self.read_dataset(name)
@@ -120,7 +120,7 @@ class _Builder:
                 self.failed[name] = self.failed[self.reads_failed(nodes.pop(name))[0]]
         order = checks.topological(nodes, self.datasets)
         decided = {
-            name: DatasetNode(checks.decided(self.datasets[name], nodes[name]), nodes[name])
+            name: DatasetNode(checks.decide_kind(self.datasets[name], nodes[name]), nodes[name])
             for name in order
         }
         for name, node in decided.items():

@@ -112,7 +112,7 @@ def cycle_error(path: Sequence[str], datasets: Mapping[str, Dataset]) -> Pipelin
     )
 
 
-def decided(dataset: Dataset, flows: Sequence[FlowNode]) -> Dataset:
+def decide_kind(dataset: Dataset, flows: Sequence[FlowNode]) -> Dataset:
     """The dataset with the kind TABLE replaced by what its query makes of it."""
     if dataset.kind is not DatasetKind.TABLE:
         return dataset

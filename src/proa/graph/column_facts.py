@@ -74,12 +74,12 @@ class ColumnFacts:
         if step.operator is Operator.SOURCE:
             return self.keys.get(step.dataset or "", frozenset())
         if step.operator is Operator.AGGREGATE:
-            return _grouped(step)
+            return _grouping_keys(step)
         below = self.keys_of(step.inputs[0]) if len(step.inputs) == 1 else frozenset()
         if step.operator in (Operator.PROJECT, Operator.EXTEND) and _multiplies(step.outputs):
             return frozenset()
         if step.operator is Operator.PROJECT:
-            return _projected(below, step.outputs)
+            return _projected_keys(below, step.outputs)
         if step.operator is Operator.EXTEND:
             made = {output.column.lower() for output in step.outputs if output.column}
             return frozenset(key for key in below if not key & made)
@@ -150,17 +150,17 @@ def _multiplies(outputs: tuple[Output, ...]) -> bool:
     )
 
 
-def _grouped(step: QueryStep) -> Keys:
-    return _renamed(frozenset({frozenset(naming(key) for key in step.keys)}), step.outputs)
+def _grouping_keys(step: QueryStep) -> Keys:
+    return _renamed_keys(frozenset({frozenset(naming(key) for key in step.keys)}), step.outputs)
 
 
-def _projected(below: Keys, outputs: tuple[Output, ...]) -> Keys:
+def _projected_keys(below: Keys, outputs: tuple[Output, ...]) -> Keys:
     star = any(output.term.kind is TermKind.STAR for output in outputs)
     made = {naming(output.term) for output in outputs if output.column is not None}
-    return _renamed(frozenset(key for key in below if star or key <= made), outputs)
+    return _renamed_keys(frozenset(key for key in below if star or key <= made), outputs)
 
 
-def _renamed(keys: Keys, outputs: tuple[Output, ...]) -> Keys:
+def _renamed_keys(keys: Keys, outputs: tuple[Output, ...]) -> Keys:
     """The keys by the outputs' names, and by those of the input where these still mean the same."""
     aliases: dict[str, str] = {}
     for output in outputs:
@@ -206,9 +206,9 @@ def _equal_to_one(condition: Term) -> Iterator[Term]:
 def type_of(term: Term, columns: Mapping[str, t.DataType]) -> t.DataType | None:
     """A term's type, when it is known."""
     if term.kind is TermKind.CAST:
-        return _parsed(term.name)
+        return _parse_type(term.name)
     if term.kind is TermKind.LITERAL:
-        return _parsed(term.type)
+        return _parse_type(term.type)
     if term.kind is TermKind.COLUMN:
         return _field(term.name, columns)
     if term.kind is TermKind.WINDOW:
@@ -269,7 +269,7 @@ def _field(name: str, columns: Mapping[str, t.DataType]) -> t.DataType | None:
     return None
 
 
-def _parsed(name: str) -> t.DataType | None:
+def _parse_type(name: str) -> t.DataType | None:
     try:
         return parse_type(name) if name else None
     except PipelineError:

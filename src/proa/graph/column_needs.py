@@ -53,7 +53,7 @@ def _below(step: QueryStep, needed: Needs) -> Needs:
     if step.operator is Operator.AGGREGATE:
         return _columns((*(output.term for output in step.outputs), *step.keys))
     if step.operator is Operator.PROJECT:
-        return _projected(step.outputs, needed)
+        return _projected_needs(step.outputs, needed)
     if step.operator is Operator.DEDUPLICATE and step.keys:
         return _together(needed, _columns(step.keys))
     if step.operator is Operator.RENAME:
@@ -69,7 +69,7 @@ def _below(step: QueryStep, needed: Needs) -> Needs:
     return _together(kept, _columns((*terms, *step.keys)))
 
 
-def _projected(outputs: Iterable[Output], needed: Needs) -> Needs:
+def _projected_needs(outputs: Iterable[Output], needed: Needs) -> Needs:
     outputs = tuple(outputs)
     made = {output.column.lower() for output in outputs if output.column is not None}
     found: Needs = frozenset()

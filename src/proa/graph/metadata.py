@@ -1,7 +1,7 @@
 """`_metadata`: a column of files that is there when it is asked for and not otherwise.
 
 Spark hides the column from `*`. An engine that reads plans of ours sees an ordinary column, so it
-is hidden by hand: a leaf that is asked for it yields it under another name, those who ask use that
+is hidden by hand: a leaf that is asked for it yields it under another name, those who ask used that
 name, and above the last of them it is dropped.
 """
 
@@ -16,7 +16,7 @@ from sqlglot import Token, TokenType, exp
 from proa.graph import plan_proto
 from proa.graph.plan_proto import Relation
 from proa.graph.sql_mask import TextEdit
-from proa.graph.sql_text import SqlExpression, SqlReads, SqlTexts, edited
+from proa.graph.sql_text import SqlExpression, SqlReads, SqlTexts, apply_edits
 from proa.pipelines.identifiers import parts as name_parts
 
 COLUMN = "_metadata"
@@ -127,7 +127,7 @@ class _Exposing:
                     part.is_metadata_column = False
             elif isinstance(part, proto.Expression.ExpressionString):
                 edits = _expression_edits(self.texts.expression(part.expression))
-                part.expression = edited(part.expression, edits)
+                part.expression = apply_edits(part.expression, edits)
 
 
 def _inputs(relation: Relation) -> Iterator[Relation]:

@@ -67,7 +67,7 @@ class FlowPlan:
             key = placeholder_key(relation)
             if key is None:
                 return False
-            plan_proto.replace(relation, plan_proto.renumbered(bound[key]))
+            plan_proto.replace(relation, plan_proto.renumber(bound[key]))
             return True
 
         plan_proto.rewrite(plan, visit)
@@ -115,7 +115,7 @@ def placeholder_key(relation: Relation) -> str | None:
 def read(relation: Relation, resolver: Resolver, origin: QueryOrigin) -> FlowPlan:
     """Read a query's plan once: its leaves, and its steps and terms.
 
-    Raises PipelineError for names that do not resolve, sources that cannot be streamed, SQL that
+    Raises PipelineError for names that do not resolved, sources that cannot be streamed, SQL that
     cannot be read and operators over a stream that need state.
     """
     template = proto.Relation()
@@ -172,18 +172,18 @@ class _Reader:
         )
         if found is None:
             return True
-        inner = self._inlined(found)
+        inner = self._inline(found)
         plan = proto.Relation()
         plan.subquery_alias.alias = parts[-1]
         plan.subquery_alias.input.CopyFrom(inner)
         plan_proto.replace(relation, plan)
         return True
 
-    def _inlined(self, found: FlowPlan | Leaf) -> Relation:
+    def _inline(self, found: FlowPlan | Leaf) -> Relation:
         if not isinstance(found, FlowPlan):
             return placeholder(self._adopt(found))
         renamed = {leaf.key: placeholder(self._adopt(leaf)) for leaf in found.leaves}
-        return plan_proto.renumbered(found.bind(renamed))
+        return plan_proto.renumber(found.bind(renamed))
 
     def _adopt(self, leaf: Leaf) -> Leaf:
         if isinstance(leaf, DatasetLeaf):
@@ -193,7 +193,7 @@ class _Reader:
     def _dataset_leaf(self, leaf: DatasetLeaf) -> DatasetLeaf:
         identity = (leaf.dataset, leaf.streaming, tuple(sorted(leaf.options.items())))
         mode = "stream" if leaf.streaming else "table"
-        return self._keyed(  # type: ignore[return-value]
+        return self._keyed_leaf(  # type: ignore[return-value]
             identity,
             f"{mode}:{leaf.dataset}",
             lambda key: DatasetLeaf(key, leaf.dataset, leaf.streaming, leaf.options),
@@ -202,7 +202,7 @@ class _Reader:
     def _files_leaf(self, leaf: FilesLeaf) -> FilesLeaf:
         options = tuple(sorted(leaf.options.items()))
         identity = (leaf.path, options, leaf.schema, leaf.streaming)
-        return self._keyed(  # type: ignore[return-value]
+        return self._keyed_leaf(  # type: ignore[return-value]
             identity,
             f"files:{_folder(leaf.path)}",
             lambda key: FilesLeaf(key, leaf.path, leaf.options, leaf.schema, leaf.streaming),
@@ -211,13 +211,13 @@ class _Reader:
     def _table_leaf(self, leaf: TableLeaf) -> TableLeaf:
         identity = ("delta", leaf.path, leaf.streaming, tuple(sorted(leaf.options.items())))
         mode = "stream" if leaf.streaming else "table"
-        return self._keyed(  # type: ignore[return-value]
+        return self._keyed_leaf(  # type: ignore[return-value]
             identity,
             f"{mode}:delta:{_folder(leaf.path)}",
             lambda key: TableLeaf(key, leaf.path, leaf.streaming, leaf.options),
         )
 
-    def _keyed(self, identity: Any, prefix: str, make: Any) -> Leaf:
+    def _keyed_leaf(self, identity: Any, prefix: str, make: Any) -> Leaf:
         if identity not in self.leaves:
             taken = {leaf.key for leaf in self.leaves.values()}
             number = next(n for n in range(len(taken) + 1) if f"{prefix}:{n}" not in taken)
@@ -373,7 +373,7 @@ class _Reader:
                 ) or self._path_leaf(each, asked)
                 if target is None:
                     continue
-                inner, alias = self._inlined(target), each.alias
+                inner, alias = self._inline(target), each.alias
             else:
                 leaf = FilesLeaf("", each.path, each.options, each.schema, each.streaming)
                 inner, alias = placeholder(self._files_leaf(leaf)), ""
@@ -381,13 +381,13 @@ class _Reader:
             edits.append(TextEdit(each.start, each.end, name))
             if each.alias_at is not None and alias:
                 at = each.alias_at
-                edits.append(TextEdit(at, at, f" AS {sql_text.quoted(alias)}"))
+                edits.append(TextEdit(at, at, f" AS {sql_text.quote_name(alias)}"))
         if not edits:
             return True
         text = proto.Relation()
         text.common.plan_id = plan_proto.fresh_plan_id()
         text.sql.CopyFrom(sql)
-        text.sql.query = sql_text.edited(sql.query, edits)
+        text.sql.query = sql_text.apply_edits(sql.query, edits)
         if references:
             plan = proto.Relation()
             plan.with_relations.root.CopyFrom(text)

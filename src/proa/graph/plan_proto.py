@@ -75,7 +75,7 @@ def replace(relation: Relation, by: Relation) -> None:
         relation.common.ClearField("plan_id")
 
 
-def renumbered(relation: Relation) -> Relation:
+def renumber(relation: Relation) -> Relation:
     """A copy whose plan ids, and the columns' references to them, are fresh.
 
     A tree may not hold a plan id twice: Spark could not tell which node a column belongs to.

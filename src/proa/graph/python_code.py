@@ -1,4 +1,4 @@
-"""What Python functions visibly use: the clock, chance, the network, the environment.
+"""What Python functions visibly used: the clock, chance, the network, the environment.
 
 A function is judged by its code: the global names it loads, the modules it imports and the
 attributes it asks of them, in itself, in the functions inside it, and in the functions of the same
@@ -29,7 +29,7 @@ class Use(StrEnum):
 
 @dataclass(frozen=True)
 class Visible:
-    """A use that a function's code shows."""
+    """A used that a function's code shows."""
 
     use: Use
     name: str
@@ -55,7 +55,7 @@ _MODULES = {
         Use.NETWORK,
     ),
 }
-"""Modules of which any use counts."""
+"""Modules of which any used counts."""
 
 _ATTRIBUTES = {
     "time": (Use.CLOCK, {"time", "time_ns", "monotonic", "localtime", "gmtime", "perf_counter"}),
@@ -91,7 +91,7 @@ def declared_with(function: Callable[..., Any]) -> Iterator[tuple[Visible, int]]
     scope = getattr(function, "__globals__", {})
     for node in _outside_functions(tree):
         if isinstance(node, ast.Call):
-            visible = _called(node.func, scope)
+            visible = _called_value(node.func, scope)
             if visible is not None and visible.use in (Use.CLOCK, Use.CHANCE):
                 yield visible, first + node.lineno - 1
 
@@ -122,7 +122,7 @@ def _outside_functions(tree: ast.Module) -> Iterator[ast.AST]:
                 pending.append(child)
 
 
-def _called(node: ast.expr, scope: dict[str, Any]) -> Visible | None:
+def _called_value(node: ast.expr, scope: dict[str, Any]) -> Visible | None:
     path: list[str] = []
     while isinstance(node, ast.Attribute):
         path.insert(0, node.attr)
@@ -130,10 +130,10 @@ def _called(node: ast.expr, scope: dict[str, Any]) -> Visible | None:
     if not isinstance(node, ast.Name):
         return None
     written = ".".join([node.id, *path])
-    return _judged(scope.get(node.id), node.id, set(path), written)
+    return _judge(scope.get(node.id), node.id, set(path), written)
 
 
-def _judged(value: Any, name: str, attributes: set[str], written: str) -> Visible | None:
+def _judge(value: Any, name: str, attributes: set[str], written: str) -> Visible | None:
     """What it means to ask `attributes` of the global `value` that is called `name`."""
     if isinstance(value, ModuleType):
         module = value.__name__
@@ -183,7 +183,7 @@ def _collect(function: Any, found: dict[Visible, None], seen: set[int]) -> None:
             if isinstance(value, FunctionType) and value.__module__ == function.__module__:
                 _collect(value, found, seen)
             else:
-                judged.append(_judged(value, name, attributes, name))
+                judged.append(_judge(value, name, attributes, name))
         found.update(dict.fromkeys(visible for visible in judged if visible is not None))
 
 

@@ -152,12 +152,12 @@ class _Queries:
         if isinstance(node, exp.Select):
             return self._select(node)
         if isinstance(node, exp.SetOperation):
-            return self._modified(node, self._set_operation(node))
+            return self._modifier_step(node, self._set_operation(node))
         if isinstance(node, exp.Subquery):
-            step = self._pivoted(node, self.step(node.this))
-            return self._modified(node, self._joined(node, step))
+            step = self._pivot_step(node, self.step(node.this))
+            return self._modifier_step(node, self._join_step(node, step))
         if isinstance(node, exp.Table):
-            return self._joined(node, self._pivoted(node, self._table(node)))
+            return self._join_step(node, self._pivot_step(node, self._table(node)))
         return QueryStep(Operator.OTHER, location=self.locate(node))
 
     def _set_operation(self, node: exp.SetOperation) -> QueryStep:
@@ -188,7 +188,7 @@ class _Queries:
             step = QueryStep(Operator.SAMPLE, (step,), location=at, text="a sample")
         return step
 
-    def _pivoted(self, node: exp.Expr, step: QueryStep) -> QueryStep:
+    def _pivot_step(self, node: exp.Expr, step: QueryStep) -> QueryStep:
         for pivot in node.args.get("pivots") or ():
             unpivots = bool(pivot.args.get("unpivot"))
             outputs = () if unpivots else tuple(self._output(item) for item in pivot.expressions)
@@ -201,7 +201,7 @@ class _Queries:
             )
         return step
 
-    def _joined(self, node: exp.Expr, step: QueryStep) -> QueryStep:
+    def _join_step(self, node: exp.Expr, step: QueryStep) -> QueryStep:
         for join in node.args.get("joins") or ():
             step = self._join(join, step)
         laterals = node.args.get("laterals") or ()
@@ -224,7 +224,9 @@ class _Queries:
 
     def _select(self, node: exp.Select) -> QueryStep:
         source = node.args.get("from_")
-        step = self._joined(node, self.step(source.this) if source else QueryStep(Operator.OTHER))
+        step = self._join_step(
+            node, self.step(source.this) if source else QueryStep(Operator.OTHER)
+        )
         if node.args.get("where"):
             step = self._filter(step, node.args["where"])
         items = tuple(self._output(item) for item in node.expressions)
@@ -237,7 +239,7 @@ class _Queries:
                 items,
                 self._group_keys(group, node, items),
                 self.locate(group or aggregate or node),
-                "GROUP BY" if group is not None else f"the aggregate {_called(aggregate)}()",
+                "GROUP BY" if group is not None else f"the aggregate {_function_name(aggregate)}()",
             )
         else:
             step = QueryStep(Operator.PROJECT, (step,), items, location=self.locate(node))
@@ -247,7 +249,7 @@ class _Queries:
         if node.args.get("distinct"):
             at = self.locate(node.args["distinct"])
             step = QueryStep(Operator.DEDUPLICATE, (step,), location=at, text="DISTINCT")
-        return self._modified(node, step, items)
+        return self._modifier_step(node, step, items)
 
     def _filter(self, step: QueryStep, clause: exp.Expr) -> QueryStep:
         condition = (Output(None, self._term(clause.this)),)
@@ -269,17 +271,17 @@ class _Queries:
             for part in group.args.get(name) or ()
         ]
         written = [*group.expressions, *(key for part in nested for key in _children(part))]
-        keys = tuple(_selected(self._term(key), items) for key in written)
+        keys = tuple(_selected_term(self._term(key), items) for key in written)
         return (*keys, _GROUPING) if sets else keys
 
-    def _modified(
+    def _modifier_step(
         self, node: exp.Expr, step: QueryStep, items: tuple[Output, ...] = ()
     ) -> QueryStep:
         order, limit = node.args.get("order"), node.args.get("limit")
         offset = node.args.get("offset")
         if order is not None:
             at = self.locate(order)
-            keys = tuple(_selected(self._term(key.this), items) for key in order.expressions)
+            keys = tuple(_selected_term(self._term(key.this), items) for key in order.expressions)
             step = QueryStep(Operator.SORT, (step,), keys=keys, location=at, text="ORDER BY")
         if limit is not None or offset is not None:
             size = limit.expression if limit is not None else None
@@ -322,7 +324,7 @@ def _aggregate(node: exp.Expr) -> exp.Expr | None:
     return None
 
 
-def _called(part: exp.Expr | None) -> str:
+def _function_name(part: exp.Expr | None) -> str:
     return "" if part is None else part.sql(dialect=sql_text.DIALECT).partition("(")[0].lower()
 
 
@@ -337,7 +339,7 @@ def _join_kind(join: exp.Join) -> JoinKind:
     return JoinKind.INNER
 
 
-def _selected(key: Term, items: tuple[Output, ...]) -> Term:
+def _selected_term(key: Term, items: tuple[Output, ...]) -> Term:
     """What GROUP BY 2 or ORDER BY alias stands for."""
     if key.kind is TermKind.LITERAL and key.name.isdigit() and 0 < int(key.name) <= len(items):
         return items[int(key.name) - 1].term

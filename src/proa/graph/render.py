@@ -41,15 +41,15 @@ def mermaid(graph: Graph) -> str:
     edges: dict[str, None] = {}
     for name, node in graph.datasets.items():
         opening, closing = _SHAPES[node.dataset.kind]
-        lines.append(f"  {ids[name]}{opening}{_escaped(name)}{closing}")
+        lines.append(f"  {ids[name]}{opening}{_escape(name)}{closing}")
         for flow in node.flows:
             for leaf in _own_sources(graph, flow):
                 source = files.setdefault(leaf.path, f"f{len(files)}")
                 edges[f"  {source} {_arrow(leaf.streaming)} {ids[name]}"] = None
             for upstream in flow.reads:
-                arrow = _arrow(upstream in _streamed(graph, flow))
+                arrow = _arrow(upstream in _streamed_names(graph, flow))
                 edges[f"  {ids[upstream]} {arrow} {ids[name]}"] = None
-    lines += [f'  {source}[("{_escaped(path)}")]' for path, source in files.items()]
+    lines += [f'  {source}[("{_escape(path)}")]' for path, source in files.items()]
     return "\n".join([*lines, *edges])
 
 
@@ -78,7 +78,7 @@ def _dataset(graph: Graph, name: str, node: DatasetNode) -> dict[str, Any]:
                 "once": flow.flow.once,
                 "streaming": flow.plan.streaming,
                 "reads": [
-                    {"dataset": upstream, "streaming": upstream in _streamed(graph, flow)}
+                    {"dataset": upstream, "streaming": upstream in _streamed_names(graph, flow)}
                     for upstream in flow.reads
                 ],
                 "files": [
@@ -102,7 +102,7 @@ def _dataset(graph: Graph, name: str, node: DatasetNode) -> dict[str, Any]:
 
 
 def _sources(graph: Graph, flow: FlowNode) -> list[str]:
-    streamed = _streamed(graph, flow)
+    streamed = _streamed_names(graph, flow)
     tables = [f"{name}{' (stream)' if name in streamed else ''}" for name in flow.reads]
     others = [
         f"{'files' if isinstance(leaf, FilesLeaf) else 'table'} {leaf.path}"
@@ -112,7 +112,7 @@ def _sources(graph: Graph, flow: FlowNode) -> list[str]:
     return others + tables
 
 
-def _streamed(graph: Graph, flow: FlowNode) -> set[str]:
+def _streamed_names(graph: Graph, flow: FlowNode) -> set[str]:
     """What the flow names and reads as a stream: a view is one when its query is."""
     streamed = {
         leaf.dataset
@@ -147,5 +147,5 @@ def _arrow(streaming: bool) -> str:  # noqa: FBT001 - one of two arrows
     return "==>" if streaming else "-->"
 
 
-def _escaped(name: str) -> str:
+def _escape(name: str) -> str:
     return re.sub(r"[\"<>]", lambda found: f"#{ord(found.group())};", name)

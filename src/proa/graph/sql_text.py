@@ -108,14 +108,14 @@ class SqlExpression:
     """What to take from a position in the tree or of a token to get the position in the text."""
 
 
-def edited(text: str, edits: list[TextEdit]) -> str:
+def apply_edits(text: str, edits: list[TextEdit]) -> str:
     """The text with the edits made. They do not overlap."""
     for edit in sorted(edits, key=lambda edit: (edit.start, edit.end), reverse=True):
         text = text[: edit.start] + edit.text + text[edit.end :]
     return text
 
 
-def quoted(name: str) -> str:
+def quote_name(name: str) -> str:
     """The name as a Spark identifier, whatever is in it."""
     return "`" + name.replace("`", "``") + "`"
 
@@ -184,7 +184,7 @@ class _Reader:
         except (SqlglotError, IndexError) as error:  # sqlglot raises that for "map (" at the end
             raise self._syntax_error(error) from error
         if len(trees) != 1 or not isinstance(trees[0], exp.Query | exp.Values | exp.Table):
-            raise self.error(f"the text is not one query: {_shortened(self.text)!r}", 1)
+            raise self.error(f"the text is not one query: {_shorten(self.text)!r}", 1)
         return trees[0]
 
     def read(self) -> SqlReads:
@@ -199,7 +199,7 @@ class _Reader:
                 tables.append(found)
                 table.meta[STREAM] = found.streaming
         self._note_watermarks(tree)
-        tables = _named(tables)
+        tables = _named_tables(tables)
         fixes = (*self.mask.fixes, *_qualifiers(tree, tables))
         return SqlReads(
             self.text,
@@ -227,7 +227,7 @@ class _Reader:
     def _syntax_error(self, error: Exception) -> PipelineError:
         details = getattr(error, "errors", None) or [{}]
         line, near = details[0].get("line") or 1, details[0].get("highlight") or ""
-        what = f"near {near!r}" if near else f"in {_shortened(self.text)!r}"
+        what = f"near {near!r}" if near else f"in {_shorten(self.text)!r}"
         reason = (details[0].get("description") or "").rstrip(".").lower()
         reason = reason.partition(" but got <token")[0]
         return self.error(
@@ -282,7 +282,7 @@ class _Reader:
         try:
             parsed = sqlglot.parse_one(f"SELECT {call}", dialect=DIALECT).expressions[0]
         except SqlglotError as error:
-            raise self.error(f"cannot read the arguments of {_shortened(call)!r}", line) from error
+            raise self.error(f"cannot read the arguments of {_shorten(call)!r}", line) from error
         function = parsed.name.lower()
         positional: list[str] = []
         options: dict[str, str] = {}
@@ -295,7 +295,7 @@ class _Reader:
                 positional.append(self._constant(argument, call, line))
         path = positional[0] if positional else options.pop("path", "")
         if not path:
-            raise self.error(f"{function}() needs a path: {_shortened(call)!r}", line)
+            raise self.error(f"{function}() needs a path: {_shorten(call)!r}", line)
         if len(positional) > 1:
             options.setdefault("format", positional[1])
         schema = options.pop("schema", None)
@@ -325,7 +325,7 @@ class _Reader:
         if isinstance(value, exp.Concat):
             return "".join(self._constant(part, call, line) for part in value.expressions)
         raise self.error(
-            f"the argument {value.sql(dialect=DIALECT)!r} of {_shortened(call)!r} is not a constant;"
+            f"the argument {value.sql(dialect=DIALECT)!r} of {_shorten(call)!r} is not a constant;"
             " write the value, or take it from the configuration with ${key}",
             line,
         )
@@ -397,7 +397,7 @@ def _ancestors(node: exp.Expr) -> Iterator[exp.Expr]:
         current = current.parent
 
 
-def _named(tables: list[TableRead]) -> list[TableRead]:
+def _named_tables(tables: list[TableRead]) -> list[TableRead]:
     """The tables with their aliases: `bronze.orders` and `silver.orders` cannot both be `orders`."""
     unnamed = [table for table in tables if table.alias_at is not None]
     known = {tuple(map(str.casefold, table.parts)) for table in unnamed}
@@ -416,7 +416,7 @@ def _named(tables: list[TableRead]) -> list[TableRead]:
 
 
 def _qualifiers(tree: exp.Expr, tables: list[TableRead]) -> Iterator[TextEdit]:
-    """Let columns that name their table in full, or without its catalog, use its alias."""
+    """Let columns that name their table in full, or without its catalog, used its alias."""
     aliases: dict[tuple[str, ...], str] = {}
     for table in tables:
         names = tuple(map(str.casefold, table.parts))
@@ -432,10 +432,10 @@ def _qualifiers(tree: exp.Expr, tables: list[TableRead]) -> Iterator[TextEdit]:
             if alias.casefold() == last.name.casefold():
                 yield TextEdit(start, last.meta["start"], "")
             else:
-                yield TextEdit(start, end, quoted(alias))
+                yield TextEdit(start, end, quote_name(alias))
 
 
-def _shortened(text: str) -> str:
+def _shorten(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= 60 else line[:57] + "..."
 

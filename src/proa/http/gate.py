@@ -83,7 +83,7 @@ class Gate:
                 return
             key = self._answers.key(scope, headers.get("host", ""))
             if key is None:
-                await self._app(scope, _limited(receive, self._most_bytes(scope)), answer)
+                await self._app(scope, _limited_receive(receive, self._most_bytes(scope)), answer)
             elif not await self._answers.give(key, scope, answer):
                 kept = self._answers.begin()
 
@@ -91,11 +91,13 @@ class Gate:
                     kept.add(dict(message))
                     await answer(message)
 
-                await self._app(scope, _limited(receive, MAX_BYTES), remembering)
+                await self._app(scope, _limited_receive(receive, MAX_BYTES), remembering)
                 self._answers.keep(key, scope, kept)
         finally:
             route = getattr(scope.get("route"), "path", "none")
-            self._metrics.answered(scope["method"], route, status, self._clock.monotonic() - began)
+            self._metrics.count_answer(
+                scope["method"], route, status, self._clock.monotonic() - began
+            )
 
     async def _admit(self, scope: Scope, headers: Headers) -> None:
         if scope["path"] in self._open_paths or scope["path"].startswith(self._open_folders):
@@ -137,10 +139,10 @@ class Gate:
         return user
 
 
-def _limited(receive: Receive, most: int) -> Receive:
+def _limited_receive(receive: Receive, most: int) -> Receive:
     seen = 0
 
-    async def counted() -> Message:
+    async def receive_counted() -> Message:
         nonlocal seen
         message = await receive()
         seen += len(message.get("body", b""))
@@ -148,7 +150,7 @@ def _limited(receive: Receive, most: int) -> Receive:
             raise _too_large(most)
         return message
 
-    return counted
+    return receive_counted
 
 
 def _too_large(most: int) -> TooLargeError:

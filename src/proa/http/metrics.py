@@ -30,7 +30,7 @@ class RequestMetrics:
             registry=self.registry,
         )
 
-    def answered(self, method: str, route: str, status: int, seconds: float) -> None:
+    def count_answer(self, method: str, route: str, status: int, seconds: float) -> None:
         """Count one answer. `route` is the pattern, not the path: few values."""
         self._requests.labels(self._region, method, route, str(status)).inc()
         self._seconds.labels(self._region, route).observe(seconds)

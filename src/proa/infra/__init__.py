@@ -102,15 +102,15 @@ def _files(tree: Tree) -> Iterator[tuple[Path, str]]:
     shipped = files(__name__)
     yield Path("README.md"), shipped.joinpath("README.md").read_text(encoding="utf-8")
     for name in ("module", "consumers"):
-        yield from _shipped(shipped.joinpath(name), Path(name))
+        yield from _shipped_files(shipped.joinpath(name), Path(name))
     for region in tree.regions:
         root = Path("regions") / region.name
-        yield from _shipped(shipped.joinpath("region"), root)
+        yield from _shipped_files(shipped.joinpath("region"), root)
         yield root / TFVARS, _region_values(tree, region)
     yield Path("consumers") / TFVARS, _consumer_values(tree)
 
 
-def _shipped(folder: Traversable, into: Path) -> Iterator[tuple[Path, str]]:
+def _shipped_files(folder: Traversable, into: Path) -> Iterator[tuple[Path, str]]:
     for file in sorted(folder.iterdir(), key=lambda file: file.name):
         if file.name.endswith(".tf"):
             yield into / file.name, file.read_text(encoding="utf-8")

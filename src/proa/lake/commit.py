@@ -21,7 +21,7 @@ from proa.errors import ConflictError, DataError, UnavailableError, UnknownOutco
 from proa.lake import log
 from proa.lake.log import GENERATION, REFRESH
 from proa.lake.table import Table
-from proa.lake.table_schema import keeps_types, merged, to_arrow, to_delta
+from proa.lake.table_schema import keeps_types, merge_schemas, to_arrow, to_delta
 from proa.lake.writer import DataFile, Destination, WriteResult, discard, write
 from proa.steps import Step, step
 from proa.storage import NotFoundError
@@ -106,7 +106,7 @@ def create(  # noqa: PLR0913 - what a table is
         if table.exists:
             return
         try:
-            with step(Step.TABLE_CREATE), table.wrapped("create"):
+            with step(Step.TABLE_CREATE), table.wrap_errors("create"):
                 DeltaTable.create(
                     table.url,
                     to_delta(schema),
@@ -142,7 +142,7 @@ def commit_change(table: Table, change: Change, rewriter: Rewriter | None = None
     """
     for _ in range(_TRIES):
         with table.lock:
-            outcome = _committed(table, change)
+            outcome = _try_commit(table, change)
         if isinstance(outcome, Committed):
             return outcome
         if outcome is not None:
@@ -203,7 +203,7 @@ def end_generation(table: Table, metadata: Mapping[str, Any]) -> None:
                 return
             actions = [_info(table, "TRUNCATE", metadata), _txn(table, GENERATION, wanted)]
             now = _millis(table)
-            actions += [log.removed(path, now, rows_go=True) for path in table.live_paths()]
+            actions += [log.remove_action(path, now, rows_go=True) for path in table.live_paths()]
             try:
                 with step(Step.COMMIT):
                     table.put(actions)
@@ -227,7 +227,7 @@ def replace_files(table: Table, old: Sequence[str], new: Sequence[DataFile]) -> 
             table.refresh()
             if not set(table.live_paths()).issuperset(old):
                 raise ConflictError(f"files of {table.url!r} were replaced by another commit")
-            actions = [_info(table, "OPTIMIZE"), *_exchanged(table, old, new)]
+            actions = [_info(table, "OPTIMIZE"), *_exchange_actions(table, old, new)]
             try:
                 with step(Step.MAINTAIN_COMPACT):
                     table.put(actions)
@@ -236,7 +236,7 @@ def replace_files(table: Table, old: Sequence[str], new: Sequence[DataFile]) -> 
             except UnknownOutcome:
                 table.refresh()
                 live = set(table.live_paths())
-                if not all(log.spelled(file.path) in live for file in new):
+                if not all(log.log_path(file.path) in live for file in new):
                     raise
             return
         raise ConflictError(f"the table {table.url!r} is changed by others all the time")
@@ -253,7 +253,7 @@ class _Widening:
     schema: Any
 
 
-def _committed(table: Table, change: Change) -> Committed | _Widening | None:
+def _try_commit(table: Table, change: Change) -> Committed | _Widening | None:
     """Try to be the next version. None when another commit was first."""
     done = _own_commit(table, change)
     if done is not None:
@@ -330,8 +330,8 @@ def _actions(table: Table, change: Change) -> list[Mapping[str, Any]] | _Widenin
     if wanted != before:
         actions.append({"metaData": wanted})
     gone = table.live_paths() if replaces else _live(table, change)
-    actions += [log.removed(path, now, rows_go=True) for path in gone]
-    actions += [log.added(file, new_rows=True) for file in change.adds]
+    actions += [log.remove_action(path, now, rows_go=True) for path in gone]
+    actions += [log.add_action(file, new_rows=True) for file in change.adds]
     return actions
 
 
@@ -352,7 +352,7 @@ def _columns(table: Table, change: Change, *, replaces: bool) -> tuple[Any, list
             " refresh the table fully",
             condition="CANNOT_UPDATE_PARTITION_COLUMNS",
         )
-    wanted = merged(table.schema, change.schema, table.url, widen=change.widens)
+    wanted = merge_schemas(table.schema, change.schema, table.url, widen=change.widens)
     if not keeps_types(change.schema, wanted):
         raise ConflictError(
             f"the columns of {table.url!r} were given other types while batch {change.batch} was"
@@ -371,7 +371,7 @@ def _live(table: Table, change: Change) -> list[str]:
     Raises ConflictError (STALE_FILES) when other commits replaced one of them, or changed rows of
     the version that the merge was computed from.
     """
-    paths = [log.spelled(path) for path in change.removes]
+    paths = [log.log_path(path) for path in change.removes]
     since = table.version if change.based_on is None else change.based_on
     changed = any(c.adds or c.removes for c in table.commits(since, table.version))
     if changed or (paths and not set(table.live_paths()).issuperset(paths)):
@@ -395,7 +395,7 @@ def _widen(table: Table, widening: _Widening, rewriter: Rewriter | None) -> None
         actions = [
             _info(table, "CHANGE COLUMN"),
             {"metaData": meta},
-            *_exchanged(table, table.live_paths(), result.files),
+            *_exchange_actions(table, table.live_paths(), result.files),
         ]
         try:
             with step(Step.TABLE_EVOLVE):
@@ -413,20 +413,20 @@ def _allow_types(table: Table, schema: Any) -> None:
     """Write down the table feature that a type of `schema` needs, where it is missing."""
     if "timestamp_ntz" not in schema.json() or "timestampNtz" in table.features():
         return
-    with table.wrapped("change"):
+    with table.wrap_errors("change"):
         table.delta().alter.add_feature(
             TableFeatures.TimestampWithoutTimezone, allow_protocol_versions_increase=True
         )
     table.refresh()
 
 
-def _exchanged(
+def _exchange_actions(
     table: Table, old: Sequence[str], new: Sequence[DataFile]
 ) -> list[Mapping[str, Any]]:
     """The actions that put the files `new` in the place of `old`, whose rows they hold."""
     now = _millis(table)
-    gone = [log.removed(path, now, rows_go=False) for path in old]
-    return [*gone, *(log.added(file, new_rows=False) for file in new)]
+    gone = [log.remove_action(path, now, rows_go=False) for path in old]
+    return [*gone, *(log.add_action(file, new_rows=False) for file in new)]
 
 
 def _info(

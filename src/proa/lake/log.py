@@ -90,11 +90,11 @@ def partitions(store: Store, version: int) -> dict[str, dict[str, str | None]]:
     }
 
 
-def added(file: DataFile, *, new_rows: bool) -> dict[str, Any]:
+def add_action(file: DataFile, *, new_rows: bool) -> dict[str, Any]:
     """The action that adds a file; without `new_rows` its rows were in the table before."""
     return {
         "add": {
-            "path": spelled(file.path),
+            "path": log_path(file.path),
             "partitionValues": dict(file.partition),
             "size": file.size,
             "modificationTime": file.modified,
@@ -104,7 +104,7 @@ def added(file: DataFile, *, new_rows: bool) -> dict[str, Any]:
     }
 
 
-def removed(path: str, now: int, *, rows_go: bool) -> dict[str, Any]:
+def remove_action(path: str, now: int, *, rows_go: bool) -> dict[str, Any]:
     """The action that takes out the file `path`, as the log spells it, at `now` milliseconds.
 
     Without `rows_go` its rows stay in the table in other files.
@@ -112,7 +112,7 @@ def removed(path: str, now: int, *, rows_go: bool) -> dict[str, Any]:
     return {"remove": {"path": path, "deletionTimestamp": now, "dataChange": rows_go}}
 
 
-def spelled(path: str) -> str:
+def log_path(path: str) -> str:
     """A path relative to the table as the log spells it."""
     return urllib.parse.quote(path, safe="/=!$&()+,;@~.-_")
 

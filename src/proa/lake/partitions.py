@@ -30,13 +30,13 @@ def split(batch: pa.RecordBatch, columns: Sequence[str]) -> Iterator[tuple[Key, 
     ordered = batch.take(pa.array(order)) if len(starts) > 1 else batch
     for start, end in zip(starts, [*starts[1:], batch.num_rows], strict=True):
         part = ordered.slice(int(start), int(end - start))
-        yield tuple(_spelled(part.column(name)[0]) for name in columns), part
+        yield tuple(_partition_text(part.column(name)[0]) for name in columns), part
 
 
 def directory(columns: Sequence[str], key: Key) -> str:
     """The folder of a partition, as Hive names it, with a slash at the end; "" without columns."""
     return "".join(
-        f"{urllib.parse.quote(name, safe=_SAFE)}={_NULL if value is None else _escaped(value)}/"
+        f"{urllib.parse.quote(name, safe=_SAFE)}={_NULL if value is None else _escape(value)}/"
         for name, value in zip(columns, key, strict=True)
     )
 
@@ -44,11 +44,11 @@ def directory(columns: Sequence[str], key: Key) -> str:
 _SAFE = "!$&()+,;@~.-_"
 
 
-def _escaped(value: str) -> str:
+def _escape(value: str) -> str:
     return urllib.parse.quote(value, safe=_SAFE) or _NULL
 
 
-def _spelled(value: pa.Scalar) -> str | None:
+def _partition_text(value: pa.Scalar) -> str | None:
     """A value as Delta writes it among `partitionValues`; an empty string is NULL there."""
     kind = value.type
     if not value.is_valid:

@@ -77,10 +77,10 @@ class Table:
 
     def refresh(self) -> int | None:
         """Look at the newest version. Its number, or None while there is no table."""
-        with self.lock, self.wrapped("read"):
+        with self.lock, self.wrap_errors("read"):
             now = self.clock.monotonic()
             if self._delta is None:
-                self._delta = self._opened()
+                self._delta = self._open()
             else:
                 # A log is listed whole on disk. The next version's entry tells as much, unless we
                 # have slept so long that it may have come and expired.
@@ -264,7 +264,7 @@ class Table:
 
     def to_arrow(self, version: int | None = None) -> Any:
         """All rows at a version as a `pyarrow.Table`: for small tables."""
-        with self.lock, self.wrapped("read"):
+        with self.lock, self.wrap_errors("read"):
             return self._as_of(version).to_pyarrow_table()
 
     def commits(self, after: int, until: int) -> list[Commit]:
@@ -315,7 +315,7 @@ class Table:
 
         `ConflictError` when another commit was first; then nothing happened.
         """
-        with self.lock, self.wrapped("compact"):
+        with self.lock, self.wrap_errors("compact"):
             self._there().optimize.compact(
                 commit_properties=CommitProperties(max_commit_retries=0),
                 post_commithook_properties=_HOOKS,
@@ -386,7 +386,7 @@ class Table:
             self._older[version] = known
             return known
         try:
-            with self.wrapped("read"):
+            with self.wrap_errors("read"):
                 older = DeltaTable(self.url, version=version, storage_options=self.options)
         except UnavailableError as error:
             if version < table.version() and not self._store.exists(log.name(version)):
@@ -399,13 +399,13 @@ class Table:
             self._older.pop(next(iter(self._older)))
         return older
 
-    def _opened(self) -> DeltaTable | None:
+    def _open(self) -> DeltaTable | None:
         try:
             return DeltaTable(self.url, storage_options=self.options)
         except TableNotFoundError:
             return None
 
-    def wrapped(self, verb: str) -> _Wrapped:
+    def wrap_errors(self, verb: str) -> _Wrapped:
         return _Wrapped(verb, self.url)
 
 

@@ -53,7 +53,7 @@ def storable(schema: T.StructType, dataset: str) -> T.StructType:
     return T.StructType([_storable_field(field, dataset, field.name) for field in schema.fields])
 
 
-def merged(
+def merge_schemas(
     table: T.StructType, query: T.StructType, dataset: str, *, widen: bool = False
 ) -> T.StructType:
     """The table's schema after rows of the query's schema were appended.

@@ -102,7 +102,7 @@ def compact(table: Table, group: Sequence[str], engine: Engine, ids: Ids) -> Com
     return Compacted(len(group), len(result.files))
 
 
-def unneeded(table: Table, cutoff: datetime, needed: Iterable[str]) -> list[ObjectInfo]:
+def unneeded_objects(table: Table, cutoff: datetime, needed: Iterable[str]) -> list[ObjectInfo]:
     """Objects in the table's folder that no version since `cutoff` has, and that are older.
 
     `needed` are absolute locations that must stay all the same. What is younger than the cutoff
@@ -153,10 +153,10 @@ def remove(store: Store, objects: Sequence[ObjectInfo]) -> Removed:
     for found in objects:
         with step(Step.MAINTAIN_DELETE):
             store.delete(found.path)
-    return counted(objects)
+    return count_objects(objects)
 
 
-def counted(objects: Sequence[ObjectInfo]) -> Removed:
+def count_objects(objects: Sequence[ObjectInfo]) -> Removed:
     return Removed(len(objects), sum(found.size for found in objects))
 
 

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from proa.clock import RandomIds, SystemClock
-from proa.engine.carried_errors import carried
+from proa.engine.carried_errors import carry_errors
 from proa.errors import DataError
 from proa.lake import stats
 from proa.lake.arrow import conform
@@ -142,14 +142,14 @@ def write(engine: Engine, frame: Any, target: Destination) -> WriteResult:
 
     with step(Step.COMPUTE_WRITE):
         reports = engine.arrow(map_in_arrow(frame, engine.on_workers(task(target)), _REPORT))
-    return _gathered(reports.column(0).to_pylist(), target)
+    return _gather(reports.column(0).to_pylist(), target)
 
 
 def write_batches(batches: Iterable[pa.RecordBatch], target: Destination) -> tuple[DataFile, ...]:
     """Write batches that are at hand, without an engine, into files of `target`."""
     with step(Step.COMPUTE_WRITE):
         report = _Task(target).run(batches)
-    return _gathered([report], target).files
+    return _gather([report], target).files
 
 
 def write_rows(rows: pa.Table, url: str, options: Mapping[str, str], attempt: str) -> DataFile:
@@ -172,7 +172,7 @@ def task(target: Destination) -> Callable[[Iterable[pa.RecordBatch]], Iterator[p
     """The function that `mapInArrow` runs once per partition."""
 
     def run(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        report, failure = _reported(target, batches)
+        report, failure = _run_task(target, batches)
         # The engine's stream must be let go here, in the thread that read it. Whoever else drops
         # the last reference, held by an error's traceback, may be the thread that feeds it.
         del batches
@@ -187,16 +187,16 @@ class _WriteError(Exception):
     """A write stage failed; the message is the whole story."""
 
 
-def _reported(target: Destination, batches: Iterable[pa.RecordBatch]) -> tuple[str, str | None]:
+def _run_task(target: Destination, batches: Iterable[pa.RecordBatch]) -> tuple[str, str | None]:
     """The report of a partition, or why there is none."""
     try:
-        with carried():
+        with carry_errors():
             return _Task(target).run(batches), None
     except BaseException:  # noqa: BLE001 - a panic of the engine would end the stream without a word
         return "", traceback.format_exc()
 
 
-def _gathered(reports: list[str], target: Destination) -> WriteResult:
+def _gather(reports: list[str], target: Destination) -> WriteResult:
     outcomes = [Outcome(flag.expectation, flag.violation) for flag in target.flags]
     files: list[DataFile] = []
     rows = dropped = 0
@@ -230,7 +230,7 @@ class _Task:
         with ExitStack() as abandoning:
             abandoning.callback(self._abandon)
             for batch in batches:
-                kept = self._judged(batch)
+                kept = self._judge(batch)
                 if kept.num_rows and not self._broken:
                     self._take(conform(kept, self._target.schema))
             if not self._broken:
@@ -248,7 +248,7 @@ class _Task:
             }
         )
 
-    def _judged(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+    def _judge(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """Count each flag; the batch without the rows to drop. Flag columns go in `conform`."""
         keep = None
         for flag, outcome in zip(self._target.flags, self._outcomes, strict=True):
@@ -410,7 +410,7 @@ def _refuse_nulls(batch: pa.RecordBatch, target: Destination) -> None:
             row = batch.filter(pc.is_null(column)).slice(0, 1).to_pylist()[0]
             raise DataError(
                 f"the column {name!r} of {target.url!r} is NOT NULL and a row has no value there:"
-                f" {json.dumps(row, default=str)}; mend the row or the query",
+                f" {json.dumps(row, default=str)}; mended the row or the query",
                 condition="NOT_NULL_CONSTRAINT_VIOLATION",
             )
 

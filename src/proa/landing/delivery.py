@@ -262,7 +262,7 @@ class Delivery:
         for open_place, there in places:
             try:
                 place = open_place()
-                store.create_from(path, _verified(place, there, file), file.size)
+                store.create_from(path, _verified_chunks(place, there, file), file.size)
             except _WrongBytesError as error:
                 reasons.append(str(error))
             except NotFoundError as error:
@@ -284,7 +284,7 @@ class _WrongBytesError(DataError):
     """A place holds other bytes than were shipped."""
 
 
-def _verified(place: Store, path: str, file: ShippedFile) -> Iterator[bytes]:
+def _verified_chunks(place: Store, path: str, file: ShippedFile) -> Iterator[bytes]:
     """The bytes at `path`; raises, after the last one, when they are not those of `file`."""
     digest = hashlib.sha256()
     for chunk in place.chunks(path):

@@ -45,7 +45,7 @@ def _json(content: bytes, parts: list[str]) -> pa.ChunkedArray:
     for part in reversed(parts):
         kind = pa.struct([(part, kind)])
     table = arrow_json(content, pa.schema(list(kind)), infer=False)
-    return _nested(table[parts[0]], parts[1:])
+    return _nested_values(table[parts[0]], parts[1:])
 
 
 def _csv(content: bytes, field: str) -> pa.ChunkedArray:
@@ -55,10 +55,10 @@ def _csv(content: bytes, field: str) -> pa.ChunkedArray:
 
 def _parquet(content: bytes, field: str) -> pa.ChunkedArray:
     first, *rest = field.split(".")
-    return _nested(pq.read_table(io.BytesIO(content), columns=[field])[first], rest)
+    return _nested_values(pq.read_table(io.BytesIO(content), columns=[field])[first], rest)
 
 
-def _nested(values: pa.ChunkedArray, parts: list[str]) -> pa.ChunkedArray:
+def _nested_values(values: pa.ChunkedArray, parts: list[str]) -> pa.ChunkedArray:
     for part in parts:
         values = pc.struct_field(values, part)
     return values

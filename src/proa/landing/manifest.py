@@ -98,7 +98,7 @@ class Shipment(_Model):
 
 
 class Manifest:
-    """The manifest of one source in one store. Not for use by several threads at once."""
+    """The manifest of one source in one store. Not for used by several threads at once."""
 
     def __init__(self, store: Store, source: str) -> None:
         self.source = source
@@ -135,7 +135,7 @@ class Manifest:
             self._segments = self._cover()
         found = []
         while (shipment := self.shipment(self.head + 1)) is not None:
-            self._seen(shipment)
+            self._note_shipment(shipment)
             found.append(shipment)
         return found
 
@@ -166,9 +166,9 @@ class Manifest:
         """Add the shipment after `head`; ConflictError when another writer has added one there."""
         assert shipment.first == self.head + 1, (shipment.first, self.head)
         self._store.create(self._path(shipment.first), shipment.encode())
-        self._seen(shipment)
+        self._note_shipment(shipment)
 
-    def _seen(self, shipment: Shipment) -> None:
+    def _note_shipment(self, shipment: Shipment) -> None:
         self._loose.append(shipment)
         self._newest_first = shipment.first
 
@@ -232,7 +232,7 @@ class Manifest:
     def _segment_tables(self, after: int) -> list[pa.Table]:
         for attempt in range(3):
             try:
-                return [self._remembered(s) for s in self._segments or () if s[1] > after]
+                return [self._remembered_segment(s) for s in self._segments or () if s[1] > after]
             except NotFoundError:
                 if attempt == 2:
                     raise
@@ -241,7 +241,7 @@ class Manifest:
                 self.refresh()
         return []
 
-    def _remembered(self, segment: tuple[int, int]) -> pa.Table:
+    def _remembered_segment(self, segment: tuple[int, int]) -> pa.Table:
         if segment not in self._tables:
             self._tables[segment] = self._read_segment(segment)
         return self._tables[segment]

@@ -1,4 +1,7 @@
-"""The sources and landing zones that a project's settings name."""
+"""The sources and landing zones that a project's settings name.
+
+Apart because it alone of this package knows settings.
+"""
 
 from __future__ import annotations
 

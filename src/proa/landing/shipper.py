@@ -233,7 +233,10 @@ class Shipper:
             if file.sha256 == hashes[info.path]:
                 self._known[info.path] = _mark(info)
             else:
-                self._refused[info.path] = (_mark(info), _replaced(file, hashes[info.path]))
+                self._refused[info.path] = (
+                    _mark(info),
+                    _replacement_refusal(file, hashes[info.path]),
+                )
 
     def _hashes(self, wanted: set[str]) -> dict[str, str]:
         import pyarrow as pa
@@ -300,7 +303,7 @@ class _Orders:
     left_out: Counter[LeftOut] = field(default_factory=Counter)
 
 
-def _replaced(file: ShippedFile, shipped: str) -> Refusal:
+def _replacement_refusal(file: ShippedFile, shipped: str) -> Refusal:
     return Refusal(
         file.path,
         f"its bytes changed after it was shipped: SHA-256 was {shipped}, is {file.sha256};"

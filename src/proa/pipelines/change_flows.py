@@ -263,9 +263,9 @@ def scd_type(value: Any, location: SourceLocation) -> bool:
 
 def bitemporal(location: SourceLocation) -> PipelineError:
     """The error for two time axes; to be raised by the caller."""
-    from proa.pipelines.unsupported import refused
+    from proa.pipelines.unsupported import unsupported_error
 
-    return refused("bitemporal AUTO CDC", location)
+    return unsupported_error("bitemporal AUTO CDC", location)
 
 
 def _keys(value: Any, location: SourceLocation) -> tuple[str, ...]:

@@ -150,7 +150,7 @@ class DeclaringSession(SparkSession):  # type: ignore[misc]
         return DataFrame(SQL(sqlQuery, positional, named, views), self)
 
     @contextmanager
-    def installed(self) -> Iterator[None]:
+    def install(self) -> Iterator[None]:
         """Make this the session that `SparkSession.builder.getOrCreate()`, `getActiveSession()`
         and pyspark's own functions find in this thread, for a while.
         """
@@ -217,7 +217,7 @@ def _refuse_analysis() -> NoReturn:
 def _refuse_mutation(kind: str) -> NoReturn:
     called, location = _user_call()
     raise PipelineError(
-        f"{called!r} changes the session, which a declarative pipeline does not allow; use the"
+        f"{called!r} changes the session, which a declarative pipeline does not allow; used the"
         " pipeline's configuration, or spark_conf of the dataset",
         condition=f"SESSION_MUTATION_IN_DECLARATIVE_PIPELINE.{kind}",
         location=location,

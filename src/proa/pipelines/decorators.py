@@ -14,7 +14,7 @@ from proa.pipelines.definitions import Dataset, DatasetKind, Expectation, Flow
 from proa.pipelines.expectations import CONDITION as INVALID_EXPECTATION
 from proa.pipelines.expectations import check_all, check_expectation
 from proa.pipelines.registry import active
-from proa.pipelines.unsupported import refused
+from proa.pipelines.unsupported import unsupported_error
 from proa.violations import Violation
 
 Query = Callable[[], Any]
@@ -88,7 +88,7 @@ def create_table(*args: Any, **options: Any) -> Any:
     table without a query, is refused.
     """
     registry = active()
-    newer = refused("tables without a stream (CREATE TABLE)", registry.caller())
+    newer = unsupported_error("tables without a stream (CREATE TABLE)", registry.caller())
     if args and isinstance(args[0], str):
         raise newer
     mark_used = registry.awaiting_use(newer)
@@ -405,4 +405,4 @@ def _expectation_on_flow(target: str, location: SourceLocation) -> PipelineError
 
 def _refuse_given(feature: str, *values: Any) -> None:
     if any(value is not None for value in values):
-        raise refused(feature, _here())
+        raise unsupported_error(feature, _here())

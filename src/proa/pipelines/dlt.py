@@ -31,7 +31,7 @@ from proa.pipelines.decorators import (
 )
 from proa.pipelines.environment import caller, current_session
 from proa.pipelines.registry import enable_local_execution
-from proa.pipelines.unsupported import refused
+from proa.pipelines.unsupported import unsupported_error
 
 view = temporary_view
 create_view = temporary_view
@@ -58,7 +58,7 @@ def _refusing(feature: str) -> Callable[..., NoReturn]:
     """A name that refuses `feature`, a key of REMEDIES, whatever it is called with."""
 
     def refuse(*_args: Any, **_options: Any) -> NoReturn:
-        raise refused(feature, caller())
+        raise unsupported_error(feature, caller())
 
     refuse.__doc__ = f"Refused: {feature}."
     return refuse

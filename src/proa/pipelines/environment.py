@@ -33,7 +33,7 @@ class RunningPipeline:
     root: Path
     session: DeclaringSession
 
-    def shown(self, location: SourceLocation | None) -> SourceLocation | None:
+    def shown_location(self, location: SourceLocation | None) -> SourceLocation | None:
         """`location` with its file as seen from the root, when it lies below."""
         if location is None:
             return None
@@ -58,7 +58,7 @@ def current_session() -> DeclaringSession:
 def caller() -> SourceLocation | None:
     """The line of the user's code that is calling, its file as seen from the pipeline's root."""
     location = user_location()
-    return running[-1].shown(location) if running else location
+    return running[-1].shown_location(location) if running else location
 
 
 _entering = threading.RLock()
@@ -89,7 +89,7 @@ class Environment:
         self._modules: dict[str, ModuleType] = {}
 
     @contextmanager
-    def entered(self) -> Iterator[None]:
+    def enter(self) -> Iterator[None]:
         """Be inside for a while. May be entered again from inside."""
         from pyspark.pipelines.block_session_mutations import block_session_mutations
 
@@ -100,7 +100,7 @@ class Environment:
                 stack.enter_context(self._importing())
                 stack.enter_context(_pipelines_module(self._names))
                 stack.enter_context(_runtime_modules(self._runtime_names("pipeline.py")))
-                stack.enter_context(self.session.installed())
+                stack.enter_context(self.session.install())
                 stack.enter_context(block_session_mutations())
                 running.append(self.place)
                 stack.callback(running.pop)
@@ -111,17 +111,17 @@ class Environment:
 
         @functools.wraps(query)
         def call(*arguments: Any) -> Any:
-            with self.entered():
+            with self.enter():
                 try:
                     return query(*arguments)
                 except PipelineError as error:
-                    error.location = self.place.shown(error.location)
+                    error.location = self.place.shown_location(error.location)
                     raise
 
         return call
 
     def source_module(self, file: Path, *, is_main: bool) -> ModuleType:
-        """Return a new module for one of the pipeline's files, with the names that it may use.
+        """Return a new module for one of the pipeline's files, with the names that it may used.
 
         A notebook is `__main__`, as on Databricks; another file has a name that no import finds. It
         is the same in every region: it travels with pickled functions.

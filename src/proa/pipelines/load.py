@@ -76,7 +76,7 @@ def load(
         session.compute, session.analyzer = static.rows, static.schema
     environment = Environment(root, session, folders, names=dlt)
     registry = Registry(environment, Namespace(spec.catalog, spec.database))
-    with environment.entered(), graph_element_registration_context(registry):
+    with environment.enter(), graph_element_registration_context(registry):
         for file in files:
             _FileLoader(file, registry, environment).load()
     return registry.declarations()
@@ -116,9 +116,9 @@ class _FileLoader:
             return file.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise PipelineError(
-                f"cannot read {self._shown(file)}: {error}",
+                f"cannot read {self._shown_path(file)}: {error}",
                 condition=LOADING_FAILED,
-                location=SourceLocation(self._shown(file), 1),
+                location=SourceLocation(self._shown_path(file), 1),
             ) from error
 
     def _cells(self, file: Path, text: str) -> list[Cell] | None:
@@ -128,9 +128,9 @@ class _FileLoader:
                 return jupyter_cells(text)
             except ValueError as error:
                 raise PipelineError(
-                    f"{self._shown(file)} is not a Jupyter notebook: {error}",
+                    f"{self._shown_path(file)} is not a Jupyter notebook: {error}",
                     condition=LOADING_FAILED,
-                    location=SourceLocation(self._shown(file), 1),
+                    location=SourceLocation(self._shown_path(file), 1),
                 ) from error
         return cells(_LANGUAGES[file.suffix], text) if is_notebook(text) else None
 
@@ -146,17 +146,17 @@ class _FileLoader:
                 f"a {cell.language} cell declares datasets, which only Python and SQL can;"
                 " move it to a Python file",
                 condition=UNSUPPORTED_MAGIC,
-                location=SourceLocation(self._shown(file), cell.line),
+                location=SourceLocation(self._shown_path(file), cell.line),
             )
 
     def _include(self, file: Path, cell: Cell) -> None:
         """Run the notebook that `%run path $name="value"` names, as if its cells stood here."""
-        location = SourceLocation(self._shown(file), cell.line)
+        location = SourceLocation(self._shown_path(file), cell.line)
         words = shlex.split(cell.source, comments=True)
         notebook = _notebook_near(file, words[0]) if words else None
         if notebook is None:
             raise PipelineError(
-                f"%run {cell.source.strip()} finds no notebook next to {self._shown(file)}; keep it in"
+                f"%run {cell.source.strip()} finds no notebook next to {self._shown_path(file)}; keep it in"
                 " the project, or make it a module and import it",
                 condition=UNSUPPORTED_MAGIC,
                 location=location,
@@ -193,7 +193,7 @@ class _FileLoader:
             exec(code, names)  # noqa: S102 - it is the pipeline
         except PipelineError as error:
             place = self._environment.place
-            error.location = place.shown(error.location) or _user_line(error, root, file)
+            error.location = place.shown_location(error.location) or _user_line(error, root, file)
             raise
         except SyntaxError as error:
             shown = seen_from(root, error.filename or file)
@@ -207,7 +207,7 @@ class _FileLoader:
         except BaseException as error:
             raise _source_error(error, root, file) from error
 
-    def _shown(self, file: Path) -> str:
+    def _shown_path(self, file: Path) -> str:
         return seen_from(self._environment.root, file)
 
 
@@ -236,7 +236,7 @@ def _source_error(error: BaseException, root: Path, file: Path) -> PipelineError
 
 def _remedy(error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError):
-        return f"; install it next to Proa, or add {error.name}.py to the project"
+        return f"; installed it next to Proa, or add {error.name}.py to the project"
     if isinstance(error, SystemExit):
         return "; a pipeline's file must not end the process"
     return ""

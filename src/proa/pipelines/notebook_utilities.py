@@ -169,10 +169,10 @@ class _DeclaringNotebook:
         return self.entry_point
 
     def run(self, path: str, *_: Any, **__: Any) -> NoReturn:
-        raise _refused(f"dbutils.notebook.run({path!r})", "use %run, or a task of a job")
+        raise _refusal(f"dbutils.notebook.run({path!r})", "used %run, or a task of a job")
 
     def exit(self, *_: Any) -> NoReturn:
-        raise _refused("dbutils.notebook.exit()", "leave it out: all datasets are declared")
+        raise _refusal("dbutils.notebook.exit()", "leave it out: all datasets are declared")
 
 
 class _DeclaringJobs:
@@ -191,14 +191,14 @@ class _DeclaringJobs:
     ) -> Any:
         value = default if debugValue is None else debugValue
         if value is None:
-            raise _refused(
+            raise _refusal(
                 f"the value {key!r} of the task {taskKey!r}",
                 "give a debugValue, or pass it in the pipeline's configuration",
             )
         return value
 
     def set(self, *_: Any, **__: Any) -> NoReturn:
-        raise _refused("dbutils.jobs.taskValues.set()", "set it in a notebook task")
+        raise _refusal("dbutils.jobs.taskValues.set()", "set it in a notebook task")
 
 
 class _DeclaringFiles:
@@ -230,7 +230,7 @@ class _DeclaringFiles:
             ) from error
 
     def _change(self, *_: Any, **__: Any) -> NoReturn:
-        raise _refused(
+        raise _refusal(
             "changing files (dbutils.fs)", "do it in a task of a job before the pipeline runs"
         )
 
@@ -240,7 +240,7 @@ class _DeclaringFiles:
 def _local(path: str) -> Path:
     text = re.sub(r"^(dbfs:|file:)(?=/)", "", path)
     if "://" in text:
-        raise _refused(
+        raise _refusal(
             f"listing {path!r} while declaring",
             "read it with the Auto Loader (format 'cloudFiles')",
         )
@@ -255,7 +255,7 @@ def _file_info(folder: str, entry: Path) -> FileInfo:
     return FileInfo(path, entry.name + end, size, int(status.st_mtime * 1000))
 
 
-def _refused(what: str, remedy: str) -> PipelineError:
+def _refusal(what: str, remedy: str) -> PipelineError:
     return PipelineError(
         f"{what}: declaring a pipeline runs nothing; {remedy}",
         condition=CONDITION,

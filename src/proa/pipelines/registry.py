@@ -32,7 +32,7 @@ from proa.pipelines.session_settings import check_flow_settings
 from proa.pipelines.spec import seen_from
 from proa.pipelines.sql import declarations
 from proa.pipelines.sql.lexer import SqlText
-from proa.pipelines.unsupported import refused
+from proa.pipelines.unsupported import unsupported_error
 from proa.pipelines.views import enforce_expectations
 
 DUPLICATE = "PIPELINE_DUPLICATE_IDENTIFIERS"
@@ -136,7 +136,7 @@ class Registry(GraphElementRegistry):  # type: ignore[misc] # pyspark is untyped
         elif isinstance(output, StreamingTable):
             kind = DatasetKind.STREAMING_TABLE
         else:
-            raise refused("sinks", self._location(output.source_code_location))
+            raise unsupported_error("sinks", self._location(output.source_code_location))
         dataset = Dataset(
             output.name, kind, self._location(output.source_code_location), comment=output.comment
         )

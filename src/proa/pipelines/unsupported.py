@@ -49,7 +49,7 @@ WITHOUT_EFFECT = {
 """Parameters and clauses that are taken and change nothing, and why."""
 
 
-def refused(feature: str, location: SourceLocation | None) -> PipelineError:
+def unsupported_error(feature: str, location: SourceLocation | None) -> PipelineError:
     """The error that refuses `feature`, a key of REMEDIES; to be raised by the caller."""
     return PipelineError(
         f"{feature}: this version of Proa cannot do that yet; {REMEDIES[feature]}",
@@ -60,4 +60,4 @@ def refused(feature: str, location: SourceLocation | None) -> PipelineError:
 
 def refusal(feature: str, source: SqlText, offset: int) -> PipelineError:
     """The same for a place in SQL text."""
-    return refused(feature, source.location(offset))
+    return unsupported_error(feature, source.location(offset))

@@ -2,6 +2,8 @@
 
 Rows are dropped, or the update fails, wherever the view is read. Violations are not counted: the
 event log counts what tables saw.
+
+Apart because it alone says what an expectation means for a view.
 """
 
 from __future__ import annotations

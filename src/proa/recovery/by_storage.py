@@ -53,7 +53,7 @@ class StoredRegion:
     def contents(self, clock: Clock) -> RegionContents:
         """What its declared tables contain."""
         places = CheckpointPlaces(Layout(self.settings.storage.rstrip("/")), self.settings.options)
-        declared = self.declared or self.lineage.declared()
+        declared = self.declared or self.lineage.declared_pipeline()
         return RegionContents(self.lineage, declared, places, clock)
 
     def manifest(self, source: str) -> pa.Table:
@@ -75,7 +75,7 @@ class StoredRegion:
         )
         return SourceFiles(self.folder(source), array, np.arange(len(array)) < landed)
 
-    def listed(self, source: str) -> list[ObjectInfo]:
+    def list_source(self, source: str) -> list[ObjectInfo]:
         """The visible files of a source's folder, paths below the landing zone."""
         return [
             info

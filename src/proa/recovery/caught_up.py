@@ -24,7 +24,7 @@ from proa.recovery.region_status import (
     has_files,
     prefix,
     read_order,
-    unprocessed,
+    unprocessed_files,
 )
 from proa.runtime.declared import DeclaredPipeline
 from proa.settings import ProjectSettings
@@ -112,8 +112,8 @@ class _Judge:
         order = read_order(self._settings, name)
         if not order.head and has_files(self._region, name):
             return self.by_names(name)
-        shipped = _shipped(order, self._as_of, self._now)
-        needed = max(shipped, _happened(order.table, self._as_of))
+        shipped = _last_shipped(order, self._as_of, self._now)
+        needed = max(shipped, _last_happened(order.table, self._as_of))
         files = self._region.source_files(
             name, order.table["path"], self._region.manifest(name).num_rows
         )
@@ -132,7 +132,7 @@ class _Judge:
                 f"{name} is processed through file {processed} of {needed},"
                 f" file {processed + 1} ({first!r}) is the first that is missing{where}{later}"
             )
-        unshipped = _unshipped(order, self._as_of, self._settings) if order.whole else 0
+        unshipped = _count_unshipped(order, self._as_of, self._settings) if order.whole else 0
         if unshipped:
             caught_up = False
             sentence += f", and {unshipped} older files of the source were not shipped yet"
@@ -144,7 +144,7 @@ class _Judge:
         """A zone that somebody else fills: its files' names and times, and the events' own time."""
         missing = [
             info
-            for info in unprocessed(self._region, source, self._contents)
+            for info in unprocessed_files(self._region, source, self._contents)
             if info.modified <= self._as_of
         ]
         is_read = self._contents.reads(self._region.folder(source))
@@ -163,7 +163,7 @@ class _Judge:
         """Declared tables that were never computed, whatever files they would read."""
         if answers and not any(answer.needed for answer in answers):
             return []
-        lacking = self._contents.uncomputed()
+        lacking = self._contents.uncomputed_tables()
         event_time = self._settings.event_time
         if (
             event_time is not None
@@ -178,7 +178,7 @@ class _Judge:
         ]
 
 
-def _shipped(order: ShipmentOrder, as_of: datetime, now: datetime) -> int:
+def _last_shipped(order: ShipmentOrder, as_of: datetime, now: datetime) -> int:
     """The last file that was shipped by `as_of`.
 
     A stamp that lies in the future shows that the shipper's clock is ahead. Then stamps say nothing
@@ -194,14 +194,14 @@ def _shipped(order: ShipmentOrder, as_of: datetime, now: datetime) -> int:
     return max(last, order.stored_by(as_of))
 
 
-def _happened(table: pa.Table, as_of: datetime) -> int:
+def _last_happened(table: pa.Table, as_of: datetime) -> int:
     """The last file that is known to hold an event from up to `as_of`."""
     moment = pa.scalar(as_of, pa.timestamp("us", "UTC"))
     happened = pc.fill_null(pc.less_equal(table["event_min"], moment), fill_value=False)
     return int(pc.max(table["seq"].filter(happened)).as_py() or 0)
 
 
-def _unshipped(order: ShipmentOrder, as_of: datetime, settings: ProjectSettings) -> int:
+def _count_unshipped(order: ShipmentOrder, as_of: datetime, settings: ProjectSettings) -> int:
     """Files that lay in the source by `as_of` and have no place in the order."""
     try:
         store = open_source(order.source, settings.sources[order.source]).store

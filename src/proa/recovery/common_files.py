@@ -135,7 +135,7 @@ class FileLedger:
         last = self._lineage.last_batch(table, name, version)
         flow = _Flow(table, name, generation, app_id(name, generation), last)
         if last is not None:
-            plans = self._lineage.counted(table, name, version)
+            plans = self._lineage.counted_plans(table, name, version)
             flow.replaces = plans[-1].replaces
             for plan in plans:
                 flow.add(self._batch(flow, plan.batch))
@@ -152,21 +152,21 @@ class FileLedger:
         """The files of a flow's own leaves, and what stands for those of the tables that it reads."""
         if flow.last is None:
             return 0, 0
-        declared = self._declared(flow)
+        declared = self._declared_flow(flow)
         if declared is not None and declared.once:
-            return 1, _mixed(flow.name, "once", 0)
+            return 1, _mix_hash(flow.name, "once", 0)
         count, total = flow.count, flow.total
         for key, table, version in self._batch(flow, flow.last).tables:
             upstream = self._sum_at(table, version)
             count += upstream[0]
-            total += _mixed(flow.name, f"{key}\0{table}", upstream[1])
+            total += _mix_hash(flow.name, f"{key}\0{table}", upstream[1])
         return count, total % _MODULUS
 
     def _sum_at(self, table: str, version: int) -> tuple[int, int]:
         """The files and the sum of an upstream table, at the version that was read or one as good."""
         if self.newest(table) < 0:
             return 0, 0  # not there, or not a table of the pipeline
-        version = self._lineage.settled(table, version)
+        version = self._lineage.settled_version(table, version)
         if version < 0:
             return 0, 0
         key = (table, version)
@@ -178,17 +178,17 @@ class FileLedger:
                     break
                 self._sums[table, step[0]] = (step[1], step[2])
                 self._lowest[table] = step[0]
-        return self._sums.get(key, (1, _mixed(table, "gone", version)))
+        return self._sums.get(key, (1, _mix_hash(table, "gone", version)))
 
     def _batch(self, flow: _Flow, number: int) -> _Batch:
         key = (flow.table, flow.name, flow.generation, number)
         if key not in self._batches:
             plan = self._lineage.plan(flow.table, flow.name, flow.generation, number)
-            self._batches[key] = self._summed(flow, plan)
+            self._batches[key] = self._sum_batch(flow, plan)
         return self._batches[key]
 
-    def _summed(self, flow: _Flow, plan: Plan) -> _Batch:
-        declared = self._declared(flow)
+    def _sum_batch(self, flow: _Flow, plan: Plan) -> _Batch:
+        declared = self._declared_flow(flow)
         snapshots = set()
         if declared is not None and not plan.replaces:
             snapshots = {leaf.key for leaf in declared.leaves if not leaf.streaming}
@@ -201,13 +201,13 @@ class FileLedger:
             if isinstance(value, FilesInput):
                 count += len(value.files)
                 for file in value.files:
-                    total += _mixed(flow.name, f"{key}\0{self._name(file.path)}", 0)
+                    total += _mix_hash(flow.name, f"{key}\0{self._name(file.path)}", 0)
             elif isinstance(value, TableInput) and (plan.replaces or value.after is not None):
                 tables.append((key, value.dataset, value.version))
         return _Batch(count, total % _MODULUS, tuple(tables))
 
-    def _declared(self, flow: _Flow) -> DeclaredFlow | None:
-        table = self._lineage.declared().tables.get(flow.table)
+    def _declared_flow(self, flow: _Flow) -> DeclaredFlow | None:
+        table = self._lineage.declared_pipeline().tables.get(flow.table)
         flows = () if table is None else table.flows
         return next((found for found in flows if found.name == flow.name), None)
 
@@ -249,7 +249,7 @@ class _Flow:
         self.total = (self.total - batch.total) % _MODULUS
 
 
-def _mixed(flow: str, what: str, number: int) -> int:
+def _mix_hash(flow: str, what: str, number: int) -> int:
     text = f"{len(flow)}:{flow}{what}\0{number}"
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest())
 

@@ -101,7 +101,7 @@ def compare(left: Any, right: Any, rules: Rules | None = None) -> Comparison:
     difference of the schema, and the other columns are compared all the same.
     """
     rules = rules or Rules()
-    shared, schema = _shared(left.schema, right.schema, rules)
+    shared, schema = _shared_fields(left.schema, right.schema, rules)
     missing = [name for name in rules.key if name not in {one.name for one in shared[0]}]
     if missing and rules.key_needed:
         raise SettingsError(
@@ -114,7 +114,7 @@ def compare(left: Any, right: Any, rules: Rules | None = None) -> Comparison:
         rows = (_count(left), _count(right))
         only = (max(0, rows[0] - rows[1]), max(0, rows[1] - rows[0]))
         return Comparison(rows, schema=schema, only=only, ignored=tuple(sorted(rules.ignore)))
-    with TemporaryDirectory(prefix="proa-verify-") as folder, _connected(folder) as db:
+    with TemporaryDirectory(prefix="proa-verify-") as folder, _connect(folder) as db:
         names = [one.name for one in shared[0]]
         for side, data in zip(_ROWS, (left, right), strict=True):
             db.register(f"{side}_given", data)
@@ -130,12 +130,12 @@ def compare(left: Any, right: Any, rules: Rules | None = None) -> Comparison:
         return _Comparing(db, (fields[0], fields[1]), tuple(names), schema, rules).run()
 
 
-def _connected(folder: str) -> duckdb.DuckDBPyConnection:
+def _connect(folder: str) -> duckdb.DuckDBPyConnection:
     """A database in memory that moves to disk what is more than its share."""
     return duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "temp_directory": folder})
 
 
-def _shared(
+def _shared_fields(
     left: pa.Schema, right: pa.Schema, rules: Rules
 ) -> tuple[tuple[list[pa.Field], list[pa.Field]], tuple[str, ...]]:
     """The columns of both sides, and sentences about the others."""
@@ -295,10 +295,10 @@ class _Comparing:
         """Pair what is left by its key and tell changed rows from those that one side lacks."""
         left, right = (int(self._one(f"SELECT count(*) FROM {name}")) for name in "lr")
         if not left or not right:
-            return self._unpaired((left, right))
+            return self._unpaired_rows((left, right))
         key = self.rules.key or guess_key(self.db, _ROWS[0], self.shared[0], self.names)
         if not key:
-            return self._unpaired((left, right))
+            return self._unpaired_rows((left, right))
         chosen = [self.names.index(name) for name in key]
         texts = [row_text(fields[number] for number in chosen) for fields in self.shared]
         for text, name in zip(texts, "lr", strict=True):
@@ -307,7 +307,7 @@ class _Comparing:
                 f" row_number() OVER (PARTITION BY {text} ORDER BY proa_h) AS proa_d FROM {name}"
             )
         changed = int(self._one("SELECT count(*) FROM l_keyed JOIN r_keyed USING (proa_k, proa_d)"))
-        facts = self._unpaired((left - changed, right - changed), keyed=True)
+        facts = self._unpaired_rows((left - changed, right - changed), keyed=True)
         return {**facts, "changed": changed, "key": key, "changes": self._changes(key)}
 
     def _changes(self, key: Sequence[str]) -> tuple[ChangedRow, ...]:
@@ -329,7 +329,7 @@ class _Comparing:
             changes.append(ChangedRow({name: row[name] for name in key}, columns))
         return tuple(changes)
 
-    def _unpaired(self, only: tuple[int, int], *, keyed: bool = False) -> dict[str, Any]:
+    def _unpaired_rows(self, only: tuple[int, int], *, keyed: bool = False) -> dict[str, Any]:
         examples = []
         for mine, other, count in (("l", "r", only[0]), ("r", "l", only[1])):
             source = (

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from proa.autoloader import AutoLoader, KnownFiles
-from proa.autoloader.discovery import Place, selected
+from proa.autoloader.discovery import Place, select_paths
 from proa.autoloader.options import Options, parse
 from proa.clock import Clock
 from proa.graph import DatasetLeaf, FilesLeaf
@@ -87,10 +87,10 @@ class RegionContents:
         look = _Look(self, files)
         missing = {}
         for table in self._declared.tables:
-            held = look.held(table, self._lineage.version(table))
+            held = look.held_files(table, self._lineage.version(table))
             mask = np.zeros(len(files.paths), bool)
-            for leaf in look.needed(table):
-                wanted = look.wanted(leaf)
+            for leaf in look.needed_leaves(table):
+                wanted = look.wanted_files(leaf)
                 if leaf in held:
                     wanted = wanted & ~held[leaf]
                 mask |= wanted
@@ -115,10 +115,12 @@ class RegionContents:
     def _is_read(self, files: SourceFiles) -> bool:
         look = _Look(self, files)
         return any(
-            look.wanted(leaf).any() for name in self._declared.tables for leaf in look.needed(name)
+            look.wanted_files(leaf).any()
+            for name in self._declared.tables
+            for leaf in look.needed_leaves(name)
         )
 
-    def uncomputed(self) -> dict[str, str]:
+    def uncomputed_tables(self) -> dict[str, str]:
         """By declared table, a sentence about what an update would still compute, files or not."""
         sentences = self._behind_once_flows()
         for name, table in self._declared.tables.items():
@@ -178,49 +180,53 @@ class _Look:
         self._batches: dict[tuple[LeafId, int], np.ndarray[Any, Any]] = {}
         self._wanted: dict[LeafId, Mask] = {}
 
-    def needed(self, table: str) -> frozenset[LeafId]:
+    def needed_leaves(self, table: str) -> frozenset[LeafId]:
         """The leaves whose files must reach a table: its own, and those of what it follows."""
         if table not in self._needed:
             leaves: set[LeafId] = set()
-            for flow, leaf in self._followed(table):
+            for flow, leaf in self._followed_leaves(table):
                 if isinstance(leaf, FilesLeaf):
                     leaves.add((table, flow.name, leaf.key))
                 elif leaf.dataset in self._tables:
-                    leaves |= self.needed(leaf.dataset)
+                    leaves |= self.needed_leaves(leaf.dataset)
             self._needed[table] = frozenset(leaves)
         return self._needed[table]
 
-    def held(self, table: str, version: int) -> Mapping[LeafId, Mask]:
+    def held_files(self, table: str, version: int) -> Mapping[LeafId, Mask]:
         """What a version of a table contains, by the leaf that the files came in through."""
         key = (table, version)
         if key in self._held:
             return self._held[key]
         held: dict[LeafId, Mask] = {}
-        for flow, leaf in self._followed(table):
+        for flow, leaf in self._followed_leaves(table):
             if isinstance(leaf, FilesLeaf):
                 parts: Mapping[LeafId, Mask] = {
                     (table, flow.name, leaf.key): self._own(table, version, flow, leaf)
                 }
                 through: frozenset[LeafId] = frozenset(parts)
             else:
-                through = self.needed(leaf.dataset) if leaf.dataset in self._tables else frozenset()
-                parts = self.held(leaf.dataset, self._read(table, version, flow, leaf))
+                through = (
+                    self.needed_leaves(leaf.dataset)
+                    if leaf.dataset in self._tables
+                    else frozenset()
+                )
+                parts = self.held_files(leaf.dataset, self._read(table, version, flow, leaf))
             for name in through:
                 part = parts.get(name, np.zeros(len(self._paths), bool))
                 held[name] = held[name] & part if name in held else part
         self._held[key] = held
         return held
 
-    def wanted(self, leaf: LeafId) -> Mask:
+    def wanted_files(self, leaf: LeafId) -> Mask:
         """The files that the Auto Loader takes in through a leaf."""
         if leaf not in self._wanted:
-            self._wanted[leaf] = self._selected(leaf)
+            self._wanted[leaf] = self._selected_files(leaf)
         return self._wanted[leaf]
 
     def once_above(self, table: str) -> frozenset[tuple[str, str]]:
         """The (table, once flow) whose rows reach a table through what it follows."""
         above: set[tuple[str, str]] = set()
-        for _, leaf in self._followed(table):
+        for _, leaf in self._followed_leaves(table):
             if isinstance(leaf, DatasetLeaf) and leaf.dataset in self._tables:
                 own = self._tables[leaf.dataset].flows
                 above |= {(leaf.dataset, flow.name) for flow in own if flow.once}
@@ -230,7 +236,7 @@ class _Look:
     def once_done(self, table: str, version: int) -> set[tuple[str, str]]:
         """Those of `once_above` whose rows a version of a table contains."""
         done = set(self.once_above(table))
-        for flow, leaf in self._followed(table):
+        for flow, leaf in self._followed_leaves(table):
             if not isinstance(leaf, DatasetLeaf) or leaf.dataset not in self._tables:
                 continue
             read = self._read(table, version, flow, leaf)
@@ -247,7 +253,7 @@ class _Look:
     def _paths(self) -> pa.Array:
         return pa.array([], pa.string()) if self._files is None else self._files.paths
 
-    def _followed(self, table: str) -> list[tuple[DeclaredFlow, DatasetLeaf | FilesLeaf]]:
+    def _followed_leaves(self, table: str) -> list[tuple[DeclaredFlow, DatasetLeaf | FilesLeaf]]:
         """The leaves whose files bring a table further. A snapshot beside a stream does not."""
         declared = self._tables[table]
         return [
@@ -276,7 +282,7 @@ class _Look:
         )
         if self._lineage.version(leaf.dataset) < 0:
             return -1
-        return self._lineage.settled(leaf.dataset, read, skip_changes=skip)
+        return self._lineage.settled_version(leaf.dataset, read, skip_changes=skip)
 
     def _own(self, table: str, version: int, flow: DeclaredFlow, leaf: FilesLeaf) -> Mask:
         """The files that a version of a table has read through a leaf of its own."""
@@ -313,16 +319,16 @@ class _Look:
             self._batches[key] = pc.fill_null(batches, -1).to_numpy(zero_copy_only=False)
         return self._batches[key]
 
-    def _selected(self, leaf: LeafId) -> Mask:
+    def _selected_files(self, leaf: LeafId) -> Mask:
         assert self._files is not None
         files, declared = self._files, self._leaf(leaf)
         if not declared.path:
-            return self._guessed(leaf)
+            return self._guessed_files(leaf)
         options = parse(declared.options, schema_given=declared.schema is not None)
-        place = Place.of(declared.path).resolved(self._of._layout.options)  # noqa: SLF001
+        place = Place.of(declared.path).resolve(self._of._layout.options)  # noqa: SLF001
         below = pc.starts_with(files.absolute, f"{place.base.rstrip('/')}/")
         relative = pc.utf8_slice_codeunits(files.absolute, len(place.base.rstrip("/")) + 1)
-        mask = pc.and_(below, selected(pc.if_else(below, relative, ""), place, options))
+        mask = pc.and_(below, select_paths(pc.if_else(below, relative, ""), place, options))
         wanted: Mask = mask.to_numpy(zero_copy_only=False)
         if _by_time(options) and wanted.any():
             wanted &= self._still_outstanding(leaf, declared) | ~files.landed
@@ -350,7 +356,7 @@ class _Look:
         last = self._lineage.last_batch(table, flow, version)
         return mask if last is None else mask | (self._batch_of(leaf, generation) >= 0)
 
-    def _guessed(self, leaf: LeafId) -> Mask:
+    def _guessed_files(self, leaf: LeafId) -> Mask:
         """Of a leaf that nobody has written down it is known only which sources it has read."""
         assert self._files is not None
         table, flow, key = leaf
@@ -358,7 +364,7 @@ class _Look:
         prefix = f"{self._files.folder}/"
         reads = any(
             path.startswith(prefix)
-            for plan in self._lineage.counted(table, flow, version)
+            for plan in self._lineage.counted_plans(table, flow, version)
             for path in _paths_of(plan.inputs.get(key))
         )
         return np.full(len(self._paths), reads)

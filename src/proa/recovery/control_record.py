@@ -158,7 +158,7 @@ class ControlStore:
             if number <= len(self._known) and self.is_in_third_place:
                 records.append(self._known[number - 1])
                 continue
-            records.append(self._agreed(places, newest, number))
+            records.append(self._agreed_record(places, newest, number))
         self._known = records
         return records
 
@@ -231,7 +231,7 @@ class ControlStore:
             )
         return places
 
-    def _agreed(
+    def _agreed_record(
         self, places: Sequence[ControlPlace], newest: Mapping[str, int], number: int
     ) -> ControlRecord:
         found = {
@@ -252,7 +252,7 @@ class ControlStore:
         except ValidationError as error:
             raise DataError(
                 f"entry {number} of the control record of {self.group!r} is damaged or written by"
-                f" another version of Proa ({error.errors()[0]['msg']}); use that version",
+                f" another version of Proa ({error.errors()[0]['msg']}); used that version",
                 condition="INVALID_CONTROL_RECORD",
             ) from error
 

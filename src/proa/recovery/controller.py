@@ -22,7 +22,7 @@ from proa.recovery.control_record import (
     first_record,
 )
 from proa.recovery.driver import Driver, Role
-from proa.recovery.failover_table import Action, Event
+from proa.recovery.failover_table import Action, FailoverEvent
 from proa.recovery.region_view import Loss, Proof, RegionsView
 from proa.settings import ProjectSettings, RecoverySettings
 from proa.steps import Step, step
@@ -159,7 +159,7 @@ class Controller:
         if record.is_steady:
             return record
         if record.phase is not Phase.RESTORING:
-            record = self._move(record, Event.CANCELLED, reason=reason)
+            record = self._move(record, FailoverEvent.CANCELLED, reason=reason)
         return self._finish(record)
 
     # -- beginning ----------------------------------------------------------------------------------
@@ -211,7 +211,7 @@ class Controller:
 
     def _enter(self, record: ControlRecord, request: Request) -> ControlRecord:
         now = self._clock.now()
-        row = table.transition(record.phase, table.asked(request.operation))
+        row = table.transition(record.phase, table.beginning_event(request.operation))
         entry = record.model_copy(
             update={
                 "number": record.number + 1,
@@ -226,7 +226,7 @@ class Controller:
                 "reason": request.reason,
             }
         )
-        return self._append(_said(entry, row.sentence))
+        return self._append(_with_sentence(entry, row.sentence))
 
     # -- going on -----------------------------------------------------------------------------------
 
@@ -239,7 +239,9 @@ class Controller:
             with step(_STEPS[action]):
                 owed = self._act(action, record)
             try:
-                record = self._move(record, table.done(record.phase, record.operation), owed=owed)
+                record = self._move(
+                    record, table.completion_event(record.phase, record.operation), owed=owed
+                )
             except ConflictError:
                 record = self.record()  # another controller is at it too, and was first
                 overtaken = True
@@ -337,7 +339,7 @@ class Controller:
     def _move(
         self,
         record: ControlRecord,
-        event: Event,
+        event: FailoverEvent,
         *,
         owed: tuple[str, ...] | None = None,
         reason: str | None = None,
@@ -353,11 +355,11 @@ class Controller:
             update["owed"] = tuple(dict.fromkeys(owed))
         if reason:
             update["reason"] = reason
-        if event is Event.FENCED:
+        if event is FailoverEvent.FENCED:
             update["fence"] = now
         if row.commits:
             update |= {"epoch": record.epoch + 1, "active": record.target}
-        return self._append(_said(record.model_copy(update=update), row.sentence))
+        return self._append(_with_sentence(record.model_copy(update=update), row.sentence))
 
     def _settle(self, record: ControlRecord) -> ControlRecord:
         """Demote the regions that were lost and answer again."""
@@ -377,7 +379,7 @@ class Controller:
                     "who": self._who,
                 }
             )
-            record = self._append(_said(entry, f"{region} is back, and is a standby"))
+            record = self._append(_with_sentence(entry, f"{region} is back, and is a standby"))
         self._set_roles(record)
         return record
 
@@ -418,7 +420,7 @@ def drift(record: ControlRecord, region: str, role: Role) -> str | None:
     )
 
 
-def _said(record: ControlRecord, sentence: str) -> ControlRecord:
+def _with_sentence(record: ControlRecord, sentence: str) -> ControlRecord:
     text = sentence.format(target=record.target, source=record.source, epoch=record.epoch)
     return record.model_copy(update={"sentence": text})
 

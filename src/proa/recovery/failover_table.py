@@ -13,7 +13,7 @@ from proa.errors import ConflictError
 from proa.recovery.control_record import Operation, Phase
 
 
-class Event(StrEnum):
+class FailoverEvent(StrEnum):
     """What may happen to a change of roles."""
 
     ASKED_TO_SWITCH_OVER = "a switchover is asked for"
@@ -61,7 +61,7 @@ class Transition:
     """A row of the table."""
 
     phase: Phase
-    event: Event
+    event: FailoverEvent
     next: Phase
     sentence: str
     """For the history: `{target}`, `{source}` and `{epoch}` are those of the entry."""
@@ -72,88 +72,88 @@ class Transition:
 TABLE: tuple[Transition, ...] = (
     Transition(
         Phase.STEADY,
-        Event.ASKED_TO_SWITCH_OVER,
+        FailoverEvent.ASKED_TO_SWITCH_OVER,
         Phase.FENCING,
         "{source} is told to stop, so that {target} can overtake it",
     ),
     Transition(
         Phase.STEADY,
-        Event.ASKED_TO_FAIL_OVER,
+        FailoverEvent.ASKED_TO_FAIL_OVER,
         Phase.DRAINING,
         "{source} is given up; {target} processes what has landed there",
     ),
     Transition(
         Phase.STEADY,
-        Event.ASKED_TO_DRILL,
+        FailoverEvent.ASKED_TO_DRILL,
         Phase.DRAINING,
         "{target} practises: it processes what has landed, and consumers stay with {source}",
     ),
     Transition(
         Phase.FENCING,
-        Event.FENCED,
+        FailoverEvent.FENCED,
         Phase.DRAINING,
         "{source} has stopped; {target} processes everything that was shipped",
     ),
     Transition(
         Phase.DRAINING,
-        Event.DRAINED,
+        FailoverEvent.DRAINED,
         Phase.PROVING,
         "{target} has processed everything; it is compared with {source}",
     ),
     Transition(
         Phase.DRAINING,
-        Event.DRAINED_UNPLANNED,
+        FailoverEvent.DRAINED_UNPLANNED,
         Phase.PROMOTING,
         "{target} has processed everything that landed, and is active in epoch {epoch}",
         commits=True,
     ),
     Transition(
         Phase.DRAINING,
-        Event.DRAINED_IN_DRILL,
+        FailoverEvent.DRAINED_IN_DRILL,
         Phase.PROVING,
         "{target} has processed everything; it is compared with {source}",
     ),
     Transition(
         Phase.PROVING,
-        Event.PROVEN,
+        FailoverEvent.PROVEN,
         Phase.PROMOTING,
         "{target} equals {source}, and is active in epoch {epoch}",
         commits=True,
     ),
     Transition(
         Phase.PROVING,
-        Event.PROVEN_IN_DRILL,
+        FailoverEvent.PROVEN_IN_DRILL,
         Phase.STEADY,
         "the drill of {target} is over, its report is filed",
     ),
     Transition(
         Phase.PROMOTING,
-        Event.PROMOTED,
+        FailoverEvent.PROMOTED,
         Phase.REPOINTING,
         "{target} runs all the time; consumers are sent to it",
     ),
     Transition(
         Phase.REPOINTING,
-        Event.REPOINTED,
+        FailoverEvent.REPOINTED,
         Phase.DEMOTING,
         "consumers read {target}; {source} becomes a standby",
     ),
     Transition(
         Phase.DEMOTING,
-        Event.DEMOTED,
+        FailoverEvent.DEMOTED,
         Phase.STEADY,
         "{target} is active in epoch {epoch}",
     ),
     Transition(
         Phase.RESTORING,
-        Event.RESTORED,
+        FailoverEvent.RESTORED,
         Phase.STEADY,
         "it was cancelled: {source} is active as before",
     ),
     *(
         Transition(
             phase,
-            Event.CANCELLED,
+            FailoverEvent.CANCELLED,
             Phase.RESTORING,
             "it is cancelled: {source} goes on as before",
         )
@@ -162,7 +162,7 @@ TABLE: tuple[Transition, ...] = (
     *(
         Transition(
             phase,
-            Event.ASKED_TO_FAIL_OVER,
+            FailoverEvent.ASKED_TO_FAIL_OVER,
             Phase.DRAINING,
             "{source} was lost meanwhile and is given up; {target} processes what has landed there",
         )
@@ -171,7 +171,7 @@ TABLE: tuple[Transition, ...] = (
 )
 
 
-def transition(phase: Phase, event: Event) -> Transition:
+def transition(phase: Phase, event: FailoverEvent) -> Transition:
     """The row for an event in a phase. Raises ConflictError when the table has no such row."""
     for row in TABLE:
         if (row.phase, row.event) == (phase, event):
@@ -191,23 +191,23 @@ def phases(operation: Operation) -> list[Phase]:
         if phase is Phase.STEADY:
             return found
         found.append(phase)
-        event = done(phase, operation)
+        event = completion_event(phase, operation)
 
 
-def asked(operation: Operation) -> Event:
+def beginning_event(operation: Operation) -> FailoverEvent:
     """The event that begins an operation."""
     return _ASKED[operation]
 
 
-def done(phase: Phase, operation: Operation) -> Event:
+def completion_event(phase: Phase, operation: Operation) -> FailoverEvent:
     """The event that says that a phase's action is done."""
     if phase is Phase.DRAINING:
         return {
-            Operation.FAILOVER: Event.DRAINED_UNPLANNED,
-            Operation.DRILL: Event.DRAINED_IN_DRILL,
-        }.get(operation, Event.DRAINED)
+            Operation.FAILOVER: FailoverEvent.DRAINED_UNPLANNED,
+            Operation.DRILL: FailoverEvent.DRAINED_IN_DRILL,
+        }.get(operation, FailoverEvent.DRAINED)
     if phase is Phase.PROVING and operation is Operation.DRILL:
-        return Event.PROVEN_IN_DRILL
+        return FailoverEvent.PROVEN_IN_DRILL
     return _DONE[phase]
 
 
@@ -219,16 +219,16 @@ def diagram() -> str:
 
 
 _ASKED = {
-    Operation.SWITCHOVER: Event.ASKED_TO_SWITCH_OVER,
-    Operation.FAILBACK: Event.ASKED_TO_SWITCH_OVER,
-    Operation.FAILOVER: Event.ASKED_TO_FAIL_OVER,
-    Operation.DRILL: Event.ASKED_TO_DRILL,
+    Operation.SWITCHOVER: FailoverEvent.ASKED_TO_SWITCH_OVER,
+    Operation.FAILBACK: FailoverEvent.ASKED_TO_SWITCH_OVER,
+    Operation.FAILOVER: FailoverEvent.ASKED_TO_FAIL_OVER,
+    Operation.DRILL: FailoverEvent.ASKED_TO_DRILL,
 }
 _DONE = {
-    Phase.FENCING: Event.FENCED,
-    Phase.PROVING: Event.PROVEN,
-    Phase.PROMOTING: Event.PROMOTED,
-    Phase.REPOINTING: Event.REPOINTED,
-    Phase.DEMOTING: Event.DEMOTED,
-    Phase.RESTORING: Event.RESTORED,
+    Phase.FENCING: FailoverEvent.FENCED,
+    Phase.PROVING: FailoverEvent.PROVEN,
+    Phase.PROMOTING: FailoverEvent.PROMOTED,
+    Phase.REPOINTING: FailoverEvent.REPOINTED,
+    Phase.DEMOTING: FailoverEvent.DEMOTED,
+    Phase.RESTORING: FailoverEvent.RESTORED,
 }

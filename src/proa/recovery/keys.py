@@ -1,4 +1,7 @@
-"""Guess which columns tell a table's rows apart, so that differing rows can be paired."""
+"""Guess which columns tell a table's rows apart, so that differing rows can be paired.
+
+Apart because which columns tell rows apart is a question of its own.
+"""
 
 # ruff: noqa: S608 - identifiers are quoted, no value is put into a query
 
@@ -10,7 +13,7 @@ from collections.abc import Sequence
 import duckdb
 import pyarrow as pa
 
-from proa.recovery.row_hash import quoted
+from proa.recovery.row_hash import quote_identifier
 
 MOST_COLUMNS = 4
 
@@ -29,7 +32,7 @@ def guess_key(
     if not able:
         return ()
     counts = db.execute(
-        f"SELECT count(*), {', '.join(f'approx_count_distinct({quoted(name)})' for name in able)}"
+        f"SELECT count(*), {', '.join(f'approx_count_distinct({quote_identifier(name)})' for name in able)}"
         f" FROM {table}"
     ).fetchone()
     assert counts is not None
@@ -49,7 +52,7 @@ def guess_key(
 
 
 def _unique(db: duckdb.DuckDBPyConnection, table: str, columns: tuple[str, ...], rows: int) -> bool:
-    listed = ", ".join(quoted(name) for name in columns)
+    listed = ", ".join(quote_identifier(name) for name in columns)
     found = db.execute(f"SELECT count(*) FROM (SELECT DISTINCT {listed} FROM {table})").fetchone()
     return found is not None and found[0] == rows
 

@@ -119,7 +119,7 @@ def _texts_check(settings: ProjectSettings) -> Check:
     texts = {}
     for name, region in settings.regions.items():
         try:
-            declared = StoredRegion(name, region).lineage.declared()
+            declared = StoredRegion(name, region).lineage.declared_pipeline()
         except ProaError:
             continue
         if declared.whole:

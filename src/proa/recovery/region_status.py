@@ -87,13 +87,13 @@ class ShipmentOrder:
         low, high = 0, len(starts)
         while low < high:
             middle = (low + high) // 2
-            if self._modified(starts[middle] + 1) <= moment:
+            if self._modified_at(starts[middle] + 1) <= moment:
                 low = middle + 1
             else:
                 high = middle
         return starts[low] if low < len(starts) else self.head
 
-    def _modified(self, seq: int) -> datetime:
+    def _modified_at(self, seq: int) -> datetime:
         assert self.store is not None
         try:
             return self.store.head(Manifest.entry(self.source, seq)).modified
@@ -202,7 +202,7 @@ def _source(
 
 
 def _without_manifest(region: StoredRegion, source: str, contents: RegionContents) -> SourceStatus:
-    missing = unprocessed(region, source, contents)
+    missing = unprocessed_files(region, source, contents)
     return SourceStatus(
         source=source,
         shipped=None,
@@ -226,9 +226,11 @@ def has_files(region: StoredRegion, source: str) -> bool:
     return next(iter(region.zone.walk(source)), None) is not None
 
 
-def unprocessed(region: StoredRegion, source: str, contents: RegionContents) -> list[ObjectInfo]:
+def unprocessed_files(
+    region: StoredRegion, source: str, contents: RegionContents
+) -> list[ObjectInfo]:
     """The files of a source that lie in the zone and that a declared table lacks."""
-    listed = region.listed(source)
+    listed = region.list_source(source)
     paths = [info.path.removeprefix(f"{source}/") for info in listed]
     lacking, _ = contents.lacks(region.source_files(source, paths, len(paths)))
     return [info for info, lacks in zip(listed, lacking.tolist(), strict=True) if lacks]

@@ -22,27 +22,29 @@ import pyarrow as pa
 BUCKET_BITS = 12
 
 
-def quoted(name: str) -> str:
+def quote_identifier(name: str) -> str:
     """`name` as an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def row_text(columns: Iterable[pa.Field]) -> str:
     """The DuckDB expression for a row's text. The order of `columns` does not matter."""
-    parts = [_value(quoted(field.name), field.type) for field in _by_name(columns)]
+    parts = [_value(quote_identifier(field.name), field.type) for field in _by_name(columns)]
     return f"concat('', {', '.join(parts)})" if parts else "''"
 
 
 def row_shape(columns: Iterable[pa.Field]) -> str:
     """The DuckDB expression for a row's text without the values of its finite floats."""
-    parts = [_value(quoted(field.name), field.type, shape=True) for field in _by_name(columns)]
+    parts = [
+        _value(quote_identifier(field.name), field.type, shape=True) for field in _by_name(columns)
+    ]
     return f"concat('', {', '.join(parts)})" if parts else "''"
 
 
 def row_floats(columns: Iterable[pa.Field]) -> str:
     """The DuckDB expression for the finite floats of a row, a DOUBLE[], in an order that its shape fixes."""
-    return _concatenated(
-        _floats(quoted(field.name), field.type, count()) for field in _by_name(columns)
+    return _concatenate(
+        _floats(quote_identifier(field.name), field.type, count()) for field in _by_name(columns)
     )
 
 
@@ -76,7 +78,7 @@ def _value(
     for is_kind, write in _SCALARS:
         if is_kind(kind):
             return write(value, kind)
-    return _nested(value, kind, count() if names is None else names, shape=shape)
+    return _nested_hash(value, kind, count() if names is None else names, shape=shape)
 
 
 def _boolean(value: str, _kind: pa.DataType) -> str:
@@ -157,7 +159,7 @@ _SCALARS: tuple[tuple[Callable[[pa.DataType], bool], Callable[[str, pa.DataType]
 )
 
 
-def _nested(value: str, kind: pa.DataType, names: Iterator[int], *, shape: bool) -> str:
+def _nested_hash(value: str, kind: pa.DataType, names: Iterator[int], *, shape: bool) -> str:
     types = pa.types
     if types.is_struct(kind):
         fields = ", ".join(
@@ -189,7 +191,7 @@ def _floats(value: str, kind: pa.DataType, names: Iterator[int]) -> str:
         number = f"CAST({value} AS DOUBLE)"
         return f"CASE WHEN isfinite({number}) THEN [{number}] ELSE {_NO_FLOATS} END"
     if types.is_struct(kind):
-        return _concatenated(
+        return _concatenate(
             _floats(f"{value}[{_literal(field.name)}]", field.type, names)
             for field in _by_name(kind)
         )
@@ -208,7 +210,7 @@ def _floats(value: str, kind: pa.DataType, names: Iterator[int]) -> str:
     return f"coalesce(flatten({items}), {_NO_FLOATS})"
 
 
-def _concatenated(lists: Iterable[str]) -> str:
+def _concatenate(lists: Iterable[str]) -> str:
     parts = [part for part in lists if part != _NO_FLOATS]
     return f"list_concat({', '.join(parts)})" if parts else _NO_FLOATS
 

@@ -94,7 +94,7 @@ def verify(
 
 def _counts(ledger: FileLedger, table: str) -> bool:
     """Whether a table is declared, or is nothing that Proa has written."""
-    return table in ledger.region.lineage.declared().tables or (
+    return table in ledger.region.lineage.declared_pipeline().tables or (
         ledger.newest(table) >= 0 and not ledger.is_known(table)
     )
 
@@ -112,13 +112,13 @@ def _verify(ledgers: tuple[FileLedger, FileLedger], table: str, rules: Rules) ->
         held.check(held.files(version))
     found = compare(left.rows(table, versions[0]), right.rows(table, versions[1]), rules)
     verdict = Verdict.EQUAL if found.equal else Verdict.DIFFERENT
-    sentence = f"{table} {_told(found, left, right)}"
+    sentence = f"{table} {_difference_lines(found, left, right)}"
     if any(behind):
         sentence += f", at the {common.files} files that both have; {_lagging(left, right, behind)}"
     return TableReport(table, verdict, sentence, versions, common.files, behind, found)
 
 
-def _told(found: Comparison, left: StoredRegion, right: StoredRegion) -> str:
+def _difference_lines(found: Comparison, left: StoredRegion, right: StoredRegion) -> str:
     if found.equal:
         within = f" ({found.tolerated} within the tolerance)" if found.tolerated else ""
         return f"is equal: {found.rows[0]} rows{within}"

@@ -283,12 +283,12 @@ class Payloads:
         own = spec.get("configuration") or {}
         return {
             "landing_zone": self._settings.landing_zone,
-            **{str(key): self._revealed(str(value)) for key, value in own.items()},
+            **{str(key): self._reveal(str(value)) for key, value in own.items()},
             **self._settings.configuration,
             **self._settings.table_keys,
         }
 
-    def _revealed(self, text: str) -> str:
+    def _reveal(self, text: str) -> str:
         return _SECRET.sub(lambda m: self._secrets.get(m[1], m[2]).decode(), text)
 
     def libraries(self, spec: Mapping[str, Any]) -> list[SourceFile]:

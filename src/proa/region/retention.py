@@ -1,4 +1,7 @@
-"""How long a region remembers what happened: as long as Databricks."""
+"""How long a region remembers what happened: as long as Databricks.
+
+Apart because it says how long what is kept, in one place.
+"""
 
 from __future__ import annotations
 

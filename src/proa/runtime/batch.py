@@ -20,7 +20,7 @@ from proa.runtime.checkpoint import Input, Plan
 from proa.runtime.context import Context
 from proa.runtime.flow_kinds import BatchWork, FlowKind, Stored
 from proa.runtime.sources import FilesSource, Source
-from proa.runtime.target import Attempt, Delivery, TableTarget
+from proa.runtime.target import Attempt, TableTarget, TargetDelivery
 
 LONG = timedelta(hours=1)
 """A process that has slept longer looks again: maintenance may have removed what it knows of."""
@@ -72,7 +72,7 @@ class BatchRunner:
             written = self._evolving(inputs, sources)
             if slept_since(began, self._context.clock):
                 self._target.check(written.stored)
-            delivery = Delivery(
+            delivery = TargetDelivery(
                 self._node.flow.name,
                 generation,
                 plan,
@@ -115,7 +115,7 @@ class BatchRunner:
                 written = self._write(inputs, sources)
                 break
             except Exception as error:
-                if not self._evolved(error, inputs, sources):
+                if not self._evolve_schema(error, inputs, sources):
                     self._explain(error)
                     raise
         broken = written.stored.result.broken
@@ -124,7 +124,7 @@ class BatchRunner:
             raise DataError(
                 f"the expectation {broken.expectation!r} of {self._node.target!r} is broken by"
                 f" {broken.failed} row{'s' * (broken.failed != 1)}, and nothing of the batch was"
-                f" stored; mend the data or the rule. For example: {'; '.join(broken.samples)}",
+                f" stored; mended the data or the rule. For example: {'; '.join(broken.samples)}",
                 condition="EXPECTATION_VIOLATED",
             )
         return written
@@ -145,7 +145,7 @@ class BatchRunner:
             self._frame = engine.dataframe(plan.bind(relations))
             try:
                 with engine.translating():
-                    flagged = expectation_columns.flagged(self._frame, rules)
+                    flagged = expectation_columns.flag_rows(self._frame, rules)
                     stored = self._kind.store(
                         BatchWork(
                             engine,
@@ -189,7 +189,7 @@ class BatchRunner:
                 location=flow.location,
             ) from error
 
-    def _evolved(
+    def _evolve_schema(
         self, error: Exception, inputs: Mapping[str, Input], sources: Mapping[str, Source]
     ) -> bool:
         for key, source in sources.items():

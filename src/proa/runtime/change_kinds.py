@@ -89,16 +89,16 @@ def known_target(table: Table) -> KnownTarget:
 def store_changes(flow: Flow, dataset: Dataset, work: BatchWork) -> Stored:
     """Compute what the change rows of a batch make of the table."""
     changes = _staging(work)
-    result = write(work.engine, _judged(work), changes)
+    result = write(work.engine, _apply_rules(work), changes)
     try:
         if result.broken is not None:
             return Stored(dataclasses.replace(result, files=()), ())
-        return _merged(flow, dataset, work, changes, result)
+        return _merge(flow, dataset, work, changes, result)
     finally:
         discard(changes, result.files)
 
 
-def _merged(
+def _merge(
     flow: Flow, dataset: Dataset, work: BatchWork, changes: Destination, result: WriteResult
 ) -> Stored:
     table = work.table
@@ -145,7 +145,7 @@ def _staging(work: BatchWork) -> Destination:
     )
 
 
-def _judged(work: BatchWork) -> Any:
+def _apply_rules(work: BatchWork) -> Any:
     """The frame, with deletions and truncations past all rules: they say nothing of a row."""
     from pyspark.sql.connect import functions as F  # noqa: N812 - as Spark's users know it
 

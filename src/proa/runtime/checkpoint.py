@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from proa.autoloader.file_ref import FileRef
 from proa.errors import ConflictError, DataError, UnknownOutcome
-from proa.layout import spelled
+from proa.layout import folder_name
 from proa.runtime.history import FOLD, History
 from proa.steps import Step, step
 from proa.storage import NotFoundError, Store
@@ -112,7 +112,7 @@ class Checkpoint:
         text = self._text(batch)
         return None if text is None else Plan.from_json(text)
 
-    def committed(self, batch: int) -> Plan | None:
+    def committed_plan(self, batch: int) -> Plan | None:
         """The plan of a batch that is in the table, from a segment when it has no object any more."""
         found = self.read(batch)
         if found is None and batch >= 0:
@@ -129,16 +129,16 @@ class Checkpoint:
         found = (texts[number] for number in range(last + 1))
         return [None if text is None else Plan.from_json(text) for text in found]
 
-    def folded(self) -> int:
+    def folded_count(self) -> int:
         """How many plans, counted from batch 0, stand in segments."""
-        return self._history.folded()
+        return self._history.folded_count()
 
     def mark_committed(self, batch: int) -> None:
         """The batch is in the table: now and then, fold the plans up to it."""
         done = batch + 1
         if done % FOLD:
             return
-        start = self._history.folded()
+        start = self._history.folded_count()
         with ThreadPoolExecutor(_READERS) as pool:
             texts = pool.map(self._text, range(start, done))
             recent = {n: text for n, text in enumerate(texts, start) if text is not None}
@@ -166,7 +166,7 @@ class Checkpoint:
 
     def leaf(self, key: str) -> Store:
         """The folder of a leaf's own state."""
-        return self._store.child(spelled(key))
+        return self._store.child(folder_name(key))
 
 
 def _name(batch: int) -> str:

@@ -46,7 +46,7 @@ class Event:
     maturity_level: str = "STABLE"
 
 
-def described(error: BaseException) -> dict[str, Any]:
+def error_object(error: BaseException) -> dict[str, Any]:
     """An error as the event log tells it: the outermost one first, then its causes."""
     exceptions = []
     cause: BaseException | None = error

@@ -15,7 +15,7 @@ from typing import Any
 from proa.clock import Clock, Ids
 from proa.errors import ConflictError
 from proa.lake import Change, Table, commit_change, create, write_rows
-from proa.runtime.event import Event, Origin, described
+from proa.runtime.event import Event, Origin, error_object
 from proa.steps import Step, step
 
 _TIDY_EVERY = 64
@@ -83,7 +83,7 @@ class EventLog:
                 level=level,
                 event_type=event_type,
                 details={event_type: dict(details or {})},
-                error=None if error is None else described(error),
+                error=None if error is None else error_object(error),
             )
             self._pending.append(event)
         if self._listener is not None:

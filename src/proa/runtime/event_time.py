@@ -1,4 +1,7 @@
-"""When events happened: a column's values as moments, and the span that a batch covers."""
+"""When events happened: a column's values as moments, and the span that a batch covers.
+
+Apart because it alone reads statistics for times.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,7 @@ def span(files: Iterable[DataFile], column: str | None) -> Span | None:
     return (min(bounds), max(bounds)) if bounds else None
 
 
-def joined(one: Span | None, other: Span | None) -> Span | None:
+def join_spans(one: Span | None, other: Span | None) -> Span | None:
     """The span over both."""
     if one is None or other is None:
         return one or other

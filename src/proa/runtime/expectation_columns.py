@@ -1,4 +1,7 @@
-"""Expectations become columns of the batch's plan: true where the row keeps the rule."""
+"""Expectations become columns of the batch's plan: true where the row keeps the rule.
+
+Apart because it builds columns, and a batch runs them.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ def flags_of(expectations: Sequence[Expectation]) -> tuple[Flag, ...]:
     )
 
 
-def flagged(frame: Any, expectations: Sequence[Expectation]) -> Any:
+def flag_rows(frame: Any, expectations: Sequence[Expectation]) -> Any:
     """`frame` with one boolean column per expectation; NULL counts as broken, so it is false."""
     if not expectations:
         return frame
@@ -42,7 +45,7 @@ def check(engine: Engine, frame: Any, expectations: Sequence[Expectation], datas
     for expectation in expectations:
         try:
             with engine.translating():
-                _ = flagged(frame, [expectation]).schema
+                _ = flag_rows(frame, [expectation]).schema
         except UserError as error:
             raise PipelineError(
                 f"the expectation {expectation.name!r} of {dataset!r} cannot be computed: {error}",

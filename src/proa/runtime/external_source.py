@@ -96,7 +96,7 @@ class ExternalTableSource(TableSource):
 
         stored = StructType([field for field in schema if field.name not in names])
         plans = [
-            _typed(engine.parquet(group, stored), schema, dict(zip(names, key, strict=True)))
+            _typed_plan(engine.parquet(group, stored), schema, dict(zip(names, key, strict=True)))
             for key, group in groups.items()
         ]
         whole = plans[0]
@@ -129,7 +129,7 @@ def _inside(file: str, url: str) -> str:
     return posixpath.relpath(file.removeprefix("file://"), url.removeprefix("file://"))
 
 
-def _typed(plan: Relation, schema: Any, values: Mapping[str, str | None]) -> Relation:
+def _typed_plan(plan: Relation, schema: Any, values: Mapping[str, str | None]) -> Relation:
     """Return `plan` with the columns of `schema`, those in `values` as constants."""
     project = proto.Relation()
     project.project.input.CopyFrom(plan)

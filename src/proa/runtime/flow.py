@@ -18,7 +18,7 @@ from proa.pipelines.definitions import Dataset
 from proa.runtime.batch import BatchRunner, slept_since
 from proa.runtime.checkpoint import Checkpoint, FilesInput, Input, Plan
 from proa.runtime.context import Context
-from proa.runtime.event_time import Span, joined, span
+from proa.runtime.event_time import Span, join_spans, span
 from proa.runtime.external_source import ExternalTableSource
 from proa.runtime.fingerprint import fingerprint
 from proa.runtime.flow_kinds import FlowKind
@@ -54,7 +54,7 @@ class FlowProgress:
         self.rows += result.rows
         self.dropped += result.dropped
         self.files += plan.files
-        self.event_time = joined(self.event_time, event_time)
+        self.event_time = join_spans(self.event_time, event_time)
         self.bytes += sum(file.size for file in result.files)
         if result.changes is not None:
             self.changes = result.changes + (self.changes or RowChanges(0, 0))
@@ -175,7 +175,7 @@ class FlowRunner:
             return reading, pending, True
         reading.refresh()
         self._check_folders(reading)
-        plan = self._planned(reading, number, progress)
+        plan = self._plan_batch(reading, number, progress)
         if plan is None:
             return reading, None, False
         standing = reading.checkpoint.put(plan)
@@ -218,7 +218,7 @@ class FlowRunner:
         if known >= number - 1 and (number == 0 or reading.before(number) is not None):
             return
         for batch in range(max(0, min(known + 1, number - 1)), number):
-            plan = reading.checkpoint.committed(batch)
+            plan = reading.checkpoint.committed_plan(batch)
             if plan is None:
                 raise DataError(
                     f"batch {batch} of the flow {self.name!r} is in the table and its plan is not"
@@ -229,7 +229,7 @@ class FlowRunner:
             reading.mark_planned(plan)
         reading.is_fresh = False
 
-    def _planned(self, reading: _Reading, number: int, progress: FlowProgress) -> Plan | None:
+    def _plan_batch(self, reading: _Reading, number: int, progress: FlowProgress) -> Plan | None:
         """The plan of the batch `number` from what was seen; None when none is due."""
         before = reading.before(number)
         known: Mapping[str, Input] = {} if before is None else before.inputs
@@ -246,14 +246,16 @@ class FlowRunner:
         backlogs = (source.backlog(inputs[key]) for key, source in reading.sources.items())
         progress.backlog = sum(backlogs, Backlog())
         kept = {key: value for key, value in known.items() if key not in inputs}
-        plan = Plan(number, {**_unmoved(kept), **inputs}, self.definition, self.kind.replaces)
+        plan = Plan(
+            number, {**_unmoved_inputs(kept), **inputs}, self.definition, self.kind.replaces
+        )
         return plan if self.kind.is_due(plan, before, any_new=any_new) else None
 
 
 _NO_FILES = "CF_EMPTY_DIR_FOR_SCHEMA_INFERENCE"
 
 
-def _unmoved(inputs: Mapping[str, Input]) -> dict[str, Input]:
+def _unmoved_inputs(inputs: Mapping[str, Input]) -> dict[str, Input]:
     """Positions in leaves that the query does not have now, should it have them again."""
     return {
         key: FilesInput((), value.through) if isinstance(value, FilesInput) else value

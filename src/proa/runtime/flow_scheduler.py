@@ -149,7 +149,7 @@ def run_flow(runner: FlowRunner, result: FlowResult, context: Context, retrier: 
     Tells the event log of failures and of a stop. True unless it failed or was stopped.
     """
 
-    def failed(error: Exception, tries: int, pause: float) -> None:
+    def on_failure(error: Exception, tries: int, pause: float) -> None:
         report(
             context,
             result,
@@ -168,7 +168,7 @@ def run_flow(runner: FlowRunner, result: FlowResult, context: Context, retrier: 
             report(context, result, "is running", "METRICS")
 
     try:
-        retrier.call(lambda: runner.run(result.progress, retrier.stop, measure), failed)
+        retrier.call(lambda: runner.run(result.progress, retrier.stop, measure), on_failure)
     except Exception as error:  # noqa: BLE001 - whatever a flow dies of, the others go on
         result.status, result.error = FlowStatus.FAILED, error
         report(context, result, f"failed: {error}", "ERROR", error)

@@ -46,7 +46,7 @@ class History:
             f"the segments below {self._store.url_of(FOLDER)!r} change all the time"
         )
 
-    def folded(self) -> int:
+    def folded_count(self) -> int:
         """How many plans, counted from batch 0, are folded without a gap."""
         return max((end for _, end in _largest(self._spans())), default=0)
 
@@ -58,7 +58,7 @@ class History:
         spans = self._spans()
         size = FOLD
         while size <= done:
-            for first in range(_covered(spans, size), done - size + 1, size):
+            for first in range(_covered_count(spans, size), done - size + 1, size):
                 plans = self._plans(spans, recent, (first, first + size))
                 if plans is None:
                     return
@@ -110,6 +110,6 @@ def _largest(spans: set[Span], first: int = 0) -> list[Span]:
     return found
 
 
-def _covered(spans: set[Span], size: int) -> int:
+def _covered_count(spans: set[Span], size: int) -> int:
     """Up to which batch there are segments of at least `size` plans without a gap."""
     return max((end for _, end in _largest({s for s in spans if s[1] - s[0] >= size})), default=0)

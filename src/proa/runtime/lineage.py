@@ -73,10 +73,10 @@ class Lineage:
         table = self.table(dataset)
         return table.version if table.exists else -1
 
-    def declared(self) -> DeclaredPipeline:
+    def declared_pipeline(self) -> DeclaredPipeline:
         """What the last update was declared to compute; guessed where it did not say so."""
         if self._declared is None:
-            tables = {name: self._guessed(name) for name in self.datasets() if self.flows(name)}
+            tables = {name: self._guess_table(name) for name in self.datasets() if self.flows(name)}
             self._declared = DeclaredPipeline(tables, whole=False)
         return self._declared
 
@@ -115,7 +115,7 @@ class Lineage:
         plan = (
             known[batch]
             if batch < len(known)
-            else self._checkpoint(dataset, flow, generation).committed(batch)
+            else self._checkpoint(dataset, flow, generation).committed_plan(batch)
         )
         return plan if plan is not None else self._missing(dataset, flow, generation, batch)
 
@@ -130,7 +130,7 @@ class Lineage:
             for batch, plan in enumerate(known[: last + 1])
         ]
 
-    def counted(self, dataset: str, flow: str, version: int) -> list[Plan]:
+    def counted_plans(self, dataset: str, flow: str, version: int) -> list[Plan]:
         """The plans whose inputs a version contains: all, or the last one when it replaced all rows."""
         last = self.last_batch(dataset, flow, version)
         if last is None:
@@ -155,12 +155,12 @@ class Lineage:
         version = self.version(dataset)
         tables: dict[str, int] = {}
         for flow in self.flows(dataset):
-            for plan in self.counted(dataset, flow, version):
+            for plan in self.counted_plans(dataset, flow, version):
                 for name, read in plan.versions.items():
                     tables[name] = max(read, tables.get(name, -1))
         return tables
 
-    def settled(self, dataset: str, version: int, *, skip_changes: bool = False) -> int:
+    def settled_version(self, dataset: str, version: int, *, skip_changes: bool = False) -> int:
         """The newest version that holds the same rows as `version`, as its readers see it.
 
         A reader that has read `version` has read that one: nothing came between. `skip_changes`
@@ -187,7 +187,7 @@ class Lineage:
         seen.add((dataset, version))
         for flow in self.flows(dataset):
             newest: dict[str, int] = {}
-            for plan in self.counted(dataset, flow, version):
+            for plan in self.counted_plans(dataset, flow, version):
                 for value in plan.inputs.values():
                     if isinstance(value, FilesInput):
                         found.update(file.path for file in value.files)
@@ -195,7 +195,7 @@ class Lineage:
                         newest[value.dataset] = max(value.version, newest.get(value.dataset, -1))
             for name, read in newest.items():
                 if self.version(name) >= 0:
-                    self._gather(name, self.settled(name, read), found, seen)
+                    self._gather(name, self.settled_version(name, read), found, seen)
 
     def _there(self) -> frozenset[str]:
         """The tables that have a folder. Others are never opened: on disk that would make one."""
@@ -217,7 +217,7 @@ class Lineage:
             condition="CHECKPOINT_DAMAGED",
         )
 
-    def _guessed(self, dataset: str) -> DeclaredTable:
+    def _guess_table(self, dataset: str) -> DeclaredTable:
         """A table as its last batches show it: for storages of which no update has said more."""
         version, flows, recomputed = self.version(dataset), [], False
         for flow in self.flows(dataset):

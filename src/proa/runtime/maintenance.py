@@ -75,7 +75,7 @@ def maintain(
         yield Upkeep(
             name,
             done,
-            work.files(readers.needed(name)),
+            work.files(readers.files_needed(name)),
             work.log(readers.floor(name)),
             work.plans(name),
             postponed,
@@ -115,9 +115,9 @@ class _Work:
         return upkeep.Compacted(before, after), None
 
     def files(self, needed: tuple[str, ...]) -> upkeep.Removed:
-        found = upkeep.unneeded(self._table, self._now - self._retention, needed)
+        found = upkeep.unneeded_objects(self._table, self._now - self._retention, needed)
         found += self._old_memories()
-        return self._removed(Store.open(self._table.url, self._table.options), found)
+        return self._remove_objects(Store.open(self._table.url, self._table.options), found)
 
     def _old_memories(self) -> list[ObjectInfo]:
         """What AUTO CDC has left beside the table and no commit of the retention speaks of."""
@@ -128,12 +128,12 @@ class _Work:
         memories = MemoryStore(table.url, table.options)
         cutoff = self._now - self._retention
         old = [info for info in memories.objects() if info.modified < cutoff]
-        return memories.superseded(number, generation, old)
+        return memories.superseded_objects(number, generation, old)
 
     def log(self, floor: int) -> upkeep.Removed:
         age = max(_property(self._table, LOG_PROPERTY, LOG_RETENTION), self._retention)
         found = upkeep.expired_log(self._table, self._now - age, floor)
-        return self._removed(Store.open(self._table.url, self._table.options), found)
+        return self._remove_objects(Store.open(self._table.url, self._table.options), found)
 
     def plans(self, dataset: str) -> upkeep.Removed:
         """Remove plans that stand in a segment, and whole checkpoints of older generations."""
@@ -149,16 +149,16 @@ class _Work:
                 if int(number) < generation:
                     found += [info for info in store.walk(place) if info.modified < cutoff]
                     continue
-                done = Checkpoint(store.child(place)).folded() - _PLANS_KEPT
+                done = Checkpoint(store.child(place)).folded_count() - _PLANS_KEPT
                 found += [
                     info
                     for info in store.walk(f"{place}/plans")
                     if info.modified < cutoff and _number(info.path) < done
                 ]
-        return self._removed(store, found)
+        return self._remove_objects(store, found)
 
-    def _removed(self, store: Store, found: list[ObjectInfo]) -> upkeep.Removed:
-        return upkeep.counted(found) if self._dry_run else upkeep.remove(store, found)
+    def _remove_objects(self, store: Store, found: list[ObjectInfo]) -> upkeep.Removed:
+        return upkeep.count_objects(found) if self._dry_run else upkeep.remove(store, found)
 
 
 class _Readers:
@@ -181,7 +181,7 @@ class _Readers:
             for read, version in lineage.reads(name).items():
                 self._through[read] = min(version, self._through.get(read, version))
 
-    def needed(self, dataset: str) -> tuple[str, ...]:
+    def files_needed(self, dataset: str) -> tuple[str, ...]:
         """Files that a flow may still ask for, at their absolute locations."""
         table = self._context.table(dataset)
         found = [file for at in self._pinned.get(dataset, ()) for file in table.files(at)]
@@ -207,7 +207,7 @@ class _Readers:
             url = self._layout.checkpoint(dataset, flow, generation)
             checkpoint = Checkpoint(Store.open(url, self._context.options))
             last = table.transaction(app_id(flow, generation))
-            done = None if last is None else checkpoint.committed(last)
+            done = None if last is None else checkpoint.committed_plan(last)
             planned = checkpoint.read(0 if last is None else last + 1)
             for read in _tables(done):
                 if read.after is not None:

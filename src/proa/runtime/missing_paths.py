@@ -1,4 +1,7 @@
-"""Folders that a query reads and that are not there: refused, where an engine would read no rows."""
+"""Folders that a query reads and that are not there: refused, where an engine would read no rows.
+
+Apart because it alone tells a missing folder from an empty one.
+"""
 
 from __future__ import annotations
 

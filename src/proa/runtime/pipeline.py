@@ -68,7 +68,7 @@ def from_project(folder: Path, region: str | None = None) -> Pipeline:
             spec=spec,
             root=root,
             storage=absolute(spec.storage, root),
-            configuration=_located(spec.configuration, root),
+            configuration=_locate(spec.configuration, root),
             sources=frozenset(),
         )
     settings = _regions(root, region)
@@ -137,7 +137,7 @@ def _regions(root: Path, region: str) -> ProjectSettings:
     return project_settings.load(path)
 
 
-def _located(configuration: Mapping[str, str], root: Path) -> dict[str, str]:
+def _locate(configuration: Mapping[str, str], root: Path) -> dict[str, str]:
     """Relative landing zones and tables start from the project's folder, not from where one types."""
     found = {
         key: absolute(value, root) if key.startswith(TABLE_KEY) else value

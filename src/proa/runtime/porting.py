@@ -71,7 +71,7 @@ _QUOTED = re.compile(r"'([^']*)'")
 _MOST_TRIES = 200
 
 
-class Verdict(StrEnum):
+class PortingVerdict(StrEnum):
     """What becomes of a file."""
 
     RUNS = "runs"
@@ -86,7 +86,7 @@ class Verdict(StrEnum):
 class Obstacle:
     """Something that stands in a file's way."""
 
-    verdict: Verdict
+    verdict: PortingVerdict
     condition: str
     message: str
     """What it is and what to do."""
@@ -104,11 +104,11 @@ class FileReport:
     obstacles: list[Obstacle] = field(default_factory=list)
 
     @property
-    def verdict(self) -> Verdict:
+    def verdict(self) -> PortingVerdict:
         """The worst of its obstacles; RUNS without any."""
-        ranked = (Verdict.FAILS, Verdict.REFUSED, Verdict.NEEDS)
+        ranked = (PortingVerdict.FAILS, PortingVerdict.REFUSED, PortingVerdict.NEEDS)
         there = {obstacle.verdict for obstacle in self.obstacles}
-        return next((verdict for verdict in ranked if verdict in there), Verdict.RUNS)
+        return next((verdict for verdict in ranked if verdict in there), PortingVerdict.RUNS)
 
 
 @dataclass(frozen=True)
@@ -309,13 +309,13 @@ class _Porter:
         if error.condition.startswith("PIPELINE_DUPLICATE_IDENTIFIERS"):
             # Two pipelines in one folder.
             return self._set_aside(file or self._files[-1])
-        self._note(file, error, Verdict.NEEDS if module is not None else None)
+        self._note(file, error, PortingVerdict.NEEDS if module is not None else None)
         if file in self._files:
             self._files.remove(file)
             return True
         # It lies in a module that several files may import: one by one tells who does.
         if len(self._files) == 1:
-            self._note(self._files[0], error, Verdict.NEEDS if module is not None else None)
+            self._note(self._files[0], error, PortingVerdict.NEEDS if module is not None else None)
             return False
         for each in self._files[1:]:
             self._set_aside(each)
@@ -338,7 +338,7 @@ class _Porter:
         if key in self._configuration:
             return False
         self._configuration[key] = re.sub(r"\W", "_", re.split(r"[./]", key)[-1]).lower()
-        self._note(self._file_of(error.location), error, Verdict.NEEDS)
+        self._note(self._file_of(error.location), error, PortingVerdict.NEEDS)
         return True
 
     def _move_root(self, module: str) -> bool:
@@ -386,10 +386,10 @@ class _Porter:
                 condition="TABLE_OR_VIEW_NOT_FOUND",
                 location=location,
             )
-            self._note(self._file_of(location), missing, Verdict.NEEDS)
+            self._note(self._file_of(location), missing, PortingVerdict.NEEDS)
         return True
 
-    def _note(self, file: Path | None, error: ProaError, verdict: Verdict | None) -> None:
+    def _note(self, file: Path | None, error: ProaError, verdict: PortingVerdict | None) -> None:
         report = self._reports.get(file) if file is not None else None
         if report is None:
             return
@@ -408,10 +408,10 @@ class _Porter:
         return (self._root / location.file).resolve()
 
 
-def _verdict(error: ProaError) -> Verdict:
+def _verdict(error: ProaError) -> PortingVerdict:
     if error.condition in {_COLUMNS_UNKNOWN, "TABLE_OR_VIEW_NOT_FOUND", "PATH_NOT_FOUND"}:
-        return Verdict.NEEDS
-    return Verdict.REFUSED if error.condition in _BY_DECISION else Verdict.FAILS
+        return PortingVerdict.NEEDS
+    return PortingVerdict.REFUSED if error.condition in _BY_DECISION else PortingVerdict.FAILS
 
 
 def _no_files(_flow: Flow, _leaf: FilesLeaf) -> NoReturn:

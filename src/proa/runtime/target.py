@@ -23,7 +23,7 @@ from proa.lake import (
     discard,
 )
 from proa.lake.commit import describe
-from proa.lake.table_schema import WIDENING, merged, storable, to_arrow
+from proa.lake.table_schema import WIDENING, merge_schemas, storable, to_arrow
 from proa.layout import app_id
 from proa.pipelines.ddl import parse_schema
 from proa.pipelines.definitions import Dataset
@@ -52,7 +52,7 @@ class Attempt:
 
 
 @dataclass(frozen=True)
-class Delivery:
+class TargetDelivery:
     """What is to become part of a target: a batch whose rows were written."""
 
     flow: str
@@ -77,7 +77,7 @@ class Target(Protocol):
         changes yet. DataError when the target can never hold such columns.
         """
 
-    def commit(self, delivery: Delivery) -> bool:
+    def commit(self, delivery: TargetDelivery) -> bool:
         """Make a batch part of the target, exactly once; whether it was this attempt that did.
 
         Raises ConflictError with the condition STALE_FILES when the rows must be written once
@@ -109,7 +109,7 @@ class TableTarget:
         columns = self._declared_of(query)
         if not replaces and self._keeps_rows(columns):
             widens = widens or self._widens
-            columns = merged(self.table.schema, columns, self._name, widen=widens)
+            columns = merge_schemas(self.table.schema, columns, self._name, widen=widens)
         destination = Destination(
             url=self.table.url,
             options=self._context.options,
@@ -120,7 +120,7 @@ class TableTarget:
         )
         return Attempt(columns, destination)
 
-    def commit(self, delivery: Delivery) -> bool:
+    def commit(self, delivery: TargetDelivery) -> bool:
         attempt, plan, stored = delivery.attempt, delivery.plan, delivery.stored
         if not self.table.exists:
             self._create(attempt.columns)
@@ -201,7 +201,7 @@ class TableTarget:
         declared = self._declared
         if declared is None:
             return query
-        if len(merged(declared, query, self._name).fields) > len(declared.fields):
+        if len(merge_schemas(declared, query, self._name).fields) > len(declared.fields):
             known = {f.name.lower() for f in declared.fields}
             extra = [f.name for f in query.fields if f.name.lower() not in known]
             raise DataError(

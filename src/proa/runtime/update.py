@@ -94,12 +94,12 @@ class UpdateRun:
         error: Exception | None = None
         try:
             self._state(UpdateState.INITIALIZING)
-            flows = self._prepared()
+            flows = self._prepare_flows()
             if flows is not None:
                 self._state(UpdateState.RUNNING)
                 self._work(flows)
                 for name in [n for n, before in self._schemas.items() if self._schema(n) != before]:
-                    self._defined(self._graph, name)
+                    self._define_dataset(self._graph, name)
                 results = tuple(flows.results.values())
                 error = first_error(flows.failed)
         except ProaError as found:
@@ -112,7 +112,7 @@ class UpdateRun:
             self.id, state, results, started, ended, self._clock.monotonic() - since, error
         )
 
-    def _prepared(self) -> FlowScheduler | None:
+    def _prepare_flows(self) -> FlowScheduler | None:
         """The flows to run, full refreshes begun where asked for; None when it is only a check."""
         request, runner = self._request, self._runner
         self._graph = graph = runner.graph()
@@ -147,7 +147,7 @@ class UpdateRun:
                 continue
             for runner in runners:
                 runner.target.set_up()
-            self._defined(graph, name)
+            self._define_dataset(graph, name)
             for runner in runners:
                 self._events.add(
                     "flow_definition",
@@ -161,7 +161,7 @@ class UpdateRun:
                     origin=self._events.origin_of(runner.name, name),
                 )
 
-    def _defined(self, graph: Graph, name: str) -> None:
+    def _define_dataset(self, graph: Graph, name: str) -> None:
         """Tell the event log what a dataset is, with the columns that its table has."""
         dataset, runners = graph.datasets[name].dataset, self._runner.runners()[name]
         again = name in self._schemas

@@ -1,4 +1,7 @@
-"""Files on disk, where going through the object-store library costs several times the work."""
+"""Files on disk, where going through the object-store library costs several times the work.
+
+Apart because it is the adapter of one kind of store.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""An object of a store as a file of Python's."""
+"""An object of a store as a file of Python's.
+
+Apart because it makes a file of a range reader, for libraries that want one.
+"""
 
 from __future__ import annotations
 

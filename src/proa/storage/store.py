@@ -126,7 +126,7 @@ class Store:
         return f"{self.url}/{path}" if path else self.url
 
     def get(self, path: str) -> bytes:
-        with self._wrapped("read", path):
+        with self._wrap_errors("read", path):
             if not is_url(self.url):
                 return local.path_of(self.url, path).read_bytes()
             return bytes(obstore.get(self._backend, path).bytes())
@@ -138,7 +138,7 @@ class Store:
         """
         ranged: Any = {"offset": start} if end is None else (start, end)
         options = {"range": ranged} if start or end is not None else None
-        with self._wrapped("read", path):
+        with self._wrap_errors("read", path):
             if not is_url(self.url):
                 # Several times as fast as the library's stream of the same file.
                 yield from local.chunks(local.path_of(self.url, path), CHUNK, start, end)
@@ -149,11 +149,11 @@ class Store:
 
     def open_reader(self, path: str) -> Any:
         """The object as a file that can be sought in, read through a buffer of a few MiB."""
-        with self._wrapped("read", path):
+        with self._wrap_errors("read", path):
             return Seekable(obstore.open_reader(self._backend, path, buffer_size=CHUNK))
 
     def head(self, path: str) -> ObjectInfo:
-        with self._wrapped("look at", path):
+        with self._wrap_errors("look at", path):
             return _info(obstore.head(self._backend, path))
 
     def exists(self, path: str) -> bool:
@@ -165,12 +165,12 @@ class Store:
 
     def put(self, path: str, data: bytes) -> None:
         """Write the object, replacing what was there."""
-        with self._wrapped("write", path):
+        with self._wrap_errors("write", path):
             obstore.put(self._backend, path, data)
 
     def create(self, path: str, data: bytes) -> None:
         """Write the object if there is none; `ConflictError` when there is."""
-        with self._wrapped("write", path):
+        with self._wrap_errors("write", path):
             obstore.put(self._backend, path, data, mode="create", use_multipart=False)
 
     def create_from(self, path: str, chunks: Iterable[bytes], size: int) -> None:
@@ -181,7 +181,7 @@ class Store:
         stays, so they must be writing the same bytes.
         """
         if not is_url(self.url):
-            with self._wrapped("write", path):
+            with self._wrap_errors("write", path):
                 local.create(local.path_of(self.url, path), chunks)
             return
         if size <= _SINGLE_PUT:
@@ -190,7 +190,7 @@ class Store:
         if self.exists(path):
             raise ConflictError(f"the object {self.url_of(path)!r} exists already")
         with (
-            self._wrapped("write", path),
+            self._wrap_errors("write", path),
             obstore.open_writer(self._backend, path, max_concurrency=4) as writer,
         ):
             for chunk in chunks:
@@ -199,18 +199,18 @@ class Store:
     @contextmanager
     def writer(self, path: str) -> Iterator[Any]:
         """A file to `write` bytes to; the object is there when the block has ended well."""
-        with self._wrapped("write", path), obstore.open_writer(self._backend, path) as writer:
+        with self._wrap_errors("write", path), obstore.open_writer(self._backend, path) as writer:
             yield writer
 
     def copy(self, path: str, target: str) -> None:
         """Write the object once more under another path; its bytes do not pass through here."""
-        with self._wrapped("copy", path):
+        with self._wrap_errors("copy", path):
             obstore.copy(self._backend, path, target)
 
     def walk(self, prefix: str = "", *, start_after: str | None = None) -> Iterator[ObjectInfo]:
         """Every object below the folder `prefix`, in no order that all stores share."""
         # Below a file there is nothing, and a disk says so otherwise than by an empty list.
-        with suppress(NotFoundError), self._wrapped("list", prefix):
+        with suppress(NotFoundError), self._wrap_errors("list", prefix):
             for page in obstore.list(self._backend, prefix or None, offset=start_after):
                 for meta in page:
                     yield _info(meta)
@@ -222,26 +222,26 @@ class Store:
         """
         import pyarrow as pa
 
-        with self._wrapped("list", ""):
+        with self._wrap_errors("list", ""):
             for page in obstore.list(self._backend, chunk_size=10_000, return_arrow=True):
                 yield pa.record_batch(page)
 
     def folders(self, prefix: str = "") -> list[str]:
         """The names of the folders directly below the folder `prefix`, sorted."""
-        with self._wrapped("list", prefix):
+        with self._wrap_errors("list", prefix):
             found = obstore.list_with_delimiter(self._backend, prefix or None)
             return sorted(path.rsplit("/", 1)[-1] for path in found["common_prefixes"])
 
     def delete(self, path: str) -> None:
         """Remove the object; no error when it is gone already."""
         try:
-            with self._wrapped("delete", path):
+            with self._wrap_errors("delete", path):
                 obstore.delete(self._backend, path)
         except NotFoundError:
             pass
 
     @contextmanager
-    def _wrapped(self, verb: str, path: str) -> Iterator[None]:
+    def _wrap_errors(self, verb: str, path: str) -> Iterator[None]:
         try:
             with step(Step.STORE_READ if verb in _READS else Step.STORE_WRITE):
                 yield

@@ -8,10 +8,10 @@ from typing import Any
 from pyspark.sql import types as t
 
 from proa.engine.parity import spark_types as st
-from proa.engine.parity.nodes import DataType, Node, call, cast, kernel, literal
+from proa.engine.parity.sql_nodes import DataType, Node, call, cast, kernel, literal
 from proa.engine.parity.typist import DiffersError, UntoldError
 
-REMEDY = "use an Apache Spark Connect server (engine: {remote: sc://host:15002})"
+REMEDY = "used an Apache Spark Connect server (engine: {remote: sc://host:15002})"
 _TIMES = (t.DateType, t.TimestampType, t.TimestampNTZType)
 _NESTED = (t.ArrayType, t.MapType, t.StructType)
 _READ = (*st.INTEGERS, *st.FLOATS, t.DecimalType, t.BooleanType, *_TIMES)
@@ -26,7 +26,7 @@ def refuse(what: str, remedy: str = REMEDY, node: Node | None = None) -> Differs
     )
 
 
-def known(*nodes: Node) -> list[DataType]:
+def known_types(*nodes: Node) -> list[DataType]:
     """The types of `nodes`. Raises DiffersError where one is not known."""
     for node in nodes:
         if node.now.type is None:
@@ -41,12 +41,12 @@ def known(*nodes: Node) -> list[DataType]:
 
 def spark_cast(node: Node, target: DataType, *, tries: bool = False) -> Node:
     """`node` as `target`. Raises DiffersError where no way is equal to Spark's."""
-    (source,) = known(node)
+    (source,) = known_types(node)
     if st.same(source, target):
         return node
     if not castable(source, target):
         raise refuse(
-            f"the cast of {st.written(source)} to {st.written(target)}",
+            f"the cast of {st.type_text(source)} to {st.type_text(target)}",
             "Spark refuses it too",
             node,
         )
@@ -57,7 +57,7 @@ def spark_cast(node: Node, target: DataType, *, tries: bool = False) -> Node:
             else _native(node, target, tries=False)
         )
     if isinstance(source, _NESTED) and isinstance(target, _NESTED):
-        return _nested(node, source, target, tries=tries)
+        return _coerce_nested(node, source, target, tries=tries)
     if isinstance(target, t.StringType):
         if isinstance(source, (*st.FLOATS, *_NESTED, t.TimestampType, t.TimestampNTZType)):
             return kernel("text", st.STRING, node)
@@ -66,20 +66,20 @@ def spark_cast(node: Node, target: DataType, *, tries: bool = False) -> Node:
         if isinstance(source, (t.DayTimeIntervalType, t.YearMonthIntervalType)) and not _full(
             source
         ):
-            raise refuse(f"the cast of {st.written(source)} to text", REMEDY, node)
+            raise refuse(f"the cast of {st.type_text(source)} to text", REMEDY, node)
         return _native(node, target, tries=tries)
     if isinstance(source, t.TimestampType) and st.is_number(target):
         return kernel("try_seconds" if tries else "seconds", target, node)
     if isinstance(source, (t.DayTimeIntervalType, t.YearMonthIntervalType)) and st.is_number(
         target
     ):
-        raise refuse(f"the cast of {st.written(source)} to a number", REMEDY, node)
+        raise refuse(f"the cast of {st.type_text(source)} to a number", REMEDY, node)
     if st.is_string(source):
         if isinstance(target, _READ):
             return kernel("try_from_text" if tries else "from_text", target, node)
         if isinstance(target, t.BinaryType):
             return _native(node, target, tries=tries)
-        raise refuse(f"the cast of text to {st.written(target)}", REMEDY, node)
+        raise refuse(f"the cast of text to {st.type_text(target)}", REMEDY, node)
     if isinstance(source, (*st.FLOATS, t.DecimalType)) and st.is_integer(target):
         return kernel("try_whole" if tries else "whole", target, node)
     if st.is_decimal(target) and st.is_float(source):
@@ -120,7 +120,7 @@ def castable(source: DataType, target: DataType) -> bool:
     return False
 
 
-def typed(node: Node, target: DataType) -> Node:
+def call_as(node: Node, target: DataType) -> Node:
     """A call whose type only the engine knows, as `target`."""
     node.type = None
     if isinstance(target, t.TimestampNTZType):
@@ -154,7 +154,7 @@ def plain_cast(source: DataType, target: DataType) -> bool:
     return found.kind in {"cast", "column"}
 
 
-def _nested(node: Node, source: DataType, target: DataType, *, tries: bool) -> Node:
+def _coerce_nested(node: Node, source: DataType, target: DataType, *, tries: bool) -> Node:
     if isinstance(source, t.ArrayType) and isinstance(target, t.ArrayType):
         if plain_cast(source.elementType, target.elementType):
             return _native(node, target, tries=tries)
@@ -176,20 +176,20 @@ def _nested(node: Node, source: DataType, target: DataType, *, tries: bool) -> N
             for a, b in zip(source.fields, target.fields, strict=True)
         ):
             return _native(node, target, tries=tries)
-    raise refuse(f"the cast of {st.written(source)} to {st.written(target)}", REMEDY, node)
+    raise refuse(f"the cast of {st.type_text(source)} to {st.type_text(target)}", REMEDY, node)
 
 
-def met(nodes: list[Node], *, what: str = "values") -> DataType:
+def common_type_of(nodes: list[Node], *, what: str = "values") -> DataType:
     """The type in which all `nodes` meet. Raises DiffersError where there is none."""
-    types = known(*nodes)
+    types = known_types(*nodes)
     found: Any = reduce(lambda a, b: None if a is None else st.common(a, b), types)
     if found is None:
-        shown = ", ".join(dict.fromkeys(map(st.written, types)))
+        shown = ", ".join(dict.fromkeys(map(st.type_text, types)))
         raise refuse(f"{what} of different types ({shown})", "cast them to one type", nodes[0])
     return found
 
 
 def alike(nodes: list[Node], *, what: str = "values") -> list[Node]:
     """`nodes`, cast to the type in which they meet."""
-    target = met(nodes, what=what)
+    target = common_type_of(nodes, what=what)
     return [spark_cast(node, target) for node in nodes]

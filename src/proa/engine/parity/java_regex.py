@@ -29,12 +29,12 @@ class PatternError(ValueError):
 
 
 @functools.lru_cache(1024)
-def compiled(pattern: str) -> re.Pattern[str]:
+def compile_pattern(pattern: str) -> re.Pattern[str]:
     """The pattern as Java matches it. Raises PatternError."""
     flags, rest = _flags(pattern)
     try:
         return re.compile(
-            _translated(rest, dot_all=bool(flags & re.DOTALL), lines=bool(flags & re.MULTILINE)),
+            _translate(rest, dot_all=bool(flags & re.DOTALL), lines=bool(flags & re.MULTILINE)),
             flags & ~re.MULTILINE | re.ASCII,
         )
     except (re.error, OverflowError) as error:
@@ -56,7 +56,7 @@ def _flags(pattern: str) -> tuple[int, str]:
     return flags, pattern[match.end() :]
 
 
-def _translated(pattern: str, *, dot_all: bool, lines: bool) -> str:
+def _translate(pattern: str, *, dot_all: bool, lines: bool) -> str:
     found: list[str] = []
     at = 0
     while at < len(pattern):

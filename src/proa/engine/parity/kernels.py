@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from proa.engine.carried_errors import carried
+from proa.engine.carried_errors import carry_errors
 from proa.errors import DataError
 
 Array = Any
@@ -30,7 +30,7 @@ class SparkError(DataError):
 
     def __init__(self, condition: str, sentence: str) -> None:
         super().__init__(
-            f"a row cannot be computed: {sentence}; mend the data, or let the query yield NULL for it"
+            f"a row cannot be computed: {sentence}; mended the data, or let the query yield NULL for it"
             " (try_cast, try_divide, try_element_at)",
             condition=condition,
         )
@@ -84,7 +84,7 @@ def caller(name: str, type_: Any) -> Callable[..., Array]:
     """What the engine calls for the kernel `name` that answers in the Arrow type `type_`."""
 
     def called(*arrays: Array) -> Array:
-        with carried():
+        with carry_errors():
             found = load()[name](type_, *(plain(array) for array in arrays))
             return as_type(found, type_)
 

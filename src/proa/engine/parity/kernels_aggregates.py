@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from proa.engine.parity.kernels import Array, SparkError, kernel
-from proa.engine.parity.kernels_numeric import _WIDE, _needed
+from proa.engine.parity.kernels_numeric import _WIDE, _fit_or_raise
 
 
-def _ordered(values: list[Any]) -> list[Any]:
+def _sort_values(values: list[Any]) -> list[Any]:
     """Sorted as Spark sorts: NaN is the largest."""
     return sorted(values, key=lambda v: (v != v, 0 if v != v else v))  # noqa: PLR0124
 
@@ -32,11 +32,11 @@ def percentile_approx(type_: Any, lists: Array, shares: Array) -> Array:
         if not values or share is None:
             answers.append(None)
             continue
-        answers.append(_each_share(share, functools.partial(_ranked, _ordered(values))))
+        answers.append(_each_share(share, functools.partial(_rank_value, _sort_values(values))))
     return pa.array(answers, type_)
 
 
-def _ranked(ranked: list[Any], share: float) -> Any:
+def _rank_value(ranked: list[Any], share: float) -> Any:
     return _zero(ranked[max(0, math.ceil(share * len(ranked)) - 1)])
 
 
@@ -75,7 +75,7 @@ def _percentiles(
         if not values or share is None:
             answers.append(None)
             continue
-        ranked = _ordered(values)
+        ranked = _sort_values(values)
         if reverse:
             ranked.reverse()
         answers.append(_each_share(share, functools.partial(one, ranked)))
@@ -149,7 +149,7 @@ def isnan_null(type_: Any, array: Array) -> Array:
 def decimal_average(type_: Any, total: Array, count: Array) -> Array:
     return pa.array(
         [
-            None if a is None or not n else _needed(_WIDE.divide(a, Decimal(n)), type_)
+            None if a is None or not n else _fit_or_raise(_WIDE.divide(a, Decimal(n)), type_)
             for a, n in zip(total.to_pylist(), count.to_pylist(), strict=True)
         ],
         type_,
@@ -211,7 +211,7 @@ def _intercept(m: _Moments) -> float | None:
     return None if slope is None else m.y[0] - slope * m.x[0]
 
 
-def _squared(m: _Moments) -> float | None:
+def _square(m: _Moments) -> float | None:
     if m.x[1] == 0:
         return None
     return 1.0 if m.y[1] == 0 else m.xy * m.xy / (m.x[1] * m.y[1])
@@ -227,4 +227,4 @@ _over_pairs("regr_syy", lambda m: m.y[1])
 _over_pairs("regr_sxy", lambda m: m.xy)
 _over_pairs("regr_slope", _slope)
 _over_pairs("regr_intercept", _intercept)
-_over_pairs("regr_r2", _squared)
+_over_pairs("regr_r2", _square)

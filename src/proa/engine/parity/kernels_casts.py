@@ -71,20 +71,20 @@ def texts(array: Array) -> list[str | None]:
         return _spans(array, texts(array.flatten()), "[", "]")
     if pa.types.is_map(kind):
         keys, items = texts(array.keys), texts(array.items)
-        pairs = [f"{_shown(k)} -> {_shown(v)}" for k, v in zip(keys, items, strict=True)]
+        pairs = [f"{_shown_text(k)} -> {_shown_text(v)}" for k, v in zip(keys, items, strict=True)]
         return _spans(array, pairs, "{", "}")
     if pa.types.is_struct(kind):
         columns = [texts(array.field(k)) for k in range(kind.num_fields)]
         rows = zip(*columns, strict=True) if columns else [() for _ in range(len(array))]
         valid = array.is_valid().to_pylist()
         return [
-            "{" + ", ".join(map(_shown, row)) + "}" if ok else None
+            "{" + ", ".join(map(_shown_text, row)) + "}" if ok else None
             for row, ok in zip(rows, valid, strict=True)
         ]
     return [None if v is None else _writer(kind)(v) for v in array.to_pylist()]
 
 
-def _shown(text: str | None) -> str:
+def _shown_text(text: str | None) -> str:
     return "null" if text is None else text
 
 
@@ -99,7 +99,7 @@ def _spans(
         if length is None:
             found.append(None)
             continue
-        found.append(opening + ", ".join(map(_shown, items[at : at + length])) + closing)
+        found.append(opening + ", ".join(map(_shown_text, items[at : at + length])) + closing)
         at += length
     return found
 
@@ -201,10 +201,10 @@ def decimal_of(value: str, precision: int, scale: int) -> Decimal | None:
     stripped = value.strip(_BLANK)
     if not re.fullmatch(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", stripped):
         return None
-    return _fitted(Decimal(stripped), precision, scale)
+    return _fit(Decimal(stripped), precision, scale)
 
 
-def _fitted(number: Decimal, precision: int, scale: int) -> Decimal | None:
+def _fit(number: Decimal, precision: int, scale: int) -> Decimal | None:
     try:
         cut = number.quantize(Decimal(1).scaleb(-scale), ROUND_HALF_UP, _WIDE)
     except InvalidOperation:
@@ -422,7 +422,7 @@ def _decimals(type_: Any, array: Array, *, tries: bool) -> Array:
         fits = None
         if not isinstance(value, float) or abs(value) < float("inf"):
             number = Decimal(exact(value)) if exact is not None else Decimal(value)
-            fits = _fitted(number, type_.precision, type_.scale)
+            fits = _fit(number, type_.precision, type_.scale)
         if fits is None and not tries:
             raise SparkError(
                 "NUMERIC_VALUE_OUT_OF_RANGE",

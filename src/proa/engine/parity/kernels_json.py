@@ -48,7 +48,7 @@ def parsed(text: str) -> Any:
         if "'" not in text:
             return _ABSENT
         try:
-            value, _ = _DECODER.raw_decode(_SINGLE.sub(_doubled, text).lstrip(" \t\r\n"))
+            value, _ = _DECODER.raw_decode(_SINGLE.sub(_double_backslashes, text).lstrip(" \t\r\n"))
         except (ValueError, RecursionError):
             return _ABSENT
     return value
@@ -57,7 +57,7 @@ def parsed(text: str) -> Any:
 _SINGLE = re.compile(r'("(?:[^"\\]|\\.)*")|\'((?:[^\'\\]|\\.)*)\'')
 
 
-def _doubled(match: re.Match[str]) -> str:
+def _double_backslashes(match: re.Match[str]) -> str:
     if match.group(1) is not None:
         return match.group(1)
     return '"' + match.group(2).replace('"', '\\"').replace("\\'", "'") + '"'
@@ -97,13 +97,13 @@ def _steps(path: str) -> list[Any] | None:
 def written(value: Any) -> str:
     """A JSON value without spaces, numbers as Spark's reader writes them again."""
     if isinstance(value, _Members):
-        return "{" + ",".join(f"{_quoted(k)}:{written(v)}" for k, v in value) + "}"
+        return "{" + ",".join(f"{_quote(k)}:{written(v)}" for k, v in value) + "}"
     if isinstance(value, list):
         return "[" + ",".join(map(written, value)) + "]"
     if isinstance(value, _Number):
         return _number(value)
     if isinstance(value, str):
-        return _quoted(value)
+        return _quote(value)
     return "null" if value is None else "true" if value else "false"
 
 
@@ -124,7 +124,7 @@ _ESCAPED = {
 }
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     return (
         '"' + "".join(_ESCAPED.get(c, f"\\u{ord(c):04X}" if ord(c) < 32 else c) for c in text) + '"'
     )
@@ -227,7 +227,7 @@ def _writer(kind: Any) -> Callable[[Any], str]:
 
         def pair(k: Any, v: Any) -> str:
             name = str(texts(pa.array([k], kind.key_type))[0])
-            return f"{_quoted(name)}:{'null' if v is None else value(v)}"
+            return f"{_quote(name)}:{'null' if v is None else value(v)}"
 
         return lambda v: "{" + ",".join(pair(k, i) for k, i in v) + "}"
     if pa.types.is_struct(kind):
@@ -237,13 +237,11 @@ def _writer(kind: Any) -> Callable[[Any], str]:
         return lambda v: (
             "{"
             + ",".join(
-                f"{_quoted(name)}:{write(v[name])}"
-                for name, write in writers
-                if v[name] is not None
+                f"{_quote(name)}:{write(v[name])}" for name, write in writers if v[name] is not None
             )
             + "}"
         )
-    return lambda v: _quoted(str(v))
+    return lambda v: _quote(str(v))
 
 
 def _moment(value: datetime) -> str:

@@ -17,8 +17,8 @@ from proa.engine.parity.kernels_casts import double_text
 _WIDE = Context(prec=120)
 
 
-def _checked(name: str) -> Callable[..., Array]:
-    function = getattr(pc, f"{name}_checked")
+def _checking_kernel(name: str) -> Callable[..., Array]:
+    function = getattr(pc, f"{name}_checking_kernel")
 
     def checked(type_: Any, left: Array, right: Array) -> Array:
         try:
@@ -31,7 +31,7 @@ def _checked(name: str) -> Callable[..., Array]:
 
 
 for _name in ("add", "subtract", "multiply"):
-    kernel(_checked(_name))
+    kernel(_checking_kernel(_name))
 
 
 @kernel
@@ -76,7 +76,7 @@ def _zeros(left: Array, right: Array, condition: str) -> None:
     """Raise when a valid pair has a zero on the right."""
     zero = pc.and_(pc.equal(right, _number(0, right.type)), pc.is_valid(left))
     if pc.any(zero).as_py():
-        raise SparkError(condition, "division by zero; use try_divide or nullif")
+        raise SparkError(condition, "division by zero; used try_divide or nullif")
 
 
 @kernel
@@ -156,7 +156,7 @@ def fitted(value: Decimal, type_: Any) -> Decimal | None:
     return cut if not cut or cut.adjusted() + 1 + type_.scale <= type_.precision else None
 
 
-def _needed(value: Decimal, type_: Any) -> Decimal:
+def _fit_or_raise(value: Decimal, type_: Any) -> Decimal:
     found = fitted(value, type_)
     if found is None:
         raise SparkError(
@@ -187,7 +187,7 @@ def _decimal(name: str) -> Callable[..., Array]:
     def computed(type_: Any, left: Array, right: Array) -> Array:
         if left.type.precision + right.type.precision + 1 <= 76:
             return _halves_up(getattr(pc, name)(_wide(left), _wide(right)), type_)
-        return each(lambda a, b: _needed(_SIGNS[name](a, b), type_), type_, left, right)
+        return each(lambda a, b: _fit_or_raise(_SIGNS[name](a, b), type_), type_, left, right)
 
     computed.__name__ = f"decimal_{name}"
     return computed
@@ -201,7 +201,7 @@ def _quotient(a: Decimal, b: Decimal) -> Decimal:
     return _WIDE.divide(a, b)
 
 
-def _unscaled(array: Array) -> Any | None:
+def _unscaled_digits(array: Array) -> Any | None:
     """The digits of a decimal array as int64, 0 for NULL; None where they do not fit."""
     halves = np.frombuffer(array.buffers()[1], np.int64).reshape(-1, 2)
     halves = halves[array.offset : array.offset + len(array)]
@@ -214,7 +214,7 @@ def _unscaled(array: Array) -> Any | None:
 def _quick_quotient(type_: Any, left: Array, right: Array) -> Array | None:
     """The quotients by whole numbers of 64 bits; None where those are too small for them."""
     power = type_.scale - left.type.scale + right.type.scale
-    a, b = _unscaled(left), _unscaled(right)
+    a, b = _unscaled_digits(left), _unscaled_digits(right)
     if a is None or b is None or not 0 <= power <= 18 or not len(left):
         return None
     most = (1 << 62) // 10**power
@@ -239,7 +239,7 @@ def decimal_divide(type_: Any, left: Array, right: Array) -> Array:
     quick = _quick_quotient(type_, left, right)
     if quick is not None:
         return quick
-    return each(lambda a, b: _needed(_quotient(a, b), type_), type_, left, right)
+    return each(lambda a, b: _fit_or_raise(_quotient(a, b), type_), type_, left, right)
 
 
 def _decimal_mod(a: Decimal, b: Decimal) -> Decimal:
@@ -249,7 +249,7 @@ def _decimal_mod(a: Decimal, b: Decimal) -> Decimal:
 @kernel
 def decimal_remainder(type_: Any, left: Array, right: Array) -> Array:
     _zeros(left, right, "REMAINDER_BY_ZERO")
-    return each(lambda a, b: _needed(_decimal_mod(a, b), type_), type_, left, right)
+    return each(lambda a, b: _fit_or_raise(_decimal_mod(a, b), type_), type_, left, right)
 
 
 @kernel
@@ -258,7 +258,7 @@ def decimal_pmod(type_: Any, left: Array, right: Array) -> Array:
 
     def one(a: Decimal, b: Decimal) -> Decimal:
         found = _decimal_mod(a, b)
-        return _needed(_decimal_mod(_WIDE.add(found, b), b) if found < 0 else found, type_)
+        return _fit_or_raise(_decimal_mod(_WIDE.add(found, b), b) if found < 0 else found, type_)
 
     return each(one, type_, left, right)
 
@@ -266,7 +266,7 @@ def decimal_pmod(type_: Any, left: Array, right: Array) -> Array:
 # -- try_ ---------------------------------------------------------------------------------------------
 
 
-def _tried(name: str, function: Callable[[Any, Any], Any]) -> Callable[..., Array]:
+def _trying_kernel(name: str, function: Callable[[Any, Any], Any]) -> Callable[..., Array]:
     def tried(type_: Any, left: Array, right: Array) -> Array:
         def one(a: Any, b: Any) -> Any:
             if name in {"divide", "mod"} and b == 0:
@@ -325,7 +325,7 @@ def _any_mod(a: Any, b: Any) -> Any:
 
 for _name, _function in (("add", _any_add), ("subtract", _any_subtract), ("multiply", _any_multiply),
                          ("divide", _any_divide), ("mod", _any_mod)):  # fmt: skip
-    kernel(_tried(_name, _function))
+    kernel(_trying_kernel(_name, _function))
 
 
 # -- rounding -----------------------------------------------------------------------------------------
@@ -352,7 +352,7 @@ def _rounder(name: str, mode: str) -> Callable[..., Array]:
                 )
             )
             if pa.types.is_decimal(type_):
-                return _needed(found, type_)
+                return _fit_or_raise(found, type_)
             number = int(found)
             bits = type_.bit_width - 1
             if not -(1 << bits) <= number < 1 << bits:
@@ -404,15 +404,15 @@ for _name, _mode in (("rounded", ROUND_HALF_UP), ("brounded", ROUND_HALF_EVEN), 
 # -- comparisons of floating point: NaN is equal to itself and larger than all -----------------------
 
 
-def _ordered(array: Array) -> tuple[Any, Any]:
+def _order_keys(array: Array) -> tuple[Any, Any]:
     values = pc.fill_null(array, float("nan")).to_numpy(zero_copy_only=False)
     return values, np.isnan(values)
 
 
 def _comparison(name: str) -> Callable[..., Array]:
     def compared(type_: Any, left: Array, right: Array) -> Array:
-        a, a_nan = _ordered(left)
-        b, b_nan = _ordered(right)
+        a, a_nan = _order_keys(left)
+        b, b_nan = _order_keys(right)
         equal = (a == b) | (a_nan & b_nan)
         less = np.where(a_nan | b_nan, ~a_nan & b_nan, a < b)
         found = {"eq": equal, "ne": ~equal, "lt": less, "le": less | equal, "gt": ~(less | equal),
@@ -440,8 +440,8 @@ def _extreme(name: str, *, largest: bool) -> Callable[..., Array]:
     def extreme(type_: Any, *arrays: Array) -> Array:
         best = arrays[0]
         for other in arrays[1:]:
-            a, a_nan = _ordered(best)
-            b, b_nan = _ordered(other)
+            a, a_nan = _order_keys(best)
+            b, b_nan = _order_keys(other)
             less = np.where(a_nan | b_nan, ~a_nan & b_nan, a < b)
             greater = np.where(a_nan | b_nan, a_nan & ~b_nan, a > b)
             better = less if largest else greater

@@ -10,14 +10,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from proa.engine.parity.java_regex import PatternError, compiled, replacement
+from proa.engine.parity.java_regex import PatternError, compile_pattern, replacement
 from proa.engine.parity.kernels import Array, SparkError, each, kernel
 from proa.engine.parity.kernels_casts import texts
 
 
 def _pattern(text: str) -> re.Pattern[str]:
     try:
-        return compiled(text)
+        return compile_pattern(text)
     except PatternError as error:
         raise SparkError("INVALID_PARAMETER_VALUE.PATTERN", str(error)) from error
 
@@ -64,7 +64,7 @@ def rlike(type_: Any, array: Array, pattern: Array) -> Array:
     return each(lambda v, p: _pattern(p).search(v) is not None, type_, array, pattern)
 
 
-def _replaced(value: str, pattern: str, by: str, position: int = 1) -> str:
+def _replace(value: str, pattern: str, by: str, position: int = 1) -> str:
     found = _pattern(pattern)
     try:
         put = replacement(by, found.groups)
@@ -81,7 +81,7 @@ def _group(found: re.Pattern[str], number: int) -> int:
     return number
 
 
-def _extracted(value: str, pattern: str, number: int) -> str:
+def _extract(value: str, pattern: str, number: int) -> str:
     found = _pattern(pattern)
     match = found.search(value)
     if match is None:
@@ -127,8 +127,8 @@ def _initcap(value: str) -> str:
     return re.sub(r"[^ ]+", lambda m: m.group()[0].title() + m.group()[1:].lower(), value.lower())
 
 
-_matching(_replaced, "regexp_replace")
-_matching(_extracted, "regexp_extract")
+_matching(_replace, "regexp_replace")
+_matching(_extract, "regexp_extract")
 _matching(_extracted_all, "regexp_extract_all")
 _matching(lambda v, p: sum(1 for _ in _pattern(p).finditer(v)), "regexp_count")
 _matching(_instr, "regexp_instr")
@@ -164,11 +164,11 @@ def format_string(type_: Any, pattern: Array, *arrays: Array) -> Array:
         if text is None:
             answers.append(None)
             continue
-        answers.append(_formatted(text, [c[row] for c in columns], [s[row] for s in shown], kinds))
+        answers.append(_format(text, [c[row] for c in columns], [s[row] for s in shown], kinds))
     return pa.array(answers, type_)
 
 
-def _formatted(text: str, values: list[Any], shown: list[str | None], kinds: list[Any]) -> str:
+def _format(text: str, values: list[Any], shown: list[str | None], kinds: list[Any]) -> str:
     next_one = iter(range(len(values)))
 
     def put(match: re.Match[str]) -> str:
@@ -205,7 +205,7 @@ def _field(  # noqa: PLR0913, PLR0917 - the parts of a conversion
         body = body.upper() if code == "S" else body
     elif code == "d" and whole:
         body = f"{abs(value):,}" if "," in flags else str(abs(value))
-        body = _signed(body, value < 0, flags, width)
+        body = _with_sign(body, value < 0, flags, width)
     elif code in "xXo" and whole:
         bits = kind.bit_width
         body = format(value % (1 << bits), code)
@@ -223,7 +223,7 @@ def _field(  # noqa: PLR0913, PLR0917 - the parts of a conversion
     return body.ljust(width) if "-" in flags else body.rjust(width)
 
 
-def _signed(body: str, negative: bool, flags: str, width: int) -> str:  # noqa: FBT001 - a sign
+def _with_sign(body: str, negative: bool, flags: str, width: int) -> str:  # noqa: FBT001 - a sign
     sign = "-" if negative else "+" if "+" in flags else " " if " " in flags else ""
     if "0" in flags and "-" not in flags:
         body = body.rjust(width - len(sign), "0")
@@ -238,7 +238,9 @@ def _decimal_field(value: Any, flags: str, width: int, precision: int, code: str
     if isinstance(value, float) and (value != value or abs(value) == float("inf")):  # noqa: PLR0124
         text = "NaN" if value != value else "Infinity"  # noqa: PLR0124
         plain = flags.replace("0", "")
-        return _signed(text, value < 0, plain.replace("+", "") if text == "NaN" else plain, width)
+        return _with_sign(
+            text, value < 0, plain.replace("+", "") if text == "NaN" else plain, width
+        )
     exact = Decimal(double_text(value)) if isinstance(value, float) else value
     negative = exact.is_signed()
     if code == "e":
@@ -257,7 +259,7 @@ def _decimal_field(value: Any, flags: str, width: int, precision: int, code: str
     else:
         cut = abs(exact).quantize(Decimal(1).scaleb(-precision), ROUND_HALF_UP, Context(prec=800))
         body = f"{cut:,f}" if "," in flags else f"{cut:f}"
-    return _signed(body, negative, flags, width)
+    return _with_sign(body, negative, flags, width)
 
 
 def _substring(value: str, position: int, length: int) -> str:

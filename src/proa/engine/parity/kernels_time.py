@@ -108,7 +108,7 @@ def _reader(pattern: str) -> re.Pattern[str]:
     return re.compile("".join(_PARTS.get(piece, re.escape(piece)) for piece in pieces), re.ASCII)
 
 
-def _parsed(text: str, pattern: str) -> datetime | None:
+def _parse_time(text: str, pattern: str) -> datetime | None:
     match = _reader(pattern).fullmatch(text)
     if match is None:
         return None
@@ -124,10 +124,10 @@ def _parsed(text: str, pattern: str) -> datetime | None:
 
 def _to_moment(type_: Any, array: Array, pattern: Array, *, tries: bool) -> Array:
     def one(text: str, by: str) -> Any:
-        found = _parsed(text, by)
+        found = _parse_time(text, by)
         if found is None and not tries:
             raise SparkError(
-                "CANNOT_PARSE_TIMESTAMP", f"the text {text!r} is not {by!r}; use try_to_timestamp"
+                "CANNOT_PARSE_TIMESTAMP", f"the text {text!r} is not {by!r}; used try_to_timestamp"
             )
         return found.date() if found is not None and pa.types.is_date(type_) else found
 

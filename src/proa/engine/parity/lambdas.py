@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from pyspark.sql import types as t
 
 from proa.engine.parity import spark_types as st
-from proa.engine.parity.nodes import DataType, Node
+from proa.engine.parity.sql_nodes import DataType, Node
 
 if TYPE_CHECKING:
     from proa.engine.parity.typist import Scope, Typist
@@ -23,7 +23,7 @@ def type_lambdas(typist: Typist, node: Node, scope: Scope) -> None:
     if node.name in {"aggregate", "reduce"}:
         _fold(typist, node, scope, types)
         return
-    given = _given(node.name, types)
+    given = _argument_types(node.name, types)
     body = lambdas[0]
     _body(typist, body, scope, given)
     node.type = _result(node.name, types, body.type)
@@ -45,7 +45,7 @@ def _fold(typist: Typist, node: Node, scope: Scope, types: list[DataType]) -> No
         node.type = node.args[3].type
 
 
-def _given(name: str, types: list[DataType]) -> list[DataType]:
+def _argument_types(name: str, types: list[DataType]) -> list[DataType]:
     first = types[0]
     if name == "map_zip_with":
         second = types[1]

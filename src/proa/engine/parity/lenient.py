@@ -1,10 +1,13 @@
-"""What becomes of the rules when `spark.sql.ansi.enabled` is false: NULL where ANSI has an error."""
+"""What becomes of the rules when `spark.sql.ansi.enabled` is false: NULL where ANSI has an error.
+
+Apart because it says what ANSI mode off changes, for all rules.
+"""
 
 from __future__ import annotations
 
 from proa.engine.parity import spark_types as st
 from proa.engine.parity.coerce import refuse
-from proa.engine.parity.nodes import Node
+from proa.engine.parity.sql_nodes import Node
 
 _TRIES = {
     "from_text": "try_from_text",

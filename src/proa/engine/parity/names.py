@@ -6,8 +6,8 @@ from decimal import Decimal
 
 from pyspark.sql import types as t
 
-from proa.engine.parity.nodes import Node
-from proa.engine.parity.spark_types import written
+from proa.engine.parity.spark_types import type_text
+from proa.engine.parity.sql_nodes import Node
 
 _INFIX = {
     "+": "+", "-": "-", "*": "*", "/": "/", "%": "%", "==": "=", "<=>": "<=>", "<": "<", "<=": "<=",
@@ -175,5 +175,5 @@ def _literal(node: Node) -> str:
 
 
 def _type(type_: object) -> str:
-    text = written(type_) if isinstance(type_, t.DataType) else str(type_)
+    text = type_text(type_) if isinstance(type_, t.DataType) else str(type_)
     return text.upper().replace("`", "")

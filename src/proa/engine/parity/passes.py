@@ -11,12 +11,12 @@ from pyspark.sql.connect import proto
 from pyspark.sql.types import TimestampType
 
 from proa.engine.parity import spark_types as st
-from proa.engine.parity.nodes import DataType, Node
+from proa.engine.parity.parity_table import decide
 from proa.engine.parity.plans import PlanPass
-from proa.engine.parity.render import rendered
+from proa.engine.parity.sql_nodes import DataType, Node
 from proa.engine.parity.sql_queries import QueryReader
-from proa.engine.parity.table import decide
-from proa.engine.parity.tokens import UnreadableError
+from proa.engine.parity.sql_render import render_node
+from proa.engine.parity.sql_tokens import UnreadableSqlError
 from proa.engine.parity.typist import Columns, DiffersError, Typist, UntoldError, World
 from proa.errors import UserError
 
@@ -53,16 +53,16 @@ class Parity:
         Raises UserError for what has no equal, with its name and its line.
         """
         names_before = self._tables_named
-        return self._made(relation), self._tables_named == names_before
+        return self._make(relation), self._tables_named == names_before
 
-    def _made(self, relation: Any) -> Any:
+    def _make(self, relation: Any) -> Any:
         copy = proto.Relation()
         copy.CopyFrom(relation)
         typist = Typist(World(self._table, self.ask, decide, self._ansi))
         plan_pass = PlanPass(typist, self._columns, self._text_relation, self._make_known)
         try:
             plan_pass.visit(copy)
-        except UnreadableError as error:
+        except UnreadableSqlError as error:
             self._schema(relation)  # says what is wrong in the engine's words, if anything is
             raise _refusal(DiffersError(str(error), "write it in another way")) from error
         except UntoldError as error:
@@ -79,7 +79,7 @@ class Parity:
             return
         named = {}
         for reference in relation.with_relations.references:
-            reference.CopyFrom(self._made(reference))
+            reference.CopyFrom(self._make(reference))
             if reference.WhichOneof("rel_type") == "subquery_alias":
                 name = reference.subquery_alias.alias.casefold()
                 named[name] = self._columns(reference)
@@ -135,12 +135,12 @@ class Parity:
         ):
             raise DiffersError(
                 f"{node.name}() of timestamps in the time zone {self._zone!r}",
-                "use UTC, or convert with from_utc_timestamp()",
+                "used UTC, or convert with from_utc_timestamp()",
                 node.start,
             )
 
     def _name(self, name: str, type_: DataType) -> str:
-        shown = f"proa_{name}_{zlib.crc32(st.written(type_).encode()):08x}"
+        shown = f"proa_{name}_{zlib.crc32(st.type_text(type_).encode()):08x}"
         if shown not in self._registered:
             from pyspark.sql.pandas.types import to_arrow_type
 
@@ -155,7 +155,7 @@ class Parity:
         probe = _probe(call)
         if probe is None:
             return None
-        text = rendered("", probe)
+        text = render_node("", probe)
         if text not in self._asked:
             relation = proto.Relation()
             relation.sql.query = f"SELECT {text} AS x"
@@ -198,7 +198,7 @@ def _with_names(text: str, nodes: list[Node]) -> str:
         alias = (
             f" AS `{node.shown.replace('`', '``')}`" if node.shown and node.shown != "over" else ""
         )
-        body = rendered(text, node) if node.changed else text[node.start : node.end]
+        body = render_node(text, node) if node.changed else text[node.start : node.end]
         edits.append((node.start, node.end, body + alias))
     pieces, at = [], 0
     for start, end, body in sorted(edits):

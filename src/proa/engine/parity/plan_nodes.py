@@ -13,8 +13,8 @@ from pyspark.sql.connect import proto
 from pyspark.sql.connect.types import pyspark_types_to_proto_types
 
 from proa.engine.parity import spark_types as st
-from proa.engine.parity.nodes import DataType, Node
-from proa.engine.parity.tokens import UnreadableError
+from proa.engine.parity.sql_nodes import DataType, Node
+from proa.engine.parity.sql_tokens import UnreadableSqlError
 
 Expression = Any
 """A `spark.connect.Expression`: protobuf's generated classes are untyped here."""
@@ -69,7 +69,7 @@ def _function(message: Expression, inner: _Inner) -> Node:
     return node
 
 
-def _called(message: Expression, inner: _Inner) -> Node:
+def _call_node(message: Expression, inner: _Inner) -> Node:
     function = message.call_function
     name = function.function_name.lower().split(".")[-1]
     return Node("call", name, [inner(arg) for arg in function.arguments], message=message)
@@ -86,7 +86,7 @@ def _alias(message: Expression, inner: _Inner) -> Node:
     return Node("alias", name, [inner(message.alias.expr)], value=names, message=message)
 
 
-def _sorted(message: Expression, inner: _Inner) -> Node:
+def _sort_node(message: Expression, inner: _Inner) -> Node:
     order = message.sort_order
     word = "DESC" if order.direction == order.SORT_DIRECTION_DESCENDING else "ASC"
     return Node("sort", word, [inner(order.child)], message=message)
@@ -109,7 +109,7 @@ def _window(message: Expression, inner: _Inner) -> Node:
     return Node("window", "", args, message=message, value="moving" if moving else "")
 
 
-def _extracted(message: Expression, inner: _Inner) -> Node:
+def _extract_node(message: Expression, inner: _Inner) -> Node:
     extract = message.unresolved_extract_value
     key = inner(extract.extraction)
     node = Node("access", "[", [inner(extract.child), key], message=message)
@@ -118,7 +118,7 @@ def _extracted(message: Expression, inner: _Inner) -> Node:
     return node
 
 
-def _named(message: Expression, inner: _Inner) -> Node:
+def _named_node(message: Expression, inner: _Inner) -> Node:
     named = message.named_argument_expression
     return Node("named", named.key.lower(), [inner(named.value)], message=message)
 
@@ -149,7 +149,7 @@ def _udf_type(function: Any) -> DataType:
     if output.WhichOneof("kind") == "unparsed":
         try:
             return st.type_of(output.unparsed.data_type_string)
-        except UnreadableError:
+        except UnreadableSqlError:
             return None
     return proto_schema_to_pyspark_data_type(output)
 
@@ -171,15 +171,15 @@ _READERS: dict[str, Callable[[Expression, _Inner], Node]] = {
     "unresolved_attribute": _attribute,
     "unresolved_named_lambda_variable": _variable,
     "unresolved_function": _function,
-    "call_function": _called,
+    "call_function": _call_node,
     "unresolved_star": _star,
     "alias": _alias,
     "cast": _cast,
-    "sort_order": _sorted,
+    "sort_order": _sort_node,
     "lambda_function": _lambda,
     "window": _window,
-    "unresolved_extract_value": _extracted,
-    "named_argument_expression": _named,
+    "unresolved_extract_value": _extract_node,
+    "named_argument_expression": _named_node,
     "common_inline_user_defined_function": _user_function,
     "subquery_expression": _subquery,
 }

@@ -10,10 +10,10 @@ from pyspark.sql.connect import proto
 from proa.engine.parity import spark_types as st
 from proa.engine.parity.coerce import refuse, spark_cast
 from proa.engine.parity.names import UnnamedError, column_name
-from proa.engine.parity.nodes import DataType, Node
 from proa.engine.parity.plan_nodes import apply, message_of, node_of
-from proa.engine.parity.render import rendered
+from proa.engine.parity.sql_nodes import DataType, Node
 from proa.engine.parity.sql_queries import QueryReader
+from proa.engine.parity.sql_render import render_node
 from proa.engine.parity.typist import GENERATORS, Scope, Typist
 
 Relation = Any
@@ -52,13 +52,13 @@ class PlanPass:
         """Rewrite `relation` and all below it; answers with what finds its columns."""
         kind = relation.WhichOneof("rel_type")
         if kind in {None, "read", "local_relation", "range", "cached_local_relation"}:
-            return self._asked(relation)
+            return self._question(relation)
         if kind == "sql" or (
             kind == "with_relations"
             and relation.with_relations.root.WhichOneof("rel_type") == "sql"
         ):
             self._text(relation)
-            return self._asked(relation)
+            return self._question(relation)
         node = getattr(relation, kind)
         inputs = list(_children(node))
         if kind == "with_relations":
@@ -71,7 +71,7 @@ class PlanPass:
         if expressions:
             columns = [column for child in children for column in child()]
             scope = Scope(columns)
-            nodes = [self._ruled(message, scope) for message in expressions]
+            nodes = [self._apply_rules(message, scope) for message in expressions]
             for root in nodes:
                 self._made_known(root)
             self._keep_names(kind, node, nodes)
@@ -79,7 +79,7 @@ class PlanPass:
                 apply(root)
         if kind == "set_op":
             self._as_one_type(node, [child() for child in children])
-            return self._asked(relation)
+            return self._question(relation)
         return self._output(relation, kind, node, children)
 
     def _as_one_type(self, node: Any, sides: list[Qualified]) -> None:
@@ -132,7 +132,7 @@ class PlanPass:
             outer.project.input.common.ClearField("plan_id")
         relation.CopyFrom(outer)
 
-    def _ruled(self, message: Any, scope: Scope) -> Node:
+    def _apply_rules(self, message: Any, scope: Scope) -> Node:
         def text_node(part: Any) -> Node:
             text = part.expression_string.expression
             inner = QueryReader(text).whole()
@@ -171,10 +171,10 @@ class PlanPass:
                 and not generates
                 and bool(tops)
             )
-            name = (_named(inner) or self._engines_name(kind, node, root)) if needs else ""
+            name = (_name_of(inner) or self._engines_name(kind, node, root)) if needs else ""
             for part in root.walk():
                 if part.kind == "text" and part.args[0].changed:
-                    self._written(part)
+                    self._write_back(part)
             if name:
                 apply(root)
                 wrapped = proto.Expression()
@@ -195,13 +195,13 @@ class PlanPass:
         asked.project.expressions.add().CopyFrom(root.message)
         return self._schema(asked)[0][0]
 
-    def _written(self, part: Node) -> None:
+    def _write_back(self, part: Node) -> None:
         text = part.name
         inner = part.args[0]
-        part.message.expression_string.expression = rendered(text, inner)
+        part.message.expression_string.expression = render_node(text, inner)
         part.args = [Node("opaque", "", [], inner.now.type)]
 
-    def _asked(self, relation: Relation) -> Callable[[], Qualified]:
+    def _question(self, relation: Relation) -> Callable[[], Qualified]:
         def found() -> Qualified:
             qualifier = ""
             if (
@@ -234,10 +234,10 @@ class PlanPass:
                     *(column for column in children[1]() if column[1].casefold() not in using),
                 ]
             )
-        return self._asked(relation)
+        return self._question(relation)
 
 
-def _named(node: Node) -> str:
+def _name_of(node: Node) -> str:
     try:
         return column_name(node)
     except UnnamedError:

@@ -13,10 +13,10 @@ from importlib import resources
 
 from proa.engine.parity import spark_types as st
 from proa.engine.parity.coerce import REMEDY, refuse
-from proa.engine.parity.nodes import Node
+from proa.engine.parity.sql_nodes import Node
 
 _REMEDIES = {
-    "hash": "use xxhash64() or md5() of text",
+    "hash": "used xxhash64() or md5() of text",
     "mode": "write mode(x, true)",
     "nth_value": "number the rows with row_number() and join",
 }
@@ -24,7 +24,7 @@ _KINDS = {"call": "", "cast": "cast", "access": "access", "interval": "interval"
 
 
 @functools.cache
-def _refused() -> dict[str, list[str]]:
+def _refused_names() -> dict[str, list[str]]:
     text = resources.files("proa.engine.parity").joinpath("refused.json").read_text()
     return dict(json.loads(text)["refused"])
 
@@ -37,14 +37,14 @@ def signature(node: Node) -> str:
         if isinstance(constant, str) and arg.now.name in {"", "string"}:
             parts.append(repr(constant))
         else:
-            parts.append("?" if arg.now.type is None else st.written(arg.now.type))
+            parts.append("?" if arg.now.type is None else st.type_text(arg.now.type))
     return ", ".join(parts)
 
 
 def title(node: Node) -> str:
     """The name under which a node stands in the table."""
     if node.kind == "cast":
-        return f"cast to {st.written(node.value)}" if not isinstance(node.value, str) else "cast"
+        return f"cast to {st.type_text(node.value)}" if not isinstance(node.value, str) else "cast"
     if node.kind == "interval":
         return "interval"
     name = f"{node.name} of {node.value}" if node.name == "extract" else node.name
@@ -55,7 +55,7 @@ def title(node: Node) -> str:
 
 def check(node: Node) -> None:
     """Raise DiffersError where the table says so."""
-    found = _refused().get(title(node))
+    found = _refused_names().get(title(node))
     if found is None:
         return
     if "*" in found or signature(node) in found:
@@ -70,5 +70,6 @@ def check(node: Node) -> None:
 def rows() -> list[tuple[str, list[str], str]]:
     """(name, types of arguments, what to do instead) of all that is refused by the table."""
     return [
-        (name, types, _REMEDIES.get(name, REMEDY)) for name, types in sorted(_refused().items())
+        (name, types, _REMEDIES.get(name, REMEDY))
+        for name, types in sorted(_refused_names().items())
     ]

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pyspark.sql import types as t
 
 from proa.engine.parity import spark_types as st
-from proa.engine.parity.coerce import known, refuse, spark_cast, typed
-from proa.engine.parity.nodes import DataType, Node, call, case, cast, kernel, literal
-from proa.engine.parity.rules import coerced, constant_of, implicit, rule, truth
+from proa.engine.parity.coerce import call_as, known_types, refuse, spark_cast
+from proa.engine.parity.rule_base import coerce_arguments, constant_of, implicit, rule, truth
 from proa.engine.parity.rules_choices import unsigned_zero
+from proa.engine.parity.sql_nodes import DataType, Node, call, case, cast, kernel, literal
 from proa.engine.parity.typist import Typist
 
 _AGGREGATES = frozenset(
@@ -29,25 +29,25 @@ _AGGREGATES = frozenset(
 )
 
 
-def pushed(node: Node, wrap: Callable[[Node], Node]) -> Node:
+def push_wrap(node: Node, wrap: Callable[[Node], Node]) -> Node:
     """A rule's answer with each aggregate in it wrapped: in FILTER or in OVER."""
     if node.start >= 0 or node.message is not None:
         return node
     if node.kind == "filter" or (node.kind == "call" and node.name in _AGGREGATES):
         return wrap(node)
     if node.by is not None:
-        return pushed(node.by, wrap)
-    args = [pushed(arg, wrap) for arg in node.args]
+        return push_wrap(node.by, wrap)
+    args = [push_wrap(arg, wrap) for arg in node.args]
     return Node(node.kind, node.name, args, node.type, value=node.value, distinct=node.distinct)
 
 
 @rule("filter")
-def _filtered(node: Node, typist: Typist) -> Node | None:
+def _filter_rule(node: Node, typist: Typist) -> Node | None:
     inner, condition = node.args
     condition = truth(condition, node)
     if inner.by is None:
         return None
-    return pushed(inner.by, lambda c: Node("filter", "", [c, condition], c.type))
+    return push_wrap(inner.by, lambda c: Node("filter", "", [c, condition], c.type))
 
 
 @rule("window")
@@ -58,7 +58,7 @@ def _over(node: Node, typist: Typist) -> Node | None:
     if any(part.kind == "call" and part.name == "collect_list" for part in inner.by.walk()):
         call_ = inner.args[0] if inner.kind == "filter" else inner
         raise refuse(f"{call_.name}() over a window", "join with a query that groups", node)
-    return pushed(inner.by, lambda c: Node("window", "", [c], c.type, value=node))
+    return push_wrap(inner.by, lambda c: Node("window", "", [c], c.type, value=node))
 
 
 def _members(node: Node, arg: Node, target: DataType) -> Node:
@@ -70,12 +70,12 @@ def _members(node: Node, arg: Node, target: DataType) -> Node:
 @rule("percentile_approx", "approx_percentile")
 def _approximate(node: Node, typist: Typist) -> Node | None:
     value, share = node.args[:2]
-    (a,) = known(value)
+    (a,) = known_types(value)
     if st.is_string(a):
         a = st.DOUBLE
     if not (st.is_number(a) or isinstance(a, (t.DateType, t.TimestampType, t.TimestampNTZType))):
-        raise refuse(f"{node.name}() over {st.written(a)}", "give it numbers or dates", node)
-    (b,) = known(share)
+        raise refuse(f"{node.name}() over {st.type_text(a)}", "give it numbers or dates", node)
+    (b,) = known_types(share)
     many = isinstance(b, t.ArrayType)
     shares = spark_cast(share, t.ArrayType(st.DOUBLE) if many else st.DOUBLE)
     return kernel(
@@ -100,11 +100,11 @@ def _exact(node: Node, typist: Typist) -> Node | None:
         )
     else:
         value, share = node.args
-    (a,) = known(value)
+    (a,) = known_types(value)
     if not (st.is_number(a) or st.is_string(a) or st.is_void(a)):
-        raise refuse(f"{node.name}() over {st.written(a)}", "give it numbers", node)
+        raise refuse(f"{node.name}() over {st.type_text(a)}", "give it numbers", node)
     shares = cast(share, st.DOUBLE) if node.name == "median" else share
-    many = node.name != "median" and isinstance(known(share)[0], t.ArrayType)
+    many = node.name != "median" and isinstance(known_types(share)[0], t.ArrayType)
     if node.name != "median":
         shares = spark_cast(share, t.ArrayType(st.DOUBLE) if many else st.DOUBLE)
     name = "percentile_disc" if node.name == "percentile_disc" else "percentile"
@@ -115,7 +115,7 @@ def _exact(node: Node, typist: Typist) -> Node | None:
 @rule("mode")
 def _mode(node: Node, typist: Typist) -> Node | None:
     if len(node.args) == 2 and constant_of(node.args[1]) is True:
-        (a,) = known(node.args[0])
+        (a,) = known_types(node.args[0])
         return kernel("mode", a, _members(node, node.args[0], a))
     raise refuse(
         "mode(), which takes any of several values that are equally frequent",
@@ -128,9 +128,9 @@ def _mode(node: Node, typist: Typist) -> Node | None:
 def _by(node: Node, typist: Typist) -> Node | None:
     if len(node.args) != 2:
         raise refuse(f"{node.name}() of several values", "sort in a subquery", node)
-    a, b = known(*node.args)
+    a, b = known_types(*node.args)
     if isinstance(b, t.MapType) or st.is_void(a) or st.is_void(b):
-        raise refuse(f"{node.name}() by {st.written(b)}", "give it a plain value", node)
+        raise refuse(f"{node.name}() by {st.type_text(b)}", "give it a plain value", node)
     pair = t.StructType([t.StructField("v", a), t.StructField("k", b)])
     row = call("named_struct", literal("v"), node.args[0], literal("k"), node.args[1], type=pair)
     return kernel(node.name, a, call("collect_list", row, type=t.ArrayType(pair)))
@@ -138,7 +138,7 @@ def _by(node: Node, typist: Typist) -> Node | None:
 
 @rule("max", "min")
 def _extreme(node: Node, typist: Typist) -> Node | None:
-    (a,) = known(node.args[0])
+    (a,) = known_types(node.args[0])
     node.type = a
     if isinstance(a, (t.MapType,)):
         raise refuse(f"{node.name}() of maps", "give it a plain value", node)
@@ -162,7 +162,7 @@ def _not_a_number() -> Node:
 @rule("sum", "try_sum")
 def _sum(node: Node, typist: Typist) -> Node | None:
     value = node.args[0]
-    (a,) = known(value)
+    (a,) = known_types(value)
     tries = node.name == "try_sum"
     if st.is_string(a) or st.is_void(a):
         value, a = spark_cast(value, st.DOUBLE), st.DOUBLE
@@ -171,13 +171,13 @@ def _sum(node: Node, typist: Typist) -> Node | None:
         exact.distinct = node.distinct
         return Node("cast", "try_cast" if tries else "cast", [exact], st.LONG, value=st.LONG)
     if st.is_decimal(a):
-        target = st.bounded(a.precision + 10, a.scale)
+        target = st.bounded_decimal(a.precision + 10, a.scale)
         if tries:
-            raise refuse("try_sum() of decimals", "use sum()", node)
+            raise refuse("try_sum() of decimals", "used sum()", node)
         node.type = target
         return None
     if not st.is_number(a):
-        raise refuse(f"{node.name}() of {st.written(a)}", "give it numbers", node)
+        raise refuse(f"{node.name}() of {st.type_text(a)}", "give it numbers", node)
     if node.shown == "moving" and st.is_float(a):
         raise refuse(
             "sum() of floating point over a window whose first row moves", "cast to decimal", node
@@ -187,20 +187,22 @@ def _sum(node: Node, typist: Typist) -> Node | None:
     if value is node.args[0] and not tries:
         node.type = st.LONG if st.is_integer(a) else st.DOUBLE
         return None
-    return typed(found, st.LONG if st.is_integer(a) else st.DOUBLE)
+    return call_as(found, st.LONG if st.is_integer(a) else st.DOUBLE)
 
 
 @rule("avg", "mean", "try_avg")
 def _avg(node: Node, typist: Typist) -> Node | None:
     value = node.args[0]
-    (a,) = known(value)
+    (a,) = known_types(value)
     if st.is_decimal(a):
-        total = call("sum", value, type=st.bounded(a.precision + 10, a.scale))
+        total = call("sum", value, type=st.bounded_decimal(a.precision + 10, a.scale))
         count = call("count", value, type=st.LONG)
         total.distinct = count.distinct = node.distinct
-        return kernel("decimal_average", st.bounded(a.precision + 4, a.scale + 4), total, count)
+        return kernel(
+            "decimal_average", st.bounded_decimal(a.precision + 4, a.scale + 4), total, count
+        )
     if not (st.is_number(a) or st.is_string(a) or st.is_void(a)):
-        raise refuse(f"{node.name}() of {st.written(a)}", "give it numbers", node)
+        raise refuse(f"{node.name}() of {st.type_text(a)}", "give it numbers", node)
     value = spark_cast(value, st.DOUBLE)
     node.type = st.DOUBLE
     if node.shown == "moving" and not st.is_integer(a):
@@ -238,7 +240,7 @@ def _moment(node: Node, typist: Typist) -> Node | None:
         return None
     found = call(node.name, value)
     found.distinct = node.distinct
-    return typed(found, st.DOUBLE)
+    return call_as(found, st.DOUBLE)
 
 
 @rule("count")
@@ -254,9 +256,9 @@ def _count(node: Node, typist: Typist) -> Node | None:
 
 @rule("count_if")
 def _count_if(node: Node, typist: Typist) -> Node | None:
-    (a,) = known(node.args[0])
+    (a,) = known_types(node.args[0])
     if not isinstance(a, t.BooleanType) and not st.is_void(a):
-        raise refuse(f"count_if() of {st.written(a)}", "give it a condition", node)
+        raise refuse(f"count_if() of {st.type_text(a)}", "give it a condition", node)
     return None
 
 
@@ -270,7 +272,7 @@ def _all(node: Node, typist: Typist) -> Node | None:
 
 @rule("collect_set")
 def _set(node: Node, typist: Typist) -> Node | None:
-    (a,) = known(node.args[0])
+    (a,) = known_types(node.args[0])
     node.type = t.ArrayType(a)
     if not st.is_float(a):
         return None
@@ -280,7 +282,7 @@ def _set(node: Node, typist: Typist) -> Node | None:
 
 @rule("collect_list", "array_agg")
 def _list(node: Node, typist: Typist) -> Node | None:
-    (a,) = known(node.args[0])
+    (a,) = known_types(node.args[0])
     node.type = t.ArrayType(a)
     if node.shown in {"over", "moving"}:
         raise refuse(f"{node.name}() over a window", "join with a query that groups", node)
@@ -293,23 +295,23 @@ def _list(node: Node, typist: Typist) -> Node | None:
 
 @rule("listagg", "string_agg")
 def _listagg(node: Node, typist: Typist) -> Node | None:
-    (a,) = known(node.args[0])
+    (a,) = known_types(node.args[0])
     if not (st.is_string(a) or isinstance(a, t.BinaryType)) and not st.is_void(a):
         if isinstance(a, (t.ArrayType, t.MapType, t.StructType)):
-            raise refuse(f"{node.name}() of {st.written(a)}", "cast it to string", node)
-        raise refuse(f"{node.name}() of {st.written(a)}", "cast it to string", node)
+            raise refuse(f"{node.name}() of {st.type_text(a)}", "cast it to string", node)
+        raise refuse(f"{node.name}() of {st.type_text(a)}", "cast it to string", node)
     return None
 
 
 @rule("corr", "covar_pop", "covar_samp", "regr_avgx", "regr_avgy", "regr_count", "regr_intercept", "regr_r2",
       "regr_slope", "regr_sxx", "regr_sxy", "regr_syy")  # fmt: skip
 def _pairs(node: Node, typist: Typist) -> Node | None:
-    types = known(*node.args)
+    types = known_types(*node.args)
     if node.name in {"regr_avgx", "regr_avgy"} and any(map(st.is_decimal, types)):
         raise refuse(f"{node.name}() of decimals", "cast them to double", node)
     if node.name == "regr_count":
         return None
-    left, right = coerced(node, "DD")
+    left, right = coerce_arguments(node, "DD")
     pair = t.StructType([t.StructField("y", st.DOUBLE), t.StructField("x", st.DOUBLE)])
     row = call("named_struct", literal("y"), left, literal("x"), right, type=pair)
     return kernel(node.name, st.DOUBLE, call("collect_list", row, type=t.ArrayType(pair)))

@@ -5,23 +5,23 @@ from __future__ import annotations
 from pyspark.sql import types as t
 
 from proa.engine.parity import spark_types as st
-from proa.engine.parity.coerce import known, met, refuse, spark_cast
-from proa.engine.parity.nodes import DataType, Node, call, kernel, literal
-from proa.engine.parity.rules import (
+from proa.engine.parity.coerce import common_type_of, known_types, refuse, spark_cast
+from proa.engine.parity.rule_base import (
     EASY,
     constant_of,
     implicit,
     rule,
 )
+from proa.engine.parity.sql_nodes import DataType, Node, call, kernel, literal
 from proa.engine.parity.typist import Typist
 
 
 @rule("array_contains", "array_position", "array_remove")
 def _array_item(node: Node, typist: Typist) -> Node | None:
     array, item = node.args
-    a, b = known(array, item)
+    a, b = known_types(array, item)
     if not isinstance(a, t.ArrayType):
-        raise refuse(f"{node.name}() over {st.written(a)}", "give it an array", node)
+        raise refuse(f"{node.name}() over {st.type_text(a)}", "give it an array", node)
     target = a.elementType if st.is_void(b) else st.common(a.elementType, b)
     if (
         target is None
@@ -29,7 +29,7 @@ def _array_item(node: Node, typist: Typist) -> Node | None:
         or isinstance(target, (t.StructType, t.MapType))
     ):
         raise refuse(
-            f"{node.name}() of {st.written(b)} in {st.written(a)}", "cast one of them", node
+            f"{node.name}() of {st.type_text(b)} in {st.type_text(a)}", "cast one of them", node
         )
     array, item = spark_cast(array, t.ArrayType(target)), spark_cast(item, target)
     results = {
@@ -43,7 +43,7 @@ def _array_item(node: Node, typist: Typist) -> Node | None:
 @rule("zip_with")
 def _zip_with(node: Node, typist: Typist) -> Node | None:
     left, right, body = node.args
-    a, b = known(left, right)
+    a, b = known_types(left, right)
     if not (isinstance(a, t.ArrayType) and isinstance(b, t.ArrayType)):
         raise refuse("zip_with() over other things than arrays", "give it arrays", node)
     pair = t.StructType([t.StructField("l", a.elementType), t.StructField("r", b.elementType)])
@@ -51,9 +51,9 @@ def _zip_with(node: Node, typist: Typist) -> Node | None:
 
 
 @rule("transform_values", "transform_keys")
-def _transformed(node: Node, typist: Typist) -> Node | None:
+def _transform_rule(node: Node, typist: Typist) -> Node | None:
     mapped, body = node.args
-    (a,) = known(mapped)
+    (a,) = known_types(mapped)
     pair = t.StructType([t.StructField("key", a.keyType), t.StructField("value", a.valueType)])
     entries = call("map_entries", mapped, type=t.ArrayType(pair))
     made = _over_struct(node, entries, body, pair)
@@ -63,7 +63,7 @@ def _transformed(node: Node, typist: Typist) -> Node | None:
         kept = Node("access", ".", [_pair(pair)], a.valueType, value="value")
     new = row.args[0]
     key, value = (kept, new) if node.name == "transform_values" else (new, kept)
-    (b,) = known(new)
+    (b,) = known_types(new)
     types = (a.keyType, b) if node.name == "transform_values" else (b, a.valueType)
     rows = t.StructType([t.StructField("key", types[0]), t.StructField("value", types[1])])
     row.args = [call("named_struct", literal("key"), key, literal("value"), value, type=rows)]
@@ -91,9 +91,9 @@ def _over_struct(node: Node, rows: Node, body: Node, pair: DataType) -> Node:
 
 @rule("slice")
 def _slice(node: Node, typist: Typist) -> Node | None:
-    (a,) = known(node.args[0])
+    (a,) = known_types(node.args[0])
     if not isinstance(a, t.ArrayType):
-        raise refuse(f"slice() of {st.written(a)}", "give it an array", node)
+        raise refuse(f"slice() of {st.type_text(a)}", "give it an array", node)
     return kernel(
         "slice_of", a, node.args[0], *(implicit(arg, st.INT, node) for arg in node.args[1:])
     )
@@ -101,10 +101,10 @@ def _slice(node: Node, typist: Typist) -> Node | None:
 
 @rule("arrays_overlap")
 def _overlap(node: Node, typist: Typist) -> Node | None:
-    target = met(node.args, what="arrays_overlap() of values")
+    target = common_type_of(node.args, what="arrays_overlap() of values")
     if not isinstance(target, t.ArrayType) or not isinstance(target.elementType, EASY):
         raise refuse(
-            f"arrays_overlap() of {st.written(target)}", "give it arrays of plain values", node
+            f"arrays_overlap() of {st.type_text(target)}", "give it arrays of plain values", node
         )
     return kernel("arrays_overlap", st.BOOLEAN, *(spark_cast(arg, target) for arg in node.args))
 
@@ -114,14 +114,14 @@ def _access(node: Node, typist: Typist) -> Node | None:
     if node.name != "[":
         return None
     base, key = node.args
-    (a,) = known(base)
+    (a,) = known_types(base)
     if isinstance(a, t.ArrayType) and not isinstance(key.constant, str):
         return kernel("item_at", a.elementType, base, implicit(key, st.INT, node))
     if isinstance(a, t.MapType) and key.now.kind != "literal":
-        target = st.common(a.keyType, known(key)[0])
+        target = st.common(a.keyType, known_types(key)[0])
         if target is None or not st.same(target, a.keyType):
             raise refuse(
-                f"a key of the type {st.written(known(key)[0])}",
+                f"a key of the type {st.type_text(known_types(key)[0])}",
                 "cast it to the type of the keys",
                 node,
             )
@@ -130,18 +130,21 @@ def _access(node: Node, typist: Typist) -> Node | None:
 
 
 @rule("array", "map")
-def _made(node: Node, typist: Typist) -> Node | None:
+def _array_rule(node: Node, typist: Typist) -> Node | None:
     if not node.args:
         return None
     if node.name == "array":
-        target = met(node.args, what="array() of values")
+        target = common_type_of(node.args, what="array() of values")
         args = [spark_cast(arg, target) for arg in node.args]
         result: DataType = t.ArrayType(target)
     else:
         if len(node.args) % 2:
             raise refuse("map() of an odd number of values", "give it keys and values", node)
         keys, values = node.args[::2], node.args[1::2]
-        key, value = met(keys, what="map() of keys"), met(values, what="map() of values")
+        key, value = (
+            common_type_of(keys, what="map() of keys"),
+            common_type_of(values, what="map() of values"),
+        )
         pairs = zip(keys, values, strict=True)
         args = [made for k, v in pairs for made in (spark_cast(k, key), spark_cast(v, value))]
         result = t.MapType(key, value)

@@ -5,27 +5,34 @@ from __future__ import annotations
 from pyspark.sql import types as t
 
 from proa.engine.parity import spark_types as st
-from proa.engine.parity.coerce import known, met, plain_cast, refuse, spark_cast, typed
-from proa.engine.parity.nodes import DataType, Node, call, case, cast, kernel, literal
-from proa.engine.parity.rules import (
-    guarded,
+from proa.engine.parity.coerce import (
+    call_as,
+    common_type_of,
+    known_types,
+    plain_cast,
+    refuse,
+    spark_cast,
+)
+from proa.engine.parity.rule_base import (
+    guard_null,
     rule,
     truth,
 )
+from proa.engine.parity.sql_nodes import DataType, Node, call, case, cast, kernel, literal
 from proa.engine.parity.typist import Typist
 
 
 @rule("==", "<=>", "!=", "<", "<=", ">", ">=", "is distinct from", "equal_null")
-def _compared(node: Node, typist: Typist) -> Node | None:
+def _comparison_rule(node: Node, typist: Typist) -> Node | None:
     left, right = node.args
-    a, b = known(left, right)
+    a, b = known_types(left, right)
     name = "<=>" if node.name == "equal_null" else node.name
-    target = met([left, right], what=f"{node.name} over values")
+    target = common_type_of([left, right], what=f"{node.name} over values")
     if isinstance(target, t.MapType):
         raise refuse("the comparison of maps", "compare map_entries()", node)
     left, right = spark_cast(left, target), spark_cast(right, target)
     if name not in {"<=>", "is distinct from"}:
-        right = guarded(right, left)
+        right = guard_null(right, left)
     if _has_float(target):
         return _float_compared(node, name, left, right, target)
     if name == "is distinct from":
@@ -64,15 +71,15 @@ def _between(node: Node, typist: Typist) -> Node | None:
     value, low, high = node.args
     above = call(">=", value, low)
     below = call("<=", value, high)
-    above.by, below.by = _compared(above, typist), _compared(below, typist)
+    above.by, below.by = _comparison_rule(above, typist), _comparison_rule(below, typist)
     return call("and", above, below, type=st.BOOLEAN)
 
 
 @rule("in")
 def _in(node: Node, typist: Typist) -> Node | None:
     items = node.args
-    known(*items)
-    target = met(items, what="IN over values")
+    known_types(*items)
+    target = common_type_of(items, what="IN over values")
     casted = [spark_cast(item, target) for item in items]
     if st.is_float(target):
         return call("in", *(unsigned_zero(item) for item in casted), type=st.BOOLEAN)
@@ -85,8 +92,8 @@ def _in(node: Node, typist: Typist) -> Node | None:
 
 
 @rule("coalesce", "nvl", "ifnull", "greatest", "least")
-def _chosen(node: Node, typist: Typist) -> Node | None:
-    target = met(node.args, what=f"{node.name}() of values")
+def _choice_rule(node: Node, typist: Typist) -> Node | None:
+    target = common_type_of(node.args, what=f"{node.name}() of values")
     if node.name in {"greatest", "least"}:
         if isinstance(target, (t.MapType,)):
             raise refuse(f"{node.name}() of maps", "compare their entries", node)
@@ -98,20 +105,20 @@ def _chosen(node: Node, typist: Typist) -> Node | None:
     name = "coalesce" if node.name in {"nvl", "ifnull"} else node.name
     if st.is_void(target):
         return literal(None, st.VOID)
-    return typed(call(name, *casted), target)
+    return call_as(call(name, *casted), target)
 
 
 @rule("nullif")
 def _nullif(node: Node, typist: Typist) -> Node | None:
     same = call("==", *node.args)
-    same.by = _compared(same, typist)
-    (target,) = known(node.args[0])
+    same.by = _comparison_rule(same, typist)
+    (target,) = known_types(node.args[0])
     return case((same, literal(None, target)), other=node.args[0], type=target)
 
 
 @rule("nvl2")
 def _nvl2(node: Node, typist: Typist) -> Node | None:
-    target = met(node.args[1:], what="nvl2() of values")
+    target = common_type_of(node.args[1:], what="nvl2() of values")
     there = call("isnotnull", node.args[0], type=st.BOOLEAN)
     return case(
         (there, spark_cast(node.args[1], target)),
@@ -125,13 +132,13 @@ def _zero(node: Node, typist: Typist) -> Node | None:
     other = literal(0, st.INT)
     other.name = "int"
     if node.name == "zeroifnull":
-        return _chosen(call("coalesce", node.args[0], other), typist)
+        return _choice_rule(call("coalesce", node.args[0], other), typist)
     return _nullif(call("nullif", node.args[0], other), typist)
 
 
 @rule("nanvl")
 def _nanvl(node: Node, typist: Typist) -> Node | None:
-    a, b = known(*node.args)
+    a, b = known_types(*node.args)
     target = st.FLOAT if isinstance(a, t.FloatType) and isinstance(b, t.FloatType) else st.DOUBLE
     return kernel("nanvl", target, *(spark_cast(arg, target) for arg in node.args))
 
@@ -139,7 +146,7 @@ def _nanvl(node: Node, typist: Typist) -> Node | None:
 @rule("if", "iff")
 def _if(node: Node, typist: Typist) -> Node | None:
     condition = truth(node.args[0], node)
-    target = met(node.args[1:], what="if() of values")
+    target = common_type_of(node.args[1:], what="if() of values")
     return case(
         (condition, spark_cast(node.args[1], target)),
         other=spark_cast(node.args[2], target),
@@ -158,14 +165,14 @@ def _case(node: Node, typist: Typist) -> Node | None:
         compared = []
         for value in conditions:
             same = call("==", head, value)
-            same.by = _compared(same, typist)
+            same.by = _comparison_rule(same, typist)
             if same.by is None:
                 same.type = st.BOOLEAN
             compared.append(same)
         conditions = compared
     else:
         conditions = [truth(c, node) for c in conditions]
-    target = met([*results, last], what="CASE of values")
+    target = common_type_of([*results, last], what="CASE of values")
     pairs = [(c, spark_cast(r, target)) for c, r in zip(conditions, results, strict=True)]
     unchanged = head is None and all(
         r is p[1] and c is p[0] for r, c, p in zip(results, node.args[::2], pairs, strict=False)
@@ -183,11 +190,11 @@ def _decode(node: Node, typist: Typist) -> Node | None:
     head, *rest = node.args
     last = rest.pop() if len(rest) % 2 else literal(None, st.VOID)
     results = [*rest[1::2], last]
-    target = met(results, what="decode() of values")
+    target = common_type_of(results, what="decode() of values")
     pairs = []
     for value, result in zip(rest[::2], rest[1::2], strict=True):
         same = call("<=>", head, value, type=st.BOOLEAN)
-        same.by = _compared(same, typist)
+        same.by = _comparison_rule(same, typist)
         pairs.append((same, spark_cast(result, target)))
     return case(*pairs, other=spark_cast(last, target), type=target)
 
@@ -215,7 +222,7 @@ def _is(node: Node, typist: Typist) -> Node | None:
 @rule("cast")
 def _cast(node: Node, typist: Typist) -> Node | None:
     arg = node.args[0]
-    (a,) = known(arg)
+    (a,) = known_types(arg)
     tries = node.name == "try_cast"
     if st.same(a, node.value):
         return None
@@ -223,7 +230,7 @@ def _cast(node: Node, typist: Typist) -> Node | None:
         node.value
     ):
         raise refuse(
-            f"the cast of {st.written(a)} to {st.written(node.value)}", "keep its type", node
+            f"the cast of {st.type_text(a)} to {st.type_text(node.value)}", "keep its type", node
         )
     found = spark_cast(arg, node.value, tries=tries)
     return None if found.kind == "cast" and found.args[0] is arg else found
@@ -242,7 +249,7 @@ def _subquery(node: Node, typist: Typist) -> Node | None:
         return None
     node.type = st.BOOLEAN
     if node.name == "in_query":
-        a, b = known(*node.args)
+        a, b = known_types(*node.args)
         if not st.same(a, b) and node.args[0].kind != "call":
             if st.common(a, b) is None or not plain_cast(a, st.common(a, b)):
                 raise refuse("IN (query) over another type", "cast to one type", node)

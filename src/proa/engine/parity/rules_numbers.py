@@ -7,17 +7,17 @@ from decimal import Decimal
 from pyspark.sql import types as t
 
 from proa.engine.parity import spark_types as st
-from proa.engine.parity.coerce import known, refuse, spark_cast, typed
-from proa.engine.parity.nodes import DataType, Node, call, cast, kernel, literal
-from proa.engine.parity.rules import (
+from proa.engine.parity.coerce import call_as, known_types, refuse, spark_cast
+from proa.engine.parity.rule_base import (
     INTERVALS,
     MOMENTS,
     NARROW,
     bare,
-    guarded,
+    guard_null,
     implicit,
     rule,
 )
+from proa.engine.parity.sql_nodes import DataType, Node, call, cast, kernel, literal
 from proa.engine.parity.typist import Typist
 
 _CHECKED = {"+": "add", "-": "subtract", "*": "multiply"}
@@ -29,7 +29,7 @@ def _arithmetic(node: Node, typist: Typist) -> Node | None:
     if len(node.args) != 2:
         return None
     left, right = node.args
-    a, b = known(left, right)
+    a, b = known_types(left, right)
     if sign in "+-" and (found := _moment(sign, left, right)) is not None:
         return found
     if isinstance(a, INTERVALS) or isinstance(b, INTERVALS):
@@ -49,14 +49,14 @@ def _arithmetic(node: Node, typist: Typist) -> Node | None:
             target = st.LONG
         if target is None or not st.is_number(target):
             raise refuse(
-                f"{sign} over {st.written(a)} and {st.written(b)}", "cast them to numbers", node
+                f"{sign} over {st.type_text(a)} and {st.type_text(b)}", "cast them to numbers", node
             )
         left = spark_cast(left, target) if st.is_string(a) else left
-        right = guarded(spark_cast(right, target), left) if st.is_string(b) else right
+        right = guard_null(spark_cast(right, target), left) if st.is_string(b) else right
         a, b = left.now.type, right.now.type
     if not (st.is_number(a) and st.is_number(b)):
         raise refuse(
-            f"{sign} over {st.written(a)} and {st.written(b)}", "cast them to numbers", node
+            f"{sign} over {st.type_text(a)} and {st.type_text(b)}", "cast them to numbers", node
         )
     if st.is_float(a) or st.is_float(b):
         return _floating(sign, left, right)
@@ -160,8 +160,8 @@ def _moment(sign: str, left: Node, right: Node) -> Node | None:
         target = st.common(a, b)
         return kernel("time_between", st.DAY_TIME, cast(left, target), cast(right, target))
     if isinstance(a, MOMENTS) and isinstance(b, INTERVALS):
-        moved = _moved(a, b)
-        return typed(
+        moved = _shifted_type(a, b)
+        return call_as(
             call(sign, cast(left, moved) if isinstance(moved, t.TimestampType) else left, right),
             moved,
         )
@@ -169,14 +169,14 @@ def _moment(sign: str, left: Node, right: Node) -> Node | None:
         if st.is_void(a) or st.is_void(b):
             raise refuse(f"{sign} over a date and NULL", "cast NULL to a type", left)
         raise refuse(
-            f"{sign} over {st.written(a)} and {st.written(b)}",
-            "use date_add, or cast to one type",
+            f"{sign} over {st.type_text(a)} and {st.type_text(b)}",
+            "used date_add, or cast to one type",
             left,
         )
     return None
 
 
-def _moved(a: DataType, b: DataType) -> DataType:
+def _shifted_type(a: DataType, b: DataType) -> DataType:
     if isinstance(a, t.DateType) and isinstance(b, t.DayTimeIntervalType):
         return st.DATE if b.startField == 0 and b.endField == 0 else st.TIMESTAMP
     return a
@@ -187,7 +187,7 @@ def _interval_arithmetic(node: Node, sign: str, left: Node, right: Node) -> Node
     if sign in "+-" and type(a) is type(b):
         return call(sign, left, right, type=st.common(a, b))
     raise refuse(
-        f"{sign} over {st.written(a)} and {st.written(b)}",
+        f"{sign} over {st.type_text(a)} and {st.type_text(b)}",
         "compute with numbers of seconds or months",
         node,
     )
@@ -196,14 +196,14 @@ def _interval_arithmetic(node: Node, sign: str, left: Node, right: Node) -> Node
 @rule("negative", "positive", "~", "abs")
 def _unary(node: Node, typist: Typist) -> Node | None:
     arg = node.args[0]
-    (a,) = known(arg)
+    (a,) = known_types(arg)
     if st.is_void(a):
         return literal(None, st.DOUBLE)
     if st.is_string(a):
         arg, a = spark_cast(arg, st.DOUBLE), st.DOUBLE
     if node.name == "~":
         if not st.is_integer(a):
-            raise refuse(f"~ over {st.written(a)}", "cast it to bigint", node)
+            raise refuse(f"~ over {st.type_text(a)}", "cast it to bigint", node)
         return (
             call("-", call("negative", arg, type=a), literal(1), type=a)
             if False
@@ -212,16 +212,16 @@ def _unary(node: Node, typist: Typist) -> Node | None:
     if isinstance(a, INTERVALS):
         return call("negative", arg, type=a) if node.name == "negative" else None
     if not st.is_number(a):
-        raise refuse(f"{node.name} over {st.written(a)}", "cast it to a number", node)
+        raise refuse(f"{node.name} over {st.type_text(a)}", "cast it to a number", node)
     if node.name == "positive":
         return arg if arg is not node else None
     return kernel({"negative": "negated", "abs": "absolute"}[node.name], a, arg)
 
 
 @rule("try_add", "try_subtract", "try_multiply", "try_divide", "try_mod")
-def _tried(node: Node, typist: Typist) -> Node | None:
+def _try_rule(node: Node, typist: Typist) -> Node | None:
     left, right = node.args
-    a, b = known(left, right)
+    a, b = known_types(left, right)
     sign = {
         "try_add": "+",
         "try_subtract": "-",
@@ -231,7 +231,9 @@ def _tried(node: Node, typist: Typist) -> Node | None:
     }[node.name]
     if not (st.is_number(a) and st.is_number(b)):
         raise refuse(
-            f"{node.name} over {st.written(a)} and {st.written(b)}", "cast them to numbers", node
+            f"{node.name} over {st.type_text(a)} and {st.type_text(b)}",
+            "cast them to numbers",
+            node,
         )
     if st.is_float(a) or st.is_float(b) or (sign == "/" and st.is_integer(a) and st.is_integer(b)):
         both = isinstance(a, t.FloatType) and isinstance(b, t.FloatType)
@@ -247,9 +249,9 @@ def _tried(node: Node, typist: Typist) -> Node | None:
 
 
 @rule("round", "bround", "ceil", "ceiling", "floor")
-def _rounded(node: Node, typist: Typist) -> Node | None:
+def _round_rule(node: Node, typist: Typist) -> Node | None:
     arg = node.args[0]
-    (a,) = known(arg)
+    (a,) = known_types(arg)
     down = node.name in {"ceil", "ceiling", "floor"}
     scale = 0
     if len(node.args) > 1:
@@ -266,9 +268,9 @@ def _rounded(node: Node, typist: Typist) -> Node | None:
     if st.is_string(a) or st.is_void(a):
         arg, a = spark_cast(arg, st.DOUBLE), st.DOUBLE
     if not st.is_number(a):
-        raise refuse(f"{node.name} over {st.written(a)}", "cast it to a number", node)
+        raise refuse(f"{node.name} over {st.type_text(a)}", "cast it to a number", node)
     given = len(node.args) > 1
-    if down and len(node.args) > 1 and st.is_string(known(node.args[0])[0]):
+    if down and len(node.args) > 1 and st.is_string(known_types(node.args[0])[0]):
         raise refuse(f"{node.name}() of text with a scale", "cast it to double", node)
     if down and given and not st.is_decimal(a):
         wide = (
@@ -295,11 +297,13 @@ def _round_type(a: DataType, scale: int, *, down: bool, given: bool) -> DataType
     if st.is_decimal(a):
         if down and not given:
             return (
-                st.bounded(a.precision - a.scale + 1, 0) if a.scale else st.bounded(a.precision, 0)
+                st.bounded_decimal(a.precision - a.scale + 1, 0)
+                if a.scale
+                else st.bounded_decimal(a.precision, 0)
             )
         whole = a.precision - a.scale + 1
         if scale < 0:
-            return st.bounded(max(whole, -scale + 1), 0)
+            return st.bounded_decimal(max(whole, -scale + 1), 0)
         kept = min(a.scale, scale)
         return t.DecimalType(min(38, whole + kept), min(kept, 38))
     if down and not given:

@@ -7,16 +7,16 @@ import re
 from pyspark.sql import types as t
 
 from proa.engine.parity import spark_types as st
-from proa.engine.parity.coerce import known, met, refuse, spark_cast, typed
-from proa.engine.parity.nodes import Node, call, kernel, literal
-from proa.engine.parity.rules import (
+from proa.engine.parity.coerce import call_as, common_type_of, known_types, refuse, spark_cast
+from proa.engine.parity.rule_base import (
     INTERVALS,
     MOMENTS,
-    coerced,
+    coerce_arguments,
     constant_of,
     implicit,
     rule,
 )
+from proa.engine.parity.sql_nodes import Node, call, kernel, literal
 from proa.engine.parity.typist import Typist
 
 
@@ -44,12 +44,12 @@ def _like(node: Node, typist: Typist) -> Node | None:
 
 @rule("concat", "concat_ws", "||")
 def _concat(node: Node, typist: Typist) -> Node | None:
-    types = known(*node.args) if node.args else []
+    types = known_types(*node.args) if node.args else []
     if node.name == "concat":
         if any(isinstance(a, t.ArrayType) for a in types):
-            target = met(node.args, what="concat() of values")
+            target = common_type_of(node.args, what="concat() of values")
             args = [spark_cast(arg, target) for arg in node.args]
-            return None if args == node.args and args else typed(call("concat", *args), target)
+            return None if args == node.args and args else call_as(call("concat", *args), target)
         if types and all(isinstance(a, t.BinaryType) for a in types):
             node.type = st.BINARY
             return None
@@ -67,12 +67,12 @@ def _concat(node: Node, typist: Typist) -> Node | None:
 
 def _pattern_of(node: Node, arg: Node) -> None:
     """Refuse a constant pattern that cannot be matched as Java does."""
-    from proa.engine.parity.java_regex import PatternError, compiled
+    from proa.engine.parity.java_regex import PatternError, compile_pattern
 
     pattern = constant_of(arg)
     if isinstance(pattern, str):
         try:
-            compiled(pattern)
+            compile_pattern(pattern)
         except PatternError as error:
             raise refuse(str(error), "write the pattern in another way", node) from error
 
@@ -80,7 +80,7 @@ def _pattern_of(node: Node, arg: Node) -> None:
 @rule("rlike", "regexp", "regexp_like")
 def _rlike(node: Node, typist: Typist) -> Node | None:
     _pattern_of(node, node.args[1])
-    return kernel("rlike", st.BOOLEAN, *coerced(node, "SS"))
+    return kernel("rlike", st.BOOLEAN, *coerce_arguments(node, "SS"))
 
 
 @rule("regexp_replace", "regexp_extract", "regexp_extract_all", "regexp_count", "regexp_instr",
@@ -98,7 +98,7 @@ def _regular(node: Node, typist: Typist) -> Node | None:
             f"{node.name}() with {len(node.args)} arguments", "look at its arguments", node
         )
     _pattern_of(node, node.args[1])
-    args = coerced(node, code[: len(node.args)])
+    args = coerce_arguments(node, code[: len(node.args)])
     defaults = {"regexp_extract": 1, "regexp_extract_all": 1, "split": -1, "regexp_replace": 1}
     if len(args) < len(code):
         args.append(literal(defaults[node.name]))
@@ -107,13 +107,13 @@ def _regular(node: Node, typist: Typist) -> Node | None:
 
 @rule("initcap")
 def _initcap(node: Node, typist: Typist) -> Node | None:
-    return kernel("initcap", st.STRING, *coerced(node, "S"))
+    return kernel("initcap", st.STRING, *coerce_arguments(node, "S"))
 
 
 @rule("format_string", "printf")
 def _format(node: Node, typist: Typist) -> Node | None:
 
-    types = known(*node.args)
+    types = known_types(*node.args)
     pattern = constant_of(node.args[0])
     if not isinstance(pattern, str):
         raise refuse(
@@ -121,18 +121,18 @@ def _format(node: Node, typist: Typist) -> Node | None:
         )
     for code in re.findall(r"%(?:\d+\$)?[-#+ 0,(]*\d*(?:\.\d+)?([a-zA-Z%])", pattern):
         if code not in "sSdxXofebcn%":
-            raise refuse(f"%{code} in {node.name}()", "use %s, %d, %f or %e", node)
+            raise refuse(f"%{code} in {node.name}()", "used %s, %d, %f or %e", node)
     odd = (*INTERVALS, *MOMENTS, t.BinaryType, t.ArrayType, t.MapType, t.StructType)
     if any(isinstance(a, odd) for a in types):
         raise refuse(f"{node.name}() of times, binary or nested values", "cast them to text", node)
     if re.search(r"%[-#+ 0,(]*[0-9.]*[fe]", pattern) and any(map(st.is_decimal, types)):
-        raise refuse(f"%f of a decimal in {node.name}()", "cast it to double, or use %s", node)
+        raise refuse(f"%f of a decimal in {node.name}()", "cast it to double, or used %s", node)
     return kernel("format_string", st.STRING, *node.args)
 
 
 @rule("typeof")
 def _typeof(node: Node, typist: Typist) -> Node | None:
-    return literal(known(node.args[0])[0].simpleString(), st.STRING)
+    return literal(known_types(node.args[0])[0].simpleString(), st.STRING)
 
 
 @rule("char", "chr")
@@ -142,10 +142,10 @@ def _char(node: Node, typist: Typist) -> Node | None:
 
 @rule("substring", "substr", "left", "right")
 def _substring(node: Node, typist: Typist) -> Node | None:
-    (a,) = known(node.args[0])
+    (a,) = known_types(node.args[0])
     if isinstance(a, t.BinaryType):
         raise refuse(f"{node.name}() of binary", "decode it to text", node)
-    args = coerced(node, "SII"[: len(node.args)])
+    args = coerce_arguments(node, "SII"[: len(node.args)])
     first = constant_of(args[1])
     last = constant_of(args[2]) if len(args) > 2 else 1
     usual = isinstance(first, int) and first >= 1 and isinstance(last, int) and last >= 0
@@ -165,7 +165,7 @@ def _substring(node: Node, typist: Typist) -> Node | None:
 
 @rule("format_number")
 def _format_number(node: Node, typist: Typist) -> Node | None:
-    (a,) = known(node.args[0])
+    (a,) = known_types(node.args[0])
     if not st.is_number(a) or not isinstance(constant_of(node.args[1]), int):
         raise refuse(
             "format_number() with this pattern", "give it a number and a number of places", node
@@ -199,7 +199,7 @@ def _raise_error(node: Node, typist: Typist) -> Node | None:
 
 @rule("btrim from", "ltrim from", "rtrim from")
 def _trim(node: Node, typist: Typist) -> Node | None:
-    *what, arg = coerced(node, "S" * len(node.args))
+    *what, arg = coerce_arguments(node, "S" * len(node.args))
     name = node.name.removesuffix(" from")
     args = [arg, *what] if name == "btrim" else [*what, arg]
     return call(name, *args, type=st.STRING)

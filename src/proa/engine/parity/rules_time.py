@@ -7,18 +7,18 @@ import re
 from pyspark.sql import types as t
 
 from proa.engine.parity import spark_types as st
-from proa.engine.parity.coerce import known, refuse, spark_cast, typed
-from proa.engine.parity.nodes import Node, call, cast, kernel, literal
-from proa.engine.parity.rules import (
+from proa.engine.parity.coerce import call_as, known_types, refuse, spark_cast
+from proa.engine.parity.rule_base import (
     INTERVALS,
     MOMENTS,
     NARROW,
     cast_same,
-    coerced,
+    coerce_arguments,
     constant_of,
     implicit,
     rule,
 )
+from proa.engine.parity.sql_nodes import Node, call, cast, kernel, literal
 from proa.engine.parity.typist import Typist
 
 
@@ -35,10 +35,10 @@ def _date_field(node: Node, typist: Typist) -> Node | None:
                 f"{node.name}() of a field that is no constant", "write the field as a text", node
             )
     field_name = _FIELDS.get(field_name.lower(), "")
-    (a,) = known(arg)
+    (a,) = known_types(arg)
     if isinstance(a, INTERVALS) or not field_name:
         raise refuse(
-            f"{node.name}() of this field of {st.written(a)}",
+            f"{node.name}() of this field of {st.type_text(a)}",
             "extract it from a date or a timestamp",
             node,
         )
@@ -55,7 +55,7 @@ def _date_field(node: Node, typist: Typist) -> Node | None:
     if field_name == "second":
         return kernel("second_part", t.DecimalType(8, 6), value)
     if clock:
-        return typed(call(field_name, value), st.INT)
+        return call_as(call(field_name, value), st.INT)
     return kernel(field_name, st.INT, value)
 
 
@@ -77,7 +77,7 @@ _FIELDS = {
 
 @rule("unix_seconds")
 def _unix_seconds(node: Node, typist: Typist) -> Node | None:
-    if not isinstance(known(node.args[0])[0], t.TimestampType):
+    if not isinstance(known_types(node.args[0])[0], t.TimestampType):
         raise refuse("unix_seconds() of another type than timestamp", "cast it to timestamp", node)
     return kernel("seconds", st.LONG, node.args[0])
 
@@ -98,16 +98,16 @@ def _trunc(node: Node, typist: Typist) -> Node | None:
 def _datediff(node: Node, typist: Typist) -> Node | None:
     if len(node.args) != 2:
         return None
-    return kernel("days_apart", st.INT, *coerced(node, "dd"))
+    return kernel("days_apart", st.INT, *coerce_arguments(node, "dd"))
 
 
 @rule("date_add", "date_sub", "dateadd")
 def _date_add(node: Node, typist: Typist) -> Node | None:
     if len(node.args) != 2:
         return None
-    (b,) = known(node.args[1])
+    (b,) = known_types(node.args[1])
     if not (isinstance(b, NARROW) or st.is_string(b) or st.is_void(b)):
-        raise refuse(f"{node.name}() of {st.written(b)}", "give it a number of days", node)
+        raise refuse(f"{node.name}() of {st.type_text(b)}", "give it a number of days", node)
     day = implicit(node.args[0], st.DATE, node)
     sign = literal(-1 if node.name == "date_sub" else 1)
     return kernel("date_plus", st.DATE, day, implicit(node.args[1], st.INT, node), sign)
@@ -116,16 +116,16 @@ def _date_add(node: Node, typist: Typist) -> Node | None:
 @rule("to_date", "to_timestamp", "try_to_date", "try_to_timestamp")
 def _to_moment(node: Node, typist: Typist) -> Node | None:
     if len(node.args) == 1:
-        (a,) = known(node.args[0])
+        (a,) = known_types(node.args[0])
         if st.is_string(a) or isinstance(a, MOMENTS) or st.is_void(a):
             target = st.DATE if node.name.endswith("date") else st.TIMESTAMP
             if st.same(a, target):
                 return cast_same(node.args[0], target)
             return spark_cast(node.args[0], target, tries=node.name.startswith("try"))
-        raise refuse(f"{node.name}() of {st.written(a)}", "give it a text or a date", node)
+        raise refuse(f"{node.name}() of {st.type_text(a)}", "give it a text or a date", node)
     check_pattern(node, node.args[1])
     target = st.DATE if node.name.endswith("date") else st.TIMESTAMP
-    (a,) = known(node.args[0])
+    (a,) = known_types(node.args[0])
     if not st.is_string(a):
         return spark_cast(node.args[0], target)
     return kernel(
@@ -145,7 +145,7 @@ def check_pattern(node: Node, pattern: Node) -> None:
         )
     if _DATE_LETTERS.sub("", text):
         raise refuse(
-            f"the pattern {text!r} of {node.name}()", "use yyyy, MM, dd, HH, mm, ss and SSS", node
+            f"the pattern {text!r} of {node.name}()", "used yyyy, MM, dd, HH, mm, ss and SSS", node
         )
 
 
@@ -161,7 +161,7 @@ def _date_format(node: Node, typist: Typist) -> Node | None:
 
 @rule("timestamp_seconds", "timestamp_millis", "timestamp_micros")
 def _timestamp_of(node: Node, typist: Typist) -> Node | None:
-    (a,) = known(node.args[0])
+    (a,) = known_types(node.args[0])
     if not st.is_integer(a):
-        raise refuse(f"{node.name}() of {st.written(a)}", "cast it to bigint", node)
+        raise refuse(f"{node.name}() of {st.type_text(a)}", "cast it to bigint", node)
     return kernel(node.name, st.TIMESTAMP, cast(node.args[0], st.LONG))

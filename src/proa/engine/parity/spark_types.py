@@ -8,8 +8,8 @@ from typing import Any
 
 from pyspark.sql import types as t
 
-from proa.engine.parity.nodes import DataType
-from proa.engine.parity.tokens import Token, UnreadableError, tokens
+from proa.engine.parity.sql_nodes import DataType
+from proa.engine.parity.sql_tokens import Token, UnreadableSqlError, tokens
 
 _NAMES: dict[str, Any] = {
     "tinyint": t.ByteType(), "byte": t.ByteType(), "smallint": t.ShortType(), "short": t.ShortType(),
@@ -36,11 +36,11 @@ _MOST = 38
 
 @functools.lru_cache(4096)
 def type_of(text: str) -> DataType:
-    """The type that SQL names `text`. Raises UnreadableError where that is none of Spark's."""
+    """The type that SQL names `text`. Raises UnreadableSqlError where that is none of Spark's."""
     reader = _TypeReader(tokens(text))
     found = reader.type()
     if reader.token.kind != "end":
-        raise UnreadableError(text)
+        raise UnreadableSqlError(text)
     return found
 
 
@@ -69,7 +69,7 @@ class _TypeReader:
 
     def needs(self, text: str) -> None:
         if not self.takes(text):
-            raise UnreadableError(f"a type at {self.token.text!r}")
+            raise UnreadableSqlError(f"a type at {self.token.text!r}")
 
     def type(self) -> DataType:
         word = self.next().text.lower()
@@ -91,7 +91,7 @@ class _TypeReader:
             return self._interval()
         found = _NAMES.get(word)
         if found is None:
-            raise UnreadableError(f"the type {word!r}")
+            raise UnreadableSqlError(f"the type {word!r}")
         if self.takes("("):
             numbers = [int(self.next().text)]
             while self.takes(","):
@@ -121,30 +121,30 @@ class _TypeReader:
         first = self.next().text.lower()
         last = self.next().text.lower() if self.takes("TO") else first
         if first not in names or last not in names:
-            raise UnreadableError("a type of interval")
+            raise UnreadableSqlError("a type of interval")
         a, b = names.index(first), names.index(last)
         if b <= 1:
             return t.YearMonthIntervalType(a, b)
         return t.DayTimeIntervalType(a - 2, b - 2)
 
 
-def written(type_: DataType) -> str:
+def type_text(type_: DataType) -> str:
     """The type as SQL writes it."""
     if isinstance(type_, t.StructType):
         fields = ",".join(
-            f"`{f.name.replace('`', '``')}`:{written(f.dataType)}" for f in type_.fields
+            f"`{f.name.replace('`', '``')}`:{type_text(f.dataType)}" for f in type_.fields
         )
         return f"struct<{fields}>"
     if isinstance(type_, t.ArrayType):
-        return f"array<{written(type_.elementType)}>"
+        return f"array<{type_text(type_.elementType)}>"
     if isinstance(type_, t.MapType):
-        return f"map<{written(type_.keyType)},{written(type_.valueType)}>"
+        return f"map<{type_text(type_.keyType)},{type_text(type_.valueType)}>"
     return re.sub(r" collate \w+", "", type_.simpleString())
 
 
 def same(left: DataType, right: DataType) -> bool:
     """Whether two types are the same but for what may be NULL."""
-    return left is not None and right is not None and written(left) == written(right)
+    return left is not None and right is not None and type_text(left) == type_text(right)
 
 
 def is_integer(type_: DataType) -> bool:
@@ -180,7 +180,7 @@ def as_decimal(type_: DataType, value: Any = None) -> DataType:
     return t.DecimalType(_DIGITS[type(type_)], 0)
 
 
-def adjusted(precision: int, scale: int) -> DataType:
+def adjusted_decimal(precision: int, scale: int) -> DataType:
     """A decimal's type cut to 38 digits, as Spark does it with loss of precision allowed."""
     if precision <= _MOST:
         return t.DecimalType(precision, scale)
@@ -188,7 +188,7 @@ def adjusted(precision: int, scale: int) -> DataType:
     return t.DecimalType(_MOST, kept)
 
 
-def bounded(precision: int, scale: int) -> DataType:
+def bounded_decimal(precision: int, scale: int) -> DataType:
     return t.DecimalType(min(precision, _MOST), min(scale, _MOST))
 
 
@@ -197,14 +197,14 @@ def arithmetic(sign: str, a: DataType, b: DataType) -> DataType:
     p1, s1, p2, s2 = a.precision, a.scale, b.precision, b.scale
     if sign in "+-":
         scale = max(s1, s2)
-        return adjusted(max(p1 - s1, p2 - s2) + scale + 1, scale)
+        return adjusted_decimal(max(p1 - s1, p2 - s2) + scale + 1, scale)
     if sign == "*":
-        return adjusted(p1 + p2 + 1, s1 + s2)
+        return adjusted_decimal(p1 + p2 + 1, s1 + s2)
     if sign == "/":
         scale = max(6, s1 + p2 + 1)
-        return adjusted(p1 - s1 + s2 + scale, scale)
+        return adjusted_decimal(p1 - s1 + s2 + scale, scale)
     scale = max(s1, s2)
-    return adjusted(min(p1 - s1, p2 - s2) + scale, scale)
+    return adjusted_decimal(min(p1 - s1, p2 - s2) + scale, scale)
 
 
 def wider_decimal(a: DataType, b: DataType) -> DataType:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from proa.engine.parity.nodes import Node
-from proa.engine.parity.sql_reader import Reader
-from proa.engine.parity.tokens import UnreadableError
+from proa.engine.parity.sql_nodes import Node
+from proa.engine.parity.sql_reader import SqlReader
+from proa.engine.parity.sql_tokens import UnreadableSqlError
 
 _SET = ("UNION", "INTERSECT", "EXCEPT", "MINUS")
 _JOINS = ("INNER", "CROSS", "LEFT", "RIGHT", "FULL", "NATURAL", "SEMI", "ANTI", "JOIN", "OUTER")
 
 
 @dataclass(eq=False, slots=True)
-class Source:
+class FromItem:
     """What FROM reads: a table by name, a query, a call of a table function, rows, or a view of one.
 
     `lateral` sources see the columns of those before them.
@@ -37,7 +37,7 @@ class Source:
 class Select:
     """One SELECT, and the clauses that belong to it."""
 
-    sources: list[Source] = field(default_factory=list)
+    sources: list[FromItem] = field(default_factory=list)
     items: list[Node] = field(default_factory=list)
     clauses: list[Node] = field(default_factory=list)
     grouping: list[Node] = field(default_factory=list)
@@ -58,11 +58,11 @@ class Query:
     """Whether rows that are equal count once: any set operation but UNION ALL."""
 
 
-class QueryReader(Reader):
+class QueryReader(SqlReader):
     """Reads whole queries; inside of expressions too."""
 
     def whole_query(self) -> Query:
-        """The query that the text is. Raises UnreadableError for anything else."""
+        """The query that the text is. Raises UnreadableSqlError for anything else."""
         query = self._query()
         self.takes(";")
         if self.token.kind != "end":
@@ -71,7 +71,7 @@ class QueryReader(Reader):
 
     def query(self) -> Node:
         start = self.token.start
-        return self.done(Node("query", value=self._query()), start)
+        return self.end_node(Node("query", value=self._query()), start)
 
     def _query(self) -> Query:
         query = Query()
@@ -99,7 +99,7 @@ class QueryReader(Reader):
 
     def _ends(self, query: Query) -> bool:
         if self.takes("ORDER", "BY") or self.takes("SORT", "BY"):
-            query.keys += self.sorted()
+            query.keys += self.sort_keys()
         elif self.takes_one("LIMIT", "OFFSET"):
             if not self.takes("ALL"):
                 self.expression()
@@ -134,7 +134,7 @@ class QueryReader(Reader):
         if self.sees("VALUES"):
             return Select([self._values()], [Node("star")])
         if self.takes("TABLE"):
-            return Select([Source(table=self._table_name())], [Node("star")])
+            return Select([FromItem(table=self._table_name())], [Node("star")])
         if self.takes("FROM"):
             select = Select()
             self._from(select)
@@ -167,11 +167,11 @@ class QueryReader(Reader):
         select.distinct = self.takes("DISTINCT")
         self.takes("ALL")
         while True:
-            select.items.append(self.aliased())
+            select.items.append(self.aliased_expression())
             if select.items[-1].kind == "star" and (
                 self.sees("EXCEPT", "(") or self.sees("REPLACE")
             ):
-                raise UnreadableError("* EXCEPT")
+                raise UnreadableSqlError("* EXCEPT")
             if not self.takes(","):
                 return
 
@@ -237,7 +237,7 @@ class QueryReader(Reader):
         if self.sees("VALUES"):
             select.sources.append(self._values())
             return
-        source = Source(lateral=lateral)
+        source = FromItem(lateral=lateral)
         if self.takes("("):
             if self.sees("SELECT") or self.sees("WITH") or self.sees("VALUES") or self.sees("FROM"):
                 source.query = self._query()
@@ -247,39 +247,39 @@ class QueryReader(Reader):
                 try:
                     source.query = self._query()
                     self.needs(")")
-                except UnreadableError:
+                except UnreadableSqlError:
                     self.at = back
                     before = len(select.sources)
                     self._relation(select)
                     while self.takes(","):
                         self._relation(select)
                     self.needs(")")
-                    inner = Source(
+                    inner = FromItem(
                         query=Query(branches=[Select(select.sources[before:], [Node("star")])])
                     )
                     if self._alias(inner):
                         select.sources[before:] = [inner]
                     return
         elif self.token.word == "STREAM" and self.ahead().text == "(":
-            raise UnreadableError("STREAM()")
+            raise UnreadableSqlError("STREAM()")
         else:
             start = self.token.start
             source.table = self._table_name()
             if self.takes("("):
-                source.call = self.done(
+                source.call = self.end_node(
                     Node("call", source.table[-1].lower(), self.list_to(")")), start
                 )
                 source.table = ()
-        self._sampled()
+        self._take_sample()
         if self.sees("VERSION") or self.sees("TIMESTAMP"):
-            raise UnreadableError(self.token.text)
+            raise UnreadableSqlError(self.token.text)
         self._alias(source)
-        self._sampled()
+        self._take_sample()
         if self.sees("PIVOT") or self.sees("UNPIVOT"):
-            raise UnreadableError(self.token.text)
+            raise UnreadableSqlError(self.token.text)
         select.sources.append(source)
 
-    def _sampled(self) -> None:
+    def _take_sample(self) -> None:
         """Take TABLESAMPLE (...)."""
         if not self.takes("TABLESAMPLE"):
             return
@@ -298,9 +298,9 @@ class QueryReader(Reader):
             parts.append(self.identifier())
         return tuple(parts)
 
-    def _values(self) -> Source:
+    def _values(self) -> FromItem:
         self.needs("VALUES")
-        source = Source()
+        source = FromItem()
         while True:
             source.rows.append(self.expression())
             if not (self.sees(",") and self.takes(",")):
@@ -308,7 +308,7 @@ class QueryReader(Reader):
         self._alias(source)
         return source
 
-    def _alias(self, source: Source) -> bool:
+    def _alias(self, source: FromItem) -> bool:
         from proa.engine.parity.sql_reader import _ENDS
 
         if (
@@ -322,13 +322,13 @@ class QueryReader(Reader):
             return True
         return False
 
-    def _view(self) -> Source:
-        source = Source(lateral=True, view=True)
+    def _view(self) -> FromItem:
+        source = FromItem(lateral=True, view=True)
         source.nullable = self.takes("OUTER")
         start = self.token.start
         name = self.identifier().lower()
         self.needs("(")
-        source.call = self.done(Node("call", name, self.list_to(")")), start)
+        source.call = self.end_node(Node("call", name, self.list_to(")")), start)
         if self.token.kind == "quoted" or (
             self.token.word and self.token.word not in {"AS", "LATERAL"}
         ):

@@ -6,8 +6,8 @@ import re
 from decimal import Decimal
 from typing import Any
 
-from proa.engine.parity.nodes import Node
-from proa.engine.parity.tokens import Token, UnreadableError, tokens, unquoted
+from proa.engine.parity.sql_nodes import Node
+from proa.engine.parity.sql_tokens import Token, UnreadableSqlError, literal_value, tokens
 
 _COMPARISONS = {"=": "==", "==": "==", "<=>": "<=>", "<>": "!=", "!=": "!=", "<": "<", "<=": "<=",
                 ">": ">", ">=": ">="}  # fmt: skip
@@ -48,7 +48,7 @@ _SUFFIXES = {
 _FEWEST_INT, _MOST_INT, _MOST_LONG = -(2**31), 2**31 - 1, 2**63 - 1
 
 
-class Reader:
+class SqlReader:
     """A place in the tokens of a text, and how to go on from there."""
 
     def __init__(self, text: str, found: list[Token] | None = None) -> None:
@@ -96,9 +96,9 @@ class Reader:
             self.fail()
 
     def fail(self) -> None:
-        raise UnreadableError(f"{self.token.text!r} at {self.token.start}")
+        raise UnreadableSqlError(f"{self.token.text!r} at {self.token.start}")
 
-    def done(self, node: Node, start: int) -> Node:
+    def end_node(self, node: Node, start: int) -> Node:
         """`node` with the span from `start` to the last token taken."""
         node.start, node.end = start, self.tokens[self.at - 1].end
         return node
@@ -116,12 +116,12 @@ class Reader:
 
     def whole(self) -> Node:
         """The expression that the whole text is, perhaps with an alias."""
-        node = self.aliased()
+        node = self.aliased_expression()
         if self.token.kind != "end":
             self.fail()
         return node
 
-    def aliased(self) -> Node:
+    def aliased_expression(self) -> Node:
         """An expression with or without a name, as in SELECT."""
         start = self.token.start
         node = self.expression()
@@ -145,26 +145,26 @@ class Reader:
             self.needs(")")
         else:
             return node
-        return self.done(Node("alias", names[0], [node], value=tuple(names)), start)
+        return self.end_node(Node("alias", names[0], [node], value=tuple(names)), start)
 
     def expression(self) -> Node:
         start = self.token.start
         node = self._and()
         while self.takes("OR"):
-            node = self.done(Node("call", "or", [node, self._and()]), start)
+            node = self.end_node(Node("call", "or", [node, self._and()]), start)
         return node
 
     def _and(self) -> Node:
         start = self.token.start
         node = self._not()
         while self.takes("AND"):
-            node = self.done(Node("call", "and", [node, self._not()]), start)
+            node = self.end_node(Node("call", "and", [node, self._not()]), start)
         return node
 
     def _not(self) -> Node:
         start = self.token.start
         if self.takes("NOT") or (self.sees("!") and self.takes("!")):
-            return self.done(Node("call", "not", [self._not()]), start)
+            return self.end_node(Node("call", "not", [self._not()]), start)
         return self._predicate()
 
     def _predicate(self) -> Node:
@@ -179,9 +179,9 @@ class Reader:
                 return node
             if negated and found.name.endswith((" any", " all")):
                 found.name, negated = f"not {found.name}", False
-            node = found if negated else self.done(found, start)
+            node = found if negated else self.end_node(found, start)
             if negated:
-                node = self.done(Node("call", "not", [node], value="infix"), start)
+                node = self.end_node(Node("call", "not", [node], value="infix"), start)
 
     def _predicate_of(self, node: Node) -> Node | None:
         if self.takes("BETWEEN"):
@@ -229,7 +229,7 @@ class Reader:
         signs = _LEVELS[level]
         while (text := self.token.word or self.token.text) in signs and self.token.kind != "string":
             self.next()
-            node = self.done(
+            node = self.end_node(
                 Node("call", signs[text], [node, self.binary(level + 1)], value=text), start
             )
         return node
@@ -242,7 +242,7 @@ class Reader:
                 node = self._number(self.next(), start, minus=True)
                 return self._postfix(node, start)
             name = {"-": "negative", "+": "positive", "~": "~"}[sign]
-            return self.done(Node("call", name, [self._unary()], value=sign), start)
+            return self.end_node(Node("call", name, [self._unary()], value=sign), start)
         return self._primary()
 
     def _primary(self) -> Node:
@@ -254,9 +254,9 @@ class Reader:
             if self.takes("["):
                 key = self.expression()
                 self.needs("]")
-                node = self.done(Node("access", "[", [node, key]), start)
+                node = self.end_node(Node("access", "[", [node, key]), start)
             elif self.takes("::"):
-                node = self.done(
+                node = self.end_node(
                     Node("cast", "cast", [node], value=self.type_text(), shown="::"), start
                 )
             elif (
@@ -264,9 +264,9 @@ class Reader:
             ):
                 self.next()
                 name = self.identifier()
-                node = self.done(Node("access", ".", [node], value=name), start)
+                node = self.end_node(Node("access", ".", [node], value=name), start)
             elif self.sees(":") and self.ahead().kind in {"word", "quoted"}:
-                raise UnreadableError("a path of JSON")
+                raise UnreadableSqlError("a path of JSON")
             else:
                 return node
 
@@ -287,15 +287,15 @@ class Reader:
         if self.token.kind in {"word", "quoted"} and self.ahead().text in {"->", "=>"}:
             name = self.identifier()
             if self.next().text == "->":
-                return self.done(Node("lambda", "", [self.expression()], value=(name,)), start)
-            return self.done(Node("named", name.lower(), [self.expression()]), start)
+                return self.end_node(Node("lambda", "", [self.expression()], value=(name,)), start)
+            return self.end_node(Node("named", name.lower(), [self.expression()]), start)
         if self.sees("(") and (names := self._lambda_names()):
-            return self.done(Node("lambda", "", [self.expression()], value=names), start)
+            return self.end_node(Node("lambda", "", [self.expression()], value=names), start)
         if self.sees("SELECT") or (self.sees("WITH") and self.ahead().text != "("):
             return self.query()
         node = self.expression()
         if self.takes("AS"):
-            return self.done(Node("alias", "", [node], value=(self.identifier(),)), start)
+            return self.end_node(Node("alias", "", [node], value=(self.identifier(),)), start)
         return node
 
     def _lambda_names(self) -> tuple[str, ...]:
@@ -322,9 +322,9 @@ class Reader:
         if token.kind == "string":
             return self._string()
         if self.takes("*"):
-            return self.done(Node("star"), start)
+            return self.end_node(Node("star"), start)
         if self.takes("("):
-            return self._bracketed(start)
+            return self._bracket(start)
         if token.kind == "quoted":
             return self._column()
         word = token.word
@@ -333,8 +333,8 @@ class Reader:
         following = self.ahead()
         if word in _TYPED and following.kind == "string":
             self.next()
-            node = Node("literal", word.lower(), value=unquoted(self.next().text))
-            return self.done(node, start)
+            node = Node("literal", word.lower(), value=literal_value(self.next().text))
+            return self.end_node(node, start)
         if (
             word == "INTERVAL"
             and following.text not in {"(", ")", ",", "."}
@@ -345,26 +345,26 @@ class Reader:
             if word in {"NULL", "TRUE", "FALSE"}:
                 self.next()
                 value = {"NULL": None, "TRUE": True, "FALSE": False}[word]
-                return self.done(
+                return self.end_node(
                     Node("literal", "void" if value is None else "boolean", value=value), start
                 )
             if word == "CASE":
                 return self._case()
             if word in _BARE:
                 self.next()
-                return self.done(Node("call", word.lower(), value="bare"), start)
+                return self.end_node(Node("call", word.lower(), value="bare"), start)
             return self._column()
         return self._call()
 
-    def _bracketed(self, start: int) -> Node:
+    def _bracket(self, start: int) -> Node:
         if self.sees("SELECT") or self.sees("WITH") or self.sees("VALUES") or self.sees("FROM"):
             query = self.query()
             self.needs(")")
-            return self.done(Node("call", "scalar_query", [query]), start)
+            return self.end_node(Node("call", "scalar_query", [query]), start)
         items = self.list_to(")")
         if len(items) == 1:
-            return self.done(Node("call", "()", items), start)
-        return self.done(Node("call", "struct", items, value="row"), start)
+            return self.end_node(Node("call", "()", items), start)
+        return self.end_node(Node("call", "struct", items, value="row"), start)
 
     def _column(self) -> Node:
         start = self.token.start
@@ -372,14 +372,14 @@ class Reader:
         while self.sees("."):
             if self.ahead().text == "*":
                 self.at += 2
-                return self.done(Node("star", parts=tuple(parts)), start)
+                return self.end_node(Node("star", parts=tuple(parts)), start)
             if self.ahead().kind not in {"word", "quoted"}:
                 break
             self.next()
             parts.append(self.identifier())
         if self.sees("(") and len(parts) > 1:
             self.fail()
-        return self.done(Node("column", parts[-1], parts=tuple(parts)), start)
+        return self.end_node(Node("column", parts[-1], parts=tuple(parts)), start)
 
     def _number(self, token: Token, start: int, *, minus: bool = False) -> Node:
         text = token.text.upper()
@@ -399,7 +399,7 @@ class Reader:
         exact: Any = int(value) if name in {"tinyint", "smallint", "int", "bigint"} else value
         if name in {"double", "float"}:
             exact = float(value)
-        return self.done(Node("literal", name, value=exact), start)
+        return self.end_node(Node("literal", name, value=exact), start)
 
     def _string(self) -> Node:
         start, value, name, shown = self.token.start, "", "string", ""
@@ -407,10 +407,10 @@ class Reader:
             text = self.next().text
             if text[0] in "xX" and text[1] == "'":
                 name = "binary"
-            value += unquoted(text) if name == "string" else text[2:-1]
+            value += literal_value(text) if name == "string" else text[2:-1]
             if text[0] * 2 in text[1:-1] or re.search(r"\\[uU0-7]", text):
                 shown = "escaped"
-        return self.done(Node("literal", name, value=value, shown=shown), start)
+        return self.end_node(Node("literal", name, value=value, shown=shown), start)
 
     def _interval(self) -> Node:
         start = self.next().start
@@ -423,7 +423,7 @@ class Reader:
                 node = (
                     self._number(token, token.start, minus=negative)
                     if token.kind == "number"
-                    else Node("literal", "string", value=unquoted(token.text))
+                    else Node("literal", "string", value=literal_value(token.text))
                 )
                 args.append(node)
             elif not args:
@@ -436,7 +436,7 @@ class Reader:
             if self.takes("TO"):
                 units.append("to " + self.next().word.lower().rstrip("s"))
                 break
-        return self.done(Node("interval", " ".join(units), value=tuple(units)), start)
+        return self.end_node(Node("interval", " ".join(units), value=tuple(units)), start)
 
     def _case(self) -> Node:
         start = self.next().start
@@ -451,19 +451,19 @@ class Reader:
             args.append(self.expression())
         self.needs("END")
         value = ("subject" if subject is not None else "", "else" if otherwise else "")
-        return self.done(Node("case", "case", args, value=value), start)
+        return self.end_node(Node("case", "case", args, value=value), start)
 
     def _call(self) -> Node:
         start = self.token.start
         name = self.next().text.lower()
         self.needs("(")
         node = self._special(name) or self._arguments(name)
-        node = self.done(node, start)
+        node = self.end_node(node, start)
         node = self._after(node, start)
         if self.takes("OVER"):
             self.moving = False
             spec = self.window()
-            node = self.done(
+            node = self.end_node(
                 Node("window", "", [node, *spec], value="moving" if self.moving else ""), start
             )
         return node
@@ -477,7 +477,7 @@ class Reader:
         if name.upper() in _WITH_UNIT and self.token.word in _UNITS and self.ahead().text == ",":
             token = self.next()
             node.name = f"{name} unit"
-            unit = self.done(Node("unit", token.word.lower()), token.start)
+            unit = self.end_node(Node("unit", token.word.lower()), token.start)
             self.needs(",")
             node.args = [unit, *self.list_to(")")]
             return node
@@ -489,7 +489,7 @@ class Reader:
                 self.needs("NULLS")
                 node.value = f"{kind.lower()} nulls"
             if self.takes("ORDER", "BY"):
-                node.args += self.sorted()
+                node.args += self.sort_keys()
             if self.takes(")"):
                 return node
             self.needs(",")
@@ -546,22 +546,22 @@ class Reader:
             self.needs("(")
             self.needs("ORDER", "BY")
             node.value = "within"
-            node.args += self.sorted()
+            node.args += self.sort_keys()
             self.needs(")")
-            self.done(node, start)
+            self.end_node(node, start)
         if kind := self.takes_one("IGNORE", "RESPECT"):
             self.needs("NULLS")
             node.value = f"{kind.lower()} nulls"
-            self.done(node, start)
+            self.end_node(node, start)
         if self.takes("FILTER"):
             self.needs("(")
             self.needs("WHERE")
             condition = self.expression()
             self.needs(")")
-            return self.done(Node("filter", "", [node, condition]), start)
+            return self.end_node(Node("filter", "", [node, condition]), start)
         return node
 
-    def sorted(self) -> list[Node]:
+    def sort_keys(self) -> list[Node]:
         """The keys of an ORDER BY."""
         keys = []
         while True:
@@ -569,7 +569,7 @@ class Reader:
             node = self.expression()
             order = self.takes_one("ASC", "DESC")
             nulls = self.takes_one("FIRST", "LAST") if self.takes("NULLS") else ""
-            keys.append(self.done(Node("sort", f"{order} {nulls}".strip(), [node]), start))
+            keys.append(self.end_node(Node("sort", f"{order} {nulls}".strip(), [node]), start))
             if not self.takes(","):
                 return keys
 
@@ -586,7 +586,7 @@ class Reader:
                 found.append(self.expression())
         if self.takes_one("ORDER", "SORT"):
             self.needs("BY")
-            found += self.sorted()
+            found += self.sort_keys()
         if self.takes_one("ROWS", "RANGE"):
             between = self.takes("BETWEEN")
             self.moving = not self.sees("UNBOUNDED", "PRECEDING")
@@ -630,7 +630,7 @@ class Reader:
             if self.takes("TO"):
                 self.next()
         if word in {"STRING", "TIMESTAMP"} and self.sees("COLLATE"):
-            raise UnreadableError("COLLATE")
+            raise UnreadableSqlError("COLLATE")
         return re.sub(r"\s+", " ", self.text[start : self.tokens[self.at - 1].end])
 
     def query(self) -> Node:

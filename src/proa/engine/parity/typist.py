@@ -9,9 +9,9 @@ from typing import Any
 from pyspark.sql import types as t
 
 from proa.engine.parity import spark_types as st
-from proa.engine.parity.nodes import DataType, Node
-from proa.engine.parity.sql_queries import Query, Select, Source
-from proa.engine.parity.tokens import UnreadableError
+from proa.engine.parity.sql_nodes import DataType, Node
+from proa.engine.parity.sql_queries import FromItem, Query, Select
+from proa.engine.parity.sql_tokens import UnreadableSqlError
 
 Columns = list[tuple[str, DataType]]
 
@@ -46,7 +46,7 @@ class Scope:
     def find(self, parts: Sequence[str]) -> tuple[DataType, tuple[str, ...]]:
         """The type of the column that `parts` begin with, and the parts that are left: fields.
 
-        Raises UnreadableError where there is none.
+        Raises UnreadableSqlError where there is none.
         """
         folded = [part.casefold() for part in parts]
         if folded[0] in self.names:
@@ -58,7 +58,7 @@ class Scope:
                 if found is not None:
                     return found, tuple(parts[used:])
             scope = scope.outer
-        raise UnreadableError(f"the column {'.'.join(parts)!r}")
+        raise UnreadableSqlError(f"the column {'.'.join(parts)!r}")
 
     def own(self, folded: list[str]) -> DataType | None:
         """The type of a column of this very scope; None where it has none of the name."""
@@ -105,14 +105,14 @@ class Typist:
             if query.recursive:
                 first = inner.branches[0]
                 base = self._branch(first, known, outer, [])
-                known[name.casefold()] = _renamed(base, columns)
+                known[name.casefold()] = _rename_columns(base, columns)
             found = self.query(inner, known, outer, nodes)
-            known[name.casefold()] = _renamed(found, columns)
+            known[name.casefold()] = _rename_columns(found, columns)
         results = [self._branch(branch, known, outer, nodes) for branch in query.branches]
         yielded = results[0]
         for other in results[1:]:
             yielded = [
-                (name, _met(left, right))
+                (name, _common_type(left, right))
                 for (name, left), (_, right) in zip(yielded, other, strict=False)
             ]
         if len(results) > 1:
@@ -172,7 +172,7 @@ class Typist:
         return yielded
 
     def _source(
-        self, source: Source, scope: Scope, ctes: dict[str, Columns], nodes: list[Node]
+        self, source: FromItem, scope: Scope, ctes: dict[str, Columns], nodes: list[Node]
     ) -> None:
         columns: Columns
         alias = source.alias
@@ -185,7 +185,7 @@ class Typist:
             for arg in source.call.args:
                 self.node(arg, visible)
             nodes.append(source.call)
-            columns = self.generated(source.call)
+            columns = self.generated_columns(source.call)
             alias = alias or source.call.name
         elif source.rows:
             columns = self._rows(source, scope, nodes)
@@ -195,7 +195,7 @@ class Typist:
         else:
             columns = self.world.table(source.table)
             alias = alias or source.table[-1]
-        columns = _renamed(columns, source.columns)
+        columns = _rename_columns(columns, source.columns)
         before = list(scope.columns)
         if not source.hidden or source.conditions:
             shared = {name.casefold() for name in source.using}
@@ -214,7 +214,7 @@ class Typist:
                 (alias, name, type_) for name, type_ in columns if name.casefold() not in names
             ]
 
-    def _rows(self, source: Source, scope: Scope, nodes: list[Node]) -> Columns:
+    def _rows(self, source: FromItem, scope: Scope, nodes: list[Node]) -> Columns:
         found: list[DataType] = []
         for row in source.rows:
             self.node(row, Scope(outer=scope.outer))
@@ -224,7 +224,9 @@ class Typist:
                 else [row]
             )
             types = [cell.type for cell in cells]
-            found = [_met(a, b) for a, b in zip(found, types, strict=False)] if found else types
+            found = (
+                [_common_type(a, b) for a, b in zip(found, types, strict=False)] if found else types
+            )
         nodes += source.rows
         return [(f"col{k}", type_) for k, type_ in enumerate(found, 1)]
 
@@ -239,7 +241,9 @@ class Typist:
             ]
         inner = item.args[0] if item.kind == "alias" else item
         if inner.kind == "call" and inner.name in GENERATORS:
-            return _renamed(self.generated(inner), item.value if item.kind == "alias" else ())
+            return _rename_columns(
+                self.generated_columns(inner), item.value if item.kind == "alias" else ()
+            )
         if item.kind == "alias":
             return [(item.value[0], item.type)]
         return [(item.name or item.shown, item.type)]
@@ -256,7 +260,7 @@ class Typist:
             except UnnamedError:
                 item.shown = "?" if item.changed else ""
 
-    def generated(self, call: Node) -> Columns:
+    def generated_columns(self, call: Node) -> Columns:
         """The columns of a function that yields rows."""
         types = [arg.now.type for arg in call.args]
         name = call.name.removesuffix("_outer")
@@ -298,12 +302,12 @@ class Typist:
     def _literal(self, node: Node, scope: Scope) -> None:  # noqa: ARG002 - a handler's shape
         if node.type is None:
             node.type = _literal_type(node)
-        self._ruled(node)
+        self._apply_rule(node)
 
     def _column(self, node: Node, scope: Scope) -> None:
         try:
             type_, fields = scope.find(node.parts)
-        except UnreadableError:
+        except UnreadableSqlError:
             node.type = None
             return
         for name in fields:
@@ -316,7 +320,7 @@ class Typist:
         self.node(node.args[0], scope)
         node.type = st.type_of(node.value) if isinstance(node.value, str) else node.value
         node.value = node.type
-        self._ruled(node)
+        self._apply_rule(node)
 
     def _alias(self, node: Node, scope: Scope) -> None:
         self.node(node.args[0], scope)
@@ -327,16 +331,16 @@ class Typist:
 
     def _sort(self, node: Node, scope: Scope) -> None:
         self._alias(node, scope)
-        self._ruled(node)
+        self._apply_rule(node)
 
-    def _named(self, node: Node, scope: Scope) -> None:
+    def _type_name(self, node: Node, scope: Scope) -> None:
         self._alias(node, scope)
 
     def _filter(self, node: Node, scope: Scope) -> None:
         for arg in node.args:
             self.node(arg, scope)
         node.type = node.args[0].now.type
-        self._ruled(node)
+        self._apply_rule(node)
 
     def _window(self, node: Node, scope: Scope) -> None:
         call = node.args[0]
@@ -346,7 +350,7 @@ class Typist:
             self.node(arg, scope)
         node.type = call.now.type
         _without_signed_zero(node.args[1:])
-        self._ruled(node)
+        self._apply_rule(node)
 
     def _interval(self, node: Node, scope: Scope) -> None:
         for arg in node.args:
@@ -361,7 +365,7 @@ class Typist:
             node.type = t.DayTimeIntervalType(min(ends), max(ends))
         else:
             node.type = t.CalendarIntervalType() if hasattr(t, "CalendarIntervalType") else None
-        self._ruled(node)
+        self._apply_rule(node)
 
     def _access(self, node: Node, scope: Scope) -> None:
         for arg in node.args:
@@ -375,12 +379,12 @@ class Typist:
             node.type = base.elementType
         elif isinstance(base, t.StructType) and isinstance(node.args[1].constant, str):
             node.type = field_type(base, node.args[1].constant)
-        self._ruled(node)
+        self._apply_rule(node)
 
     def _case(self, node: Node, scope: Scope) -> None:
         for arg in node.args:
             self.node(arg, scope)
-        self._ruled(node)
+        self._apply_rule(node)
 
     def _query(self, node: Node, scope: Scope) -> None:
         ctes, nodes = self._ctes, []  # type: ignore[var-annotated]
@@ -389,7 +393,7 @@ class Typist:
         node.type = columns[0][1] if columns else None
         node.args = nodes
 
-    _ctes: dict[str, Columns] = {}  # noqa: RUF012 - set before each use
+    _ctes: dict[str, Columns] = {}  # noqa: RUF012 - set before each used
 
     def _call(self, node: Node, scope: Scope) -> None:
         from proa.engine.parity.lambdas import type_lambdas
@@ -399,9 +403,9 @@ class Typist:
         else:
             for arg in node.args:
                 self.node(arg, scope)
-        self._ruled(node)
+        self._apply_rule(node)
 
-    def _ruled(self, node: Node) -> None:
+    def _apply_rule(self, node: Node) -> None:
         found = self.world.rule(node, self)
         if found is not None and found is not node:
             node.by = found
@@ -432,7 +436,7 @@ def field_type(type_: DataType, name: str) -> DataType:
     return None
 
 
-def _renamed(columns: Columns, names: Sequence[str]) -> Columns:
+def _rename_columns(columns: Columns, names: Sequence[str]) -> Columns:
     if not names:
         return columns
     return [(name, type_) for name, (_, type_) in zip(names, columns, strict=False)]
@@ -495,7 +499,7 @@ def _as_one_type(branch: Select | Query, columns: Columns, wanted: list[DataType
             item.shown = name
 
 
-def _met(left: DataType, right: DataType) -> DataType:
+def _common_type(left: DataType, right: DataType) -> DataType:
     return None if left is None or right is None else st.common(left, right)
 
 

@@ -172,7 +172,7 @@ def _call(
         yield m.ENVIRONMENT, ""
     elif name in f.EXTERNAL:
         yield m.EXTERNAL_LOOKUP, ""
-    elif name in f.REGION_PATHS and not _normalised(above):
+    elif name in f.REGION_PATHS and not _is_normalised(above):
         yield m.REGION_METADATA, ""
     elif name in f.ORDER_DEPENDENT and not _order_forgotten(term, above, where.step, facts):
         yield m.ORDER_DEPENDENT_AGGREGATE, ""
@@ -220,11 +220,11 @@ def _column(term: Term, above: tuple[Term, ...]) -> Iterator[Match]:
     asked = parts[parts.index("_metadata") + 1 :]
     if asked and asked[0] not in _REGION_FIELDS:
         return
-    if not _normalised(above):
+    if not _is_normalised(above):
         yield m.REGION_METADATA, "" if asked else "it holds the file's whole path"
 
 
-def _normalised(above: tuple[Term, ...]) -> bool:
+def _is_normalised(above: tuple[Term, ...]) -> bool:
     return any(outer.name in f.NORMALISES_A_PATH for outer in above)
 
 
@@ -256,12 +256,12 @@ def _udf(term: Term) -> Iterator[Match]:
     if not term.function.deterministic:
         yield m.NONDETERMINISTIC_UDF, "it is declared as non-deterministic"
         return
-    function = _loaded(term.function)
+    function = _load_function(term.function)
     for visible in uses(function) if function is not None else ():
         yield m.NONDETERMINISTIC_UDF, f"it uses {visible.use.value} ({visible.name})"
 
 
-def _loaded(udf: Any) -> Callable[..., Any] | None:
+def _load_function(udf: Any) -> Callable[..., Any] | None:
     from pyspark import cloudpickle
 
     try:

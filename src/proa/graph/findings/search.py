@@ -65,7 +65,7 @@ class _Dataset:
         queries = [(flow, flow.plan.query) for flow in self.node.flows]
         for flow, query in queries:
             for hit in hits(query, self.context):
-                yield self.finding(hit, _located(hit, flow))
+                yield self.finding(hit, _location_of(hit, flow))
             yield from self.flow_findings(flow)
         stored = () if self.node.is_view else self.node.dataset.expectations
         for expectation in stored:  # a view's are part of its query
@@ -147,7 +147,7 @@ class _Dataset:
             yield from self.context.facts.keys_of(queries[0])
 
 
-def _located(hit: Hit, flow: FlowNode) -> SourceLocation:
+def _location_of(hit: Hit, flow: FlowNode) -> SourceLocation:
     """The place, with the user's file named as the flow names it."""
     at, location = flow.flow.location, hit.location
     if location is not None:

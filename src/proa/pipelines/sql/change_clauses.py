@@ -73,7 +73,7 @@ def _changes(parser: Parser, keys: tuple[str, ...]) -> AutoCdc:
     if parser.accept("APPLY", "AS", "TRUNCATE", "WHEN"):
         truncates = _expression(parser, "APPLY AS TRUNCATE WHEN")
     if not parser.accept("SEQUENCE", "BY"):
-        raise _misplaced(parser, "SEQUENCE BY")
+        raise _misplaced_error(parser, "SEQUENCE BY")
     sequence = _expression(parser, "SEQUENCE BY")
     if parser.sees("SYSTEM", "SEQUENCE", "BY"):
         raise refusal("bitemporal AUTO CDC", parser.source, parser.here)
@@ -136,7 +136,7 @@ def _where(parser: Parser, query: SqlQuery) -> SqlQuery:
 
 def _keys(parser: Parser) -> tuple[str, ...]:
     if not parser.accept("KEYS"):
-        raise _misplaced(parser, "KEYS (...)")
+        raise _misplaced_error(parser, "KEYS (...)")
     return parser.names("a key column")
 
 
@@ -197,10 +197,10 @@ def _expression(parser: Parser, clause: str) -> str:
 
 def _check_end(parser: Parser) -> None:
     if not parser.at_end:
-        raise _misplaced(parser, "the end of the statement")
+        raise _misplaced_error(parser, "the end of the statement")
 
 
-def _misplaced(parser: Parser, expected: str) -> PipelineError:
+def _misplaced_error(parser: Parser, expected: str) -> PipelineError:
     for clause in _ORDER:
         if parser.sees(*clause.split()):
             return parser.failure(

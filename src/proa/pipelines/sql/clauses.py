@@ -73,11 +73,11 @@ def _comment(parser: Parser, clauses: Clauses) -> None:
     clauses.comment = parser.string("after COMMENT")
 
 
-def _partitioned(parser: Parser, clauses: Clauses) -> None:
+def _read_partitioned_by(parser: Parser, clauses: Clauses) -> None:
     clauses.partition_cols = parser.names("a partition column")
 
 
-def _clustered(parser: Parser, clauses: Clauses) -> None:
+def _read_cluster_by(parser: Parser, clauses: Clauses) -> None:
     if parser.accept_one_of("AUTO", "NONE") is None:
         clauses.cluster_by = parser.names("a clustering column")
 
@@ -114,7 +114,7 @@ def _value(parser: Parser, key: str) -> str:
     return parser.span(start)
 
 
-def _ignored(parser: Parser, _: Clauses) -> None:
+def _ignore_word(parser: Parser, _: Clauses) -> None:
     """One word without effect here: every table is Delta, refreshed as it is cheapest."""
     parser.identifier("a word")
 
@@ -122,12 +122,12 @@ def _ignored(parser: Parser, _: Clauses) -> None:
 _CLAUSES: dict[str, Callable[[Parser, Clauses], None]] = {
     "COMMENT": _comment,
     "TBLPROPERTIES": _properties,
-    "PARTITIONED BY": _partitioned,
-    "CLUSTER BY": _clustered,
+    "PARTITIONED BY": _read_partitioned_by,
+    "CLUSTER BY": _read_cluster_by,
     "LOCATION": _location,
-    "USING": _ignored,
-    "DEFAULT COLLATION": _ignored,
-    "REFRESH POLICY": _ignored,
+    "USING": _ignore_word,
+    "DEFAULT COLLATION": _ignore_word,
+    "REFRESH POLICY": _ignore_word,
 }
 
 _REFUSED = {
@@ -175,7 +175,7 @@ def _constraint(parser: Parser, expectations: list[Expectation]) -> tuple[str, .
     start = parser.here
     name = parser.identifier("the constraint's name after CONSTRAINT")
     if parser.accept("EXPECT"):
-        condition = parser.parenthesized(f"the condition of the expectation {name!r}")
+        condition = parser.parenthesized_text(f"the condition of the expectation {name!r}")
         location = parser.source.location(start)
         expectation = check_expectation(name, condition, _violation(parser), location)
         expectations.append(expectation)

@@ -21,7 +21,7 @@ from proa.pipelines.sql.lexer import (
     tokenize,
     unquote,
 )
-from proa.pipelines.sql.parser import Parser, quoted
+from proa.pipelines.sql.parser import Parser, quote_part
 from proa.pipelines.unsupported import CONDITION as UNSUPPORTED
 from proa.pipelines.unsupported import refusal
 
@@ -106,9 +106,9 @@ class _DeclarationReader:
         else:
             parser.accept_one_of("SCHEMA", "DATABASE", "NAMESPACE")
             *catalog, schema = name_parts(parser.name("the schema's name"))
-            self._schema = quoted(schema)
+            self._schema = quote_part(schema)
             if catalog:
-                self._catalog = quoted(catalog[-1])
+                self._catalog = quote_part(catalog[-1])
         if not parser.at_end:
             raise parser.failure("expected the end of USE")
 

@@ -101,7 +101,7 @@ class Parser:
         parts = [self.identifier(what)]
         while self.accept("."):
             parts.append(self.identifier(what))
-        return ".".join(quoted(part) for part in parts)
+        return ".".join(quote_part(part) for part in parts)
 
     def names(self, what: str) -> tuple[str, ...]:
         """A list of column names in parentheses."""
@@ -112,7 +112,7 @@ class Parser:
         self.expect(")", after=f"after {what}")
         return tuple(found)
 
-    def parenthesized(self, what: str) -> str:
+    def parenthesized_text(self, what: str) -> str:
         """The text between a pair of parentheses, as written."""
         start = self.here
         self.expect("(", after=f"before {what}")
@@ -167,6 +167,6 @@ class Parser:
         return token.kind is TokenKind.SYMBOL and token.text in _OPENING.values()
 
 
-def quoted(part: str) -> str:
+def quote_part(part: str) -> str:
     """A part of a name, in backticks where it needs them."""
     return part if re.fullmatch(r"\w+", part) else "`" + part.replace("`", "``") + "`"

@@ -1,4 +1,7 @@
-"""`${key}` in SQL: replaced by the pipeline's configuration, as text, before anything is parsed."""
+"""`${key}` in SQL: replaced by the pipeline's configuration, as text, before anything is parsed.
+
+Apart because it changes text, and what reads text does not.
+"""
 
 from __future__ import annotations
 

@@ -120,14 +120,14 @@ async def upload_file(  # noqa: PLR0913 - the API's own parameters
 ) -> Response:
     """Write a file from the raw body, or with `session_token` a part of one."""
     if session_token is not None:
-        await _streamed(
+        await _stream_body(
             request, lambda body: region.uploads.put(session_token, f"/{path}", part_number, body)
         )
         return Response(status_code=200, headers={"etag": f'"{session_token}-{part_number}"'})
     length = request.headers.get("content-length")
     size = int(length) if length is not None else None
     try:
-        await _streamed(
+        await _stream_body(
             request,
             lambda body: region.files.write_from(f"/{path}", body, size, overwrite=overwrite),
         )
@@ -295,13 +295,13 @@ def delete_directory(path: str, region: RegionOf) -> Response:
 @router.get("/api/2.0/dbfs/get-status")
 def dbfs_status(path: str, region: RegionOf) -> dict[str, Any]:
     """What stands at the path."""
-    return _shown(region.files.stat(path))
+    return _entry_object(region.files.stat(path))
 
 
 @router.get("/api/2.0/dbfs/list")
 def dbfs_list(path: str, region: RegionOf) -> dict[str, Any]:
     """What lies directly in a folder."""
-    return {"files": [_shown(entry) for entry in region.files.children(path)]}
+    return {"files": [_entry_object(entry) for entry in region.files.children(path)]}
 
 
 @router.get("/api/2.0/dbfs/read")
@@ -345,7 +345,7 @@ def dbfs_move(body: Move, region: RegionOf) -> Empty:
 @router.post("/api/2.0/dbfs/put")
 def dbfs_put(body: Put, region: RegionOf) -> Empty:
     """Write a whole file."""
-    region.files.write(body.path, _decoded(body.contents), overwrite=body.overwrite)
+    region.files.write(body.path, _decode_base64(body.contents), overwrite=body.overwrite)
     return Empty()
 
 
@@ -358,7 +358,7 @@ def dbfs_create(body: FileCreate, region: RegionOf) -> dict[str, Any]:
 @router.post("/api/2.0/dbfs/add-block")
 def dbfs_add_block(body: Block, region: RegionOf) -> Empty:
     """The next block."""
-    region.uploads.add_block(body.handle, _decoded(body.data))
+    region.uploads.add_block(body.handle, _decode_base64(body.data))
     return Empty()
 
 
@@ -369,7 +369,7 @@ def dbfs_close(body: UploadHandle, region: RegionOf) -> Empty:
     return Empty()
 
 
-def _shown(entry: Entry) -> dict[str, Any]:
+def _entry_object(entry: Entry) -> dict[str, Any]:
     return {
         "path": entry.path,
         "is_dir": entry.is_dir,
@@ -406,7 +406,7 @@ def _address(request: Request, path: str, **query: Any) -> dict[str, Any]:
     }
 
 
-async def _streamed(request: Request, write: Callable[[Iterator[bytes]], None]) -> None:
+async def _stream_body(request: Request, write: Callable[[Iterator[bytes]], None]) -> None:
     """Let `write` have the body as it comes, a few MiB at a time, in a thread of its own."""
     stream = request.stream()
 
@@ -429,7 +429,7 @@ async def _streamed(request: Request, write: Callable[[Iterator[bytes]], None]) 
         raise ApiError("the body ended early", condition="CANCELLED", status=499) from error
 
 
-def _decoded(text: str) -> bytes:
+def _decode_base64(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:

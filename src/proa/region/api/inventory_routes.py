@@ -116,7 +116,7 @@ def list_catalogs(region: RegionOf) -> dict[str, Any]:
 @router.get(_UNITY + "/catalogs/{name}")
 def get_catalog(name: str, region: RegionOf) -> dict[str, Any]:
     """One catalog."""
-    return _named(name, list_catalogs(region)["catalogs"], "catalog", "name")
+    return _find_named(name, list_catalogs(region)["catalogs"], "catalog", "name")
 
 
 @router.get(f"{_UNITY}/schemas")
@@ -135,7 +135,7 @@ def list_schemas(region: RegionOf, catalog_name: str) -> dict[str, Any]:
 def get_schema(full_name: str, region: RegionOf) -> dict[str, Any]:
     """One schema."""
     schemas = list_schemas(region, full_name.partition(".")[0]).get("schemas", [])
-    return _named(full_name, schemas, "schema", "full_name")
+    return _find_named(full_name, schemas, "schema", "full_name")
 
 
 @router.get(f"{_UNITY}/tables")
@@ -153,7 +153,7 @@ def list_tables(region: RegionOf, catalog_name: str, schema_name: str) -> dict[s
 @router.get(_UNITY + "/tables/{full_name}")
 def get_table(full_name: str, region: RegionOf) -> dict[str, Any]:
     """One table: where it lies."""
-    return _named(full_name, _tables(region), "table", "full_name")
+    return _find_named(full_name, _tables(region), "table", "full_name")
 
 
 @router.get(_UNITY + "/tables/{full_name}/exists")
@@ -194,7 +194,7 @@ def list_users(
 ) -> dict[str, Any]:
     """Everybody who has a token."""
     names = {token.user for token in region.tokens.list() if token.revoked_at is None} | {user}
-    users = _filtered([scim_user(name) for name in sorted(names)], filter)
+    users = _filter_items([scim_user(name) for name in sorted(names)], filter)
     return scim_list(users, startIndex, count)
 
 
@@ -205,7 +205,7 @@ async def list_groups(
     count: ScimIndex | None = None,
 ) -> dict[str, Any]:
     """The groups that every workspace has."""
-    return scim_list(_filtered([group(name) for name in _GROUPS], filter), startIndex, count)
+    return scim_list(_filter_items([group(name) for name in _GROUPS], filter), startIndex, count)
 
 
 def _tables(region: RegionServices) -> list[dict[str, Any]]:
@@ -237,7 +237,9 @@ def _schema(catalog: str, name: str) -> dict[str, Any]:
     return {"name": name, "catalog_name": catalog, "full_name": f"{catalog}.{name}"}
 
 
-def _named(name: str, items: Sequence[Mapping[str, Any]], what: str, key: str) -> dict[str, Any]:
+def _find_named(
+    name: str, items: Sequence[Mapping[str, Any]], what: str, key: str
+) -> dict[str, Any]:
     """The item with that name. Raises MissingError if there is none."""
     for item in items:
         if str(item[key]).lower() == name.lower():
@@ -246,7 +248,7 @@ def _named(name: str, items: Sequence[Mapping[str, Any]], what: str, key: str) -
     raise MissingError(f"{what.capitalize()} '{name[:200]}' does not exist.", condition=code)
 
 
-def _filtered(items: list[dict[str, Any]], text: str) -> list[dict[str, Any]]:
+def _filter_items(items: list[dict[str, Any]], text: str) -> list[dict[str, Any]]:
     """The items that an `attribute eq "value"` filter lets through; all without one."""
     match = _FILTER.fullmatch(text)
     if match is None:

@@ -78,7 +78,7 @@ class JobChange(JobId):
 @every_version(router.post, "/jobs/create")
 def create_job(body: JobSettings, region: RegionOf, user: UserOf) -> dict[str, Any]:
     """Make a job."""
-    made = region.jobs.create(body.sent(), user)
+    made = region.jobs.create(body.sent_fields(), user)
     region.wake()
     return {"job_id": made}
 
@@ -86,7 +86,7 @@ def create_job(body: JobSettings, region: RegionOf, user: UserOf) -> dict[str, A
 @every_version(router.get, "/jobs/get")
 def get_job(job_id: Annotated[Int64, Query()], region: RegionOf) -> dict[str, Any]:
     """One job: its settings as they were sent."""
-    return shown(region.jobs.get(job_id))
+    return job_object(region.jobs.get(job_id))
 
 
 @every_version(router.get, "/jobs/list")
@@ -106,7 +106,7 @@ def list_jobs(  # noqa: PLR0913, PLR0917 - the API's own parameters
     )
     whole = expand_tasks or request.url.path.startswith("/api/2.0/")
     return present(
-        jobs=[shown(job) if whole else _summary(job) for job in found] or None,
+        jobs=[job_object(job) if whole else _summary(job) for job in found] or None,
         has_more=following is not None,
         next_page_token=following,
     )
@@ -115,7 +115,7 @@ def list_jobs(  # noqa: PLR0913, PLR0917 - the API's own parameters
 @every_version(router.post, "/jobs/reset")
 def reset_job(body: JobReset, region: RegionOf) -> Empty:
     """Replace a job's settings."""
-    region.jobs.reset(body.job_id, body.new_settings.sent())
+    region.jobs.reset(body.job_id, body.new_settings.sent_fields())
     region.wake()
     return Empty()
 
@@ -123,7 +123,7 @@ def reset_job(body: JobReset, region: RegionOf) -> Empty:
 @every_version(router.post, "/jobs/update")
 def update_job(body: JobChange, region: RegionOf) -> Empty:
     """JobChange some of a job's settings."""
-    changes = body.new_settings.sent() if body.new_settings else {}
+    changes = body.new_settings.sent_fields() if body.new_settings else {}
     region.jobs.update(body.job_id, changes, body.fields_to_remove)
     region.wake()
     return Empty()
@@ -137,7 +137,7 @@ def delete_job(body: JobId, region: RegionOf) -> Empty:
     return Empty()
 
 
-def shown(job: Job) -> dict[str, Any]:
+def job_object(job: Job) -> dict[str, Any]:
     """The API's object for `job`."""
     return {
         "job_id": job.job_id,
@@ -149,6 +149,6 @@ def shown(job: Job) -> dict[str, Any]:
 
 
 def _summary(job: Job) -> dict[str, Any]:
-    whole = shown(job)
+    whole = job_object(job)
     whole["settings"] = {key: job.settings[key] for key in _SUMMARY if key in job.settings}
     return whole

@@ -33,14 +33,14 @@ class AccessList(Body):
 @router.get("/{kind:path}/{object_id}/permissionLevels")
 def permission_levels(kind: str, object_id: str, region: RegionOf) -> dict[str, Any]:
     """The levels that an object of this kind can have."""
-    kind, object_id, _ = _owned(region, kind, object_id)
+    kind, object_id, _ = _owned_object(region, kind, object_id)
     return {"permission_levels": [{"permission_level": level} for level in KINDS[kind].levels]}
 
 
 @router.get("/{kind:path}/{object_id}")
 def get_permissions(kind: str, object_id: str, region: RegionOf) -> dict[str, Any]:
     """The access list of an object."""
-    kind, object_id, owner = _owned(region, kind, object_id)
+    kind, object_id, owner = _owned_object(region, kind, object_id)
     return permissions_answer(kind, object_id, owner, region.permissions.get(kind, object_id))
 
 
@@ -49,7 +49,7 @@ def set_permissions(
     kind: str, object_id: str, body: AccessList, region: RegionOf
 ) -> dict[str, Any]:
     """Replace the access list of an object."""
-    kind, object_id, owner = _owned(region, kind, object_id)
+    kind, object_id, owner = _owned_object(region, kind, object_id)
     region.permissions.set(kind, object_id, _need_levels(kind, body))
     return permissions_answer(kind, object_id, owner, region.permissions.get(kind, object_id))
 
@@ -59,7 +59,7 @@ def update_permissions(
     kind: str, object_id: str, body: AccessList, region: RegionOf
 ) -> dict[str, Any]:
     """Change the entries of some principals."""
-    kind, object_id, owner = _owned(region, kind, object_id)
+    kind, object_id, owner = _owned_object(region, kind, object_id)
     region.permissions.merge(kind, object_id, _need_levels(kind, body))
     return permissions_answer(kind, object_id, owner, region.permissions.get(kind, object_id))
 
@@ -76,7 +76,7 @@ def _need_levels(kind: str, body: AccessList) -> list[dict[str, Any]]:
     return body.access_control_list
 
 
-def _owned(region: RegionServices, kind: str, object_id: str) -> tuple[str, str, str]:
+def _owned_object(region: RegionServices, kind: str, object_id: str) -> tuple[str, str, str]:
     """(kind, id, owner) of the object that an address names.
 
     Raises InvalidParameterError for a kind that no client knows, MissingError if there is no such
@@ -88,7 +88,7 @@ def _owned(region: RegionServices, kind: str, object_id: str) -> tuple[str, str,
         raise MissingError(f"a region has no {kind}, so there is none with the id {object_id!r}")
     if kind not in KINDS:
         raise InvalidParameterError(
-            f"permissions of {kind!r} are not known; use one of {', '.join(KINDS)}"
+            f"permissions of {kind!r} are not known; used one of {', '.join(KINDS)}"
         )
     if kind == "pipelines":
         return kind, object_id, region.pipelines.get(object_id).creator

@@ -74,7 +74,7 @@ class StartUpdate(Body):
 @router.post("")
 def create_pipeline(body: PipelineCreate, region: RegionOf, user: UserOf) -> dict[str, Any]:
     """Make a pipeline; a continuous one starts at once."""
-    spec = body.sent("allow_duplicate_names", "dry_run")
+    spec = body.sent_fields("allow_duplicate_names", "dry_run")
     if body.dry_run:
         domain.check(spec)
         return {"effective_settings": spec}
@@ -125,7 +125,7 @@ def edit_pipeline(pipeline_id: str, body: PipelineEdit, region: RegionOf, user: 
         )
     region.pipelines.change(
         pipeline_id,
-        body.sent("allow_duplicate_names", "expected_last_modified", "pipeline_id", "id"),
+        body.sent_fields("allow_duplicate_names", "expected_last_modified", "pipeline_id", "id"),
         user,
         expected=body.expected_last_modified,
         duplicates=body.allow_duplicate_names,
@@ -149,7 +149,7 @@ def delete_pipeline(pipeline_id: str, region: RegionOf) -> Empty:
 def start_update(pipeline_id: str, body: StartUpdate, region: RegionOf) -> dict[str, Any]:
     """Start an update; 409 while one is active."""
     started = region.updates.start(
-        region.pipelines.get(pipeline_id), body.sent("cause"), body.cause
+        region.pipelines.get(pipeline_id), body.sent_fields("cause"), body.cause
     )
     region.wake()
     return {"update_id": started}
@@ -213,7 +213,7 @@ def list_events(  # noqa: PLR0913, PLR0917 - the API's own parameters
     order = " ".join((order_by or ["timestamp desc"])[0].lower().split())
     if order not in orders:
         raise InvalidParameterError(
-            f"events cannot be ordered by {order!r}; use 'timestamp asc' or 'timestamp desc'"
+            f"events cannot be ordered by {order!r}; used 'timestamp asc' or 'timestamp desc'"
         )
     found, following = region.events.list(
         pipeline_id,

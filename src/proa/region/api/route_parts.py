@@ -61,7 +61,7 @@ class Body(BaseModel):
         }
         return {key: value for key, value in data.items() if value != "" or key not in optional}
 
-    def sent(self, *without: str) -> dict[str, Any]:
+    def sent_fields(self, *without: str) -> dict[str, Any]:
         """What the client sent, as it sent it, but for nulls and the fields in `without`."""
         found = self.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True)
         return {key: value for key, value in found.items() if key not in without}

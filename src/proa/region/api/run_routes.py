@@ -89,7 +89,7 @@ class Repair(RunId):
 @every_version(router.post, "/jobs/run-now")
 def run_now(body: RunNow, region: RegionOf, user: UserOf) -> dict[str, Any]:
     """Start a run of a job."""
-    sent = body.sent()
+    sent = body.sent_fields()
     given = {key: sent[key] for key in _GIVEN if key in sent}
     run = region.runs.run_now(body.job_id, given, user, body.idempotency_token)
     region.wake()
@@ -99,7 +99,7 @@ def run_now(body: RunNow, region: RegionOf, user: UserOf) -> dict[str, Any]:
 @every_version(router.post, "/jobs/runs/submit")
 def submit_run(body: Submit, region: RegionOf, user: UserOf) -> dict[str, Any]:
     """Start tasks that belong to no job."""
-    run = region.runs.submit(body.sent("idempotency_token"), user, body.idempotency_token)
+    run = region.runs.submit(body.sent_fields("idempotency_token"), user, body.idempotency_token)
     region.wake()
     return {"run_id": run.run_id}
 
@@ -114,7 +114,7 @@ def get_run(
 ) -> dict[str, Any]:
     """A run with its tasks, or one attempt."""
     run = region.runs.get(run_id)
-    found = shown(run, request)
+    found = run_object(run, request)
     if run.parent_id is not None and "for_each_task" in run.settings and run.child_id is not None:
         iterations = region.runs.attempts([run.child_id])[run.child_id]
         found |= shown_attempt(run, request)
@@ -154,7 +154,7 @@ def list_runs(  # noqa: PLR0913, PLR0917 - the API's own parameters
         offset=offset,
         page_token=page_token,
     )
-    runs = [shown(run, request) for run in found]
+    runs = [run_object(run, request) for run in found]
     if expand_tasks:
         attempts = region.runs.attempts([run.run_id for run in found])
         for run in runs:
@@ -192,7 +192,7 @@ def delete_run(body: RunId, region: RegionOf) -> Empty:
 @every_version(router.post, "/jobs/runs/repair")
 def repair_run(body: Repair, region: RegionOf) -> dict[str, Any]:
     """Run some tasks of an ended run again."""
-    sent = body.sent()
+    sent = body.sent_fields()
     repair_id = region.runs.repair(
         body.run_id,
         tasks=body.rerun_tasks,
@@ -213,7 +213,7 @@ def get_run_output(
     output = dict(run.output or {})
     failed = run.result not in {None, Result.SUCCESS}
     return present(
-        metadata=shown_attempt(run, request) if run.parent_id else shown(run, request),
+        metadata=shown_attempt(run, request) if run.parent_id else run_object(run, request),
         notebook_output=(
             {"result": output["result"], "truncated": output["truncated"]}
             if "result" in output
@@ -224,7 +224,7 @@ def get_run_output(
     )
 
 
-def shown(run: Run, request: Request) -> dict[str, Any]:
+def run_object(run: Run, request: Request) -> dict[str, Any]:
     """The API's object for a run."""
     ended = run.ended_at or 0
     started = run.started_at or run.created_at

@@ -79,11 +79,11 @@ async def import_object(request: Request, region: RegionOf) -> dict[str, Any]:
             content = (
                 await part.read() if isinstance(part, UploadFile) else str(part or "").encode()
             )
-        body = _validated({**fields, "content": ""})
+        body = _validate_import({**fields, "content": ""})
         by_default = "SOURCE" if body.language else "AUTO"
     else:
-        body = _validated(await request.body())
-        content = _decoded(body.content)
+        body = _validate_import(await request.body())
+        content = _decode_base64(body.content)
         by_default = "SOURCE"
     item = await run_in_threadpool(
         region.workspace.import_,
@@ -115,7 +115,7 @@ def export_object(
 @router.get("/api/2.0/workspace/get-status")
 def get_status(region: RegionOf, path: str) -> dict[str, Any]:
     """What stands at the path, which is echoed as it was spelled."""
-    return shown(region.workspace.get(path), path)
+    return object_info(region.workspace.get(path), path)
 
 
 @router.get("/api/2.0/workspace/list")
@@ -127,7 +127,7 @@ def list_objects(
     """What lies directly in a folder."""
     prefix = "/Workspace" if path == "/Workspace" or path.startswith("/Workspace/") else ""
     found = [
-        shown(item, prefix + item.path)
+        object_info(item, prefix + item.path)
         for item in region.workspace.children(path)
         if notebooks_modified_after is None
         or item.kind is not ObjectKind.NOTEBOOK
@@ -170,7 +170,7 @@ async def import_file(
     return Empty()
 
 
-def shown(item: WorkspaceObject, path: str) -> dict[str, Any]:
+def object_info(item: WorkspaceObject, path: str) -> dict[str, Any]:
     """The API's object for `item`."""
     file = item.kind is not ObjectKind.DIRECTORY
     return present(
@@ -185,7 +185,7 @@ def shown(item: WorkspaceObject, path: str) -> dict[str, Any]:
     )
 
 
-def _validated(data: bytes | dict[str, Any]) -> Import:
+def _validate_import(data: bytes | dict[str, Any]) -> Import:
     try:
         if isinstance(data, bytes):
             return _IMPORT.validate_python(json.loads(data))
@@ -202,7 +202,7 @@ def _validated(data: bytes | dict[str, Any]) -> Import:
         ) from error
 
 
-def _decoded(text: str) -> bytes:
+def _decode_base64(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:

@@ -89,7 +89,7 @@ class RunLoop:
             )
             lost = [of_runs.of(row) for row in rows]
         for attempt in lost:
-            self._lost(attempt)
+            self._write_lost(attempt)
 
     def turn(self) -> None:
         """Move every active run on."""
@@ -137,10 +137,10 @@ class RunLoop:
         self._charges.finish(seconds, self._hear)
         self.recover()
 
-    def _lost(self, attempt: Run) -> None:
+    def _write_lost(self, attempt: Run) -> None:
         """Write that a notebook's process is gone and nobody knows how far it came."""
         if attempt.life_cycle is Life.TERMINATING:
-            result, message = _stopped(attempt), ""
+            result, message = _stopped_result(attempt), ""
         else:
             result, message = Result.FAILED, _LOST
         with self._database.write() as connection:
@@ -331,7 +331,7 @@ class RunLoop:
                     )
         elif str(attempt.run_id) not in self._charges:
             # Its beginning was written and then came to nothing.
-            self._lost(attempt)
+            self._write_lost(attempt)
 
     def _look_at_update(self, attempt: Run) -> None:
         try:
@@ -495,7 +495,7 @@ class RunLoop:
             if attempt is None or attempt.life_cycle.over:
                 return
             if attempt.life_cycle is Life.TERMINATING:
-                self._end(connection, attempt, _stopped(attempt), "")
+                self._end(connection, attempt, _stopped_result(attempt), "")
             elif self._handing_back and data["outcome"] == "CRASHED":
                 self._end(connection, attempt, Result.FAILED, _LOST)
             elif data["outcome"] == "COMPLETED":
@@ -540,7 +540,7 @@ def _free_places(run: Run, attempts: Sequence[Run]) -> float:
     return int(run.settings["concurrency"]) - busy
 
 
-def _stopped(attempt: Run) -> Result:
+def _stopped_result(attempt: Run) -> Result:
     """What became of an attempt that was told to stop."""
     return Result.TIMEDOUT if attempt.code == _OVER_TIME else Result.CANCELED
 

@@ -152,7 +152,7 @@ class Runs:
             ).first()
             if row is None:
                 raise MissingError(f"Job {job_id} does not exist.")
-            known = _known(connection, key)
+            known = _known_run(connection, key)
             return known or self.begin(
                 connection, of_jobs.of(row), Trigger.ONE_TIME, user, parameters, key
             )
@@ -169,7 +169,7 @@ class Runs:
         key = _idempotency("submit", idempotency_token)
         try:
             with self._database.write() as connection:
-                return _known(connection, key) or self._insert(
+                return _known_run(connection, key) or self._insert(
                     connection,
                     job_id=0,
                     number_in_job=0,
@@ -182,7 +182,7 @@ class Runs:
                 )
         except ConflictError:
             with self._database.read() as connection:
-                known = _known(connection, key)
+                known = _known_run(connection, key)
             if known is None:
                 raise
             return known
@@ -533,7 +533,7 @@ def _downstream(settings: Mapping[str, Any], keys: set[str]) -> set[str]:
     return found - keys
 
 
-def _known(connection: Connection, key: str | None) -> Run | None:
+def _known_run(connection: Connection, key: str | None) -> Run | None:
     if key is None:
         return None
     row = connection.execute(select(runs).where(runs.c.idempotency == key)).first()

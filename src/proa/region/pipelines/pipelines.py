@@ -205,7 +205,7 @@ class Pipelines:
         if "storage" in before.spec and "storage" not in spec and "catalog" not in spec:
             spec = {**spec, "storage": before.spec["storage"]}
         name = str(spec.get("name") or before.name)
-        stale = _executed(spec) != _executed(before.spec)
+        stale = _executed_fields(spec) != _executed_fields(before.spec)
         now = max(millis(self._clock.now()), before.modified_at + 1)
         with self._database.write() as connection:
             if name != before.name and not duplicates:
@@ -290,7 +290,7 @@ def check(spec: Mapping[str, Any]) -> None:
     for key, known in (("channel", _CHANNELS), ("edition", _EDITIONS)):
         if key in spec and str(spec[key]).upper() not in known:
             raise InvalidParameterError(
-                f"{key} {spec[key]!r} is not known; use one of {', '.join(sorted(known))}"
+                f"{key} {spec[key]!r} is not known; used one of {', '.join(sorted(known))}"
             )
     for library in spec.get("libraries") or ():
         kinds = [kind for kind in _KINDS_OF_LIBRARY if library.get(kind)]
@@ -320,7 +320,7 @@ def shown_spec(pipeline: StoredPipeline) -> dict[str, Any]:
     return spec
 
 
-def _executed(spec: Mapping[str, Any]) -> dict[str, Any]:
+def _executed_fields(spec: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in spec.items() if key not in _NOT_EXECUTED}
 
 
@@ -335,7 +335,7 @@ def _order(order: Sequence[str]) -> list[Any]:
         name, _, direction = item.strip().lower().partition(" ")
         if name not in columns or direction.strip() not in {"", "asc", "desc"}:
             raise InvalidParameterError(
-                f"pipelines cannot be ordered by {item!r}; use 'name asc' or 'id desc'"
+                f"pipelines cannot be ordered by {item!r}; used 'name asc' or 'id desc'"
             )
         column = columns[name]
         found.append(column.desc() if direction.strip() == "desc" else column.asc())

@@ -232,7 +232,7 @@ class UpdateLoop:
         if not found.continuous:
             return
         now = millis(self._clock.now())
-        failures = 1 if self._lasted(found) >= HEALTHY_AFTER_S else pipeline.failures + 1
+        failures = 1 if self._seconds_running(found) >= HEALTHY_AFTER_S else pipeline.failures + 1
         wait = _BACKOFF.pause(failures, self._ids)
         connection.execute(
             update(pipelines)
@@ -240,7 +240,7 @@ class UpdateLoop:
             .values(failures=failures, retry_at=now + int(1000 * wait) if retry else None)
         )
 
-    def _lasted(self, found: Update) -> float:
+    def _seconds_running(self, found: Update) -> float:
         """How long it has been running, in seconds."""
         now = millis(self._clock.now())
         return (now - (found.started_at or now)) / 1000
@@ -265,7 +265,7 @@ class UpdateLoop:
         if not (found.stop_requested or stale):
             if found.state is UpdateState.QUEUED and self._charges.free_places() > 0:
                 self._start(pipeline, found)
-            elif found.attempt > 1 and self._lasted(found) >= HEALTHY_AFTER_S:
+            elif found.attempt > 1 and self._seconds_running(found) >= HEALTHY_AFTER_S:
                 with self._database.write() as connection:
                     self._updates.forget_deaths(connection, found)
             return

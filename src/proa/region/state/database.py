@@ -95,7 +95,7 @@ class Database:
             parsed = make_url(url)
         except ArgumentError as error:
             raise SettingsError(
-                f"{_masked(url)!r} is no database URL; use sqlite:///path or postgresql://..."
+                f"{_mask_password(url)!r} is no database URL; used sqlite:///path or postgresql://..."
             ) from error
         if parsed.drivername == "sqlite":
             engine = _sqlite(parsed.database)
@@ -104,7 +104,7 @@ class Database:
         else:
             raise SettingsError(
                 f"the region's state cannot live in {parsed.drivername!r};"
-                " use sqlite:///path or postgresql://..."
+                " used sqlite:///path or postgresql://..."
             )
         database = cls(engine)
         database._migrate()
@@ -221,7 +221,7 @@ def _sqlite(database: str | None) -> Engine:
         raise UnavailableError(f"cannot open the region's state {path}: {error}") from error
     engine = create_engine(f"sqlite:///{path}", pool_size=_CONNECTIONS)
 
-    def connected(raw: Any, _record: Any) -> None:
+    def on_connect(raw: Any, _record: Any) -> None:
         raw.isolation_level = None
         cursor = raw.cursor()
         cursor.execute(f"pragma busy_timeout={_BUSY_MS}")
@@ -230,12 +230,12 @@ def _sqlite(database: str | None) -> Engine:
         cursor.execute("pragma foreign_keys=on")
         cursor.close()
 
-    def begun(connection: Connection) -> None:
+    def on_begin(connection: Connection) -> None:
         writes = connection.get_execution_options().get("proa_write")
         connection.exec_driver_sql("begin immediate" if writes else "begin")
 
-    event.listen(engine, "connect", connected)
-    event.listen(engine, "begin", begun)
+    event.listen(engine, "connect", on_connect)
+    event.listen(engine, "begin", on_begin)
     return engine
 
 
@@ -262,5 +262,5 @@ def _unstorable(error: DataError) -> UserError:
     return UserError(f"a value cannot be stored: {str(error.orig).splitlines()[0]}")
 
 
-def _masked(url: str) -> str:
+def _mask_password(url: str) -> str:
     return url.rsplit("@", maxsplit=1)[-1]

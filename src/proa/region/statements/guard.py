@@ -153,7 +153,7 @@ class _Statement:
             raise InvalidParameterError("IDENTIFIER takes one text, or one parameter")
         value = inside[0].text if text else str(values[inside[1].text].get("value") or "")
         names = list(parts(value))
-        if len(names) == 3 and names[0].lower() in _known(catalogs):
+        if len(names) == 3 and names[0].lower() in _known_names(catalogs):
             del names[0]
         self.replace(index, closing + 1, ".".join(map(quote_identifier, names)))
 
@@ -172,7 +172,7 @@ class _Statement:
 
     def leave_out_catalogs(self, catalogs: Collection[str]) -> None:
         """Write `schema.table` for `catalog.schema.table`: the engine has one catalog."""
-        known, tokens = _known(catalogs), self.tokens
+        known, tokens = _known_names(catalogs), self.tokens
         for index in range(len(tokens) - 4):
             dots = tokens[index + 1].text == tokens[index + 3].text == "."
             inside = index and tokens[index - 1].text == "."
@@ -181,7 +181,7 @@ class _Statement:
                 self.replace(index, index + 3, self.written[index + 2])
 
 
-def _known(catalogs: Collection[str]) -> set[str]:
+def _known_names(catalogs: Collection[str]) -> set[str]:
     return {name.lower() for name in (*catalogs, *_CATALOGS)}
 
 
@@ -190,11 +190,11 @@ def _reading(statement: _Statement, tables: Collection[tuple[str, str]]) -> Read
     words = statement.words()
     match words[:1]:
         case ["EXPLAIN"]:
-            return _explained(statement, words[1:], tables)
+            return _read_explain(statement, words[1:], tables)
         case ["SHOW"]:
-            return _shown(statement, words[1:], tables)
+            return _read_show(statement, words[1:], tables)
         case ["DESCRIBE" | "DESC"]:
-            return _described(statement, words[1:], tables)
+            return _read_describe(statement, words[1:], tables)
     if words[0] not in _BEGINS:
         raise _writes(words[0])
     return Reading(_query(statement.text(), tables))
@@ -236,7 +236,7 @@ def _check(table: sql_text.TableRead, tables: Collection[tuple[str, str]]) -> No
         )
 
 
-def _explained(
+def _read_explain(
     statement: _Statement, words: Sequence[str], tables: Collection[tuple[str, str]]
 ) -> Reading:
     if words[:1] == ["ANALYZE"]:
@@ -245,7 +245,7 @@ def _explained(
     return Reading(statement.text())
 
 
-def _shown(
+def _read_show(
     statement: _Statement, words: Sequence[str], tables: Collection[tuple[str, str]]
 ) -> Reading:
     match words:
@@ -256,7 +256,7 @@ def _shown(
     raise InvalidParameterError(f"a region does not answer SHOW {' '.join(words[:1])}")
 
 
-def _described(
+def _read_describe(
     statement: _Statement, words: Sequence[str], tables: Collection[tuple[str, str]]
 ) -> Reading:
     match words:

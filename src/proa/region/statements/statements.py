@@ -207,7 +207,7 @@ class Statements:
 
     def _report(self, process: int, report: Report) -> None:
         if report.kind == "answer":
-            self._answered(report.data)
+            self._write_answer(report.data)
         elif report.kind == "end":
             with self._lock:
                 if process == self._process:
@@ -221,7 +221,7 @@ class Statements:
             for statement in running:
                 self._fail(statement, "INTERNAL_ERROR", why)
 
-    def _answered(self, data: Mapping[str, Any]) -> None:
+    def _write_answer(self, data: Mapping[str, Any]) -> None:
         statement = self._known.get(str(data["id"]))
         if statement is None:
             return

@@ -22,7 +22,7 @@ def register(engine: Engine, tables: Iterable[Mapping[str, Any]]) -> None:
                 known.add(place)
             spark.sql(
                 f"create table if not exists {quote_identifier(place)}.{quote_identifier(str(table['name']))}"
-                f" using delta location '{_escaped(str(table['url']))}'"
+                f" using delta location '{_escape(str(table['url']))}'"
             )
 
 
@@ -30,8 +30,10 @@ def enter(engine: Engine, tables: Iterable[Mapping[str, Any]], schema: str | Non
     """Look for names without a schema in `schema`, if one of `tables` is there, else by default."""
     there = schema and any(table["schema"] == schema for table in tables)
     with engine.translating():
-        engine.spark.sql(f"use schema {quote_identifier(str(schema) if there else DEFAULT_SCHEMA)}")
+        engine.spark.sql(
+            f"used schema {quote_identifier(str(schema) if there else DEFAULT_SCHEMA)}"
+        )
 
 
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
     return text.replace("\\", "\\\\").replace("'", "\\'")

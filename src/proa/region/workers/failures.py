@@ -13,7 +13,9 @@ _HERE = str(Path(__file__).parent.parent)
 """The folder of Proa's own code."""
 
 
-def described(error: BaseException, own: Collection[str] = (), folder: str = "") -> dict[str, Any]:
+def failure_object(
+    error: BaseException, own: Collection[str] = (), folder: str = ""
+) -> dict[str, Any]:
     """The end of work that raised `error`.
 
     `own` are the user's files, or `folder` the folder with all of them, which is cut from names.
@@ -24,8 +26,8 @@ def described(error: BaseException, own: Collection[str] = (), folder: str = "")
     others = [frame for frame in frames if frame not in users and not (users and _is_ours(frame))]
     where = ""
     if users and not isinstance(error, PipelineError):
-        where = f"{_shown(users[-1].filename, folder)}:{users[-1].lineno}: "
-    text = _shown(str(error), folder) or type(error).__name__
+        where = f"{_shown_text(users[-1].filename, folder)}:{users[-1].lineno}: "
+    text = _shown_text(str(error), folder) or type(error).__name__
     if not isinstance(error, ProaError) and not text.startswith(type(error).__name__):
         text = f"{type(error).__name__}: {text}"
     if isinstance(error, SystemExit):
@@ -37,9 +39,9 @@ def described(error: BaseException, own: Collection[str] = (), folder: str = "")
         "retryable": not isinstance(error, UserError | SystemExit | SyntaxError),
         "stack": [
             {
-                "declaring_class": _shown(frame.filename, folder),
+                "declaring_class": _shown_text(frame.filename, folder),
                 "method_name": frame.name,
-                "file_name": _shown(frame.filename, folder),
+                "file_name": _shown_text(frame.filename, folder),
                 "line_number": frame.lineno,
             }
             for frame in (*reversed(users), *reversed(others))
@@ -65,5 +67,5 @@ def _is_ours(frame: traceback.FrameSummary) -> bool:
     return frame.filename.startswith(_HERE)
 
 
-def _shown(text: str, folder: str) -> str:
+def _shown_text(text: str, folder: str) -> str:
     return text.replace(folder, "") if folder else text

@@ -147,7 +147,7 @@ class _Process:
     def _read_reports(self) -> None:
         assert self._popen.stdout is not None
         for line in self._popen.stdout:
-            data = _said(line)
+            data = _parse_line(line)
             if data is None:  # it died in the middle of a line
                 break
             kind = data.pop("type")
@@ -164,7 +164,7 @@ class _Process:
         self._popen.stdout.close()
         if self._scratch is not None:
             shutil.rmtree(self._scratch, ignore_errors=True)
-        self._pool.gone(self)
+        self._pool.on_exit(self)
 
     def _read_output(self) -> None:
         assert self._popen.stderr is not None
@@ -248,7 +248,7 @@ class Pool:
         process.begin(work, report)
         return process
 
-    def gone(self, process: _Process) -> None:
+    def on_exit(self, process: _Process) -> None:
         """Called by a process that ended."""
         with self._lock:
             for group in (self._idle, self._busy):
@@ -299,7 +299,7 @@ def _pieces(stream: IO[bytes]) -> Any:
         yield data.decode("utf-8", "replace")
 
 
-def _said(line: bytes) -> dict[str, Any] | None:
+def _parse_line(line: bytes) -> dict[str, Any] | None:
     """A report's line, its text such that every database stores it; None for half a line."""
     if not line.endswith(b"\n"):
         return None

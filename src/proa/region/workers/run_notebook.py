@@ -15,7 +15,7 @@ from proa.errors import UserError
 from proa.pipelines.notebook_source import Cell, cells
 from proa.region.workers.catalog import register
 from proa.region.workers.dbutils import NotebookExit, Utilities
-from proa.region.workers.failures import described
+from proa.region.workers.failures import failure_object
 from proa.region.workers.notebook_sources import Modules, Sources
 from proa.region.workers.port import Inbox
 from proa.settings import EngineSettings
@@ -34,7 +34,7 @@ def run(work: Mapping[str, Any], say: Callable[..., None], inbox: Inbox) -> dict
     except _StoppedError:
         return {"outcome": "CANCELED"}
     except BaseException as error:  # noqa: BLE001 - the user's code may raise anything
-        return described(error, own=kernel.paths)
+        return failure_object(error, own=kernel.paths)
     finally:
         engine.close()
     return (
@@ -132,7 +132,7 @@ class NotebookSession:
         elif cell.language != "MARKDOWN" and cell.language not in _NO_DISPLAY:
             raise UserError(
                 f"{path}:{cell.line}: a cell of kind {cell.language} cannot be run in a"
-                " region; use Python or SQL"
+                " region; used Python or SQL"
             )
 
     def _python(self, path: str, cell: Cell) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from proa.engine import Engine
 from proa.errors import UserError
 from proa.region.workers.dbutils import NotebookExit
-from proa.region.workers.failures import described
+from proa.region.workers.failures import failure_object
 from proa.region.workers.port import Inbox
 from proa.region.workers.run_notebook import NotebookKernel, NotebookSession
 from proa.settings import EngineSettings
@@ -42,9 +42,9 @@ def run(work: Mapping[str, Any], say: Callable[..., None], inbox: Inbox) -> dict
         # As any program: nothing and 0 are a good end.
         if error.code in (None, 0):
             return {"outcome": "COMPLETED"}
-        return described(error, own=kernel.paths, folder=str(folder))
+        return failure_object(error, own=kernel.paths, folder=str(folder))
     except BaseException as error:  # noqa: BLE001 - the user's code may raise anything
-        return described(error, own=kernel.paths, folder=str(folder))
+        return failure_object(error, own=kernel.paths, folder=str(folder))
     finally:
         engine.close()
     return {"outcome": "COMPLETED"}

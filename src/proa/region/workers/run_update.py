@@ -8,7 +8,7 @@ from typing import Any
 
 from proa.errors import UserError
 from proa.pipelines.spec import PipelineSpec
-from proa.region.workers.failures import described
+from proa.region.workers.failures import failure_object
 from proa.region.workers.port import Inbox
 from proa.region.workers.update_order import UpdateOrder
 from proa.runtime import Event, Pipeline, Runner, UpdateRequest, UpdateState
@@ -49,9 +49,9 @@ def run(work: Mapping[str, Any], say: Callable[..., None], inbox: Inbox) -> dict
         with Runner(_pipeline(order, folder), listener=hear) as runner:
             result = runner.update(request)
     except BaseException as error:  # noqa: BLE001 - SystemExit of user code included
-        return described(error, folder=str(folder))
+        return failure_object(error, folder=str(folder))
     if result.error is not None:
-        return described(result.error, folder=str(folder))
+        return failure_object(result.error, folder=str(folder))
     return {"outcome": str(result.state)}
 
 
@@ -59,7 +59,7 @@ def _refuse_resets(asked: Mapping[str, Any]) -> None:
     if asked.get("reset_checkpoint_selection"):
         raise UserError(
             "a flow's checkpoint is not reset alone: that would repeat its rows;"
-            " use full_refresh_selection with the table's name"
+            " used full_refresh_selection with the table's name"
         )
 
 

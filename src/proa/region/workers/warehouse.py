@@ -83,27 +83,30 @@ def _answer(sessions: _Sessions, message: Mapping[str, Any], say: Callable[..., 
     asked = message["id"]
     try:
         engine = sessions.engine(message["tables"], message.get("schema"))
-        say("answer", id=asked, **_computed(engine, message))
+        say("answer", id=asked, **_compute(engine, message))
     except ProaError as error:
         say("answer", id=asked, condition=error.condition, error=str(error))
     except Exception as error:  # noqa: BLE001 - the top of a thread: the asker must hear of it
         say("answer", id=asked, condition=type(error).__name__, error=str(error))
 
 
-def _computed(engine: Engine, message: Mapping[str, Any]) -> dict[str, Any]:
+def _compute(engine: Engine, message: Mapping[str, Any]) -> dict[str, Any]:
     shape = Shape(message.get("shape", Shape.ROWS.value))
     with engine.translating():
         frame = engine.spark.sql(message["sql"])
         schema = frame.schema
     if shape is not Shape.ROWS:
-        columns, rows = _described(schema, shape)
+        columns, rows = _description(schema, shape)
         if message.get("folder"):
-            return {"columns": columns, **_written(message, *_as_arrow(columns, rows))}
+            return {"columns": columns, **_write_result(message, *_as_arrow(columns, rows))}
         return _inline(columns, rows, truncated=False)
     columns = [_column(position, field) for position, field in enumerate(schema)]
     limit = int(message["row_limit"])
     if message.get("folder"):
-        return {"columns": columns, **_written(message, *engine.stream(frame.limit(limit + 1)))}
+        return {
+            "columns": columns,
+            **_write_result(message, *engine.stream(frame.limit(limit + 1))),
+        }
     with engine.translating():
         arrow = frame.limit(limit + 1).toArrow()
     # By column: names may repeat, as after a join.
@@ -120,7 +123,9 @@ def _computed(engine: Engine, message: Mapping[str, Any]) -> dict[str, Any]:
     return _inline(columns, rows, truncated=truncated)
 
 
-def _written(message: Mapping[str, Any], schema: Any, batches: Iterable[Any]) -> dict[str, Any]:
+def _write_result(
+    message: Mapping[str, Any], schema: Any, batches: Iterable[Any]
+) -> dict[str, Any]:
     """Write the result into the folder that the server names; returns what lies there."""
     files, truncated = write_results(
         schema,
@@ -141,7 +146,7 @@ def _as_arrow(columns: list[dict[str, Any]], rows: list[list[str | None]]) -> tu
     return schema, [pa.record_batch(arrays, schema=schema)]
 
 
-def _described(schema: Any, shape: Shape) -> tuple[list[dict[str, Any]], list[list[str | None]]]:
+def _description(schema: Any, shape: Shape) -> tuple[list[dict[str, Any]], list[list[str | None]]]:
     """(columns, rows) that answer DESCRIBE or SHOW COLUMNS; the engine does not know a table's."""
     names = ["col_name"] if shape is Shape.COLUMNS else ["col_name", "data_type", "comment"]
     rows = [
@@ -149,7 +154,7 @@ def _described(schema: Any, shape: Shape) -> tuple[list[dict[str, Any]], list[li
         for field in schema
     ]
     columns = [
-        {"name": name, "position": position, "type_name": "STRING", "type_text": "STRING"}
+        {"name": name, "position": position, "type_name": "STRING", "written": "STRING"}
         for position, name in enumerate(names)
     ]
     return columns, [row[: len(names)] for row in rows]
@@ -169,7 +174,7 @@ def _column(position: int, field: Any) -> dict[str, Any]:
         "name": field.name,
         "position": position,
         "type_name": _NAMES.get(text, (nested.upper() if nested else "STRING", ""))[0],
-        "type_text": _type_text(field.dataType),
+        "written": _type_text(field.dataType),
     }
     if nested == "decimal":
         column |= {"type_precision": field.dataType.precision, "type_scale": field.dataType.scale}

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
-from proa.region.workers.failures import described
+from proa.region.workers.failures import failure_object
 from proa.region.workers.port import Inbox
 
 Say = Callable[..., None]
@@ -43,7 +43,7 @@ def main() -> None:
     try:
         answer = dict(task(message["work"], say, inbox))
     except BaseException as error:  # noqa: BLE001 - the top: SystemExit of user code included
-        answer = described(error)
+        answer = failure_object(error)
     sys.stdout.flush()
     sys.stderr.flush()
     say("end", **answer)

@@ -33,7 +33,7 @@ def from_jupyter(content: bytes) -> tuple[str, bytes]:
     """(language, source) of a Jupyter notebook. InvalidParameterError when it is none."""
     try:
         document = json.loads(content)
-        blocks = [(cell["cell_type"], _joined(cell["source"])) for cell in document["cells"]]
+        blocks = [(cell["cell_type"], _joined_text(cell["source"])) for cell in document["cells"]]
         name = str(document.get("metadata", {}).get("language_info", {}).get("name", "python"))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidParameterError(
@@ -78,7 +78,7 @@ def to_jupyter(language: str, content: bytes) -> bytes:
     return json.dumps(document, indent=1).encode()
 
 
-def _joined(value: Any) -> str:
+def _joined_text(value: Any) -> str:
     return "".join(value) if isinstance(value, list) else str(value)
 
 

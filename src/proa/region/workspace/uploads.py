@@ -86,7 +86,7 @@ class Uploads:
             raise InvalidParameterError(f"the upload of {path!r} cannot be completed: {what}")
         self._files.write_from(
             path,
-            self._joined([_part(upload, number) for number in wanted]),
+            self._joined_parts([_part(upload, number) for number in wanted]),
             sum(sizes[_part(upload, number)] for number in wanted),
             overwrite=found.overwrite,
         )
@@ -157,7 +157,7 @@ class Uploads:
             raise missing
         return _Upload(record["path"], record["overwrite"])
 
-    def _joined(self, names: Sequence[str]) -> Iterator[bytes]:
+    def _joined_parts(self, names: Sequence[str]) -> Iterator[bytes]:
         for name in names:
             yield from self._store.chunks(name)
 

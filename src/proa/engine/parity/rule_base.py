@@ -11,8 +11,8 @@ from typing import Any
 from pyspark.sql import types as t
 
 from proa.engine.parity import spark_types as st
-from proa.engine.parity.coerce import known, refuse, spark_cast, typed
-from proa.engine.parity.nodes import DataType, Node, call
+from proa.engine.parity.coerce import call_as, known_types, refuse, spark_cast
+from proa.engine.parity.sql_nodes import DataType, Node, call
 from proa.engine.parity.typist import Typist
 
 Rule = Callable[[Node, Typist], Node | None]
@@ -35,7 +35,7 @@ def rule(*names: str) -> Callable[[Rule], Rule]:
     return known_as
 
 
-def guarded(right: Node, left: Node) -> Node:
+def guard_null(right: Node, left: Node) -> Node:
     """`right`, read from text only where `left` is not NULL: Spark does not look at it elsewhere."""
     if right.kind == "kernel" and right.name == "from_text" and left.now.kind != "literal":
         return Node("kernel", "from_text", [*right.args, left], right.type)
@@ -52,12 +52,12 @@ def bare(node: Node) -> Node:
 
 def truth(condition: Node, at: Node) -> Node:
     """A condition as a boolean; Spark takes text too."""
-    (a,) = known(condition)
+    (a,) = known_types(condition)
     if isinstance(a, t.BooleanType):
         return condition
     if st.is_string(a):
         return spark_cast(condition, st.BOOLEAN)
-    raise refuse(f"a condition of the type {st.written(a)}", "write a comparison", at)
+    raise refuse(f"a condition of the type {st.type_text(a)}", "write a comparison", at)
 
 
 def constant_of(node: Node) -> Any:
@@ -91,7 +91,7 @@ _SIGNATURES = """
     SS>I find_in_set
     S>B luhn_check is_valid_utf8
     S>X unhex unbase64
-    S>S validate_utf8 try_validate_utf8 make_valid_utf8 quote
+    S>S validate_utf8 try_validate_utf8 make_valid_utf8 quoted
     S>B isnull_text
     SSS>S replace
     SS>S replace
@@ -111,7 +111,7 @@ for _line in _SIGNATURES.split("\n"):
             SIGNATURES[_name, len(_given)] = (_given, _result)
 
 
-def coerced(node: Node, code: str) -> list[Node]:
+def coerce_arguments(node: Node, code: str) -> list[Node]:
     """The arguments of a call as the types that `code` says, by Spark's implicit casts."""
     return [
         implicit(arg, _TYPES[letter], node) for arg, letter in zip(node.args, code, strict=True)
@@ -120,7 +120,7 @@ def coerced(node: Node, code: str) -> list[Node]:
 
 def implicit(arg: Node, target: DataType, at: Node) -> Node:
     """`arg` as a function takes it; Spark casts by itself where no meaning is lost."""
-    (a,) = known(arg)
+    (a,) = known_types(arg)
     if st.same(a, target):
         return arg
     allowed = (
@@ -136,7 +136,9 @@ def implicit(arg: Node, target: DataType, at: Node) -> Node:
         or (st.is_number(a) and st.is_integer(target))
     )
     if not allowed:
-        raise refuse(f"{at.name}() over {st.written(a)}", f"cast it to {st.written(target)}", at)
+        raise refuse(
+            f"{at.name}() over {st.type_text(a)}", f"cast it to {st.type_text(target)}", at
+        )
     return spark_cast(arg, target)
 
 
@@ -145,12 +147,12 @@ def by_signature(node: Node) -> Node | None:
     found = SIGNATURES.get((node.name, len(node.args)))
     if found is None:
         return None
-    args = coerced(node, found[0])
+    args = coerce_arguments(node, found[0])
     target = _TYPES[found[1]]
     if all(a is b for a, b in zip(args, node.args, strict=True)):
         node.type = target
         return None
-    return typed(call(node.name, *args), target)
+    return call_as(call(node.name, *args), target)
 
 
 @rule("bigint", "binary", "boolean", "date", "decimal", "double", "float", "int", "smallint", "string",
@@ -160,7 +162,7 @@ def _cast_function(node: Node, typist: Typist) -> Node | None:
         return None
     target = st.type_of(node.name)
     arg = node.args[0]
-    if st.same(known(arg)[0], target):
+    if st.same(known_types(arg)[0], target):
         return cast_same(arg, target)
     return spark_cast(arg, target)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from proa.engine.parity import (  # noqa: F401 - they make their rules known
+from proa.engine.parity import (  # noqa: F401 - they make their rule_base as rules known
     lenient,
     rules_aggregates,
     rules_arrays,
@@ -15,9 +15,9 @@ from proa.engine.parity import (  # noqa: F401 - they make their rules known
     rules_time,
 )
 from proa.engine.parity import spark_types as st
-from proa.engine.parity.nodes import Node, cast
 from proa.engine.parity.refusals import check
-from proa.engine.parity.rules import RULES, by_signature
+from proa.engine.parity.rule_base import RULES, by_signature
+from proa.engine.parity.sql_nodes import Node, cast
 from proa.engine.parity.typist import GENERATORS, Typist
 
 
@@ -30,7 +30,7 @@ def decide(node: Node, typist: Typist) -> Node | None:
         check(node)
         if node.name == "json_tuple":
             RULES[node.name](node, typist)
-        node.type = _windowed(node)
+        node.type = _window_of(node)
         return None
     if node.kind in {"call", "cast", "interval"}:
         check(node)
@@ -56,7 +56,7 @@ _WINDOWED = {
 """The types of functions over windows; None for that of the first argument."""
 
 
-def _windowed(node: Node) -> Any:
+def _window_of(node: Node) -> Any:
     type_ = _WINDOWED.get(node.name)
     return node.args[0].now.type if type_ is None and node.args else type_
 

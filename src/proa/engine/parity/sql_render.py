@@ -4,39 +4,39 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from proa.engine.parity.nodes import Node
-from proa.engine.parity.spark_types import written
-from proa.engine.parity.tokens import quoted
+from proa.engine.parity.spark_types import type_text
+from proa.engine.parity.sql_nodes import Node
+from proa.engine.parity.sql_tokens import string_literal
 
 _INFIX = {"+", "-", "*", "/", "%", "==", "<=>", "!=", "<", "<=", ">", ">=", "and", "or", "&", "|", "^",
           "div", "like"}  # fmt: skip
 
 
-def spliced(text: str, start: int, end: int, nodes: list[Node]) -> str:
+def splice(text: str, start: int, end: int, nodes: list[Node]) -> str:
     """text[start:end] with each changed node of `nodes`, which lie in it, written anew."""
     pieces, at = [], start
-    for node in sorted(_placed(nodes), key=lambda n: n.start):
+    for node in sorted(_place_nodes(nodes), key=lambda n: n.start):
         if node.changed:
-            pieces += [text[at : node.start], rendered(text, node)]
+            pieces += [text[at : node.start], render_node(text, node)]
             at = node.end
     return "".join([*pieces, text[at:end]])
 
 
-def _placed(nodes: list[Node]) -> list[Node]:
+def _place_nodes(nodes: list[Node]) -> list[Node]:
     return [node for node in nodes if node.start >= 0]
 
 
-def rendered(text: str, node: Node) -> str:
+def render_node(text: str, node: Node) -> str:
     """`node`, which was read from `text` or made by a rule, as SQL."""
     if node.by is not None:
-        return rendered(text, node.by)
+        return render_node(text, node.by)
     if node.start >= 0:
-        return spliced(text, node.start, node.end, _inside(node))
-    args = [rendered(text, arg) for arg in node.args]
+        return splice(text, node.start, node.end, _inside(node))
+    args = [render_node(text, arg) for arg in node.args]
     if node.kind == "call":
-        return _called(node, args)
+        return _call_text(node, args)
     if node.kind == "cast":
-        return f"{node.name}({args[0]} AS {written(node.value)})"
+        return f"{node.name}({args[0]} AS {type_text(node.value)})"
     if node.kind == "literal":
         return constant(node)
     if node.kind == "case":
@@ -56,7 +56,7 @@ def rendered(text: str, node: Node) -> str:
         return ".".join(f"`{part}`" for part in node.parts)
     if node.kind == "window":
         first, *spec = node.value.args
-        return args[0] + spliced(text, first.end, node.value.end, spec)
+        return args[0] + splice(text, first.end, node.value.end, spec)
     if node.kind == "filter":
         return f"{args[0]} FILTER (WHERE {args[1]})"
     raise AssertionError(node.kind)
@@ -75,7 +75,7 @@ def _inside(node: Node) -> list[Node]:
     return found
 
 
-def _called(node: Node, args: list[str]) -> str:
+def _call_text(node: Node, args: list[str]) -> str:
     if node.name in _INFIX and len(args) == 2:
         sign = {"==": "="}.get(node.name, node.name)
         return f"({args[0]} {sign} {args[1]})"
@@ -95,13 +95,13 @@ def constant(node: Node) -> str:
     """A literal as SQL writes it."""
     value = node.value
     if value is None:
-        return "NULL" if node.type is None else f"CAST(NULL AS {written(node.type)})"
+        return "NULL" if node.type is None else f"CAST(NULL AS {type_text(node.type)})"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
         if node.name in {"date", "timestamp", "timestamp_ntz", "timestamp_ltz"}:
-            return f"{node.name} {quoted(value)}"
-        return f"X'{value}'" if node.name == "binary" else quoted(value)
+            return f"{node.name} {string_literal(value)}"
+        return f"X'{value}'" if node.name == "binary" else string_literal(value)
     if isinstance(value, float):
         return f"CAST('{value!r}' AS double)"
     suffix = {"bigint": "L", "tinyint": "Y", "smallint": "S", "decimal": "BD"}.get(node.name, "")

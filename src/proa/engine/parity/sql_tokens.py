@@ -31,20 +31,20 @@ class Token:
         return self.text.upper() if self.kind == "word" else ""
 
 
-class UnreadableError(Exception):
+class UnreadableSqlError(Exception):
     """The text is not what the parity pass can read; its argument says where."""
 
 
 def tokens(text: str) -> list[Token]:
     """The tokens of `text` without spaces and comments; the last one is an empty "end".
 
-    Raises UnreadableError for a character that starts no token.
+    Raises UnreadableSqlError for a character that starts no token.
     """
     found, at = [], 0
     while at < len(text):
         match = _TOKEN.match(text, at)
         if match is None:
-            raise UnreadableError(f"{text[at : at + 10]!r}")
+            raise UnreadableSqlError(f"{text[at : at + 10]!r}")
         kind = match.lastgroup or ""
         if kind == "binary":
             kind = "string"
@@ -68,13 +68,13 @@ _LETTERS = {
 }
 
 
-def unquoted(text: str) -> str:
+def literal_value(text: str) -> str:
     """The value of a string literal as Spark reads it."""
     if text[0] in "rR":
         return text[2:-1]
     quote, inner = text[0], text[1:-1]
 
-    def meant(match: re.Match[str]) -> str:
+    def unescape_match(match: re.Match[str]) -> str:
         code = match.group(1)
         if code[0] in "uU" and len(code) > 1:
             return chr(int(code[1:], 16))
@@ -82,11 +82,11 @@ def unquoted(text: str) -> str:
             return chr(int(code, 8))
         return _LETTERS.get(code, code)
 
-    pieces = _ESCAPE.sub(meant, inner.replace(quote * 2, "\\" + quote))
+    pieces = _ESCAPE.sub(unescape_match, inner.replace(quote * 2, "\\" + quote))
     return pieces.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-def quoted(value: str) -> str:
+def string_literal(value: str) -> str:
     """`value` as a string literal of SQL."""
     escaped = value.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n")
     return f"'{escaped.replace(chr(13), chr(92) + 'r').replace(chr(0), chr(92) + '0')}'"

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from proa.engine.carried_errors import unpacked
+from proa.engine.carried_errors import unpack
 from proa.engine.data_errors import data_error
-from proa.engine.gaps import spoken
+from proa.engine.gaps import reword
 from proa.engine.worker_code import lacking_library
 from proa.errors import ProaError, UnavailableError, UserError
 
@@ -47,18 +47,18 @@ def translate(error: BaseException) -> ProaError:
     text = str(error)
     names = {cls.__name__ for cls in type(error).__mro__}
     in_python = "PythonException" in names
-    own = unpacked(text) or lacking_library(text) or (None if in_python else data_error(text))
+    own = unpack(text) or lacking_library(text) or (None if in_python else data_error(text))
     if own is not None:
         return own
     message = text.strip() or type(error).__name__
     if in_python:
         return UserError(_python_failed(message), condition=PYTHON_FAILED)
     if names & _USERS:
-        if (said := spoken(message)) is not None:
+        if (said := reword(message)) is not None:
             return UserError(said[1], condition=said[0])
         condition = getattr(error, "getCondition", lambda: None)() or "ENGINE_REFUSED"
         remedy = (
-            "; this engine lacks it: use an Apache Spark Connect server"
+            "; this engine lacks it: used an Apache Spark Connect server"
             " (engine: {remote: sc://host:15002})"
             if _IMPOSSIBLE.search(message)
             else ""
