@@ -81,7 +81,7 @@ def _refuse_nested(fields: Sequence[t.StructField], kind: str) -> None:
         if isinstance(f.dataType, (t.StructType, t.ArrayType, t.MapType)):
             raise PipelineError(
                 f"the column {f.name!r} of type {f.dataType.simpleString()!r} cannot be read from"
-                f" {kind} files; read it as string and used from_json in the query",
+                f" {kind} files; read it as string and use from_json in the query",
                 condition="UNSUPPORTED_DATA_TYPE_FOR_DATASOURCE",
             )
 

@@ -135,7 +135,7 @@ class AutoLoader:
     def schema(self, engine: LoaderEngine, files: Sequence[FileRef]) -> t.StructType:
         """The columns that a batch of these files has.
 
-        At first used they are inferred from the files that were discovered, and stored; DataError
+        At first use they are inferred from the files that were discovered, and stored; DataError
         (CF_EMPTY_DIR) when there is no file and no schema was given.
         """
         return self._columns.output(self._resolve(engine, files))

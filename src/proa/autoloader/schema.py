@@ -142,7 +142,7 @@ class SchemaVersions:
         if not known:
             raise DataError(
                 f"the stored schema {self._state.url_of(_path(number))!r} was written by a newer"
-                " version of Proa; installed that version",
+                " version of Proa; install that version",
                 condition="CHECKPOINT_DAMAGED",
             )
         return SchemaVersion(number, schema, body.get("shipment", 0), body.get("decided", {}))

@@ -30,7 +30,7 @@ _STATE = "_proa_capture/{slot}.json"
 _LOAD_BYTES = 64 << 20
 """Bytes of CSV in one file of the full load."""
 _ATTEMPT = 10**12
-"""Numbers of rows that one attempt at a full load may used."""
+"""Numbers of rows that one attempt at a full load may use."""
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def translate(error: BaseException) -> ProaError:
             return UserError(said[1], condition=said[0])
         condition = getattr(error, "getCondition", lambda: None)() or "ENGINE_REFUSED"
         remedy = (
-            "; this engine lacks it: used an Apache Spark Connect server"
+            "; this engine lacks it: use an Apache Spark Connect server"
             " (engine: {remote: sc://host:15002})"
             if _IMPOSSIBLE.search(message)
             else ""

@@ -8,7 +8,7 @@ from typing import Any
 
 CONDITION = "UNSUPPORTED_FEATURE"
 
-_SPARK_TOO = "or used an Apache Spark Connect server (engine: {remote: sc://host:15002})"
+_SPARK_TOO = "or use an Apache Spark Connect server (engine: {remote: sc://host:15002})"
 _Gap = tuple[str, str]
 """The construct as users know it, and what to do instead."""
 

@@ -47,7 +47,7 @@ _embedding = threading.Lock()
 
 
 class Engine:
-    """Computes plans. Starts at first used; safe to share between threads.
+    """Computes plans. Starts at first use; safe to share between threads.
 
     All verbs raise `UserError` where the query is wrong and `UnavailableError` where the engine
     did not answer.
@@ -238,7 +238,7 @@ class Engine:
             raise found from error
 
     def _forget(self) -> None:
-        """A server elsewhere may have been started anew: the next used makes a new session."""
+        """A server elsewhere may have been started anew: the next use makes a new session."""
         with self._lock:
             if self._remote is not None:
                 self._spark = None

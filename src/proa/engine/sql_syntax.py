@@ -334,7 +334,7 @@ class _Select:
         if called & (RANDOM | GENERATORS):
             raise self.fail(
                 f"{item.alias!r} is not the same value each time it is computed, and is used by"
-                " another column of its SELECT; used it in a SELECT around this one",
+                " another column of its SELECT; use it in a SELECT around this one",
                 index,
             )
         return self.blocks.replace_tokens((index, index + 1), f"({expression})")

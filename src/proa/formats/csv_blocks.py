@@ -343,7 +343,7 @@ def _replace_texts(texts: pa.ChunkedArray, old: str, new: str | None) -> pa.Chun
 def _escape(data: bytes, options: ReaderOptions) -> str | None:
     """The escape character to tell Arrow, "" for none; None when Arrow cannot read the block.
 
-    Arrow takes an escape outside of quotes for one too, and closes an open quoted at the end of
+    Arrow takes an escape outside of quotes for one too, and closes an open quote at the end of
     the block.
     """
     quote, sign = options.quote.encode(), options.escape.encode()

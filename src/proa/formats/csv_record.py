@@ -84,7 +84,7 @@ def _plain(value: str, options: ReaderOptions) -> str | None:
 
 
 def _read_quoted(text: str, at: int, options: ReaderOptions) -> tuple[str, int, bool]:
-    """(the value, where it ends, whether its quoted is closed)."""
+    """(the value, where it ends, whether its quote is closed)."""
     quote, escape = options.quote, options.escape
     pieces: list[str] = []
     while True:

@@ -29,7 +29,7 @@ BLOCK = 8 << 20
 _LONGEST = 1 << 30
 """Bytes; a line that is longer is an error, not a reason to run out of memory."""
 _LONGEST_RECORD = 64 << 20
-"""Bytes; a CSV record that is longer is an error: most often a quoted is not closed."""
+"""Bytes; a CSV record that is longer is an error: most often a quote is not closed."""
 _BOM = codecs.BOM_UTF8
 
 COMPRESSED = (".gz", ".gzip", ".bz2", ".zst", ".zstd", ".deflate")
@@ -166,7 +166,7 @@ class OpenPart:
                 if size > _LONGEST_RECORD:
                     raise self.problem(
                         ProblemKind.CORRUPT,
-                        f"it has a record of more than {_LONGEST_RECORD >> 20} MiB; a quoted is"
+                        f"it has a record of more than {_LONGEST_RECORD >> 20} MiB; a quote is"
                         " probably not closed",
                     )
             rest = b"".join(held)

@@ -1,7 +1,7 @@
 """`_metadata`: a column of files that is there when it is asked for and not otherwise.
 
 Spark hides the column from `*`. An engine that reads plans of ours sees an ordinary column, so it
-is hidden by hand: a leaf that is asked for it yields it under another name, those who ask used that
+is hidden by hand: a leaf that is asked for it yields it under another name, those who ask use that
 name, and above the last of them it is dropped.
 """
 

@@ -115,7 +115,7 @@ def placeholder_key(relation: Relation) -> str | None:
 def read(relation: Relation, resolver: Resolver, origin: QueryOrigin) -> FlowPlan:
     """Read a query's plan once: its leaves, and its steps and terms.
 
-    Raises PipelineError for names that do not resolved, sources that cannot be streamed, SQL that
+    Raises PipelineError for names that do not resolve, sources that cannot be streamed, SQL that
     cannot be read and operators over a stream that need state.
     """
     template = proto.Relation()

@@ -1,4 +1,4 @@
-"""What Python functions visibly used: the clock, chance, the network, the environment.
+"""What Python functions visibly use: the clock, chance, the network, the environment.
 
 A function is judged by its code: the global names it loads, the modules it imports and the
 attributes it asks of them, in itself, in the functions inside it, and in the functions of the same
@@ -29,7 +29,7 @@ class Use(StrEnum):
 
 @dataclass(frozen=True)
 class Visible:
-    """A used that a function's code shows."""
+    """A use that a function's code shows."""
 
     use: Use
     name: str
@@ -55,7 +55,7 @@ _MODULES = {
         Use.NETWORK,
     ),
 }
-"""Modules of which any used counts."""
+"""Modules of which any use counts."""
 
 _ATTRIBUTES = {
     "time": (Use.CLOCK, {"time", "time_ns", "monotonic", "localtime", "gmtime", "perf_counter"}),

@@ -416,7 +416,7 @@ def _named_tables(tables: list[TableRead]) -> list[TableRead]:
 
 
 def _qualifiers(tree: exp.Expr, tables: list[TableRead]) -> Iterator[TextEdit]:
-    """Let columns that name their table in full, or without its catalog, used its alias."""
+    """Let columns that name their table in full, or without its catalog, use its alias."""
     aliases: dict[tuple[str, ...], str] = {}
     for table in tables:
         names = tuple(map(str.casefold, table.parts))

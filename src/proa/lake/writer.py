@@ -410,7 +410,7 @@ def _refuse_nulls(batch: pa.RecordBatch, target: Destination) -> None:
             row = batch.filter(pc.is_null(column)).slice(0, 1).to_pylist()[0]
             raise DataError(
                 f"the column {name!r} of {target.url!r} is NOT NULL and a row has no value there:"
-                f" {json.dumps(row, default=str)}; mended the row or the query",
+                f" {json.dumps(row, default=str)}; mend the row or the query",
                 condition="NOT_NULL_CONSTRAINT_VIOLATION",
             )
 

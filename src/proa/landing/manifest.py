@@ -98,7 +98,7 @@ class Shipment(_Model):
 
 
 class Manifest:
-    """The manifest of one source in one store. Not for used by several threads at once."""
+    """The manifest of one source in one store. Not for use by several threads at once."""
 
     def __init__(self, store: Store, source: str) -> None:
         self.source = source

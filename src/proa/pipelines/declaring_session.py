@@ -217,7 +217,7 @@ def _refuse_analysis() -> NoReturn:
 def _refuse_mutation(kind: str) -> NoReturn:
     called, location = _user_call()
     raise PipelineError(
-        f"{called!r} changes the session, which a declarative pipeline does not allow; used the"
+        f"{called!r} changes the session, which a declarative pipeline does not allow; use the"
         " pipeline's configuration, or spark_conf of the dataset",
         condition=f"SESSION_MUTATION_IN_DECLARATIVE_PIPELINE.{kind}",
         location=location,

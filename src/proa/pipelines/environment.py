@@ -121,7 +121,7 @@ class Environment:
         return call
 
     def source_module(self, file: Path, *, is_main: bool) -> ModuleType:
-        """Return a new module for one of the pipeline's files, with the names that it may used.
+        """Return a new module for one of the pipeline's files, with the names that it may use.
 
         A notebook is `__main__`, as on Databricks; another file has a name that no import finds. It
         is the same in every region: it travels with pickled functions.

@@ -236,7 +236,7 @@ def _source_error(error: BaseException, root: Path, file: Path) -> PipelineError
 
 def _remedy(error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError):
-        return f"; installed it next to Proa, or add {error.name}.py to the project"
+        return f"; install it next to Proa, or add {error.name}.py to the project"
     if isinstance(error, SystemExit):
         return "; a pipeline's file must not end the process"
     return ""

@@ -169,7 +169,7 @@ class _DeclaringNotebook:
         return self.entry_point
 
     def run(self, path: str, *_: Any, **__: Any) -> NoReturn:
-        raise _refusal(f"dbutils.notebook.run({path!r})", "used %run, or a task of a job")
+        raise _refusal(f"dbutils.notebook.run({path!r})", "use %run, or a task of a job")
 
     def exit(self, *_: Any) -> NoReturn:
         raise _refusal("dbutils.notebook.exit()", "leave it out: all datasets are declared")

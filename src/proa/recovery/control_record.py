@@ -252,7 +252,7 @@ class ControlStore:
         except ValidationError as error:
             raise DataError(
                 f"entry {number} of the control record of {self.group!r} is damaged or written by"
-                f" another version of Proa ({error.errors()[0]['msg']}); used that version",
+                f" another version of Proa ({error.errors()[0]['msg']}); use that version",
                 condition="INVALID_CONTROL_RECORD",
             ) from error
 

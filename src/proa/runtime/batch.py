@@ -124,7 +124,7 @@ class BatchRunner:
             raise DataError(
                 f"the expectation {broken.expectation!r} of {self._node.target!r} is broken by"
                 f" {broken.failed} row{'s' * (broken.failed != 1)}, and nothing of the batch was"
-                f" stored; mended the data or the rule. For example: {'; '.join(broken.samples)}",
+                f" stored; mend the data or the rule. For example: {'; '.join(broken.samples)}",
                 condition="EXPECTATION_VIOLATED",
             )
         return written

@@ -11,7 +11,7 @@ from proa.engine.parity import spark_types as st
 from proa.engine.parity.sql_nodes import DataType, Node, call, cast, kernel, literal
 from proa.engine.parity.typist import DiffersError, UntoldError
 
-REMEDY = "used an Apache Spark Connect server (engine: {remote: sc://host:15002})"
+REMEDY = "use an Apache Spark Connect server (engine: {remote: sc://host:15002})"
 _TIMES = (t.DateType, t.TimestampType, t.TimestampNTZType)
 _NESTED = (t.ArrayType, t.MapType, t.StructType)
 _READ = (*st.INTEGERS, *st.FLOATS, t.DecimalType, t.BooleanType, *_TIMES)

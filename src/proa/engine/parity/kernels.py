@@ -30,7 +30,7 @@ class SparkError(DataError):
 
     def __init__(self, condition: str, sentence: str) -> None:
         super().__init__(
-            f"a row cannot be computed: {sentence}; mended the data, or let the query yield NULL for it"
+            f"a row cannot be computed: {sentence}; mend the data, or let the query yield NULL for it"
             " (try_cast, try_divide, try_element_at)",
             condition=condition,
         )

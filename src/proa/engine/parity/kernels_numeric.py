@@ -18,7 +18,7 @@ _WIDE = Context(prec=120)
 
 
 def _checking_kernel(name: str) -> Callable[..., Array]:
-    function = getattr(pc, f"{name}_checking_kernel")
+    function = getattr(pc, f"{name}_checked")
 
     def checked(type_: Any, left: Array, right: Array) -> Array:
         try:
@@ -76,7 +76,7 @@ def _zeros(left: Array, right: Array, condition: str) -> None:
     """Raise when a valid pair has a zero on the right."""
     zero = pc.and_(pc.equal(right, _number(0, right.type)), pc.is_valid(left))
     if pc.any(zero).as_py():
-        raise SparkError(condition, "division by zero; used try_divide or nullif")
+        raise SparkError(condition, "division by zero; use try_divide or nullif")
 
 
 @kernel

@@ -127,7 +127,7 @@ def _to_moment(type_: Any, array: Array, pattern: Array, *, tries: bool) -> Arra
         found = _parse_time(text, by)
         if found is None and not tries:
             raise SparkError(
-                "CANNOT_PARSE_TIMESTAMP", f"the text {text!r} is not {by!r}; used try_to_timestamp"
+                "CANNOT_PARSE_TIMESTAMP", f"the text {text!r} is not {by!r}; use try_to_timestamp"
             )
         return found.date() if found is not None and pa.types.is_date(type_) else found
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from proa.engine.parity import (  # noqa: F401 - they make their rule_base as rules known
+from proa.engine.parity import (  # noqa: F401 - they make their rules known
     lenient,
     rules_aggregates,
     rules_arrays,

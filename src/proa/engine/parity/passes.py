@@ -135,7 +135,7 @@ class Parity:
         ):
             raise DiffersError(
                 f"{node.name}() of timestamps in the time zone {self._zone!r}",
-                "used UTC, or convert with from_utc_timestamp()",
+                "use UTC, or convert with from_utc_timestamp()",
                 node.start,
             )
 

@@ -16,7 +16,7 @@ from proa.engine.parity.coerce import REMEDY, refuse
 from proa.engine.parity.sql_nodes import Node
 
 _REMEDIES = {
-    "hash": "used xxhash64() or md5() of text",
+    "hash": "use xxhash64() or md5() of text",
     "mode": "write mode(x, true)",
     "nth_value": "number the rows with row_number() and join",
 }

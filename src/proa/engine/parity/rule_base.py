@@ -91,7 +91,7 @@ _SIGNATURES = """
     SS>I find_in_set
     S>B luhn_check is_valid_utf8
     S>X unhex unbase64
-    S>S validate_utf8 try_validate_utf8 make_valid_utf8 quoted
+    S>S validate_utf8 try_validate_utf8 make_valid_utf8 quote
     S>B isnull_text
     SSS>S replace
     SS>S replace

@@ -173,7 +173,7 @@ def _sum(node: Node, typist: Typist) -> Node | None:
     if st.is_decimal(a):
         target = st.bounded_decimal(a.precision + 10, a.scale)
         if tries:
-            raise refuse("try_sum() of decimals", "used sum()", node)
+            raise refuse("try_sum() of decimals", "use sum()", node)
         node.type = target
         return None
     if not st.is_number(a):

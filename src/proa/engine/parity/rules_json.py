@@ -74,8 +74,8 @@ def _from_json(node: Node, typist: Typist) -> Node | None:
 @rule("to_csv", "from_csv", "schema_of_csv", "schema_of_json", "json_tuple", "parse_json", "try_parse_json",
       "variant_get", "try_variant_get", "from_xml", "to_xml")  # fmt: skip
 def _other(node: Node, typist: Typist) -> Node | None:
-    remedies = {"json_tuple": "used get_json_object()", "to_csv": "used concat_ws()",
-                "from_csv": "used split()", "schema_of_json": "write the schema"}  # fmt: skip
+    remedies = {"json_tuple": "use get_json_object()", "to_csv": "use concat_ws()",
+                "from_csv": "use split()", "schema_of_json": "write the schema"}  # fmt: skip
     from proa.engine.parity.coerce import REMEDY
 
     raise refuse(f"{node.name}()", remedies.get(node.name, REMEDY), node)

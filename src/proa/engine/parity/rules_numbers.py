@@ -170,7 +170,7 @@ def _moment(sign: str, left: Node, right: Node) -> Node | None:
             raise refuse(f"{sign} over a date and NULL", "cast NULL to a type", left)
         raise refuse(
             f"{sign} over {st.type_text(a)} and {st.type_text(b)}",
-            "used date_add, or cast to one type",
+            "use date_add, or cast to one type",
             left,
         )
     return None

@@ -121,12 +121,12 @@ def _format(node: Node, typist: Typist) -> Node | None:
         )
     for code in re.findall(r"%(?:\d+\$)?[-#+ 0,(]*\d*(?:\.\d+)?([a-zA-Z%])", pattern):
         if code not in "sSdxXofebcn%":
-            raise refuse(f"%{code} in {node.name}()", "used %s, %d, %f or %e", node)
+            raise refuse(f"%{code} in {node.name}()", "use %s, %d, %f or %e", node)
     odd = (*INTERVALS, *MOMENTS, t.BinaryType, t.ArrayType, t.MapType, t.StructType)
     if any(isinstance(a, odd) for a in types):
         raise refuse(f"{node.name}() of times, binary or nested values", "cast them to text", node)
     if re.search(r"%[-#+ 0,(]*[0-9.]*[fe]", pattern) and any(map(st.is_decimal, types)):
-        raise refuse(f"%f of a decimal in {node.name}()", "cast it to double, or used %s", node)
+        raise refuse(f"%f of a decimal in {node.name}()", "cast it to double, or use %s", node)
     return kernel("format_string", st.STRING, *node.args)
 
 

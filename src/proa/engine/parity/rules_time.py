@@ -145,7 +145,7 @@ def check_pattern(node: Node, pattern: Node) -> None:
         )
     if _DATE_LETTERS.sub("", text):
         raise refuse(
-            f"the pattern {text!r} of {node.name}()", "used yyyy, MM, dd, HH, mm, ss and SSS", node
+            f"the pattern {text!r} of {node.name}()", "use yyyy, MM, dd, HH, mm, ss and SSS", node
         )
 
 

@@ -393,7 +393,7 @@ class Typist:
         node.type = columns[0][1] if columns else None
         node.args = nodes
 
-    _ctes: dict[str, Columns] = {}  # noqa: RUF012 - set before each used
+    _ctes: dict[str, Columns] = {}  # noqa: RUF012 - set before each use
 
     def _call(self, node: Node, scope: Scope) -> None:
         from proa.engine.parity.lambdas import type_lambdas

@@ -88,7 +88,7 @@ def _owned_object(region: RegionServices, kind: str, object_id: str) -> tuple[st
         raise MissingError(f"a region has no {kind}, so there is none with the id {object_id!r}")
     if kind not in KINDS:
         raise InvalidParameterError(
-            f"permissions of {kind!r} are not known; used one of {', '.join(KINDS)}"
+            f"permissions of {kind!r} are not known; use one of {', '.join(KINDS)}"
         )
     if kind == "pipelines":
         return kind, object_id, region.pipelines.get(object_id).creator

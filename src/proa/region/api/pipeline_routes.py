@@ -213,7 +213,7 @@ def list_events(  # noqa: PLR0913, PLR0917 - the API's own parameters
     order = " ".join((order_by or ["timestamp desc"])[0].lower().split())
     if order not in orders:
         raise InvalidParameterError(
-            f"events cannot be ordered by {order!r}; used 'timestamp asc' or 'timestamp desc'"
+            f"events cannot be ordered by {order!r}; use 'timestamp asc' or 'timestamp desc'"
         )
     found, following = region.events.list(
         pipeline_id,

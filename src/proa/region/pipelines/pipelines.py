@@ -290,7 +290,7 @@ def check(spec: Mapping[str, Any]) -> None:
     for key, known in (("channel", _CHANNELS), ("edition", _EDITIONS)):
         if key in spec and str(spec[key]).upper() not in known:
             raise InvalidParameterError(
-                f"{key} {spec[key]!r} is not known; used one of {', '.join(sorted(known))}"
+                f"{key} {spec[key]!r} is not known; use one of {', '.join(sorted(known))}"
             )
     for library in spec.get("libraries") or ():
         kinds = [kind for kind in _KINDS_OF_LIBRARY if library.get(kind)]
@@ -335,7 +335,7 @@ def _order(order: Sequence[str]) -> list[Any]:
         name, _, direction = item.strip().lower().partition(" ")
         if name not in columns or direction.strip() not in {"", "asc", "desc"}:
             raise InvalidParameterError(
-                f"pipelines cannot be ordered by {item!r}; used 'name asc' or 'id desc'"
+                f"pipelines cannot be ordered by {item!r}; use 'name asc' or 'id desc'"
             )
         column = columns[name]
         found.append(column.desc() if direction.strip() == "desc" else column.asc())

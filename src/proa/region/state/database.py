@@ -95,7 +95,7 @@ class Database:
             parsed = make_url(url)
         except ArgumentError as error:
             raise SettingsError(
-                f"{_mask_password(url)!r} is no database URL; used sqlite:///path or postgresql://..."
+                f"{_mask_password(url)!r} is no database URL; use sqlite:///path or postgresql://..."
             ) from error
         if parsed.drivername == "sqlite":
             engine = _sqlite(parsed.database)
@@ -104,7 +104,7 @@ class Database:
         else:
             raise SettingsError(
                 f"the region's state cannot live in {parsed.drivername!r};"
-                " used sqlite:///path or postgresql://..."
+                " use sqlite:///path or postgresql://..."
             )
         database = cls(engine)
         database._migrate()

@@ -30,9 +30,7 @@ def enter(engine: Engine, tables: Iterable[Mapping[str, Any]], schema: str | Non
     """Look for names without a schema in `schema`, if one of `tables` is there, else by default."""
     there = schema and any(table["schema"] == schema for table in tables)
     with engine.translating():
-        engine.spark.sql(
-            f"used schema {quote_identifier(str(schema) if there else DEFAULT_SCHEMA)}"
-        )
+        engine.spark.sql(f"use schema {quote_identifier(str(schema) if there else DEFAULT_SCHEMA)}")
 
 
 def _escape(text: str) -> str:

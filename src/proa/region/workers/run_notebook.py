@@ -132,7 +132,7 @@ class NotebookSession:
         elif cell.language != "MARKDOWN" and cell.language not in _NO_DISPLAY:
             raise UserError(
                 f"{path}:{cell.line}: a cell of kind {cell.language} cannot be run in a"
-                " region; used Python or SQL"
+                " region; use Python or SQL"
             )
 
     def _python(self, path: str, cell: Cell) -> None:

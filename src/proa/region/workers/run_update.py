@@ -59,7 +59,7 @@ def _refuse_resets(asked: Mapping[str, Any]) -> None:
     if asked.get("reset_checkpoint_selection"):
         raise UserError(
             "a flow's checkpoint is not reset alone: that would repeat its rows;"
-            " used full_refresh_selection with the table's name"
+            " use full_refresh_selection with the table's name"
         )
 
 

@@ -154,7 +154,7 @@ def _description(schema: Any, shape: Shape) -> tuple[list[dict[str, Any]], list[
         for field in schema
     ]
     columns = [
-        {"name": name, "position": position, "type_name": "STRING", "written": "STRING"}
+        {"name": name, "position": position, "type_name": "STRING", "type_text": "STRING"}
         for position, name in enumerate(names)
     ]
     return columns, [row[: len(names)] for row in rows]
@@ -174,7 +174,7 @@ def _column(position: int, field: Any) -> dict[str, Any]:
         "name": field.name,
         "position": position,
         "type_name": _NAMES.get(text, (nested.upper() if nested else "STRING", ""))[0],
-        "written": _type_text(field.dataType),
+        "type_text": _type_text(field.dataType),
     }
     if nested == "decimal":
         column |= {"type_precision": field.dataType.precision, "type_scale": field.dataType.scale}
