@@ -172,6 +172,7 @@ def test_the_shipped_notebooks_fill_the_same_tables_in_both_regions_whoever_is_a
             configuration={"pipelines.trigger.interval": "1 second"},
         ),
         folder,
+        replace=True,
     )
     roots = [Terraform(folder / "regions" / live.name, provider, live.token) for live in computing]
     land(computing, "2026-01-01", 3)

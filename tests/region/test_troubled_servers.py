@@ -112,13 +112,13 @@ def test_a_full_disk_loses_nothing_and_says_so(site, job):
     unlimited = resource.prlimit(site.server.pid, resource.RLIMIT_FSIZE)
     resource.prlimit(site.server.pid, resource.RLIMIT_FSIZE, (1, unlimited[1]))
     try:
-        with pytest.raises(DatabricksError, match="state cannot be written"):
+        with pytest.raises(DatabricksError, match="state did not answer"):
             site.w.workspace.mkdirs("/Shared/more")
         assert site.w.jobs.get_run(run).state.life_cycle_state.value == "RUNNING"
         site.open("loading")
         pause_until(lambda: not all(map(alive, workers)), "the worker never ends")
         site.exact()
-        with pytest.raises(DatabricksError, match="state cannot be written"):
+        with pytest.raises(DatabricksError, match="state did not answer"):
             site.w.jobs.run_now(job)
     finally:
         resource.prlimit(site.server.pid, resource.RLIMIT_FSIZE, unlimited)

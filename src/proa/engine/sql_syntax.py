@@ -521,6 +521,11 @@ class _Select:
         schema = schema_in_scope(
             self.blocks, self.block.span[0], f"SELECT {head} {body}", self.schema_of
         )
+        if len(schema.names) != len(spans):
+            raise UserError(
+                f"the columns of this query cannot be told apart: {head[:60]!r}; write them one by one",
+                condition=UNSUPPORTED,
+            )
         return [(text, name) for (text, _), name in zip(spans, schema.names, strict=True)]
 
     def _with_aliases(self, span: Span, aliases: dict[str, _Item]) -> str:
