@@ -14,6 +14,8 @@ from proa.demo import flights
 from proa.demo.proof import Timeline, prove
 from proa.settings import load
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory):

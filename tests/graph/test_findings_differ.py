@@ -19,6 +19,8 @@ from hypothesis import event, given, settings
 from proa.engine.relations import relation_of
 from proa.graph.findings import findings
 
+pytestmark = pytest.mark.slow
+
 BY_ORDER = {
     "TIES_IN_WINDOW",
     "LIMIT_WITHOUT_TOTAL_ORDER",

@@ -20,6 +20,8 @@ from two_regions import SHIPPED, LiveRegion
 
 from proa.infra import RegionRoot, Tree, write
 
+pytestmark = pytest.mark.slow
+
 
 def until(true):
     """Look again and again until it is true."""

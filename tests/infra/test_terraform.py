@@ -10,6 +10,8 @@ from two_regions import SHIPPED
 
 from proa.http.api_errors import ApiError
 
+pytestmark = pytest.mark.slow
+
 PIPELINE = "module.dlt_pipeline.databricks_pipeline.dlt_pipeline"
 JOB = "module.dlt_pipeline.databricks_job.dlt_pipeline"
 NOTEBOOKS = [

@@ -18,6 +18,8 @@ import proa
 from proa.errors import SettingsError
 from proa.recovery.compare import Rules, compare
 
+pytestmark = pytest.mark.slow
+
 SCHEMA = pa.schema(
     [
         ("id", pa.int64()),

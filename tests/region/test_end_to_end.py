@@ -11,6 +11,8 @@ import pytest
 from databricks.sdk.service import jobs, workspace
 from databricks.sdk.service.pipelines import NotebookLibrary, PipelineLibrary, UpdateInfoState
 
+pytestmark = pytest.mark.slow
+
 NOTEBOOK = """# Databricks notebook source
 import dlt
 

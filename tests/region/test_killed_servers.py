@@ -19,6 +19,8 @@ from killing import Lives, Site, alive, pause_until
 from proa.region.jobs.runs import Life
 from proa.states import UpdateState
 
+pytestmark = pytest.mark.slow
+
 MOST_DEATHS = 4
 """Of one run: an update that meets the death of many more servers is given up, on purpose."""
 

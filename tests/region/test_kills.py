@@ -23,6 +23,8 @@ from proa.states import UpdateState
 from proa.steps import Step, probing
 from proa.testing import FakeClock
 
+pytestmark = pytest.mark.slow
+
 HOURLY = {"quartz_cron_expression": "0 0 * * * ?", "timezone_id": "UTC"}
 NEVER_WRITTEN = {Life.INTERNAL_ERROR}
 CONDITION = {"condition_task": {"op": "EQUAL_TO", "left": "1", "right": "1"}}

@@ -16,6 +16,8 @@ from databricks.sdk.service.jobs import (
 )
 from databricks.sdk.service.workspace import ImportFormat, Language
 
+pytestmark = pytest.mark.slow
+
 FOLDER = "/Shared/nb"
 CELL = "\n\n# COMMAND ----------\n\n"
 

@@ -18,6 +18,8 @@ from proa.region.workers.pool import Pool
 from proa.region.workers.port import Report, Work
 from proa.region.workers.scratch import end_leftovers
 
+pytestmark = pytest.mark.slow
+
 
 class Reports(queue.SimpleQueue):
     def until_end(self) -> list[Report]:

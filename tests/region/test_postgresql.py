@@ -13,6 +13,8 @@ from databricks.sdk.service import jobs
 from killing import Server, Site, alive, pause_until
 from postgresql import postgresql
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def database():

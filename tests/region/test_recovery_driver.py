@@ -19,6 +19,8 @@ from proa.recovery.driver_api import ApiDriver
 from proa.region.workers.fake_workers import FakeWorkers
 from proa.settings import ApiSettings, ProjectSettings, RecoverySettings, RegionSettings
 
+pytestmark = pytest.mark.slow
+
 REGIONS = ("us-east", "us-west")
 
 

@@ -11,6 +11,8 @@ from databricks.sdk.errors import InvalidParameterValue
 from databricks.sdk.service import compute, jobs, pipelines
 from databricks.sdk.service.workspace import ImportFormat
 
+pytestmark = pytest.mark.slow
+
 FOLDER = "/Workspace/Users/me/.bundle/kinds/files"
 
 SCRIPT = b"""

@@ -14,6 +14,8 @@ from deltalake.exceptions import TableNotFoundError
 
 from killing import Server, Site, alive, pause_until
 
+pytestmark = pytest.mark.slow
+
 NOTEBOOK = """# Databricks notebook source
 from pathlib import Path
 import threading

@@ -16,6 +16,8 @@ from proa.runtime.maintenance import maintain
 from proa.steps import Step, probing
 from proa.testing import FakeClock, Fault, FaultProbe, Kill, Killed, When, every_fault
 
+pytestmark = pytest.mark.slow
+
 EVENTS = [
     (124, "Raul", "Oaxaca", "INSERT", 1),
     (123, "Isabel", "Monterrey", "INSERT", 1),

@@ -7,6 +7,8 @@ from small_projects import Project, ok
 
 from proa.lake import Table
 
+pytestmark = pytest.mark.slow
+
 VALUES = {
     "boolean": "n % 2 = 0",
     "tinyint": "CAST(n AS TINYINT)",

@@ -5,6 +5,8 @@ from test_crashes import STEPS, begin, check
 
 from proa.testing import Fault, Kill, LoseAnswer, When
 
+pytestmark = pytest.mark.slow
+
 HAPPENED = [fault for step in STEPS for fault in (Kill(step, When.AFTER), LoseAnswer(step))]
 
 

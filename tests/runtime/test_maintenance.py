@@ -17,6 +17,8 @@ from proa.steps import Step, probing
 from proa.storage import Store
 from proa.testing import FakeClock, Fault, FaultProbe, Kill, Killed, When, every_fault
 
+pytestmark = pytest.mark.slow
+
 PIPELINE = """
 @dp.table(partition_cols=["parity"])
 def bronze():

@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from small_projects import Project, ok
 
+pytestmark = pytest.mark.slow
+
 PROA = str(Path(sys.executable).parent / "proa")
 PIPELINE = """
 @dp.table
