@@ -20,9 +20,8 @@ from proa.testing import FakeClock, FixedIds
 # pyspark takes a main module without a file, which xdist's workers have, for its own doctests.
 sys.modules["__main__"].__dict__.setdefault("__file__", __file__)
 
-# A busy machine is slow; that is no failure of the property. CI repeats itself: chance looks for new
-# faults on developers' machines.
-hypothesis.settings.register_profile("proa", deadline=None, derandomize="CI" in os.environ)
+# A busy machine is slow; that is no failure of the property.
+hypothesis.settings.register_profile("proa", deadline=None)
 hypothesis.settings.load_profile("proa")
 
 Location = tuple[str, dict[str, str]]
