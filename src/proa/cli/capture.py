@@ -9,6 +9,7 @@ import typer
 
 from proa.cli.output import console, print_json, report_error
 from proa.cli.project import JsonOption, ProjectOption, load_regions
+from proa.cli.signals import stop_on_signals
 from proa.errors import SettingsError, UnavailableError
 
 if TYPE_CHECKING:
@@ -45,7 +46,6 @@ def capture(
     Example: proa capture --once
     """
     from proa.capture import Capture
-    from proa.cli.ship import _stopping
     from proa.clock import SystemClock
     from proa.landing import open_source
 
@@ -61,7 +61,7 @@ def capture(
     if once:
         _print(name, task.run(), as_json=as_json)
         return
-    with _stopping(stop):
+    with stop_on_signals(stop):
         while not stop.is_set():
             try:
                 report = task.run()

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,6 +12,7 @@ from proa.cli.live_view import COLOURS, update_listener
 from proa.cli.output import console, print_json, report_error
 from proa.cli.project import JsonOption, ProjectOption, find_project
 from proa.cli.region_option import RegionOption, chosen_region
+from proa.cli.signals import stop_on_signals
 from proa.errors import ProaError, UnavailableError, UserError
 
 if TYPE_CHECKING:
@@ -64,7 +62,7 @@ def run(
     stop = threading.Event()
     with (
         update_listener(quiet=as_json) as listener,
-        _stopping(stop) as signals,
+        stop_on_signals(stop) as signals,
         Runner.from_project(folder, region_name, listener=listener) as runner,
     ):
         result = runner.update(
@@ -156,25 +154,3 @@ def _print(result: UpdateResult) -> None:
 
 def _names(text: str | None) -> tuple[str, ...]:
     return tuple(name.strip() for name in (text or "").split(",") if name.strip())
-
-
-@contextmanager
-def _stopping(stop: threading.Event) -> Iterator[list[int]]:
-    """Ctrl-C and SIGTERM ask the update to stop after its batch; a second Ctrl-C interrupts.
-
-    Yields the numbers of the signals that came.
-    """
-    signals: list[int] = []
-
-    def ask(number: int, _frame: object) -> None:
-        signals.append(number)
-        if stop.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        stop.set()
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield signals
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

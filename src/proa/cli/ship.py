@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from proa.cli.exit_codes import ANSWER_IS_NO, UNAVAILABLE
 from proa.cli.output import console, print_json, report_error, stderr
 from proa.cli.project import JsonOption, ProjectOption, load_regions
+from proa.cli.signals import stop_on_signals
 from proa.errors import SettingsError, UnavailableError
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def ship(
         if once:
             reports += [shipper.ship() for shipper in shippers]
         else:
-            stack.enter_context(_stopping(stop))
+            stack.enter_context(stop_on_signals(stop))
             _watch(shippers, interval, stop, as_json=as_json)
     if once:
         _print(reports, as_json=as_json)
@@ -264,17 +264,3 @@ def _progress(*, quiet: bool) -> Iterator[Any]:
             return on_delivery
 
         yield show
-
-
-@contextmanager
-def _stopping(stop: threading.Event) -> Iterator[None]:
-    """SIGINT and SIGTERM set `stop`: what has begun ends, nothing new begins."""
-    before = {
-        number: signal.signal(number, lambda *_: stop.set())
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
