@@ -1,4 +1,4 @@
-"""What the user may have meant."""
+"""Words for people, and names for SQL."""
 
 from __future__ import annotations
 
@@ -11,3 +11,8 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     by_folded = {name.casefold(): name for name in known}
     close = get_close_matches(word.casefold(), by_folded, n=1)
     return f" (did you mean {by_folded[close[0]]!r}?)" if close else ""
+
+
+def quote_identifier(name: str) -> str:
+    """Write a name in backticks, as Spark SQL reads any name."""
+    return f"`{name.replace('`', '``')}`"

@@ -7,7 +7,8 @@ from pyspark.sql import functions as F
 
 from proa.graph import sql_text
 from proa.graph.query import JoinKind, Operator
-from proa.graph.sql_text import SqlTexts, quote_name
+from proa.graph.sql_text import SqlTexts
+from proa.text import quote_identifier
 
 
 def operators(query):
@@ -94,13 +95,17 @@ def test_the_engine_gets_the_text_as_written_but_for_the_names(
     new_pipeline, name, items, stream, space
 ):
     pipeline = new_pipeline()
-    pipeline.streaming_table(quote_name(name), "SELECT * FROM STREAM read_files('/in')")
+    pipeline.streaming_table(quote_identifier(name), "SELECT * FROM STREAM read_files('/in')")
     selected = "".join(f"{gap}{literal} AS c{n},{gap}" for n, (gap, literal) in enumerate(items))
     before, after = (
         f"SELECT{space}{selected}*{space}FROM{space}",
         f"{space}AS x{space}WHERE a = 'z' ",
     )
-    read = f"STREAM{space}({space}{quote_name(name)}{space})" if stream else quote_name(name)
+    read = (
+        f"STREAM{space}({space}{quote_identifier(name)}{space})"
+        if stream
+        else quote_identifier(name)
+    )
     kind = pipeline.streaming_table if stream else pipeline.materialized_view
     kind("target", f"{before}{read}{after}")
     plan = pipeline.build().datasets["target"].flows[0].plan

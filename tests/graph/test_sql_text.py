@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from proa.errors import PipelineError, SourceLocation
 from proa.graph.sql_mask import TextEdit
-from proa.graph.sql_text import FilesRead, TableRead, apply_edits, quote_name, read
+from proa.graph.sql_text import FilesRead, TableRead, apply_edits, read
+from proa.text import quote_identifier
 
 CASES = [
     ("SELECT * FROM orders", ["orders"]),
@@ -176,7 +177,7 @@ NOISE = st.sampled_from(
 @given(st.lists(st.tuples(NAMES, st.booleans(), NOISE), min_size=1, max_size=5), NOISE, NAMES)
 def test_only_the_spans_change_whatever_the_names_and_the_space_between(tables, noise, literal):
     joined = " JOIN ".join(
-        f"{space}{'STREAM ' if stream else ''}{quote_name(name)}{space} AS t{n}"
+        f"{space}{'STREAM ' if stream else ''}{quote_identifier(name)}{space} AS t{n}"
         for n, (name, stream, space) in enumerate(tables)
     )
     string = "'" + literal.replace("\\", "").replace("'", "") + "'"

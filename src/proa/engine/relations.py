@@ -9,6 +9,8 @@ from pyspark.sql.connect import proto
 from pyspark.sql.connect.dataframe import DataFrame
 from pyspark.sql.connect.plan import LogicalPlan
 
+from proa.text import quote_identifier
+
 
 class _Ready(LogicalPlan):  # type: ignore[misc]
     """A plan that is a finished relation."""
@@ -65,5 +67,5 @@ def map_in_arrow(frame: Any, function: Any, schema: str) -> Any:
     mapped = frame.mapInArrow(function, schema)
     for argument in mapped._plan._function._arguments:  # noqa: SLF001 - a plan is data
         name = argument._unparsed_identifier  # noqa: SLF001
-        argument._unparsed_identifier = "`" + name.replace("`", "``") + "`"  # noqa: SLF001
+        argument._unparsed_identifier = quote_identifier(name)  # noqa: SLF001
     return mapped

@@ -274,11 +274,6 @@ class SqlBlocks:
         return following in (",", ")", "=", "as") or index + 1 >= len(self.tokens)
 
 
-def quote_identifier(name: str) -> str:
-    """The name as SQL writes it, whatever is in it."""
-    return "`" + name.replace("`", "``") + "`"
-
-
 def text_literal(value: str) -> str:
     """The text as a SQL literal, whatever is in it."""
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"

@@ -10,8 +10,9 @@ from pyspark.sql import types as t
 from sqlglot import TokenType
 
 from proa.engine.spark_functions import AGGREGATES, words
-from proa.engine.sql_blocks import Span, SqlBlocks, quote_identifier, text_literal
+from proa.engine.sql_blocks import Span, SqlBlocks, text_literal
 from proa.errors import UserError
+from proa.text import quote_identifier
 
 SchemaOf = Callable[[str], t.StructType]
 

@@ -17,15 +17,9 @@ from sqlglot.errors import SqlglotError
 
 from proa.engine import sql_pivot
 from proa.engine.spark_functions import AGGREGATES, GENERATORS, RANDOM, words
-from proa.engine.sql_blocks import (
-    Clause,
-    SelectBlock,
-    Span,
-    SqlBlocks,
-    quote_identifier,
-    text_literal,
-)
+from proa.engine.sql_blocks import Clause, SelectBlock, Span, SqlBlocks, text_literal
 from proa.errors import UserError
+from proa.text import quote_identifier
 
 UNSUPPORTED = "UNSUPPORTED_FEATURE"
 SchemaOf = Callable[[str], t.StructType]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Iterator
 
-from proa.graph.sql_text import quote_name
 from proa.pipelines.identifiers import Namespace
+from proa.text import quote_identifier
 
 
 class DatasetNames:
@@ -27,7 +27,7 @@ class DatasetNames:
 
     def find(self, name: str | tuple[str, ...]) -> str | None:
         """The dataset's name as it was declared, or None when there is no such dataset."""
-        text = name if isinstance(name, str) else ".".join(quote_name(part) for part in name)
+        text = name if isinstance(name, str) else ".".join(quote_identifier(part) for part in name)
         return self._names.get(self._namespace.key(text))
 
     def suggestion(self, name: str | tuple[str, ...]) -> str:

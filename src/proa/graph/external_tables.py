@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from proa.graph.sql_text import quote_name
 from proa.pipelines.identifiers import Namespace
 from proa.settings import TABLE_KEY
+from proa.text import quote_identifier
 
 
 class ExternalTables:
@@ -22,7 +22,7 @@ class ExternalTables:
 
     def path(self, parts: tuple[str, ...]) -> str | None:
         """Return the Delta path of a name's table. Returns None if the configuration has none."""
-        return self._paths.get(self._namespace.key(".".join(map(quote_name, parts))))
+        return self._paths.get(self._namespace.key(".".join(map(quote_identifier, parts))))
 
     def remedy(self, parts: tuple[str, ...]) -> str:
         """Return the end of a sentence that says how a table from elsewhere is named."""

@@ -23,6 +23,7 @@ from proa.graph.query_from_plan import PlanReader
 from proa.graph.query_origin import QueryOrigin
 from proa.graph.sql_mask import TextEdit
 from proa.pipelines.identifiers import parts as name_parts
+from proa.text import quote_identifier
 
 _LEAF_OPTION = "proa.leaf"
 _FILE_FORMATS = frozenset({"json", "csv", "parquet", "text", "avro", "orc", "binaryfile"})
@@ -381,7 +382,7 @@ class _Reader:
             edits.append(TextEdit(each.start, each.end, name))
             if each.alias_at is not None and alias:
                 at = each.alias_at
-                edits.append(TextEdit(at, at, f" AS {sql_text.quote_name(alias)}"))
+                edits.append(TextEdit(at, at, f" AS {quote_identifier(alias)}"))
         if not edits:
             return True
         text = proto.Relation()

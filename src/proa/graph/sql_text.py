@@ -19,6 +19,7 @@ from sqlglot.errors import SqlglotError
 from proa.engine.spark_functions import AGGREGATES, words
 from proa.errors import PipelineError, SourceLocation
 from proa.graph.sql_mask import LocateLine, Mask, TextEdit
+from proa.text import quote_identifier
 
 DIALECT = "databricks"
 _SELECT = "SELECT "
@@ -113,11 +114,6 @@ def apply_edits(text: str, edits: list[TextEdit]) -> str:
     for edit in sorted(edits, key=lambda edit: (edit.start, edit.end), reverse=True):
         text = text[: edit.start] + edit.text + text[edit.end :]
     return text
-
-
-def quote_name(name: str) -> str:
-    """The name as a Spark identifier, whatever is in it."""
-    return "`" + name.replace("`", "``") + "`"
 
 
 def read(text: str, locate: LocateLine | None = None) -> SqlReads:
@@ -432,7 +428,7 @@ def _qualifiers(tree: exp.Expr, tables: list[TableRead]) -> Iterator[TextEdit]:
             if alias.casefold() == last.name.casefold():
                 yield TextEdit(start, last.meta["start"], "")
             else:
-                yield TextEdit(start, end, quote_name(alias))
+                yield TextEdit(start, end, quote_identifier(alias))
 
 
 def _shorten(text: str) -> str:

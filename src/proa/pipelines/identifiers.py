@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from proa.text import quote_identifier
+
 _PART = re.compile(r"`((?:[^`]|``)*)`|[^.`]+")
 
 
@@ -19,14 +21,8 @@ def parts(name: str) -> tuple[str, ...]:
 def plain(name: str) -> str:
     """The name with backticks only where a part needs them: "main.`my table`" is "main.my table"."""
     return ".".join(
-        "`" + part.replace("`", "``") + "`" if "." in part or "`" in part else part
-        for part in parts(name)
+        quote_identifier(part) if "." in part or "`" in part else part for part in parts(name)
     )
-
-
-def quote_identifier(name: str) -> str:
-    """The name in backticks, as SQL reads any name."""
-    return f"`{name.replace('`', '``')}`"
 
 
 @dataclass(frozen=True)

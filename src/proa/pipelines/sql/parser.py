@@ -6,6 +6,7 @@ import re
 
 from proa.errors import PipelineError
 from proa.pipelines.sql.lexer import SqlText, SqlToken, TokenKind, significant, tokenize, unquote
+from proa.text import quote_identifier
 
 _OPENING = {"(": ")", "[": "]", "{": "}"}
 
@@ -169,4 +170,4 @@ class Parser:
 
 def quote_part(part: str) -> str:
     """A part of a name, in backticks where it needs them."""
-    return part if re.fullmatch(r"\w+", part) else "`" + part.replace("`", "``") + "`"
+    return part if re.fullmatch(r"\w+", part) else quote_identifier(part)

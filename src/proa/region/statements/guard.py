@@ -21,9 +21,9 @@ from proa.engine.spark_functions import EXTERNAL, words
 from proa.errors import PipelineError
 from proa.graph import sql_text
 from proa.http.api_errors import InvalidParameterError
-from proa.pipelines.identifiers import parts, quote_identifier
+from proa.pipelines.identifiers import parts
 from proa.region.workers.port import DEFAULT_SCHEMA, Shape
-from proa.text import suggestion
+from proa.text import quote_identifier, suggestion
 
 _BEGINS = ("SELECT", "WITH", "FROM", "VALUES", "TABLE", "(")
 _WRITES = (exp.DML, exp.DDL, exp.Merge, exp.Drop, exp.Alter, exp.Command, exp.Set, exp.Use)

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from proa.engine import Engine
-from proa.pipelines.identifiers import quote_identifier
 from proa.region.workers.port import DEFAULT_SCHEMA
+from proa.text import quote_identifier
 
 
 def register(engine: Engine, tables: Iterable[Mapping[str, Any]]) -> None:
