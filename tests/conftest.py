@@ -20,9 +20,11 @@ from proa.testing import FakeClock, FixedIds
 # pyspark takes a main module without a file, which xdist's workers have, for its own doctests.
 sys.modules["__main__"].__dict__.setdefault("__file__", __file__)
 
-# A busy machine is slow; that is no failure of the property.
-hypothesis.settings.register_profile("proa", deadline=None)
-hypothesis.settings.load_profile("proa")
+# A busy machine is slow; that is no failure of the property. The examples are the same in each run, so
+# that what failed in one place fails in all; HYPOTHESIS_PROFILE=explore looks for new ones.
+hypothesis.settings.register_profile("proa", deadline=None, derandomize=True)
+hypothesis.settings.register_profile("explore", deadline=None, print_blob=True)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "proa"))
 
 Location = tuple[str, dict[str, str]]
 

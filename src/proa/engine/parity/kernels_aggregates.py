@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import math
+import operator
 from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
@@ -92,52 +94,71 @@ def mode(type_: Any, lists: Array) -> Array:
     return pa.array(answers, type_)
 
 
-def _key(value: Any) -> Any:
-    """What sorts as Spark sorts the value: NULL first, NaN last, structs field by field."""
+def _sort_keys(values: Array) -> list[Any]:
+    """What sorts as Spark sorts the values: NULL first, NaN last, structs field by field.
+
+    Fields are taken by their place: two may have one name.
+    """
+    kind = values.type
+    valid = values.is_valid().to_pylist()
+    if pa.types.is_struct(kind):
+        fields = [_sort_keys(values.field(number)) for number in range(kind.num_fields)]
+        rows = zip(*fields, strict=True) if fields else iter([()] * len(values))
+        return [(1, row) if ok else (0,) for ok, row in zip(valid, rows, strict=True)]
+    if pa.types.is_list(kind):
+        inner = iter(_sort_keys(values.flatten()))
+        lengths = pc.fill_null(pc.list_value_length(values), 0).to_pylist()
+        lists = [tuple(itertools.islice(inner, length)) for length in lengths]
+        return [(1, items) if ok else (0,) for ok, items in zip(valid, lists, strict=True)]
+    return [_sort_key(value) for value in values.to_pylist()]
+
+
+def _sort_key(value: Any) -> Any:
     if value is None:
         return (0,)
-    if isinstance(value, dict):
-        return (1, tuple(map(_key, value.values())))
-    if isinstance(value, list):
-        return (1, tuple(map(_key, value)))
     if isinstance(value, float) and value != value:  # noqa: PLR0124 - NaN is not itself
         return (2,)
     return (1, value)
 
 
-def _extreme(name: str, choose: Callable[..., Any]) -> None:
-    def extreme(type_: Any, lists: Array) -> Array:
-        answers = [choose(v, key=_key) if v else None for v in lists.to_pylist()]
-        return pa.array(answers, type_)
+def _chosen_rows(lists: Array, keys: list[Any], better: Callable[[Any, Any], bool]) -> Array:
+    """The place, among the rows of all lists, of each list's best row that has a key; else NULL."""
+    places: list[int | None] = []
+    start = 0
+    for length in pc.fill_null(pc.list_value_length(lists), 0).to_pylist():
+        best: int | None = None
+        for place in range(start, start + length):
+            if keys[place] != (0,) and (best is None or better(keys[place], keys[best])):
+                best = place
+        places.append(best)
+        start += length
+    return pa.array(places, pa.int64())
+
+
+def _extreme(name: str, better: Callable[[Any, Any], bool]) -> None:
+    def extreme(_type: Any, lists: Array) -> Array:
+        rows = lists.flatten()
+        return rows.take(_chosen_rows(lists, _sort_keys(rows), better))
 
     extreme.__name__ = name
     kernel(extreme)
 
 
-_extreme("max_nested", max)
-_extreme("min_nested", min)
+_extreme("max_nested", operator.gt)
+_extreme("min_nested", operator.lt)
 
 
-def _by(name: str, *, largest: bool) -> Callable[..., Array]:
-    def by(type_: Any, lists: Array) -> Array:
-        answers: list[Any] = []
-        for rows in lists.to_pylist():
-            best = None
-            for row in rows or ():
-                if row["k"] is None:
-                    continue
-                key = _key(row["k"])
-                if best is None or (key >= best[0] if largest else key <= best[0]):
-                    best = (key, row["v"])
-            answers.append(None if best is None else best[1])
-        return pa.array(answers, type_)
+def _by(name: str, better: Callable[[Any, Any], bool]) -> Callable[..., Array]:
+    def by(_type: Any, lists: Array) -> Array:
+        pairs = lists.flatten()
+        return pairs.field(0).take(_chosen_rows(lists, _sort_keys(pairs.field(1)), better))
 
     by.__name__ = name
     return by
 
 
-kernel(_by("max_by", largest=True))
-kernel(_by("min_by", largest=False))
+kernel(_by("max_by", operator.ge))
+kernel(_by("min_by", operator.le))
 
 
 @kernel

@@ -149,7 +149,9 @@ def _extreme(node: Node, typist: Typist) -> Node | None:
     value = node.args[0]
     nan = kernel("isnan_null", st.BOOLEAN, value)
     if node.name == "max":
-        some = call("bool_or", nan, type=st.BOOLEAN)
+        # not bool_or: the engine cannot take a row out of it again, as a sliding window does
+        most = call("max", cast(nan, st.INT), type=st.INT)
+        some = call("==", most, literal(1, st.INT), type=st.BOOLEAN)
         return case((some, cast(_not_a_number(), a)), other=call("max", value, type=a), type=a)
     real = case((nan, literal(None, a)), other=value, type=a)
     return call("coalesce", call("min", real, type=a), call("min", value, type=a), type=a)

@@ -292,19 +292,19 @@ class Typist:
 
     def node(self, node: Node, scope: Scope) -> None:
         """Set the type of `node` and of all in it, and put there what the rules say."""
-        handler = getattr(self, f"_{node.kind}", None)
+        handler = getattr(self, f"_type_{node.kind}", None)
         if handler is None:
             for arg in node.args:
                 self.node(arg, scope)
             return
         handler(node, scope)
 
-    def _literal(self, node: Node, scope: Scope) -> None:  # noqa: ARG002 - a handler's shape
+    def _type_literal(self, node: Node, scope: Scope) -> None:  # noqa: ARG002 - a handler's shape
         if node.type is None:
             node.type = _literal_type(node)
         self._apply_rule(node)
 
-    def _column(self, node: Node, scope: Scope) -> None:
+    def _type_column(self, node: Node, scope: Scope) -> None:
         try:
             type_, fields = scope.find(node.parts)
         except UnreadableSqlError:
@@ -316,33 +316,33 @@ class Typist:
         kept = len(node.parts) - len(fields) - 1
         node.name = ".".join(node.parts[kept:])
 
-    def _cast(self, node: Node, scope: Scope) -> None:
+    def _type_cast(self, node: Node, scope: Scope) -> None:
         self.node(node.args[0], scope)
         node.type = st.type_of(node.value) if isinstance(node.value, str) else node.value
         node.value = node.type
         self._apply_rule(node)
 
-    def _alias(self, node: Node, scope: Scope) -> None:
+    def _type_alias(self, node: Node, scope: Scope) -> None:
         self.node(node.args[0], scope)
         node.type = node.args[0].now.type
 
-    def _text(self, node: Node, scope: Scope) -> None:
-        self._alias(node, scope)
+    def _type_text(self, node: Node, scope: Scope) -> None:
+        self._type_alias(node, scope)
 
-    def _sort(self, node: Node, scope: Scope) -> None:
-        self._alias(node, scope)
+    def _type_sort(self, node: Node, scope: Scope) -> None:
+        self._type_alias(node, scope)
         self._apply_rule(node)
 
-    def _type_name(self, node: Node, scope: Scope) -> None:
-        self._alias(node, scope)
+    def _type_named(self, node: Node, scope: Scope) -> None:
+        self._type_alias(node, scope)
 
-    def _filter(self, node: Node, scope: Scope) -> None:
+    def _type_filter(self, node: Node, scope: Scope) -> None:
         for arg in node.args:
             self.node(arg, scope)
         node.type = node.args[0].now.type
         self._apply_rule(node)
 
-    def _window(self, node: Node, scope: Scope) -> None:
+    def _type_window(self, node: Node, scope: Scope) -> None:
         call = node.args[0]
         inner = call.args[0] if call.kind == "filter" else call
         inner.shown = "moving" if node.value == "moving" else "over"
@@ -352,7 +352,7 @@ class Typist:
         _without_signed_zero(node.args[1:])
         self._apply_rule(node)
 
-    def _interval(self, node: Node, scope: Scope) -> None:
+    def _type_interval(self, node: Node, scope: Scope) -> None:
         for arg in node.args:
             self.node(arg, scope)
         units = [unit.removeprefix("to ") for unit in node.value]
@@ -367,7 +367,7 @@ class Typist:
             node.type = t.CalendarIntervalType() if hasattr(t, "CalendarIntervalType") else None
         self._apply_rule(node)
 
-    def _access(self, node: Node, scope: Scope) -> None:
+    def _type_access(self, node: Node, scope: Scope) -> None:
         for arg in node.args:
             self.node(arg, scope)
         base = node.args[0].now.type
@@ -381,12 +381,12 @@ class Typist:
             node.type = field_type(base, node.args[1].constant)
         self._apply_rule(node)
 
-    def _case(self, node: Node, scope: Scope) -> None:
+    def _type_case(self, node: Node, scope: Scope) -> None:
         for arg in node.args:
             self.node(arg, scope)
         self._apply_rule(node)
 
-    def _query(self, node: Node, scope: Scope) -> None:
+    def _type_query(self, node: Node, scope: Scope) -> None:
         ctes, nodes = self._ctes, []  # type: ignore[var-annotated]
         columns = self.query(node.value, ctes, scope, nodes)
         self._ctes = ctes
@@ -395,7 +395,7 @@ class Typist:
 
     _ctes: dict[str, Columns] = {}  # noqa: RUF012 - set before each use
 
-    def _call(self, node: Node, scope: Scope) -> None:
+    def _type_call(self, node: Node, scope: Scope) -> None:
         from proa.engine.parity.lambdas import type_lambdas
 
         if any(arg.kind == "lambda" for arg in node.args):
