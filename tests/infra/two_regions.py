@@ -10,7 +10,8 @@ from databricks.sdk import WorkspaceClient
 from databricks.sdk.core import Config
 
 from proa.clock import SystemClock
-from proa.region.server import Listen, Server
+from proa.http.serving import Listen
+from proa.region.server import Server
 from proa.region.workers.fake_workers import FakeWorkers
 from proa.settings import RegionSettings
 

@@ -15,8 +15,9 @@ from fastapi import FastAPI
 from stills import Still, region_settings, state_url, still_region
 
 from killing import Lives
+from proa.http.serving import Listen
 from proa.region.region import RegionServices
-from proa.region.server import Listen, Server
+from proa.region.server import Server
 from proa.region.workers.fake_workers import FakeWorkers
 from proa.region.workers.port import Workers
 from proa.settings import RegionSettings

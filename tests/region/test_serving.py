@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from proa.errors import SettingsError, UnavailableError
-from proa.region.server import Listen, Server
+from proa.http.serving import Listen
+from proa.region.server import Server
 
 
 def certificate(folder):

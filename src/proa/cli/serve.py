@@ -70,7 +70,8 @@ def serve(
     Example: proa serve --region us-east --port 8101
     """
     with needs("server"):
-        from proa.region.server import Listen, Server, log_to
+        from proa.http.serving import Listen, log_to
+        from proa.region.server import Server
         from proa.region.state import state_url
 
     agreed = load_regions(project)

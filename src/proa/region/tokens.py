@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from dataclasses import dataclass
 
@@ -10,12 +9,11 @@ from sqlalchemy import insert, select, update
 
 from proa.clock import Clock, Ids
 from proa.http.api_errors import MissingError
+from proa.http.token_text import new_token, token_hash, token_id_of
 from proa.region.state import Database
 from proa.region.state.state_tables import tokens
 from proa.times import millis
 
-_PREFIX = "proa"
-_ID_LENGTH = 12
 DEFAULT_USER = "admin@proa"
 
 
@@ -44,15 +42,14 @@ class Tokens:
         self, user: str = DEFAULT_USER, comment: str = "", lifetime_s: int | None = None
     ) -> tuple[ApiToken, str]:
         """A new token of `user` and its text, which nobody can ask for again."""
-        token_id = self._ids.new().replace("-", "")[-_ID_LENGTH:]
-        text = f"{_PREFIX}{token_id}{self._ids.new()}{self._ids.new()}".replace("-", "")
+        token_id, text = new_token(self._ids)
         now = millis(self._clock.now())
         expires = None if lifetime_s is None else now + 1000 * lifetime_s
         with self._database.write() as connection:
             connection.execute(
                 insert(tokens).values(
                     token_id=token_id,
-                    hash=_hash(text),
+                    hash=token_hash(text),
                     user_name=user,
                     comment=comment,
                     created_at=now,
@@ -92,17 +89,13 @@ class Tokens:
 
     def user_of(self, text: str) -> str | None:
         """Whose token `text` is; None when it is unknown, revoked or over."""
-        token_id = text.removeprefix(_PREFIX)[:_ID_LENGTH]
+        token_id = token_id_of(text)
         with self._database.read() as connection:
             row = connection.execute(select(tokens).where(tokens.c.token_id == token_id)).first()
         # Compared even when there is no such id, so that the time taken tells nothing.
-        same = hmac.compare_digest(row.hash if row else "0" * 64, _hash(text))
+        same = hmac.compare_digest(row.hash if row else "0" * 64, token_hash(text))
         if row is None or not same or row.revoked_at is not None:
             return None
         if row.expires_at is not None and row.expires_at <= millis(self._clock.now()):
             return None
         return str(row.user_name)
-
-
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
