@@ -164,7 +164,7 @@ CONDITIONS: dict[str, dict[str, str]] = {
 
 OPTIONS: dict[str, dict[str, str]] = {
     "Which files": {
-        "format": "`json`, `csv`, `parquet` or `text`; required",
+        "format": "`json`, `csv`, `parquet`, `avro`, `orc`, `text` or `binaryFile`; required",
         "maxFilesPerTrigger": "files of a batch, at most",
         "maxBytesPerTrigger": "bytes of a batch (`512m`, `10g`), at most; a batch has at least one file",
         "includeExistingFiles": "whether files count that were there before the flow's first start",
@@ -208,6 +208,7 @@ OPTIONS: dict[str, dict[str, str]] = {
         "ignoreLeadingWhiteSpace": "CSV: leave out white space before values that are not in quotes",
         "ignoreTrailingWhiteSpace": "CSV: leave out white space behind values that are not in quotes",
         "wholetext": "text: a row per file instead of per line",
+        "avroSchema": "Avro: the schema, as JSON, that every file is read as; default each file's own",
         "dateFormat": "the pattern of dates, in Spark's letters",
         "timestampFormat": "the pattern of timestamps, in Spark's letters",
     },

@@ -62,7 +62,7 @@ def test_an_unknown_option_suggests_the_nearest_name_unless_told_to_ignore_it():
     ("option", "value", "wanted"),
     [
         ("cloudFiles.format", "jsn", "did you mean 'json'"),
-        ("cloudFiles.format", "avro", "cannot be read yet"),
+        ("cloudFiles.format", "xml", "cannot be read yet"),
         ("cloudFiles.maxFilesPerTrigger", "0", "positive"),
         ("cloudFiles.maxFilesPerTrigger", "many", "positive"),
         ("cloudFiles.maxBytesPerTrigger", "10 elephants", "10g"),

@@ -26,19 +26,34 @@ def read(
     schema_given: bool = False,
 ) -> list[dict[str, Any]]:
     """The rows of a file with these bytes, read in ranges cut at `bounds`."""
+    return tables(
+        data, schema, options, name=name, bounds=bounds, schema_given=schema_given
+    ).to_pylist()
+
+
+def tables(
+    data: bytes,
+    schema: pa.Schema,
+    options: Mapping[str, str],
+    *,
+    name: str = "file",
+    bounds: tuple[int, ...] = (),
+    schema_given: bool = False,
+) -> pa.Table:
+    """The same as a table: its values need not be Python's."""
     parsed = parse(options, schema_given=schema_given).reader
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / name
         path.write_bytes(data)
         edges = [0, *bounds, None]
-        rows: list[dict[str, Any]] = []
+        read: list[pa.Table] = []
         reader = reader_of(schema, parsed)
         for start, end in itertools.pairwise(edges):
             part = Part(str(path), len(data), 0, start or 0, end)
             for table in reader.read(OpenPart(part, parsed, {}), name):
                 table.validate(full=True)
-                rows += table.to_pylist()
-        return rows
+                read.append(table)
+        return pa.concat_tables([schema.empty_table(), *read])
 
 
 def one_by_one(

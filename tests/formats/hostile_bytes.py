@@ -7,17 +7,23 @@ import random  # noqa: TID251 - seeded
 import sys
 import tempfile
 from collections.abc import Callable
+from decimal import Decimal
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import fastavro
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow import orc
 
 from proa.autoloader.options import parse
-from proa.autoloader.tasks import reader_of
+from proa.autoloader.tasks import opener_of, reader_of
 from proa.formats.arrow_types import arrow_schema, settle_type
+from proa.formats.binary_file import BINARY_FILE
+from proa.formats.columnar import infer_columns
 from proa.formats.csv_blocks import infer_csv
 from proa.formats.json_schema import JsonInference
-from proa.formats.parquet import infer_parquet
 from proa.formats.problems import ReadError
 from proa.formats.source import OpenPart, Part
 from proa.landing.event_span import event_span
@@ -85,6 +91,34 @@ def parquet_bytes(dice: random.Random) -> bytes:
     return sink.getvalue()
 
 
+def orc_bytes(dice: random.Random) -> bytes:
+    table = pq.read_table(io.BytesIO(parquet_bytes(dice)))
+    sink = io.BytesIO()
+    orc.write_table(
+        table, sink, compression=dice.choice(["uncompressed", "snappy", "zlib", "zstd"])
+    )
+    return sink.getvalue()
+
+
+def avro_bytes(dice: random.Random) -> bytes:
+    fields: list[dict[str, Any]] = [
+        {"name": "a", "type": dice.choice(["int", "string", ["null", "long"], ["int", "bytes"]])},
+        {"name": "at", "type": {"type": "long", "logicalType": "timestamp-micros"}},
+        {"name": "l", "type": {"type": "array", "items": {"type": "map", "values": "double"}}},
+        {"name": "s", "type": {"type": "fixed", "name": "f", "size": 4, "logicalType": "decimal",
+                               "precision": 8}},
+    ]  # fmt: skip
+    schema: dict[str, Any] = {"type": "record", "name": "r", "fields": fields}
+    values = {"string": "x"}.get(str(fields[0]["type"]), 1)
+    rows = [
+        {"a": values, "at": n, "l": [{"k": 1.5}] * n, "s": Decimal(n)}
+        for n in range(dice.randrange(20))
+    ]
+    sink = io.BytesIO()
+    fastavro.writer(sink, schema, rows, codec=dice.choice(["null", "deflate", "xz", "bzip2"]))
+    return sink.getvalue()
+
+
 def damaged(data: bytes, dice: random.Random) -> bytes:
     """Some bytes changed, a piece cut out, or the end cut off."""
     out = bytearray(data)
@@ -99,6 +133,7 @@ def damaged(data: bytes, dice: random.Random) -> bytes:
 
 MAKERS: dict[str, Callable[[random.Random], bytes]] = {
     "json": json_bytes, "csv": csv_bytes, "parquet": parquet_bytes, "text": csv_bytes,
+    "orc": orc_bytes, "avro": avro_bytes, "binaryFile": csv_bytes,
 }  # fmt: skip
 
 
@@ -106,7 +141,7 @@ def attempt(kind: str, data: bytes, dice: random.Random, folder: str) -> None:
     """Infer from the bytes, read them, look for the times in them."""
     written = {"format": kind, "multiLine": dice.choice(["true", "false"])}
     written["schemaEvolutionMode"] = dice.choice(["rescue", "addNewColumns", "none"])
-    if kind != "parquet" and dice.random() < 0.2:
+    if kind in {"json", "csv", "text"} and dice.random() < 0.2:
         written["encoding"] = dice.choice(["utf-16", "latin-1"])
     options = parse(written, schema_given=False).reader
     path = Path(folder, f"f.{kind}")
@@ -115,7 +150,10 @@ def attempt(kind: str, data: bytes, dice: random.Random, folder: str) -> None:
     infer = {
         "json": JsonInference(options, types=dice.random() < 0.5, pinned=frozenset()).infer,
         "csv": lambda source: infer_csv(source, options, types=True),
-        "parquet": infer_parquet,
+        **{
+            kind: partial(infer_columns, options=options, open_file=opener_of(kind))
+            for kind in ("parquet", "orc", "avro")
+        },
     }
     names = dice.sample(["a", "b", "A", "at", "s", "l"], 3)
     schemas = [pa.schema([(name, dice.choice(TYPES)) for name in names])]
@@ -131,7 +169,7 @@ def attempt(kind: str, data: bytes, dice: random.Random, folder: str) -> None:
         except ReadError:
             pass
     else:
-        schemas = [pa.schema([("value", pa.string())])]
+        schemas = [BINARY_FILE if kind == "binaryFile" else pa.schema([("value", pa.string())])]
     for schema in schemas:
         if kind in {"csv", "text"}:
             flat = [

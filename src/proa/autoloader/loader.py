@@ -45,7 +45,18 @@ from proa.landing.manifest_tail import find_listed_folder
 from proa.pipelines.ddl import parse_schema
 from proa.storage import NotFoundError, Store
 
-_TEXT = t.StructType([t.StructField("value", t.StringType())])
+_FIXED = {
+    "text": t.StructType([t.StructField("value", t.StringType())]),
+    "binaryfile": t.StructType(
+        [
+            t.StructField("path", t.StringType()),
+            t.StructField("modificationTime", t.TimestampType()),
+            t.StructField("length", t.LongType()),
+            t.StructField("content", t.BinaryType()),
+        ]
+    ),
+}
+"""The columns of formats whose columns are always the same."""
 _START = "start.json"
 
 
@@ -287,7 +298,7 @@ class AutoLoader:
     def _first(self, engine: LoaderEngine, files: Sequence[FileRef]) -> SchemaVersion:
         """Decide the first schema and store it; what is only assumed has the number -1."""
         sample = self._sample or tuple(files)
-        fixed = _TEXT if self.options.reader.format == "text" else self._given
+        fixed = _FIXED.get(self.options.reader.format, self._given)
         if not sample and not self.options.hints and fixed is None:
             raise DataError(
                 f"the schema cannot be inferred: there is no file in {self.leaf.path!r};"

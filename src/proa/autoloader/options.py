@@ -14,6 +14,7 @@ from proa.errors import PipelineError
 from proa.formats.reader_options import (
     CORRUPT_COLUMN,
     RESCUED_COLUMN,
+    WHOLE_FORMATS,
     Evolution,
     Mode,
     ReaderOptions,
@@ -22,8 +23,8 @@ from proa.graph import FilesLeaf, Graph
 from proa.text import suggestion
 from proa.times import parse_duration
 
-FORMATS = ("csv", "json", "parquet", "text")
-"""The formats that are read; `avro`, `binaryFile`, `orc` and `xml` are refused by name."""
+FORMATS = ("avro", "binaryFile", "csv", "json", "orc", "parquet", "text")
+"""The formats that are read; `xml` is refused by name."""
 
 
 @dataclass(frozen=True)
@@ -164,13 +165,14 @@ def _reader_options(get: _Values, *, schema_given: bool) -> ReaderOptions:
             condition="CF_ADD_NEW_NOT_SUPPORTED",
         )
     rescued: str | None = get.text("rescuedDataColumn", "").strip() or None
-    if rescued is None and (not schema_given or evolution is Evolution.RESCUE):
+    rescues = get.boolean("proa.rescue", True)
+    if rescued is None and rescues and (not schema_given or evolution is Evolution.RESCUE):
         rescued = RESCUED_COLUMN
     return ReaderOptions(
         format=kind,
         mode=get.choice("mode", Mode.PERMISSIVE.value, Mode),
         evolution=evolution,
-        rescued_column=None if kind == "text" else rescued,
+        rescued_column=None if kind in WHOLE_FORMATS else rescued,
         corrupt_column=get.text("columnNameOfCorruptRecord", CORRUPT_COLUMN),
         case_sensitive=get.boolean("readerCaseSensitive", True),
         ignore_corrupt=get.boolean("ignoreCorruptFiles", False),
@@ -191,6 +193,7 @@ def _reader_options(get: _Values, *, schema_given: bool) -> ReaderOptions:
         trim_left=get.boolean("ignoreLeadingWhiteSpace", False),
         trim_right=get.boolean("ignoreTrailingWhiteSpace", False),
         whole_text=get.boolean("wholetext", False),
+        avro_schema=_avro_schema(get),
         pinned=frozenset(hint.path[0].lower() for hint in parse_hints(get.text("schemaHints", ""))),
         date_format=_pattern(get.text("dateFormat", "")),
         timestamp_format=_pattern(get.text("timestampFormat", "")),
@@ -204,8 +207,8 @@ def _format(get: _Values) -> str:
             "cloudFiles.format is not set; say which format the files have: " + ", ".join(FORMATS),
             condition="CF_MISSING_FORMAT",
         )
-    if kind not in FORMATS:
-        known = kind in {"avro", "binaryfile", "orc", "xml"}
+    if kind not in {name.lower() for name in FORMATS}:
+        known = kind == "xml"
         raise PipelineError(
             f"cloudFiles.format {kind!r} "
             + ("cannot be read yet" if known else f"is not a format{suggestion(kind, FORMATS)}")
@@ -233,6 +236,20 @@ def _line_separator(get: _Values) -> str:
     if len(value.encode()) != 1:
         _refuse("lineSep", value, "one ASCII character, or '\\r\\n'")
     return value
+
+
+def _avro_schema(get: _Values) -> str:
+    text = get.text("avroSchema", "").strip()
+    if text:
+        import json
+
+        from proa.formats.avro_schema import plain_schema
+
+        try:
+            plain_schema(json.loads(text))
+        except (ValueError, KeyError, TypeError, RecursionError):
+            _refuse("avroSchema", text, "the JSON of an Avro schema that is a record")
+    return text
 
 
 def _character(get: _Values, name: str, default: str) -> str:
@@ -311,6 +328,10 @@ ONLY: dict[str, tuple[str, ...]] = {
     "allowUnquotedFieldNames": ("false",),
     "badRecordsPath": (),
     "charToEscapeQuoteEscaping": (),
+    "enableStableIdentifiersForUnionType": ("false",),
+    "ignoreExtension": ("true",),
+    "positionalFieldMatching": ("false",),
+    "recursiveFieldMaxDepth": ("-1", "0"),
     "datetimeRebaseMode": ("CORRECTED", "EXCEPTION"),
     "dropFieldIfAllNull": ("false",),
     "inferTimestamp": ("false",),
@@ -428,9 +449,15 @@ KNOWN = (
     "allowNonNumericNumbers",
     "badRecordsPath",
     "wholetext",
+    "avroSchema",
+    "enableStableIdentifiersForUnionType",
+    "ignoreExtension",
+    "positionalFieldMatching",
+    "recursiveFieldMaxDepth",
     "datetimeRebaseMode",
     "int96RebaseMode",
     "compression",
     "proa.metadata",
+    "proa.rescue",
 )
 """Every option's name without the prefix `cloudFiles.`."""

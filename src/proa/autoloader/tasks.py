@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
 from pyspark.sql import types as t
@@ -18,10 +18,13 @@ from proa.autoloader.file_ref import FileRef
 from proa.formats.folders import partition_values, relative
 from proa.formats.json_values import Number
 from proa.formats.problems import ReadError
-from proa.formats.reader_options import ReaderOptions
+from proa.formats.reader_options import TYPED_FORMATS, ReaderOptions
 from proa.formats.rescued import rescued_value
 from proa.formats.scalars import scalar
 from proa.formats.source import COMPRESSED, OpenPart, Part
+
+if TYPE_CHECKING:
+    from proa.formats.columnar import OpenFile
 
 _ROWS = 65_536
 """Rows of a batch that is handed to the engine."""
@@ -152,10 +155,14 @@ def reader_of(data: pa.Schema, options: ReaderOptions) -> Reader:
         from proa.formats.csv_blocks import CsvReader
 
         return CsvReader(data, options)
-    if options.format == "parquet":
-        from proa.formats.parquet import ParquetReader
+    if options.format in TYPED_FORMATS:
+        from proa.formats.columnar import ColumnReader
 
-        return ParquetReader(data, options)
+        return ColumnReader(data, options, opener_of(options.format))
+    if options.format == "binaryfile":
+        from proa.formats.binary_file import BinaryFileReader
+
+        return BinaryFileReader(data, options)
     if options.format == "text":
         from proa.formats.text_file import TextReader
 
@@ -163,6 +170,21 @@ def reader_of(data: pa.Schema, options: ReaderOptions) -> Reader:
     from proa.formats.json_blocks import JsonReader
 
     return JsonReader(data, options)
+
+
+def opener_of(format_: str) -> OpenFile:
+    """What opens files of a format that holds columns."""
+    if format_ == "avro":
+        from proa.formats.avro_file import open_avro
+
+        return open_avro
+    if format_ == "orc":
+        from proa.formats.orc_file import open_orc
+
+        return open_orc
+    from proa.formats.parquet import open_parquet
+
+    return open_parquet
 
 
 def _partition_value(text: str | None, type_: pa.DataType, options: ReaderOptions) -> Any:
@@ -237,10 +259,11 @@ class InferTask:
         yield pa.RecordBatch.from_arrays(arrays, names=["path", "start", "schema"])
 
     def _inference(self) -> Callable[[OpenPart], t.StructType]:
-        if self.options.format == "parquet":
-            from proa.formats.parquet import infer_parquet
+        if self.options.format in TYPED_FORMATS:
+            from proa.formats.columnar import infer_columns
 
-            return infer_parquet
+            open_file = opener_of(self.options.format)
+            return partial(infer_columns, options=self.options, open_file=open_file)
         if self.options.format == "csv":
             from proa.formats.csv_blocks import infer_csv
 

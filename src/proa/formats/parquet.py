@@ -1,233 +1,31 @@
-"""Parquet files whose schemas differ: columns by name, what does not fit rescued."""
+"""Parquet files, open for reading.
+
+Apart because each format has a module.
+"""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from typing import Any
+from contextlib import contextmanager
 
-import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from pyspark.sql import types as t
 
-from proa.formats.arrow_types import field_paths, spark_type, unknown_fields, widen_type
-from proa.formats.json_record import Converter
-from proa.formats.reader_options import Evolution, ReaderOptions
-from proa.formats.rescued import rescued_column
+from proa.formats.columnar import BATCH_ROWS, ColumnFile
+from proa.formats.reader_options import ReaderOptions
 from proa.formats.source import OpenPart
 
-_ROWS = 65_536
 
-
-def infer_parquet(source: OpenPart) -> t.StructType:
-    """The struct of the file's columns."""
-    with source.random_access() as opened, _parquet_file(opened) as file:
-        schema = file.schema_arrow
-    return t.StructType([t.StructField(f.name, spark_type(f.type)) for f in schema])
-
-
-class ParquetReader:
-    """Reads the parts that one worker task has been given into `schema`."""
-
-    def __init__(self, schema: pa.Schema, options: ReaderOptions) -> None:
-        self.schema = schema
-        self.options = options
-        self._data = [f for f in schema if f.name != options.rescued_column]
-        self._connection: Any = None
-
-    def read(self, source: OpenPart, file: str) -> Iterator[pa.Table]:
-        """The rows of one file; `file` is its path relative to the folder that is loaded."""
-        convert = Converter(self.schema, self.options, file, source.part.path)
-        with source.random_access() as opened, _parquet_file(opened) as parquet:
-            wanted = self._columns(parquet.schema_arrow, convert)
-            for batch in parquet.iter_batches(_ROWS, columns=wanted, use_threads=False):
-                yield self._table(_with_valid_texts(batch), file)
-
-    def _columns(self, found: pa.Schema, convert: Converter) -> list[str] | None:
-        """The columns to read, None for all. Stops at new fields when the mode says so."""
-        extra = unknown_fields(found, self._data)
-        known = {name.lower() for name in field_paths(self._data)}
-        new = convert.new_columns(n for n in extra if n.lower() not in known)
-        if new and self.options.evolution.stops:
-            convert.unknown.update(dict.fromkeys(new))
-            convert.stop()
-        if self.options.evolution is Evolution.WIDEN:
-            self._widen(found, convert)
-        if self.options.rescued_column is not None:
-            return None
-        lowered = {f.name.lower() for f in self._data}
-        return [name for name in found.names if name.lower() in lowered]
-
-    def _widen(self, found: pa.Schema, convert: Converter) -> None:
-        for f in self._data:
-            if f.name in found.names and f.name.lower() not in self.options.pinned:
-                old, new = spark_type(f.type), spark_type(found.field(f.name).type)
-                if widen_type(old, new) != old:
-                    convert.widen(f.name, found.field(f.name).type)
-
-    def _table(self, batch: pa.RecordBatch, file: str) -> pa.Table:
-        places = {name: i for i, name in reversed(list(enumerate(batch.schema.names)))}
-        if not self.options.case_sensitive:
-            folded = {name.lower(): i for name, i in places.items()}
-            for f in self._data:
-                places.setdefault(f.name, folded.get(f.name.lower(), -1))
-        arrays: dict[str, Any] = {}
-        left: dict[str, pa.Array] = {}
-        used: set[int] = set()
-        for f in self._data:
-            at = places.get(f.name, -1)
-            if at < 0:
-                arrays[f.name] = pa.nulls(len(batch), f.type)
-                continue
-            used.add(at)
-            arrays[f.name], rest = fit(batch.column(at), f.type)
-            if rest is not None:
-                left[batch.schema.names[at]] = rest
-        rescued = self.options.rescued_column
-        if rescued is not None:
-            left |= {n: batch.column(i) for i, n in enumerate(batch.schema.names) if i not in used}
-            arrays[rescued] = self._rescue(left, len(batch), file)
-        return pa.Table.from_arrays([arrays[f.name] for f in self.schema], schema=self.schema)
-
-    def _rescue(self, left: dict[str, pa.Array], count: int, file: str) -> pa.Array:
-        found = {name: values for name, values in left.items() if values.null_count < count}
-        return rescued_column([(n, self._json(found[n])) for n in found], count, file)
-
-    def _json(self, values: pa.Array) -> pa.Array:
-        """Each value as JSON; nested ones as JSON text."""
-        if self._connection is None:
-            self._connection = duckdb.connect(config={"threads": 1})
-            self._connection.execute("SET TimeZone = 'UTC'")
-        if _is_bytes(values.type):
-            values, expression = values.cast(pa.binary()), "to_json(base64(v))"
-        elif pa.types.is_nested(values.type):
-            expression = "to_json(to_json(v)::VARCHAR)"
-        else:
-            expression = "to_json(v)"
-        query = f"SELECT CASE WHEN v IS NOT NULL THEN {expression}::VARCHAR END FROM left_over"  # noqa: S608 - one of three expressions
-        try:
-            self._connection.register("left_over", pa.table({"v": values}))
-            found = self._connection.sql(query).to_arrow_table().column(0).combine_chunks()
-            self._connection.unregister("left_over")
-        except duckdb.Error:
-            return _json_of_odd_type(values)
-        array = pa.concat_arrays(found.chunks) if isinstance(found, pa.ChunkedArray) else found
-        return array.cast(pa.string())
-
-
-def _parquet_file(opened: Any) -> pq.ParquetFile:
+@contextmanager
+def open_parquet(source: OpenPart, options: ReaderOptions) -> Iterator[ColumnFile]:  # noqa: ARG001 - as all formats
+    """Open one file for a while."""
     # An INT96 holds years that nanoseconds in 64 bits do not.
-    return pq.ParquetFile(opened, coerce_int96_timestamp_unit="us")
+    with (
+        source.random_access() as opened,
+        pq.ParquetFile(opened, coerce_int96_timestamp_unit="us") as file,
+    ):
 
+        def batches(columns: list[str] | None) -> Iterator[pa.RecordBatch]:
+            yield from file.iter_batches(BATCH_ROWS, columns=columns, use_threads=False)
 
-def _is_bytes(type_: pa.DataType) -> bool:
-    kinds = pa.types
-    return bool(
-        kinds.is_binary(type_)
-        or kinds.is_large_binary(type_)
-        or kinds.is_fixed_size_binary(type_)
-        or kinds.is_binary_view(type_)
-    )
-
-
-def _json_of_odd_type(values: pa.Array) -> pa.Array:
-    """Values of a type that DuckDB does not know, as JSON: numbers as they are, others as text."""
-    nested = pa.types.is_nested(values.type)
-    texts = []
-    for value in values.to_pylist():
-        text = None if value is None else json.dumps(value, default=str, ensure_ascii=False)
-        texts.append(json.dumps(text, ensure_ascii=False) if nested and text is not None else text)
-    return pa.array(texts, pa.string())
-
-
-def _with_valid_texts(batch: pa.RecordBatch) -> pa.RecordBatch:
-    r"""The batch with `\\xhh` for bytes that are not UTF-8; ArrowInvalid when such texts are nested."""
-    try:
-        batch.validate(full=True)
-    except pa.ArrowInvalid:
-        columns = [_valid_texts(column) for column in batch.columns]
-        batch = pa.RecordBatch.from_arrays(columns, names=batch.schema.names)
-        batch.validate(full=True)
-    return batch
-
-
-def _valid_texts(values: pa.Array) -> pa.Array:
-    kinds = pa.types
-    if not (kinds.is_string(values.type) or kinds.is_large_string(values.type)):
-        return values
-    raw = values.view(pa.binary() if kinds.is_string(values.type) else pa.large_binary())
-    texts = [None if v is None else v.decode("utf-8", "backslashreplace") for v in raw.to_pylist()]
-    return pa.array(texts, pa.string())
-
-
-def fit(array: pa.Array, type_: pa.DataType) -> tuple[pa.Array, pa.Array | None]:
-    """(the values as the type, what of them does not fit or None when all does)."""
-    kinds = pa.types
-    if array.type == type_:
-        return array, None
-    if kinds.is_dictionary(array.type):
-        return fit(array.dictionary_decode(), type_)
-    if kinds.is_struct(array.type) and kinds.is_struct(type_):
-        return _fit_struct(array, type_)
-    if kinds.is_list(array.type) and kinds.is_list(type_):
-        values, rest = fit(array.values, type_.value_type)
-        mask = array.is_null() if array.null_count and array.offset == 0 else None
-        fitted = pa.ListArray.from_arrays(array.offsets, values, type=type_, mask=mask)
-        return fitted, None if rest is None else array
-    if kinds.is_time(array.type):
-        array = array.view(pa.int32() if array.type.bit_width == 32 else pa.int64())
-    if _widens(array.type, type_):
-        try:
-            # Nanoseconds are cut to microseconds, as in Spark; no other value may change.
-            options = pc.CastOptions(target_type=type_, allow_time_truncate=True)
-            return pc.cast(array, options=options), None
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-            pass
-    return pa.nulls(len(array), type_), array if array.null_count < len(array) else None
-
-
-def _fit_struct(array: pa.Array, type_: pa.DataType) -> tuple[pa.Array, pa.Array | None]:
-    children = {f.name: array.field(i) for i, f in enumerate(array.type)}
-    fitted = []
-    left: dict[str, pa.Array] = {}
-    for f in type_:
-        if f.name not in children:
-            fitted.append(pa.nulls(len(array), f.type))
-            continue
-        values, rest = fit(children.pop(f.name), f.type)
-        fitted.append(values)
-        if rest is not None:
-            left[f.name] = rest
-    left |= {n: values for n, values in children.items() if values.null_count < len(values)}
-    whole = pa.StructArray.from_arrays(fitted, fields=list(type_), mask=array.is_null())
-    if not left:
-        return whole, None
-    empty = pa.array([True] * len(array))
-    for values in left.values():
-        empty = pc.and_(empty, values.is_null())
-    rest = pa.StructArray.from_arrays(
-        list(left.values()), names=list(left), mask=pc.or_(array.is_null(), empty)
-    )
-    return whole, rest
-
-
-def _widens(old: pa.DataType, new: pa.DataType) -> bool:
-    """Whether every value of one type is, exactly, a value of the other."""
-    kinds = pa.types
-    integer = kinds.is_integer(old)
-    widens = {
-        kinds.is_string: kinds.is_large_string(old)
-        or kinds.is_string_view(old)
-        or kinds.is_decimal256(old),
-        kinds.is_binary: _is_bytes(old),
-        kinds.is_integer: integer,
-        kinds.is_floating: kinds.is_floating(old) or (integer and old.bit_width <= 32),
-        kinds.is_decimal: integer or kinds.is_decimal(old),
-        kinds.is_timestamp: kinds.is_timestamp(old) or kinds.is_date(old),
-        kinds.is_date: kinds.is_date(old),
-        kinds.is_list: kinds.is_large_list(old) or kinds.is_fixed_size_list(old),
-        kinds.is_map: kinds.is_map(old),
-    }
-    return any(found for is_kind, found in widens.items() if is_kind(new))
+        yield ColumnFile(file.schema_arrow, batches)

@@ -13,6 +13,12 @@ METADATA_NAME = "_metadata"
 """The column that Spark gives every file's rows."""
 
 
+TYPED_FORMATS = frozenset({"avro", "orc", "parquet"})
+"""Formats whose files hold columns and say of which types."""
+WHOLE_FORMATS = frozenset({"binaryfile", "text"})
+"""Formats whose columns are always the same."""
+
+
 class Evolution(StrEnum):
     """What happens when a file has a field that the schema lacks."""
 
@@ -70,6 +76,8 @@ class ReaderOptions:
     """CSV: leave out the white space before a value that is not in quotes."""
     trim_right: bool = False
     whole_text: bool = False
+    avro_schema: str = ""
+    """Avro: the schema, as JSON, that files are read as; theirs when it is empty."""
     pinned: frozenset[str] = frozenset()
     """Columns, in lower case, whose types hints pin: they are never widened."""
     partitions: frozenset[str] = frozenset()

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import pyarrow as pa
@@ -144,6 +144,12 @@ class OpenPart:
             file = opened.enter_context(Path(self.part.path).open("rb"))
             self._check(os.fstat(file.fileno()).st_size)
             yield file
+
+    @contextmanager
+    def stream(self) -> Iterator[BinaryIO]:
+        """The file's own bytes from its beginning on, for a while."""
+        with self.guard(), io.BufferedReader(_Chunks(self.raw()), BLOCK) as opened:
+            yield cast("BinaryIO", opened)
 
     def records(self) -> Iterator[bytes]:
         """Blocks of whole CSV records, whose values may hold line ends within quotes."""

@@ -27,8 +27,8 @@ from proa.text import quote_identifier
 
 _LEAF_OPTION = "proa.leaf"
 _FILE_FORMATS = frozenset({"json", "csv", "parquet", "text", "avro", "orc", "binaryfile"})
-_NOT_IN_ENGINES = frozenset({"orc"})
-"""Formats that the embedded engine cannot read by itself."""
+_NOT_IN_ENGINES = frozenset({"avro", "binaryfile", "orc"})
+"""Formats that the embedded engine cannot read by itself, or not as Spark does."""
 _STREAM_FUNCTIONS = frozenset({"read_kafka", "read_kinesis", "read_pubsub", "read_pulsar"})
 _TIME_TRAVEL = frozenset({"versionasof", "timestampasof"})
 _PER_TRIGGER = {
@@ -411,6 +411,7 @@ def _batch_options(options: Mapping[str, str], name: str) -> dict[str, str]:
     return {
         "cloudFiles.inferColumnTypes": str(typed).lower(),
         "cloudFiles.schemaEvolutionMode": "none",
+        "proa.rescue": "false",
         **kept,
     }
 

@@ -10,6 +10,7 @@ from pyspark.sql.connect import proto
 from sqlglot import exp
 
 from proa.errors import SourceLocation
+from proa.formats.reader_options import TYPED_FORMATS, WHOLE_FORMATS
 from proa.graph import plan_proto, query_from_sql, sql_text
 from proa.graph.plan_proto import Message, Relation
 from proa.graph.query import JoinKind, Operator, Output, QueryStep, Term, TermKind
@@ -334,7 +335,7 @@ def _hints(options: Any) -> str:
 
 def _infers(options: Any) -> bool:
     lowered = {key.lower(): value.lower() for key, value in options.items()}
-    typed = lowered.get("cloudfiles.format") in {"parquet", "text", "binaryfile"}
+    typed = lowered.get("cloudfiles.format", "").lower() in TYPED_FORMATS | WHOLE_FORMATS
     return lowered.get("cloudfiles.infercolumntypes") == "true" and not typed
 
 

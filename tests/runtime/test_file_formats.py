@@ -1,0 +1,96 @@
+"""Files of each format that holds columns or bytes, read in each way in which a pipeline reads files."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+
+import fastavro
+import pyarrow as pa
+import pytest
+from pyarrow import orc
+from small_projects import Project, ok
+
+SCHEMA = {
+    "type": "record",
+    "name": "r",
+    "fields": [{"name": "id", "type": "long"}, {"name": "name", "type": ["null", "string"]}],
+}
+
+
+def avro_bytes(*rows: tuple[int, str | None]) -> bytes:
+    file = io.BytesIO()
+    fastavro.writer(file, SCHEMA, [{"id": i, "name": name} for i, name in rows])
+    return file.getvalue()
+
+
+def orc_bytes(*rows: tuple[int, str | None]) -> bytes:
+    file = io.BytesIO()
+    ids, names = zip(*rows, strict=True)
+    orc.write_table(pa.table({"id": ids, "name": pa.array(names, pa.string())}), file)
+    return file.getvalue()
+
+
+MAKE: dict[str, Callable[..., bytes]] = {"avro": avro_bytes, "orc": orc_bytes}
+STREAMS = {
+    "cloudFiles": "spark.readStream.format('cloudFiles').option('cloudFiles.format', '{f}').load('{p}')",
+    "read_files": "spark.sql(\"SELECT * FROM STREAM read_files('{p}', format => '{f}')\")",
+    "path": 'spark.sql("SELECT * FROM STREAM {f}.`{p}`")',
+}
+BATCHES = {
+    "reader": "spark.read.format('{f}').load('{p}')",
+    "read_files": "spark.sql(\"SELECT * FROM read_files('{p}', format => '{f}')\")",
+    "path": 'spark.sql("SELECT * FROM {f}.`{p}`")',
+}
+
+
+def declare(kind: str, reads: dict[str, str], format_: str, path: str) -> str:
+    return "".join(
+        f"@dp.{kind}\ndef {kind[0]}_{name}():\n    return {read.format(f=format_, p=path)}\n"
+        for name, read in reads.items()
+    )
+
+
+@pytest.mark.parametrize("format_", MAKE)
+def test_columns_are_read_in_each_way(project: Project, format_: str) -> None:
+    path = f"{project.base}/landing/x"
+    project.write(
+        declare("table", STREAMS, format_, path)
+        + declare("materialized_view", BATCHES, format_, path)
+    )
+    project.landing.put(f"x/1.{format_}", MAKE[format_]((1, "a"), (2, None)))
+    ok(project.run())
+    project.landing.put(f"x/2.{format_}", MAKE[format_]((3, "b")))
+    ok(project.run())
+    names = [f"t_{name}" for name in STREAMS] + [f"m_{name}" for name in BATCHES]
+    for name in names:
+        assert project.rows(name, "id", "name") == [(1, "a"), (2, None), (3, "b")], name
+    assert project.table("m_reader").schema().to_arrow().names == ["id", "name"]
+
+
+def test_files_are_read_whole_wherever_they_lie(placed: Project) -> None:
+    path = f"{placed.base}/landing/x"
+    placed.write(
+        declare("table", STREAMS, "binaryFile", path)
+        + declare("materialized_view", BATCHES, "binaryFile", path)
+        + declare("table", {"avro": STREAMS["cloudFiles"]}, "avro", f"{placed.base}/landing/a")
+    )
+    placed.landing.put("x/a.png", b"\x89PNG\xff")
+    placed.landing.put("a/1.avro", avro_bytes((1, "a")))
+    ok(placed.run())
+    for name in [f"t_{name}" for name in STREAMS] + [f"m_{name}" for name in BATCHES]:
+        [(found, length, content)] = placed.rows(name, "path", "length", "content")
+        assert (found.rpartition("/")[2], length, content) == ("a.png", 5, b"\x89PNG\xff"), name
+    assert placed.rows("t_avro", "id") == [1]
+
+
+def test_a_column_of_another_type_is_an_error_where_nothing_is_rescued(project: Project) -> None:
+    project.write(
+        "@dp.materialized_view\ndef a():\n    return spark.read.schema('id int, name int')"
+        f".format('avro').load('{project.base}/landing/x')\n"
+    )
+    project.landing.put("x/1.avro", avro_bytes((1, "a")))
+    result = project.run()
+    assert result.state == "FAILED"
+    assert "1.avro" in str(result)
+    assert "'name' has the type string" in str(result)
