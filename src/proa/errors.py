@@ -31,6 +31,16 @@ class SourceLocation:
         return f"{self.file}:{self.line}"
 
 
+def raised_at(error: BaseException, declared: SourceLocation) -> SourceLocation:
+    """The last line of the user's file in an error's traceback; `declared` when it is not there."""
+    found, frame = declared, error.__traceback__
+    while frame is not None:
+        if frame.tb_frame.f_code.co_filename.endswith(declared.file):
+            found = SourceLocation(declared.file, frame.tb_lineno)
+        frame = frame.tb_next
+    return found
+
+
 class ProaError(Exception):
     """Base of everything Proa raises on purpose."""
 

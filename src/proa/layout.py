@@ -18,6 +18,7 @@ class Layout:
     tables/<dataset>/                                       a Delta table
     checkpoints/<dataset>/<flow>/<generation>/plans/        what each batch consists of
     checkpoints/<dataset>/<flow>/<generation>/<leaf>/       what a leaf has seen
+    sinks/<sink>/                                           what a sink was given, and when anew
     system/events/                                          the event log, a Delta table
     system/declared.json                                    the tables that the pipeline declares
     """
@@ -27,6 +28,9 @@ class Layout:
 
     def table(self, dataset: str) -> str:
         return f"{self.storage}/tables/{folder_of(dataset)}"
+
+    def sink(self, sink: str) -> str:
+        return f"{self.storage}/sinks/{folder_name(sink)}"
 
     def flows(self, dataset: str) -> str:
         """The folder that has one folder per flow."""

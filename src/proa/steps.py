@@ -36,6 +36,8 @@ class Step(StrEnum):
     MEMORY_PUT = "memory.put"
     COMMIT = "commit"
     RESET = "reset"
+    SINK_DELIVER = "sink.deliver"
+    SINK_NOTE = "sink.note"
     CHECKPOINT_COMPACT = "checkpoint.compact"
     EVENTS_FLUSH = "events.flush"
     MAINTAIN_COMPACT = "maintain.compact"

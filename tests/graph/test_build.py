@@ -6,7 +6,7 @@ from pyspark.sql import functions as F
 
 from proa.errors import PipelineError, UserError
 from proa.graph import FilesLeaf, TableLeaf
-from proa.pipelines.definitions import DatasetKind
+from proa.pipelines.definitions import DatasetKind, SinkPlace
 
 FILES = "SELECT * FROM STREAM read_files('/landing/raw', format => 'json')"
 ONE = "SELECT 1 AS id"
@@ -329,3 +329,69 @@ def test_a_wrong_selection_is_refused(pipeline, arguments, condition):
     with pytest.raises(UserError) as caught:
         pipeline.build().select(**arguments)
     assert caught.value.condition == condition
+
+
+def with_sink(pipeline, query: str = "SELECT * FROM STREAM t", **fields: object) -> None:
+    pipeline.streaming_table("t", FILES)
+    pipeline.dataset("s", DatasetKind.SINK, sink=SinkPlace("delta"), path="/out")
+    pipeline.flow("f", "s", query, **fields)
+
+
+def test_a_sink_is_no_table_and_flows_feed_it(pipeline):
+    with_sink(pipeline, to_sink=True)
+    graph = pipeline.build()
+    assert (graph.tables, graph.targets) == (("t",), ("t", "s"))
+    assert graph.stages == (("t",), ("s",))
+    assert graph.select().tables == {"t", "s"}
+    assert graph.select(["s"]).tables == {"s"}
+
+
+def test_a_sink_is_fed_by_streams(pipeline):
+    with_sink(pipeline, ONE)
+    error = fails(pipeline, "INVALID_FLOW_QUERY_TYPE.BATCH_RELATION_FOR_STREAMING_TABLE")
+    assert "the sink 's'" in str(error)
+    assert "materialized view" not in str(error)
+
+
+def test_nothing_reads_a_sink(pipeline):
+    with_sink(pipeline)
+    pipeline.materialized_view("m", "SELECT * FROM s")
+    assert "is a sink" in str(fails(pipeline, "TABLE_OR_VIEW_NOT_FOUND"))
+
+
+def test_a_sink_without_flow_is_refused(pipeline):
+    pipeline.streaming_table("t", FILES)
+    pipeline.dataset("s", DatasetKind.SINK, sink=SinkPlace("delta"), path="/out")
+    fails(pipeline, "PIPELINE_DATASET_WITHOUT_FLOW")
+
+
+def test_an_update_flow_writes_to_a_sink_only(pipeline):
+    pipeline.streaming_table("t")
+    pipeline.flow("f", "t", FILES, to_sink=True)
+    fails(pipeline, "UPDATE_FLOW_TARGET_IS_NOT_A_SINK")
+
+
+def test_a_table_that_a_sink_names_must_be_known(pipeline):
+    pipeline.streaming_table("t", FILES)
+    place = SinkPlace("delta", {"tablename": "main.lake.out"})
+    pipeline.dataset("s", DatasetKind.SINK, sink=place)
+    pipeline.flow("f", "s", "SELECT * FROM STREAM t")
+    error = fails(pipeline, "TABLE_OR_VIEW_NOT_FOUND")
+    assert "main.lake.out: /path/of/the/delta/table" in str(error)
+
+
+def test_a_flow_depends_on_flows_that_are_there(pipeline):
+    with_sink(pipeline, depends_on=("sed",))
+    pipeline.flow("seed", "s", ONE, once=True)
+    assert "did you mean 'seed'?" in str(fails(pipeline, "FLOW_NOT_FOUND"))
+
+
+@pytest.mark.parametrize("before", [("f",), ("g",), ("downstream",)])
+def test_flows_do_not_wait_for_one_another_in_a_circle(pipeline, before):
+    pipeline.streaming_table("t")
+    pipeline.flow("f", "t", FILES, depends_on=before)
+    pipeline.flow("g", "t", FILES, depends_on=("f",))
+    pipeline.streaming_table("u")
+    pipeline.flow("downstream", "u", "SELECT * FROM STREAM t")
+    error = fails(pipeline, "PIPELINE_GRAPH_NOT_TOPOLOGICALLY_SORTED")
+    assert "wait" in str(error)

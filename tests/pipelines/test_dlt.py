@@ -349,14 +349,12 @@ def test_expectations_of_one_dataset_have_different_names(python_refused):
 @pytest.mark.parametrize(
     ("code", "feature"),
     [
-        ("dp.create_sink('s', 'kafka', {})", "sinks"),
-        ("dlt.create_sink(name='s', format='delta')", "sinks"),
-        ("@dp.foreach_batch_sink\ndef f(df, i): ...", "sinks"),
+        ("dp.create_sink('s', 'kafka', {})", "sinks of format 'kafka'"),
+        ("@dp.update_flow('s', import_checkpoint='/c')\ndef f(): ...", "IMPORT CHECKPOINT"),
         (
             "dp.create_auto_cdc_flow('t', 's', ['k'], 'n', stored_as_scd_type='bitemporal')",
             "bitemporal",
         ),
-        ("@dp.update_flow(target='s')\ndef f(): ...", "update flows"),
         ("@dp.replace_flow(target='s')\ndef f(): ...", "replace flows"),
         ("@dp.table(replace_using=['a'], sequence_by='b')\ndef f(): ...", "replace flows"),
         ("dp.create_table('t')", "CREATE TABLE"),
@@ -374,6 +372,34 @@ def test_what_cannot_be_done_yet_is_refused_by_name(python_refused, code, featur
     assert error.condition == "UNSUPPORTED_FEATURE"
     assert feature in str(error)
     assert "; " in str(error)
+    assert str(error.location) == "transformations/a.py:3"
+
+
+@pytest.mark.parametrize(
+    ("code", "condition", "words"),
+    [
+        ("dp.create_sink('s', 'delta')", "INVALID_SINK_OPTION", "'path' and 'tableName'"),
+        (
+            "dp.create_sink('s', 'delta', {'path': 'a', 'tableName': 'b'})",
+            "INVALID_SINK_OPTION",
+            "both",
+        ),
+        (
+            "dp.create_sink('s', 'delta', {'pth': 'a'})",
+            "INVALID_SINK_OPTION",
+            "did you mean 'path'",
+        ),
+        ("@dp.foreach_batch_sink\ndef f(df): ...", "INVALID_SINK_FUNCTION", "def f(df, batch_id)"),
+        ("dp.foreach_batch_sink(name='s')", "DECORATOR_WITHOUT_FUNCTION", "def f(df, batch_id)"),
+        ("dp.foreach_batch_sink(3)", "DECORATOR_ARGUMENT_NOT_CALLABLE", "not 3"),
+    ],
+)
+def test_a_sink_that_cannot_be_written_to_is_refused_where_it_is_declared(
+    python_refused, code, condition, words
+):
+    error = python_refused(code)
+    assert error.condition == condition
+    assert words in str(error)
     assert str(error.location) == "transformations/a.py:3"
 
 

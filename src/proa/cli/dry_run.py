@@ -88,9 +88,10 @@ def _print(graph: Graph, judged: Verdicts, analysis: Analysis) -> None:
         console.print("unchecked", style="dim", end=" ")
         print_text(f"the columns of {name}: {reason}")
     tables = len(graph.tables)
-    views = len(graph.datasets) - tables
+    views = len(graph.datasets) - len(graph.targets)
+    sinks = len(graph.targets) - tables
     print_text(
-        f"{tables} tables, {views} views, {len(graph.flows)} flows in {len(graph.stages)} stages:"
+        f"{tables} tables, {views} views,{f' {sinks} sinks,' if sinks else ''} {len(graph.flows)} flows in {len(graph.stages)} stages:"
         f" {len(judged.errors)} errors, {len(judged.warnings)} warnings,"
         f" {len(judged.accepted)} accepted"
     )
@@ -109,6 +110,7 @@ def _as_object(graph: Graph, judged: Verdicts, analysis: Analysis) -> dict[str, 
         "valid": True,
         "may_run": not judged.errors,
         "tables": list(graph.tables),
+        "sinks": [name for name in graph.targets if graph.datasets[name].is_sink],
         "stages": [list(stage) for stage in graph.stages],
         "columns": {
             name: [

@@ -16,7 +16,10 @@ from proa.cli.signals import stop_on_signals
 from proa.errors import ProaError, UnavailableError, UserError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from proa.runtime import UpdateResult
+    from proa.runtime.context import SinkGate
 
 
 def register(app: typer.Typer) -> None:
@@ -59,11 +62,12 @@ def run(
 
     folder = find_project(project)
     region_name = chosen_region(folder, region)
+    gate = None if region_name is None else _sink_gate(folder, region_name)
     stop = threading.Event()
     with (
         update_listener(quiet=as_json) as listener,
         stop_on_signals(stop) as signals,
-        Runner.from_project(folder, region_name, listener=listener) as runner,
+        Runner.from_project(folder, region_name, listener=listener, gate=gate) as runner,
     ):
         result = runner.update(
             UpdateRequest(
@@ -84,6 +88,14 @@ def run(
         code = SIGNALLED + signals[0]
     if code:
         raise typer.Exit(code)
+
+
+def _sink_gate(folder: Path, region: str) -> SinkGate:
+    """What tells, at each batch, whether the region is the one that writes to sinks."""
+    from proa import settings
+    from proa.recovery.sink_turns import ControlAddress, SinkTurns
+
+    return SinkTurns(region, ControlAddress.of(settings.load(folder / settings.FILE_NAME)))
 
 
 def as_object(result: UpdateResult) -> dict[str, Any]:
@@ -113,6 +125,7 @@ def as_object(result: UpdateResult) -> dict[str, Any]:
                     for outcome in flow.progress.outcomes.values()
                 ],
                 "waiting_for": flow.progress.waiting_for,
+                "held_back": flow.progress.held_back,
                 "error": None if flow.error is None else str(flow.error),
             }
             for flow in result.flows
@@ -140,6 +153,8 @@ def _print(result: UpdateResult) -> None:
                     f" break {outcome.expectation!r} ({done})",
                     style="yellow",
                 )
+        if flow.progress.held_back is not None:
+            console.print(f"  {flow.flow}: held back: {flow.progress.held_back}", markup=False)
         if flow.error is not None:
             console.print(f"  {flow.flow}: {flow.error}", style="red", markup=False)
     if result.error is not None and not result.flows:

@@ -15,7 +15,7 @@ from pyspark.sql.connect.dataframe import DataFrame
 from pyspark.sql.types import StructType
 
 from proa.engine.relations import delta
-from proa.errors import PipelineError, ProaError, SourceLocation, UserError
+from proa.errors import PipelineError, ProaError, SourceLocation, UserError, raised_at
 from proa.graph import checks, plan_proto, sql_text
 from proa.graph.change_target import target_schema
 from proa.graph.dataset_names import DatasetNames
@@ -124,8 +124,14 @@ class _Builder:
             for name in order
         }
         for name, node in decided.items():
+            if node.is_sink:
+                with self.collecting(name):
+                    decided[name] = replace(node, dataset=self.tables.of_sink(node.dataset))
+        for name, node in decided.items():
             with self.collecting(name):
                 checks.dataset(node, decided)
+        if not self.failed:
+            checks.predecessors(decided)
         return Graph(decided, checks.stages(decided), self.names)
 
     @contextmanager
@@ -198,13 +204,13 @@ class _Builder:
                 raise PipelineError(
                     f"the query of {flow.name!r} cannot be declared: {error}",
                     condition=error.getCondition() or "PIPELINE_ERROR",
-                    location=_raised_at(error, flow),
+                    location=raised_at(error, flow.location),
                 ) from error
             except Exception as error:
                 raise PipelineError(
                     f"the query function of {flow.name!r} raised {type(error).__name__}: {error}",
                     condition="QUERY_FUNCTION_FAILED",
-                    location=_raised_at(error, flow),
+                    location=raised_at(error, flow.location),
                 ) from error
         raise PipelineError(
             f"the query function of {flow.name!r} returned {type(result).__name__},"
@@ -330,6 +336,8 @@ class _Names:
             raise self.builder.failed[name]
         self.reads[name] = None
         dataset = self.builder.datasets[name]
+        if dataset.kind is DatasetKind.SINK:
+            raise checks.sink_read(dataset, self.flow.name, self.location(parts[-1], line))
         if dataset.kind is not DatasetKind.TEMPORARY_VIEW:
             return DatasetLeaf("", name, streaming and not _reads_all(self.flow), dict(options))
         self.builder.read_dataset(name)
@@ -373,13 +381,3 @@ def empty(schema: StructType) -> Relation:
     relation = proto.Relation()
     relation.local_relation.schema = schema.json()
     return relation
-
-
-def _raised_at(error: BaseException, flow: Flow) -> SourceLocation:
-    """The last line of the user's own file in the traceback."""
-    found, step = flow.location, error.__traceback__
-    while step is not None:
-        if step.tb_frame.f_code.co_filename.endswith(flow.location.file):
-            found = SourceLocation(flow.location.file, step.tb_lineno)
-        step = step.tb_next
-    return found

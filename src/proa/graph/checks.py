@@ -10,6 +10,7 @@ from proa.errors import PipelineError, SourceLocation
 from proa.graph.dataset_names import DatasetNames
 from proa.graph.leaves import DatasetLeaf
 from proa.pipelines.definitions import Dataset, DatasetKind, Declarations, Flow, SnapshotCdc
+from proa.text import suggestion
 
 if TYPE_CHECKING:
     from proa.graph.nodes import DatasetNode, FlowNode
@@ -121,8 +122,60 @@ def decide_kind(dataset: Dataset, flows: Sequence[FlowNode]) -> Dataset:
     return replace(dataset, kind=kind)
 
 
+def sink_read(dataset: Dataset, reader: str, location: SourceLocation) -> PipelineError:
+    """The error for a query that reads a sink."""
+    return PipelineError(
+        f"{reader!r} reads {dataset.name!r}, which is a sink: flows write to it, and nothing in the"
+        " pipeline reads it; read what is written to it",
+        condition="TABLE_OR_VIEW_NOT_FOUND",
+        location=location,
+    )
+
+
+def predecessors(datasets: Mapping[str, DatasetNode]) -> None:
+    """Raise PipelineError for a flow that depends on what is no flow, or in a circle."""
+    nodes = [node for one in datasets.values() for node in one.flows]
+    by_name = {node.flow.name.casefold(): node for node in nodes}
+    feeding: dict[str, list[FlowNode]] = {}
+    for node in nodes:
+        feeding.setdefault(node.target, []).append(node)
+    done: set[str] = set()
+    path: list[str] = []
+
+    def visit(node: FlowNode) -> None:
+        name = node.flow.name
+        if name in done:
+            return
+        if name in path:
+            circle = " waits for ".join(map(repr, [*path[path.index(name) :], name]))
+            raise PipelineError(
+                f"flows wait for one another in a circle: {circle}; take one out of 'depends_on'",
+                condition="PIPELINE_GRAPH_NOT_TOPOLOGICALLY_SORTED",
+                location=node.flow.location,
+            )
+        path.append(name)
+        for upstream in node.upstream:
+            for other in feeding.get(upstream, ()):
+                visit(other)
+        for wanted in node.flow.depends_on:
+            before = by_name.get(wanted.casefold())
+            if before is None:
+                raise PipelineError(
+                    f"the flow {name!r} depends on {wanted!r}, which is no flow of the pipeline"
+                    f"{suggestion(wanted, [other.flow.name for other in nodes])}",
+                    condition="FLOW_NOT_FOUND",
+                    location=node.flow.location,
+                )
+            visit(before)
+        path.pop()
+        done.add(name)
+
+    for node in nodes:
+        visit(node)
+
+
 def stages(datasets: Mapping[str, DatasetNode]) -> tuple[tuple[str, ...], ...]:
-    """The tables by levels: a table's level is one above the highest that it reads."""
+    """The tables and sinks by levels: a level is one above the highest that is read."""
     levels: dict[str, int] = {}
     for name, node in datasets.items():
         if not node.is_view:
@@ -142,7 +195,15 @@ def dataset(node: DatasetNode, datasets: Mapping[str, DatasetNode]) -> None:
             if isinstance(leaf, DatasetLeaf) and leaf.streaming:
                 _streamable(flow, leaf, datasets[leaf.dataset])
     _change_flows(declared, [flow.flow for flow in node.flows])
-    if declared.kind is DatasetKind.STREAMING_TABLE:
+    for flow in node.flows:
+        if flow.flow.to_sink and not node.is_sink:
+            raise PipelineError(
+                f"the update flow {flow.flow.name!r} writes to {declared.name!r}, which is no sink;"
+                " declare it with create_sink() or @foreach_batch_sink, or write an append flow",
+                condition="UPDATE_FLOW_TARGET_IS_NOT_A_SINK",
+                location=flow.flow.location,
+            )
+    if declared.kind in {DatasetKind.STREAMING_TABLE, DatasetKind.SINK}:
         for flow in node.flows:
             _streaming_table_flow(declared, flow)
         return
@@ -162,12 +223,17 @@ def _streaming_table_flow(declared: Dataset, node: FlowNode) -> None:
     complete = node.flow.once or isinstance(node.flow.cdc, SnapshotCdc)
     if not complete and not node.plan.streaming:
         raise PipelineError(
-            f"the flow {node.flow.name!r} feeds the streaming table {declared.name!r} and reads no"
-            " stream; read a source with spark.readStream or STREAM(...), make the dataset a"
-            " materialized view, or run the flow once",
+            f"the flow {node.flow.name!r} feeds the {_kind_words(declared)} {declared.name!r} and"
+            " reads no stream; read a source with spark.readStream or STREAM(...),"
+            f"{'' if declared.sink else ' make the dataset a materialized view,'} or run the flow"
+            " once",
             condition="INVALID_FLOW_QUERY_TYPE.BATCH_RELATION_FOR_STREAMING_TABLE",
             location=node.flow.location,
         )
+
+
+def _kind_words(declared: Dataset) -> str:
+    return declared.kind.value.replace("_", " ").lower()
 
 
 def _materialized_view_flow(declared: Dataset, node: FlowNode) -> None:

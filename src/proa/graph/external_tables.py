@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
+from proa.errors import PipelineError
+from proa.pipelines.definitions import Dataset
 from proa.pipelines.identifiers import Namespace
+from proa.pipelines.identifiers import parts as name_parts
 from proa.settings import TABLE_KEY
 from proa.text import quote_identifier
 
@@ -23,6 +27,22 @@ class ExternalTables:
     def path(self, parts: tuple[str, ...]) -> str | None:
         """Return the Delta path of a name's table. Returns None if the configuration has none."""
         return self._paths.get(self._namespace.key(".".join(map(quote_identifier, parts))))
+
+    def of_sink(self, sink: Dataset) -> Dataset:
+        """Return a sink with the path of its table. PipelineError when no table has its name."""
+        name = None if sink.sink is None else sink.sink.options.get("tablename")
+        if name is None:
+            return sink
+        path = self.path(name_parts(name))
+        if path is None:
+            raise PipelineError(
+                f"the sink {sink.name!r} writes to the table {name!r}, whose path is not known; name"
+                f" it under 'tables' of each region in proa.yml ({name}: /path/of/the/delta/table),"
+                " or give the sink a 'path'",
+                condition="TABLE_OR_VIEW_NOT_FOUND",
+                location=sink.location,
+            )
+        return replace(sink, path=path)
 
     def remedy(self, parts: tuple[str, ...]) -> str:
         """Return the end of a sentence that says how a table from elsewhere is named."""

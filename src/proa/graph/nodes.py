@@ -40,12 +40,18 @@ class DatasetNode:
         """Whether the dataset is never stored."""
         return self.dataset.kind is DatasetKind.TEMPORARY_VIEW
 
+    @property
+    def is_sink(self) -> bool:
+        """Whether the dataset is a place outside the pipeline."""
+        return self.dataset.kind is DatasetKind.SINK
+
 
 @dataclass(frozen=True)
 class Selection:
-    """Which tables an update brings up to date, and which of them from nothing."""
+    """Which tables and sinks an update brings up to date, and which of them from nothing."""
 
     tables: frozenset[str]
+    """Sinks among them."""
     full_refresh: frozenset[str]
 
 
@@ -56,12 +62,12 @@ class Graph:
     datasets: Mapping[str, DatasetNode]
     """By name, upstream ones first; views included."""
     stages: tuple[tuple[str, ...], ...]
-    """The tables, by levels: each reads only from tables of earlier levels."""
+    """The tables and sinks, by levels: each reads only from tables of earlier levels."""
     names: DatasetNames
 
     @property
     def flows(self) -> tuple[FlowNode, ...]:
-        """The flows of all tables, upstream ones first. Views are part of the flows' plans."""
+        """The flows of all tables and sinks, upstream ones first. Views are part of their plans."""
         return tuple(
             flow for node in self.datasets.values() if not node.is_view for flow in node.flows
         )
@@ -69,6 +75,11 @@ class Graph:
     @property
     def tables(self) -> tuple[str, ...]:
         """The names of all stored datasets, upstream ones first."""
+        return tuple(name for name in self.targets if not self.datasets[name].is_sink)
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The names of all that flows write to: tables and sinks, upstream ones first."""
         return tuple(name for name, node in self.datasets.items() if not node.is_view)
 
     def select(
@@ -90,7 +101,7 @@ class Graph:
                 condition="INVALID_SELECTION",
             )
         if full_refresh_all:
-            tables = frozenset(self.tables)
+            tables = frozenset(self.targets)
             return Selection(tables, frozenset(n for n in tables if self._may_reset(n)))
         light = frozenset(self._table(name) for name in refresh)
         full = frozenset(self._table(name) for name in full_refresh)
@@ -106,7 +117,7 @@ class Graph:
                     " refresh it, or change the property",
                     condition="TABLE_NOT_RESETTABLE",
                 )
-        return Selection(light | full or frozenset(self.tables), full)
+        return Selection(light | full or frozenset(self.targets), full)
 
     def _may_reset(self, name: str) -> bool:
         value = self.datasets[name].dataset.properties.get(RESET_ALLOWED, "true")

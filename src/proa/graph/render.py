@@ -13,11 +13,13 @@ KINDS = {
     DatasetKind.STREAMING_TABLE: "streaming table",
     DatasetKind.MATERIALIZED_VIEW: "materialized view",
     DatasetKind.TEMPORARY_VIEW: "view",
+    DatasetKind.SINK: "sink",
 }
 _SHAPES = {
     DatasetKind.STREAMING_TABLE: ('[["', '"]]'),
     DatasetKind.MATERIALIZED_VIEW: ('["', '"]'),
     DatasetKind.TEMPORARY_VIEW: ('("', '")'),
+    DatasetKind.SINK: ('[/"', '"/]'),
 }
 
 
@@ -30,6 +32,7 @@ def text(graph: Graph) -> str:
             prefix = "" if flow.flow.implicit else f"{flow.flow.name}: "
             once = " once" if flow.flow.once else ""
             lines += [f"  <- {prefix}{source}{once}" for source in _sources(graph, flow)]
+            lines += [f"     after {before}" for before in flow.flow.depends_on]
     return "\n".join(lines)
 
 
@@ -68,6 +71,7 @@ def _dataset(graph: Graph, name: str, node: DatasetNode) -> dict[str, Any]:
         "location": str(node.dataset.location),
         "private": node.dataset.private,
         "comment": node.dataset.comment,
+        "format": None if node.dataset.sink is None else node.dataset.sink.format,
         "expectations": [
             {"name": rule.name, "violation": str(rule.violation)}
             for rule in node.dataset.expectations
@@ -76,6 +80,7 @@ def _dataset(graph: Graph, name: str, node: DatasetNode) -> dict[str, Any]:
             {
                 "name": flow.flow.name,
                 "once": flow.flow.once,
+                "depends_on": list(flow.flow.depends_on),
                 "streaming": flow.plan.streaming,
                 "reads": [
                     {"dataset": upstream, "streaming": upstream in _streamed_names(graph, flow)}

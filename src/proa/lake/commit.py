@@ -17,9 +17,9 @@ from deltalake.table import TableFeatures
 
 from proa.clock import Ids
 from proa.engine import Engine
-from proa.errors import ConflictError, DataError, UnavailableError, UnknownOutcome
+from proa.errors import ConflictError, DataError, UnavailableError, UnknownOutcome, UserError
 from proa.lake import log
-from proa.lake.log import GENERATION, REFRESH
+from proa.lake.log import EPOCH, GENERATION, REFRESH
 from proa.lake.table import Table
 from proa.lake.table_schema import keeps_types, merge_schemas, to_arrow, to_delta
 from proa.lake.writer import DataFile, Destination, WriteResult, discard, write
@@ -58,6 +58,8 @@ class Change:
     """Noted in the commit under `proa`."""
     transactions: Mapping[str, int] = field(default_factory=dict)
     """Further `txn` actions of the same commit."""
+    epoch: int = 0
+    """The epoch of the region that writes, where only an active one may; noted when it is not 0."""
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,46 @@ def create(  # noqa: PLR0913 - what a table is
             if table.refresh() is None:
                 raise
         table.refresh()
+
+
+_APPENDED_TO = frozenset(
+    {
+        "appendOnly",
+        "changeDataFeed",
+        "clustering",
+        "columnMapping",
+        "checkConstraints",
+        "deletionVectors",
+        "domainMetadata",
+        "generatedColumns",
+        "identityColumns",
+        "invariants",
+        "timestampNtz",
+        "v2Checkpoint",
+        "vacuumProtocolCheck",
+    }
+)
+"""Features of tables that rows may be added to; what these ask for is looked at one by one."""
+_COMPUTED = ("delta.generationExpression", "delta.identity.start", "delta.invariants")
+
+
+def check_appendable(table: Table) -> None:
+    """Raise UserError when a table made by others asks more of its writers than is done here."""
+    with table.lock:
+        protocol, properties = table.delta().protocol(), table.properties
+        asked = sorted(set(protocol.writer_features or ()) - _APPENDED_TO)
+        if properties.get("delta.columnMapping.mode", "none") != "none":
+            asked.append("columnMapping")
+        asked += sorted(key for key in properties if key.startswith("delta.constraints."))
+        for column in table.schema.fields:
+            given = column.metadata or {}
+            asked += [f"{key} of {column.name!r}" for key in _COMPUTED if key in given]
+    if asked:
+        raise UserError(
+            f"the table {table.url!r} asks its writers for {', '.join(asked)}, which Proa does not"
+            " do; write to a table of its own, and copy from there",
+            condition="DELTA_UNSUPPORTED_FEATURES_FOR_WRITE",
+        )
 
 
 def commit_change(table: Table, change: Change, rewriter: Rewriter | None = None) -> Committed:
@@ -291,6 +333,12 @@ def _own_commit(table: Table, change: Change) -> Committed | None:
         )
     last = table.transaction(change.app_id)
     if last is None or last < change.batch:
+        if change.epoch < (epoch := table.transaction(EPOCH) or 0):
+            raise ConflictError(
+                f"the table {table.url!r} was written in epoch {epoch}, and this region writes in"
+                f" epoch {change.epoch}: another one is active",
+                condition="REGION_FENCED",
+            )
         return None
     for version in range(table.version, -1, -1):
         try:
@@ -327,6 +375,8 @@ def _actions(table: Table, change: Change) -> list[Mapping[str, Any]] | _Widenin
     actions += [_txn(table, app, version) for app, version in change.transactions.items()]
     if begins:
         actions.append(_txn(table, GENERATION, change.generation))
+    if change.epoch:
+        actions.append(_txn(table, EPOCH, change.epoch))
     if wanted != before:
         actions.append({"metaData": wanted})
     gone = table.live_paths() if replaces else _live(table, change)

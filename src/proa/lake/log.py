@@ -17,6 +17,9 @@ GENERATION = "proa:generation"
 REFRESH = "proa:refresh"
 """The `txn` application that counts the full refreshes that were asked for."""
 
+EPOCH = "proa:epoch"
+"""The `txn` application whose version is the epoch of the region that wrote last."""
+
 
 @dataclass(frozen=True)
 class Commit:

@@ -151,23 +151,30 @@ class DeclaringSession(SparkSession):  # type: ignore[misc]
 
     @contextmanager
     def install(self) -> Iterator[None]:
-        """Make this the session that `SparkSession.builder.getOrCreate()`, `getActiveSession()`
-        and pyspark's own functions find in this thread, for a while.
-        """
-        local = SparkSession._active_session  # noqa: SLF001 - pyspark offers no other way
-        previous = getattr(local, "session", None)
-        default, remote = SparkSession._default_session, os.environ.get("SPARK_REMOTE")  # noqa: SLF001
-        local.session = SparkSession._default_session = self  # noqa: SLF001
-        # pyspark notes where a column was written, unless it was first used without a session
-        debugging, origins._enable_debugging_cache = origins._enable_debugging_cache, True  # noqa: SLF001
-        os.environ.setdefault("SPARK_REMOTE", "sc://declaring")
-        try:
+        """Make this the session that the user's code finds, for a while; see `install_session`."""
+        with install_session(self):
             yield
-        finally:
-            origins._enable_debugging_cache = debugging  # noqa: SLF001
-            local.session, SparkSession._default_session = previous, default  # noqa: SLF001
-            if remote is None:
-                os.environ.pop("SPARK_REMOTE", None)
+
+
+@contextmanager
+def install_session(session: SparkSession) -> Iterator[None]:
+    """Make `session` the one that `SparkSession.builder.getOrCreate()`, `getActiveSession()`
+    and pyspark's own functions find in this thread, for a while.
+    """
+    local = SparkSession._active_session  # noqa: SLF001 - pyspark offers no other way
+    previous = getattr(local, "session", None)
+    default, remote = SparkSession._default_session, os.environ.get("SPARK_REMOTE")  # noqa: SLF001
+    local.session = SparkSession._default_session = session  # noqa: SLF001
+    # pyspark notes where a column was written, unless it was first used without a session
+    debugging, origins._enable_debugging_cache = origins._enable_debugging_cache, True  # noqa: SLF001
+    os.environ.setdefault("SPARK_REMOTE", "sc://declaring")
+    try:
+        yield
+    finally:
+        origins._enable_debugging_cache = debugging  # noqa: SLF001
+        local.session, SparkSession._default_session = previous, default  # noqa: SLF001
+        if remote is None:
+            os.environ.pop("SPARK_REMOTE", None)
 
 
 class _DeclaringConf(RuntimeConf):  # type: ignore[misc]

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from proa.errors import PipelineError, SourceLocation
 from proa.pipelines import arguments
-from proa.pipelines.arguments import check_arguments
+from proa.pipelines.arguments import check_arguments, names
 from proa.pipelines.definitions import Dataset, DatasetKind, Expectation, Flow
 from proa.pipelines.expectations import CONDITION as INVALID_EXPECTATION
 from proa.pipelines.expectations import check_all, check_expectation
@@ -197,41 +197,52 @@ def create_streaming_table(  # noqa: PLR0913, PLR0917 - the names are Databricks
 
 
 @check_arguments
-def append_flow(
+def append_flow(  # noqa: PLR0913 - the names are Databricks'
     target: str,
     name: str | None = None,
     comment: str | None = None,
     spark_conf: dict[str, str] | None = None,
     once: bool = False,  # noqa: FBT001, FBT002 - the order is Databricks'
+    *,
+    depends_on: str | list[str] | None = None,
+    import_checkpoint: str | None = None,
 ) -> Callable[[Query], Decorated]:
-    """Declare a flow that appends its query's rows to the streaming table `target`.
+    """Declare a flow that appends its query's rows to `target`, a streaming table or a sink.
 
     With `once`, the query is a batch query that runs a single time, and again on a full refresh.
     """
-    registry = active()
-    location = registry.caller()
-    arguments.required_name("target", target)
-    arguments.text("name", name)
-    mark_used = registry.awaiting_use(_without_function("append_flow", location))
+    _refuse_given("IMPORT CHECKPOINT", import_checkpoint)
+    return _declare_flow(
+        "append_flow",
+        target,
+        name,
+        once=arguments.flag("once", once),
+        comment=arguments.text("comment", comment),
+        spark_conf=arguments.mapping("spark_conf", spark_conf),
+        depends_on=_flow_names(depends_on),
+    )
 
-    def declare(function: Query) -> Decorated:
-        mark_used()
-        query = _as_decorated(function, "append_flow", location)
-        if query.expectations:
-            raise _expectation_on_flow(target, location)
-        flow = Flow(
-            name or _name(query, location),
-            target,
-            query.function,
-            location,
-            once=arguments.flag("once", once),
-            comment=arguments.text("comment", comment),
-            spark_conf=arguments.mapping("spark_conf", spark_conf),
-        )
-        registry.add_flow(flow)
-        return Decorated(query.function, flow=target)
 
-    return declare
+@check_arguments
+def update_flow(  # noqa: PLR0913, PLR0917 - the names are Databricks'
+    target: str,
+    name: str | None = None,
+    spark_conf: dict[str, str] | None = None,
+    comment: str | None = None,
+    depends_on: str | list[str] | None = None,
+    import_checkpoint: str | None = None,
+) -> Callable[[Query], Decorated]:
+    """Declare a flow that writes its query's rows to the sink `target`, each batch once."""
+    _refuse_given("IMPORT CHECKPOINT", import_checkpoint)
+    return _declare_flow(
+        "update_flow",
+        target,
+        name,
+        comment=arguments.text("comment", comment),
+        spark_conf=arguments.mapping("spark_conf", spark_conf),
+        depends_on=_flow_names(depends_on),
+        to_sink=True,
+    )
 
 
 @check_arguments
@@ -325,6 +336,34 @@ def _declare(
         return Decorated(query.function, dataset=dataset.name)
 
     return declare if query_function is None else declare(query_function)
+
+
+def _declare_flow(
+    decorator: str, target: str, name: str | None, **facts: Any
+) -> Callable[[Query], Decorated]:
+    """Return the decorator that declares a flow into `target`."""
+    registry = active()
+    location = registry.caller()
+    arguments.required_name("target", target)
+    arguments.text("name", name)
+    mark_used = registry.awaiting_use(_without_function(decorator, location))
+
+    def declare(function: Query) -> Decorated:
+        mark_used()
+        query = _as_decorated(function, decorator, location)
+        if query.expectations:
+            raise _expectation_on_flow(target, location)
+        registry.add_flow(
+            Flow(name or _name(query, location), target, query.function, location, **facts)
+        )
+        return Decorated(query.function, flow=target)
+
+    return declare
+
+
+def _flow_names(depends_on: Any) -> tuple[str, ...]:
+    """The names in `depends_on`, which may be a single one."""
+    return (depends_on,) if isinstance(depends_on, str) else names("depends_on", depends_on)
 
 
 def _expecting(expectations: tuple[Expectation, ...]) -> Callable[[Query], Decorated]:

@@ -20,6 +20,8 @@ class DatasetKind(StrEnum):
     TABLE = "TABLE"
     """`@dlt.table`: a streaming table over a streaming query, else a materialized view. The graph
     decides, once the query is known; nothing after the graph sees this kind."""
+    SINK = "SINK"
+    """A place outside the pipeline that flows write to and nothing in it reads."""
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,20 @@ class Expectation:
 
 
 @dataclass(frozen=True)
+class SinkPlace:
+    """Where the rows of a sink go: to a Delta table, or to a function."""
+
+    format: str
+    """`delta` or `foreachBatch`."""
+    options: Mapping[str, str] = field(default_factory=dict)
+    """By lower-case name."""
+    function: Callable[[Any, int], Any] | None = None
+    """Gets each batch as a DataFrame, and its number."""
+
+
+@dataclass(frozen=True)
 class Dataset:
-    """A table or view that the pipeline makes."""
+    """A table or view that the pipeline makes, or a sink that it writes to."""
 
     name: str
     """As the user wrote it; may have several parts ("sales.orders")."""
@@ -54,6 +68,8 @@ class Dataset:
     expectations: tuple[Expectation, ...] = ()
     primary_key: tuple[str, ...] = ()
     """Columns that the user says identify a row; nothing enforces it."""
+    sink: SinkPlace | None = None
+    """Where a sink's rows go; None for what is no sink."""
 
 
 @dataclass(frozen=True)
@@ -136,6 +152,10 @@ class Flow:
     """True for the flow that a decorated table or view brings along."""
     cdc: AutoCdc | SnapshotCdc | None = None
     """How the rows are applied; None: they are the table's own."""
+    depends_on: tuple[str, ...] = ()
+    """Flows that must be completed before this one begins."""
+    to_sink: bool = False
+    """An update flow, which only a sink takes."""
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,11 @@ from proa.pipelines.decorators import (
     materialized_view,
     table,
     temporary_view,
+    update_flow,
 )
 from proa.pipelines.environment import caller, current_session
 from proa.pipelines.registry import enable_local_execution
+from proa.pipelines.sink_declarations import create_sink, foreach_batch_sink
 from proa.pipelines.unsupported import unsupported_error
 
 view = temporary_view
@@ -64,8 +66,6 @@ def _refusing(feature: str) -> Callable[..., NoReturn]:
     return refuse
 
 
-create_sink = foreach_batch_sink = _refusing("sinks")
-update_flow = _refusing("update flows")
 replace_flow = _refusing("replace flows")
 on_event_hook = _refusing("event hooks")
 

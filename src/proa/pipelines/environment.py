@@ -21,7 +21,7 @@ from types import ModuleType
 from typing import Any
 
 from proa.errors import PipelineError, SourceLocation
-from proa.pipelines.declaring_session import DeclaringSession, user_location
+from proa.pipelines.declaring_session import DeclaringSession, install_session, user_location
 from proa.pipelines.notebook_utilities import DeclaringUtilities
 from proa.pipelines.spec import seen_from
 
@@ -117,6 +117,24 @@ class Environment:
                 except PipelineError as error:
                     error.location = self.place.shown_location(error.location)
                     raise
+
+        return call
+
+    def bind_sink(self, deliver: Callable[[Any, int], Any]) -> Callable[[Any, int], Any]:
+        """`deliver`, callable from outside with a batch. It declares nothing: it finds the session
+        of its DataFrame, in which it may do what it likes. One such function runs at a time.
+        """
+
+        @functools.wraps(deliver)
+        def call(frame: Any, batch: int) -> Any:
+            session = frame.sparkSession
+            with (
+                _entering,
+                redirect_stdout(sys.stderr),
+                self._importing(),
+                install_session(session),
+            ):
+                return deliver(frame, batch)
 
         return call
 

@@ -12,7 +12,14 @@ from pyspark.pipelines.graph_element_registry import (
     GraphElementRegistry,
     get_active_graph_element_registry,
 )
-from pyspark.pipelines.output import MaterializedView, Output, StreamingTable, Table, TemporaryView
+from pyspark.pipelines.output import (
+    MaterializedView,
+    Output,
+    Sink,
+    StreamingTable,
+    Table,
+    TemporaryView,
+)
 from pyspark.pipelines.source_code_location import SourceCodeLocation
 
 from proa.errors import PipelineError, SourceLocation
@@ -32,7 +39,6 @@ from proa.pipelines.session_settings import check_flow_settings
 from proa.pipelines.spec import seen_from
 from proa.pipelines.sql import declarations
 from proa.pipelines.sql.lexer import SqlText
-from proa.pipelines.unsupported import unsupported_error
 from proa.pipelines.views import enforce_expectations
 
 DUPLICATE = "PIPELINE_DUPLICATE_IDENTIFIERS"
@@ -98,6 +104,9 @@ class Registry(GraphElementRegistry):  # type: ignore[misc] # pyspark is untyped
                 condition=f"{DUPLICATE}.OUTPUT",
                 location=dataset.location,
             )
+        if dataset.sink is not None and dataset.sink.function is not None:
+            bound = self._environment.bind_sink(dataset.sink.function)
+            dataset = replace(dataset, sink=replace(dataset.sink, function=bound))
         self._datasets[key] = dataset
 
     def add_flow(self, flow: Flow) -> None:
@@ -129,14 +138,19 @@ class Registry(GraphElementRegistry):  # type: ignore[misc] # pyspark is untyped
         self._datasets[key] = replace(known, expectations=together)
 
     def register_output(self, output: Output) -> None:
+        if isinstance(output, Sink):
+            from proa.pipelines.sink_declarations import sink
+
+            location = self._location(output.source_code_location)
+            self.add_dataset(sink(output.name, output.format, dict(output.options), location))
+            return
         if isinstance(output, TemporaryView):
             kind = DatasetKind.TEMPORARY_VIEW
         elif isinstance(output, MaterializedView):
             kind = DatasetKind.MATERIALIZED_VIEW
-        elif isinstance(output, StreamingTable):
-            kind = DatasetKind.STREAMING_TABLE
         else:
-            raise unsupported_error("sinks", self._location(output.source_code_location))
+            assert isinstance(output, StreamingTable)
+            kind = DatasetKind.STREAMING_TABLE
         dataset = Dataset(
             output.name, kind, self._location(output.source_code_location), comment=output.comment
         )

@@ -18,8 +18,8 @@ _RIGHTS = "restrict the rows or columns in a table of their own, and share that 
 
 REMEDIES = {
     "bitemporal AUTO CDC": "keep one history (SCD type 2) and the other time as a column",
-    "sinks": "write a streaming table; other systems read it as a Delta table",
-    "update flows": _APPEND,
+    "sinks in SQL (CREATE SINK)": "declare the sink in a Python file (create_sink), and write to it"
+    " here (CREATE FLOW ... AS INSERT INTO)",
     "replace flows": _APPEND,
     "tables without a stream (CREATE TABLE)": _TABLE,
     "event hooks": "read the event log (`proa events --json`)",

@@ -128,11 +128,7 @@ class ControlStore:
     def of(cls, settings: ProjectSettings) -> ControlStore:
         """The record that `proa.yml` names."""
         recovery = settings.recovery or RecoverySettings()
-        if recovery.control is not None:
-            place = (recovery.control.path, recovery.control.options)
-            return cls(recovery.group, {"the third place": place})
-        regions = settings.regions.items()
-        return cls(recovery.group, {name: (one.storage, one.options) for name, one in regions})
+        return cls(recovery.group, places_of(settings))
 
     @property
     def is_in_third_place(self) -> bool:
@@ -270,14 +266,27 @@ class ControlStore:
         )
 
 
+def places_of(settings: ProjectSettings) -> dict[str, tuple[str, Mapping[str, str]]]:
+    """The locations that hold a project's record, with their options, by name."""
+    control = (settings.recovery or RecoverySettings()).control
+    if control is not None:
+        return {"the third place": (control.path, control.options)}
+    return {name: (one.storage, one.options) for name, one in settings.regions.items()}
+
+
+def first_active(settings: ProjectSettings) -> str:
+    """The region that is active until the record has an entry. Raises SettingsError."""
+    active = (settings.recovery or RecoverySettings()).active or next(iter(settings.regions))
+    settings.region(active)
+    return active
+
+
 def first_record(settings: ProjectSettings, now: datetime, who: str) -> ControlRecord:
     """The entry that a group begins with."""
-    recovery = settings.recovery or RecoverySettings()
-    active = recovery.active or next(iter(settings.regions))
-    settings.region(active)
+    active = first_active(settings)
     return ControlRecord(
         number=1,
-        group=recovery.group,
+        group=(settings.recovery or RecoverySettings()).group,
         epoch=1,
         active=active,
         at=now,

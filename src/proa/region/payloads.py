@@ -12,6 +12,7 @@ from typing import Any
 from proa.http.api_errors import InvalidParameterError, MissingError
 from proa.layout import dataset_of
 from proa.pipelines.identifiers import parts
+from proa.recovery.sink_turns import ControlAddress
 from proa.region.jobs.job_tasks import type_of
 from proa.region.jobs.parameters import of_run
 from proa.region.jobs.runs import Run
@@ -108,6 +109,7 @@ class Payloads:
                 dr_safety=project.dr_safety or "warn",
                 accept=project.accept,
                 regional_keys=project.regional_keys,
+                control=ControlAddress.of(project) if self._region in project.regions else None,
                 event_time=None if event_time is None else event_time.column,
             )
         return order.to_json()

@@ -20,7 +20,7 @@ from proa.runtime.checkpoint import Input, Plan
 from proa.runtime.context import Context
 from proa.runtime.flow_kinds import BatchWork, FlowKind, Stored
 from proa.runtime.sources import FilesSource, Source
-from proa.runtime.target import Attempt, TableTarget, TargetDelivery
+from proa.runtime.target import Attempt, Target, TargetDelivery
 
 LONG = timedelta(hours=1)
 """A process that has slept longer looks again: maintenance may have removed what it knows of."""
@@ -48,7 +48,7 @@ class BatchRunner:
         dataset: Dataset,
         context: Context,
         kind: FlowKind,
-        target: TableTarget,
+        target: Target,
     ) -> None:
         self._node = node
         self._dataset = dataset

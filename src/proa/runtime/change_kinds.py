@@ -102,6 +102,7 @@ def _merge(
     flow: Flow, dataset: Dataset, work: BatchWork, changes: Destination, result: WriteResult
 ) -> Stored:
     table = work.table
+    assert table is not None, "changes are applied to tables only"
     with table.lock:
         # A full refresh that has begun leaves the rows until its first batch: this one.
         begins = table.generation < table.wanted_generation
@@ -137,6 +138,7 @@ def _merge(
 
 
 def _staging(work: BatchWork) -> Destination:
+    assert work.table is not None
     return dataclasses.replace(
         work.destination,
         url=f"{work.table.url}/{_CHANGES}",

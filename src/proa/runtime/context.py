@@ -15,6 +15,20 @@ from proa.runtime.event_log import EventLog
 from proa.storage import absolute
 
 
+@dataclass(frozen=True)
+class Turn:
+    """Whether it is a region's turn to write to sinks."""
+
+    epoch: int = 0
+    """The control record's; 0 without regions."""
+    refusal: str | None = None
+    """Why it is not; None when it is."""
+
+
+SinkGate = Callable[[], Turn]
+"""Says, whenever it is asked, whether this region may write to sinks. Raises UnavailableError."""
+
+
 @dataclass
 class Context:
     """The region's engine and storage, and handles that stay warm between updates."""
@@ -31,6 +45,8 @@ class Context:
     """Whether a folder that is not there may be made by a shipment later."""
     event_time: str | None = None
     """The column that carries the time at which events happened, in tables that have it."""
+    gate: SinkGate = Turn
+    """Whether this region may write to sinks now."""
     update_id: str = ""
     _tables: dict[str, Table] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)

@@ -81,7 +81,8 @@ class Continuous:
         interval = interval_of(runner, self._configuration)
         pauses = self._retries.pauses(self._context.ids)
         has_new_rows = result.progress.batches > 0
-        while not self._stop.is_set():
+        going = self._await_predecessors(runner, interval)
+        while going and not self._stop.is_set():
             pause = interval
             if result.status in {FlowStatus.FAILED, FlowStatus.SKIPPED}:
                 again = self._pause_after(result, next(pauses, None))
@@ -96,9 +97,9 @@ class Continuous:
             if self._stop.is_set():
                 break
             wake.clear()
-            before = result.progress.batches
+            batches = result.progress.batches
             run_flow(runner, result, self._context, self._flows.retrier)
-            has_new_rows = result.progress.batches > before
+            has_new_rows = result.progress.batches > batches
             if has_new_rows and result.status is not FlowStatus.FAILED:
                 report(self._context, result, "has new rows")
             if has_new_rows:
@@ -110,6 +111,17 @@ class Continuous:
             self._running -= 1
             if not self._running:
                 self._stop.set()
+
+    def _await_predecessors(self, runner: FlowRunner, pause: float) -> bool:
+        """Wait until all that a flow depends on is completed; False when that will never be."""
+        while not self._stop.is_set():
+            before = self._flows.unmet(runner)
+            if before is None:
+                return True
+            if before.error is not None and not worth_another_try(before.error):
+                return False
+            self._context.clock.wait(pause, self._stop)
+        return False
 
     def _pause_after(self, result: FlowResult, pause: float | None) -> float | None:
         """Seconds until a failed flow is started again, None for never; one that was skipped is."""

@@ -24,7 +24,7 @@ from proa.runtime.fingerprint import fingerprint
 from proa.runtime.flow_kinds import FlowKind
 from proa.runtime.missing_paths import check_source, check_static_reads
 from proa.runtime.sources import Backlog, FilesSource, Source, TableSource
-from proa.runtime.target import TableTarget
+from proa.runtime.target import Target
 from proa.storage import Store
 
 
@@ -48,6 +48,8 @@ class FlowProgress:
     """When the events of the rows written happened, where the tables say so."""
     waiting_for: str | None = None
     """What is not there yet, without which the flow cannot begin."""
+    held_back: str | None = None
+    """Why nothing may be written: the flow feeds a sink, and another region is active."""
 
     def add(self, plan: Plan, result: WriteResult, event_time: Span | None) -> None:
         self.batches += 1
@@ -100,11 +102,13 @@ class _Reading:
 class FlowRunner:
     """Runs the batches of one flow. Kept between updates, so that what it knows stays warm."""
 
-    def __init__(self, node: FlowNode, dataset: Dataset, context: Context, kind: FlowKind) -> None:
+    def __init__(
+        self, node: FlowNode, dataset: Dataset, context: Context, kind: FlowKind, target: Target
+    ) -> None:
         self.node = node
         self.dataset = dataset
         self.kind = kind
-        self.target = TableTarget(node.target, dataset, context)
+        self.target = target
         self._context = context
         self._batches = BatchRunner(node, dataset, context, kind, self.target)
         self.definition = fingerprint(node, dataset)
@@ -129,6 +133,9 @@ class FlowRunner:
         if self._reading is not None:
             self._reading.is_fresh = False
         while not stop.is_set():
+            progress.held_back = self.target.refusal()
+            if progress.held_back is not None:
+                return
             reading, plan, was_pending = self._next_plan(progress)
             if plan is None:
                 return
@@ -143,10 +150,7 @@ class FlowRunner:
                 progress.waiting_for = str(error)
                 return
             if result is not None:
-                covered = None
-                if not self.kind.replaces and result.changes is None:
-                    covered = span(result.files, self._context.event_time)
-                progress.add(plan, result, covered)
+                progress.add(plan, result, self._event_time(result))
             progress.backlog = ahead
             on_progress()
             for source in reading.sources.values():
@@ -154,6 +158,12 @@ class FlowRunner:
             reading.checkpoint.mark_committed(plan.batch)
             if not self.kind.goes_on(was_pending=was_pending):
                 return
+
+    def _event_time(self, result: WriteResult) -> Span | None:
+        """When the events of the rows that are new happened, where the table says so."""
+        if self.kind.replaces or result.changes is not None:
+            return None
+        return span(result.files, self._context.event_time)
 
     def _next_plan(self, progress: FlowProgress) -> tuple[_Reading, Plan | None, bool]:
         """The plan of the batch after the last committed one, and whether it was there already.

@@ -29,8 +29,9 @@ class BatchWork:
     """The columns of the table with the batch in it, as a StructType."""
     destination: Destination
     """Where the table's new files go; its attempt names them."""
-    table: Table
-    """The table as it was looked at last; there is none yet when its version is -1."""
+    table: Table | None
+    """The table as it was looked at last; there is none yet when its version is -1. None for a
+    target that is no table."""
 
 
 @dataclass(frozen=True)

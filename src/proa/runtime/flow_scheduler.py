@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from typing import Any
@@ -42,13 +42,14 @@ class FlowScheduler:
     ) -> None:
         """`done` is what a flow is once it has nothing more to do: COMPLETED, or IDLE for now."""
         self._done = done
+        self._graph = graph
+        targets = [name for name in graph.targets if name in selection.tables]
+        self._runners = {name: runners[name] for name in targets}
         self.results = {
             id(runner): FlowResult(runner.name, name)
-            for name in graph.tables
-            if name in selection.tables
+            for name in targets
             for runner in runners[name]
         }
-        self._runners = {name: runners[name] for name in graph.tables if name in selection.tables}
         self._context = context
         self.retrier = retrier
 
@@ -57,19 +58,20 @@ class FlowScheduler:
         for result in self.results.values():
             if result.status is not self._done:
                 result.status, result.error = FlowStatus.QUEUED, None
-        waiting = dict(self._runners)
-        open_: dict[Future[None], str] = {}
+        waiting = self.runners
+        open_: dict[Future[None], FlowRunner] = {}
         left = {name: len(runners) for name, runners in self._runners.items()}
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="proa-flow") as pool:
             while waiting or open_:
-                for name in [n for n, rs in waiting.items() if self._ready(rs, left)]:
-                    for runner in waiting.pop(name):
-                        open_[pool.submit(self._one, runner)] = name
+                unfinished = {_key(runner.name) for runner in (*waiting, *open_.values())}
+                for runner in [r for r in waiting if _is_ready(r, left, unfinished)]:
+                    waiting.remove(runner)
+                    open_[pool.submit(self._one, runner)] = runner
                 done, _ = wait(open_, return_when=FIRST_COMPLETED)
                 for future in done:
-                    name = open_.pop(future)
+                    name = open_.pop(future).node.target
                     future.result()
-                    if left[name] == 1:
+                    if left[name] == 1 and not self._graph.datasets[name].is_sink:
                         self._end_refresh(name)
                     left[name] -= 1
 
@@ -83,9 +85,6 @@ class FlowScheduler:
         """Flows that failed, upstream ones first."""
         return [r for r in self.results.values() if r.status is FlowStatus.FAILED]
 
-    def _ready(self, runners: Sequence[FlowRunner], left: Mapping[str, int]) -> bool:
-        return all(not left.get(up, 0) for runner in runners for up in runner.node.upstream)
-
     def _one(self, runner: FlowRunner) -> None:
         result = self.results[id(runner)]
         if result.status is self._done:
@@ -94,10 +93,10 @@ class FlowScheduler:
             result.status = FlowStatus.STOPPED
             report(self._context, result, "is stopped")
             return
-        broken = self._broken_upstream(runner)
+        broken = self._broken_before(runner)
         if broken is not None:
             result.status = FlowStatus.SKIPPED
-            report(self._context, result, f"is skipped: {broken!r}, which it reads, failed", "WARN")
+            report(self._context, result, f"is skipped: {broken} failed", "WARN")
             return
         result.status = FlowStatus.RUNNING
         report(self._context, result, "is running")
@@ -107,7 +106,11 @@ class FlowScheduler:
     def _end(self, result: FlowResult) -> None:
         """Tell that a flow has nothing more to do, and what it did."""
         result.status = self._done
-        if self._done is FlowStatus.IDLE:
+        if result.progress.held_back is not None:
+            if self._done is not FlowStatus.IDLE:
+                result.status = FlowStatus.EXCLUDED
+            what = f"writes nothing to its sink: {result.progress.held_back}"
+        elif self._done is FlowStatus.IDLE:
             what = "has new rows" if result.progress.batches else "follows its sources"
         elif result.progress.waiting_for is not None:
             what = f"has nothing to do yet: {result.progress.waiting_for} is not there"
@@ -135,12 +138,38 @@ class FlowScheduler:
                 result.status, result.error = FlowStatus.FAILED, error
                 report(self._context, result, f"failed: {error}", "ERROR", error)
 
-    def _broken_upstream(self, runner: FlowRunner) -> str | None:
-        bad = {FlowStatus.FAILED, FlowStatus.SKIPPED}
+    def unmet(self, runner: FlowRunner) -> FlowResult | None:
+        """A flow that `runner` depends on and that is not completed; None when all are."""
+        before = {_key(name) for name in runner.node.flow.depends_on}
         for result in self.results.values():
-            if result.dataset in runner.node.upstream and result.status in bad:
-                return result.dataset
+            if _key(result.flow) in before and result.status is not self._done:
+                return result
         return None
+
+    def _broken_before(self, runner: FlowRunner) -> str | None:
+        """What failed of that which a flow reads or depends on."""
+        bad = {FlowStatus.FAILED, FlowStatus.SKIPPED}
+        before = {_key(name) for name in runner.node.flow.depends_on}
+        for result in self.results.values():
+            if result.status not in bad:
+                continue
+            if result.dataset in runner.node.upstream:
+                return f"{result.dataset!r}, which it reads,"
+            if _key(result.flow) in before:
+                return f"{result.flow!r}, which it depends on,"
+        return None
+
+
+def _is_ready(runner: FlowRunner, left: Mapping[str, int], unfinished: Container[str]) -> bool:
+    """Whether all that a flow reads and depends on has run. `left`: flows to run, by table."""
+    node = runner.node
+    return not any(left.get(upstream) for upstream in node.upstream) and not any(
+        _key(name) in unfinished for name in node.flow.depends_on
+    )
+
+
+def _key(flow: str) -> str:
+    return flow.casefold()
 
 
 def run_flow(runner: FlowRunner, result: FlowResult, context: Context, retrier: Retrier) -> bool:

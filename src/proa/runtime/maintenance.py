@@ -18,6 +18,8 @@ from proa.pipelines.definitions import DatasetKind
 from proa.runtime.checkpoint import Checkpoint, Plan, TableInput
 from proa.runtime.lineage import Lineage
 from proa.runtime.runner import Runner
+from proa.runtime.sinks import BATCHES
+from proa.runtime.target import TableTarget
 from proa.storage import ObjectInfo, Store
 from proa.times import duration_setting
 
@@ -65,7 +67,11 @@ def maintain(
     graph, context = runner.graph(), runner.context
     now = context.clock.now()
     readers = _Readers(runner)
-    for name in graph.tables:
+    for name in graph.targets:
+        if graph.datasets[name].is_sink:
+            removed = _clean_sink(runner, name, now - retention, dry_run=dry_run)
+            yield Upkeep(name, files=removed)
+            continue
         table = context.table(name)
         if table.refresh() is None:
             continue
@@ -84,6 +90,15 @@ def maintain(
     if events.refresh() is not None:
         work = _Work(runner, events, now, retention, dry_run=dry_run)
         yield Upkeep(_EVENTS, files=work.files(()), log=work.log(events.version))
+
+
+def _clean_sink(runner: Runner, sink: str, cutoff: datetime, *, dry_run: bool) -> upkeep.Removed:
+    """Remove rows that were on their way to a sink's function when something failed."""
+    context = runner.context
+    store = Store.open(context.layout.storage, context.options)
+    folder = context.layout.sink(sink).removeprefix(f"{context.layout.storage}/")
+    old = [info for info in store.walk(f"{folder}/{BATCHES}") if info.modified < cutoff]
+    return upkeep.count_objects(old) if dry_run else upkeep.remove(store, old)
 
 
 class _Work:
@@ -175,7 +190,11 @@ class _Readers:
         """By table: the oldest version that any table in the storage was computed from."""
         for name, flows in runner.runners().items():
             for flow in flows:
-                self._add(name, flow.name)
+                if isinstance(flow.target, TableTarget):
+                    self._add(name, flow.name)
+                else:
+                    at = flow.target.position(flow.name)
+                    self._add_position(name, flow.name, at.generation, at.batch)
         lineage = Lineage(self._layout.storage, self._context.options, self._context.paths)
         for name in lineage.datasets():
             for read, version in lineage.reads(name).items():
@@ -204,18 +223,22 @@ class _Readers:
         table = self._context.table(dataset)
         there = table.refresh() is not None
         for generation in {table.generation, table.wanted_generation} if there else {0}:
-            url = self._layout.checkpoint(dataset, flow, generation)
-            checkpoint = Checkpoint(Store.open(url, self._context.options))
             last = table.transaction(app_id(flow, generation))
-            done = None if last is None else checkpoint.committed_plan(last)
-            planned = checkpoint.read(0 if last is None else last + 1)
-            for read in _tables(done):
-                if read.after is not None:
-                    position = min(read.version, self._positions.get(read.dataset, read.version))
-                    self._positions[read.dataset] = position
-            for read in _tables(planned):
-                if read.version >= 0:
-                    self._pinned.setdefault(read.dataset, set()).add(read.version)
+            self._add_position(dataset, flow, generation, last)
+
+    def _add_position(self, dataset: str, flow: str, generation: int, last: int | None) -> None:
+        """Note what a flow reads whose last batch of a generation is `last`; None for none."""
+        url = self._layout.checkpoint(dataset, flow, generation)
+        checkpoint = Checkpoint(Store.open(url, self._context.options))
+        done = None if last is None else checkpoint.committed_plan(last)
+        planned = checkpoint.read(0 if last is None else last + 1)
+        for read in _tables(done):
+            if read.after is not None:
+                position = min(read.version, self._positions.get(read.dataset, read.version))
+                self._positions[read.dataset] = position
+        for read in _tables(planned):
+            if read.version >= 0:
+                self._pinned.setdefault(read.dataset, set()).add(read.version)
 
 
 def _tables(plan: Plan | None) -> list[TableInput]:

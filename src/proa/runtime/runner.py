@@ -18,14 +18,14 @@ from proa.errors import DataError
 from proa.graph import FilesLeaf, Graph
 from proa.graph.findings import Verdicts
 from proa.layout import Layout
-from proa.pipelines.definitions import Flow
+from proa.pipelines.definitions import Dataset, Flow
 from proa.pipelines.session_settings import engine_settings
 from proa.pipelines.spec import source_files
 from proa.runtime import pipeline as pipelines
 from proa.runtime.change_kinds import known_target
 from proa.runtime.checkpoint import Checkpoint, FilesInput
 from proa.runtime.compile import Compiled, compile_pipeline
-from proa.runtime.context import Context
+from proa.runtime.context import Context, SinkGate, Turn
 from proa.runtime.declared import declared_by, write_declared
 from proa.runtime.dr_policy import refusal, sentence
 from proa.runtime.event import Origin
@@ -33,7 +33,9 @@ from proa.runtime.event_log import EventLog, Listener
 from proa.runtime.flow import FlowRunner
 from proa.runtime.flow_kinds import kind_of
 from proa.runtime.pipeline import Pipeline
+from proa.runtime.sinks import DeltaSink, FunctionSink, SinkState
 from proa.runtime.sources import FilesSource
+from proa.runtime.target import TableTarget, Target
 from proa.runtime.update import UpdateRequest, UpdateResult, UpdateRun
 from proa.storage import Store
 
@@ -41,7 +43,7 @@ from proa.storage import Store
 class Runner:
     """Runs the updates of one pipeline, one at a time. Close it when done."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - its parts
         self,
         pipeline: Pipeline,
         *,
@@ -49,8 +51,11 @@ class Runner:
         clock: Clock | None = None,
         ids: Ids | None = None,
         listener: Listener | None = None,
+        gate: SinkGate | None = None,
     ) -> None:
-        """`engine` is shared, not owned, when it is given. `listener` hears of every event."""
+        """`engine` is shared, not owned, when it is given. `listener` hears of every event. `gate`
+        says whether the region may write to sinks; without it one that has a name may not.
+        """
         self.pipeline = pipeline
         self._clock = clock or SystemClock()
         self._ids = ids or RandomIds()
@@ -76,6 +81,7 @@ class Runner:
             self._events,
             may_come=pipeline.may_come,
             event_time=pipeline.event_time,
+            gate=gate or _gate_of(pipeline.region),
         )
         self._compiled: Compiled | None = None
         self._files_seen: object = None
@@ -166,7 +172,9 @@ class Runner:
         )
         graph = compiled.graph
         self._context.paths = {
-            name: node.dataset.path for name, node in graph.datasets.items() if node.dataset.path
+            name: node.dataset.path
+            for name, node in graph.datasets.items()
+            if node.dataset.path and not node.is_sink
         }
         runners = {
             name: [
@@ -175,14 +183,21 @@ class Runner:
                     dataset,
                     self._context,
                     kind_of(flow.flow, dataset, volatile=name in compiled.volatile),
+                    self._target(name, dataset),
                 )
                 for dataset in [graph.datasets[name].dataset]
                 for flow in graph.datasets[name].flows
             ]
-            for name in graph.tables
+            for name in graph.targets
         }
         self._runners, self._compiled = runners, compiled
         return compiled
+
+    def _target(self, name: str, dataset: Dataset) -> Target:
+        if dataset.sink is None:
+            return TableTarget(name, dataset, self._context)
+        kind = FunctionSink if dataset.sink.function is not None else DeltaSink
+        return kind(name, dataset, dataset.sink, self._context)
 
     def allow(self) -> None:
         """Tell the event log of the findings, once; PipelineError when one forbids to run."""
@@ -217,8 +232,10 @@ class Runner:
     def _file_columns(self, flow: Flow, leaf: FilesLeaf, certain: bool) -> Any:  # noqa: FBT001
         """The columns of a leaf as the flow's checkpoint has them, or as its first files do."""
         table = self._context.table(flow.target)
-        table.refresh()
-        url = self._context.layout.checkpoint(flow.target, flow.name, table.wanted_generation)
+        there = table.refresh() is not None
+        sink = SinkState(self._context, flow.target)
+        generation = table.wanted_generation if there else sink.generation()
+        url = self._context.layout.checkpoint(flow.target, flow.name, generation)
         state = Checkpoint(Store.open(url, self.pipeline.options)).leaf(leaf.key)
         source = FilesSource(leaf, state, self.pipeline.options, self._clock)
         source.refresh()
@@ -227,4 +244,11 @@ class Runner:
         return source.schema(self._engine, FilesInput(()))
 
 
-_OWN = ("engine", "clock", "ids", "listener")
+def _gate_of(region: str | None) -> SinkGate:
+    if region is None:
+        return Turn
+    turn = Turn(refusal=f"nobody said whether the region {region!r} is the active one")
+    return lambda: turn
+
+
+_OWN = ("engine", "clock", "ids", "listener", "gate")

@@ -67,6 +67,19 @@ class TargetDelivery:
 class Target(Protocol):
     """Where the batches of a flow go. All may be asked again after any error."""
 
+    @property
+    def table(self) -> Table | None:
+        """The Delta table that the batches go to, if it is one."""
+
+    def refusal(self) -> str | None:
+        """Why nothing may be written now; None when it may. Raises UnavailableError."""
+
+    def set_up(self) -> None:
+        """Make what can be made before the first batch."""
+
+    def check(self, stored: Stored) -> None:
+        """DataError when a file that was written is gone before its commit."""
+
     def position(self, flow: str) -> Position:
         """Where the flow stands, looked up anew. Raises UnavailableError."""
 
@@ -156,8 +169,10 @@ class TableTarget:
     def abort(self, attempt: Attempt, stored: Stored) -> None:
         discard(attempt.destination, stored.adds)
 
+    def refusal(self) -> str | None:
+        return None
+
     def check(self, stored: Stored) -> None:
-        """DataError when a file that was written is gone before its commit."""
         self.table.check([f"{self.table.url}/{file.path}" for file in stored.adds])
 
     def set_up(self) -> None:

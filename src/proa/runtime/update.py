@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from proa.errors import ConflictError, ProaError
+from proa.errors import ConflictError, PipelineError, ProaError
 from proa.graph import Graph, Selection
 from proa.lake.commit import begin_generation
 from proa.lake.log import REFRESH
@@ -16,6 +16,7 @@ from proa.runtime.context import Context
 from proa.runtime.continuous import Continuous
 from proa.runtime.flow_scheduler import FlowResult, FlowScheduler
 from proa.runtime.retry import NO_RETRIES, Retrier, flow_retries, update_retries, worth_another_try
+from proa.runtime.sinks import SinkState
 from proa.states import FlowStatus, UpdateState
 from proa.storage import NotFoundError
 
@@ -120,13 +121,18 @@ class UpdateRun:
             request.refresh, request.full_refresh, full_refresh_all=request.full_refresh_all
         )
         runner.allow()
+        if request.continuous:
+            _check_predecessors(graph)
         if request.validate_only:
             return None
         self._retrier(request.stop).call(runner.note_declared, lambda *_: None)
         if selection.full_refresh:
             self._state(UpdateState.RESETTING)
             for name in sorted(selection.full_refresh):
-                reset(self._context, name, self.id)
+                if graph.datasets[name].is_sink:
+                    SinkState(self._context, name).begin_generation(self.id)
+                else:
+                    reset(self._context, name, self.id)
             # What depends on the data, as snapshots do, begins anew with the table.
             self._graph = graph = runner.graph()
         self._state(UpdateState.SETTING_UP_TABLES)
@@ -164,6 +170,14 @@ class UpdateRun:
     def _define_dataset(self, graph: Graph, name: str) -> None:
         """Tell the event log what a dataset is, with the columns that its table has."""
         dataset, runners = graph.datasets[name].dataset, self._runner.runners()[name]
+        if dataset.sink is not None:
+            self._events.add(
+                "sink_definition",
+                f"{name!r} is a sink of format {dataset.sink.format!r}.",
+                details={"name": name, "format": dataset.sink.format},
+                origin=replace(self._events.origin, dataset_name=name),
+            )
+            return
         again = name in self._schemas
         schema = self._schemas[name] = self._schema(name)
         details: dict[str, Any] = {
@@ -245,6 +259,21 @@ class UpdateRun:
             details={"state": state},
             error=error,
         )
+
+
+def _check_predecessors(graph: Graph) -> None:
+    """PipelineError when a flow of a continuous update depends on one that never completes."""
+    flows = {node.flow.name.casefold(): node.flow for node in graph.flows}
+    for node in graph.flows:
+        for name in node.flow.depends_on:
+            if not flows[name.casefold()].once:
+                raise PipelineError(
+                    f"the flow {node.flow.name!r} depends on {name!r}, which goes on for ever in a"
+                    " continuous update; let it depend on flows that run once, or run triggered"
+                    " updates",
+                    condition="INVALID_FLOW_DEPENDENCY",
+                    location=node.flow.location,
+                )
 
 
 def reset(context: Context, dataset: str, update_id: str) -> bool:

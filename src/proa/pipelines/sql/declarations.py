@@ -277,7 +277,7 @@ def _kind(parser: Parser) -> DatasetKind:
             return DatasetKind.STREAMING_TABLE if streaming else DatasetKind.MATERIALIZED_VIEW
         raise refusal("tables without a stream (CREATE TABLE)", parser.source, start)
     if parser.sees("SINK"):
-        raise refusal("sinks", parser.source, start)
+        raise refusal("sinks in SQL (CREATE SINK)", parser.source, start)
     if parser.sees("FUNCTION"):
         raise refusal("functions in SQL files", parser.source, start)
     raise parser.failure(

@@ -8,10 +8,12 @@ from typing import Any
 
 from proa.errors import UserError
 from proa.pipelines.spec import PipelineSpec
+from proa.recovery.sink_turns import SinkTurns
 from proa.region.workers.failures import failure_object
 from proa.region.workers.port import Inbox
 from proa.region.workers.update_order import UpdateOrder
 from proa.runtime import Event, Pipeline, Runner, UpdateRequest, UpdateState
+from proa.runtime.context import Turn
 from proa.runtime.dr_policy import DrPolicy
 from proa.settings import EngineSettings
 from proa.times import millis
@@ -46,7 +48,8 @@ def run(work: Mapping[str, Any], say: Callable[..., None], inbox: Inbox) -> dict
     )
     try:
         _refuse_resets(asked)
-        with Runner(_pipeline(order, folder), listener=hear) as runner:
+        gate = Turn if order.control is None else SinkTurns(order.region, order.control)
+        with Runner(_pipeline(order, folder), listener=hear, gate=gate) as runner:
             result = runner.update(request)
     except BaseException as error:  # noqa: BLE001 - SystemExit of user code included
         return failure_object(error, folder=str(folder))

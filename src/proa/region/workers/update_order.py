@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from proa.recovery.sink_turns import ControlAddress
 from proa.settings import AcceptedFinding
 
 
@@ -44,6 +45,8 @@ class UpdateOrder:
     regional_keys: frozenset[str] = frozenset()
     event_time: str | None = None
     """The column that carries the time at which events happened, in tables that have it."""
+    control: ControlAddress | None = None
+    """Where it is said which region writes to sinks; None without regions: this one does."""
 
     def to_json(self) -> dict[str, Any]:
         """The order as plain data, as it travels."""
