@@ -115,9 +115,9 @@ def test_a_reader_finds_what_was_merged_meanwhile(tmp_path):
     fill(writer, LOOSE_SHIPMENTS)
     reader.refresh()
     before = segments(store)
-    fill(writer, LOOSE_SHIPMENTS)
+    fill(writer, 3 * LOOSE_SHIPMENTS)
     assert not set(before) & set(segments(store))
-    assert reader.table()["seq"].to_pylist() == list(range(1, 2 * LOOSE_SHIPMENTS + 1))
+    assert reader.table()["seq"].to_pylist() == list(range(1, 4 * LOOSE_SHIPMENTS + 1))
 
 
 def test_two_who_compact_at_once_lose_nothing(tmp_path):

@@ -10,7 +10,7 @@ from small_projects import Project, ok
 from proa.clock import SystemClock
 from proa.errors import SettingsError
 from proa.runtime import UpdateRequest
-from proa.runtime.history import FOLD
+from proa.runtime.checkpoint import FOLD
 from proa.runtime.lineage import Lineage
 from proa.runtime.maintenance import Upkeep, maintain
 from proa.steps import Step, probing

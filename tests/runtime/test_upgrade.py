@@ -1,7 +1,8 @@
 """What an older version of Proa has written is read by this one, and goes on where it was.
 
 `state_fb1e045.zip` is a pipeline with its landing zone and storage after four updates of the version
-of that commit: streams, a once flow, a view, two full refreshes.
+of that commit: streams, a once flow, a view, two full refreshes. `folds_fb1e045.zip` has what the same
+version folded: the plans of 70 batches, the files of 12, a manifest of 132 shipments.
 """
 
 import zipfile
@@ -10,11 +11,16 @@ from pathlib import Path
 import pytest
 from small_projects import Project, ok
 
+from proa.autoloader import KnownFiles
+from proa.autoloader.file_ref import FileRef
 from proa.errors import DataError
-from proa.runtime.checkpoint import Plan
+from proa.landing import Manifest
+from proa.runtime.checkpoint import Checkpoint, FilesInput, Plan
 from proa.runtime.lineage import Lineage
+from proa.storage import Store
 
-STATE = Path(__file__).parent / "data" / "state_fb1e045.zip"
+DATA = Path(__file__).parent / "data"
+STATE = DATA / "state_fb1e045.zip"
 RECORDED_AT = b"/recorded"
 
 
@@ -58,3 +64,41 @@ def test_a_plan_of_a_later_version_is_refused() -> None:
     later = plan.to_json().replace('"format": ', '"format": 9')
     with pytest.raises(DataError, match=r"format 9\d, and this version of Proa reads format"):
         Plan.from_json(later)
+
+
+@pytest.fixture
+def folded(tmp_path: Path) -> Store:
+    with zipfile.ZipFile(DATA / "folds_fb1e045.zip") as recorded:
+        recorded.extractall(tmp_path)
+    return Store.open(str(tmp_path))
+
+
+def test_its_folded_plans_are_read_and_more_are_folded(folded: Store) -> None:
+    checkpoint = Checkpoint(folded.child("checkpoint"))
+    for batch in range(70, 96):
+        checkpoint.put(Plan(batch, {}, "d"))
+    checkpoint.mark_committed(95)
+    assert checkpoint.folded_count() == 96
+    plans = checkpoint.plans(95)
+    assert [plan.batch for plan in plans if plan] == list(range(96))
+    files = FilesInput((FileRef("/landing/63.json", 63, 63),))
+    assert plans[63] == Plan(63, {"leaf": files}, "d")
+
+
+def test_the_files_that_it_read_stay_known(folded: Store) -> None:
+    known = KnownFiles(folded.child("leaf"))
+    for batch in range(12, 40):
+        known.record(batch, [FileRef(f"/landing/{batch}.json", 1, 1)])
+        known.compact()
+    again = KnownFiles(folded.child("leaf"))
+    numbers = [f"/landing/{number}.json" for number in range(41)]
+    assert again.contains([*numbers, "/landing/old.json"]).tolist() == [*[True] * 40, False, True]
+
+
+def test_its_manifest_is_read_and_goes_on(folded: Store) -> None:
+    manifest = Manifest(folded, "orders")
+    assert [shipment.first for shipment in manifest.refresh()] == [193, 194, 196, 197]
+    rows = manifest.table()
+    assert rows["seq"].to_pylist() == list(range(1, 199))
+    assert rows["shipment"].to_pylist()[-4:] == [194, 196, 197, 197]
+    assert Manifest(folded, "orders").table(after=100)["seq"].to_pylist() == list(range(101, 199))

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import zlib
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
@@ -18,15 +17,18 @@ import numpy as np
 from proa.errors import ConflictError, DataError
 from proa.steps import Step, step
 from proa.storage import Store
+from proa.storage.folded import Folds, Span, SpanNames, seal, unseal
 
 _FOLDER = "known"
-_EXISTING = "existing"
-_MAGIC = b"PROAKNOW\x01"
-_MERGE_ABOVE = 8
-"""Segments; more of them are merged into one."""
+_EXISTING = f"{_FOLDER}/existing"
+_KIND = b"PROAKNOW"
+_FORMAT = 1
+_UNIT = 32
+"""Batches in the smallest segments, more or less."""
+_FACTOR = 8
+"""Segments that make a larger one."""
 
 _HASH = np.dtype([("high", ">u8"), ("low", ">u8")])
-_NONE = -1
 
 
 class HasPath(Protocol):
@@ -50,16 +52,28 @@ class KnownFiles:
 
     def __init__(self, state: Store) -> None:
         self._state = state
-        self._segments: list[_Segment] = []
+        self._folds = Folds(
+            state,
+            _FOLDER,
+            SpanNames(20, last=1),
+            _HashFolds(),
+            step=Step.CHECKPOINT_COMPACT,
+            unit=_UNIT,
+            factor=_FACTOR,
+            remember=True,
+        )
+        self._folds.refresh()
+        self._segments = self._folds.read()
         self._existing: list[_Segment] = []
+        if _EXISTING.rsplit("/", 1)[-1] in self._folds.other_names:
+            self._existing = [self._read_existing()]
         self._pending: dict[int, list[bytes]] = {}
         self._recent: set[bytes] = set()
-        self._load()
 
     @property
     def through(self) -> int:
         """The last batch that the segments on the store contain; -1 when there is none."""
-        return max((segment.last for segment in self._segments), default=_NONE)
+        return self._folds.end - 1
 
     def __len__(self) -> int:
         """How many entries are known; an overwritable file has one for each of its versions."""
@@ -96,94 +110,43 @@ class KnownFiles:
 
         Said once; of two runners that say it at once the first one is heard.
         """
-        segment = _Segment.of(0, _NONE, b"".join(map(digest, keys)))
-        self._put(segment, _EXISTING)
-        self._existing = [self._read(0, _NONE, _EXISTING)]
+        segment = _Segment.of(b"".join(map(digest, keys)))
+        with step(Step.CHECKPOINT_COMPACT), contextlib.suppress(ConflictError):
+            self._state.create(_EXISTING, _HashFolds().encode(segment))
+        self._existing = [self._read_existing()]
 
     def compact(self, through: int | None = None) -> None:
         """Put what was recorded up to the batch `through` (default: all) on the store.
 
-        Only committed batches may be compacted. Loses to nobody: a segment that exists already
-        holds the same files.
+        Only committed batches may be compacted.
         """
         batches = sorted(b for b in self._pending if through is None or b <= through)
         if not batches:
             return
         entries = b"".join(b"".join(self._pending[batch]) for batch in batches)
-        segment = _Segment.of(self.through + 1, batches[-1], entries)
-        self._put(segment, segment.name)
-        self._segments.append(segment)
+        span = Span(self._folds.end, batches[-1] + 1)
+        self._folds.add(span, _Segment.of(entries))
+        self._segments = self._folds.read()
         for batch in batches:
             self._recent.difference_update(self._pending.pop(batch))
-        if len(self._segments) > _MERGE_ABOVE:
-            self._merge()
 
-    def _merge(self) -> None:
-        old = self._segments
-        merged = _Segment.of(
-            old[0].first, old[-1].last, b"".join(segment.entries() for segment in old)
-        )
-        self._put(merged, merged.name)
-        self._segments = [merged]
-        for segment in old:
-            self._state.delete(f"{_FOLDER}/{segment.name}")
-
-    def _put(self, segment: _Segment, name: str) -> None:
-        body = segment.entries()
-        head = _MAGIC + zlib.crc32(body).to_bytes(4, "big")
-        # Another runner may have compacted the same batches, from the same plans.
-        with step(Step.CHECKPOINT_COMPACT), contextlib.suppress(ConflictError):
-            self._state.create(f"{_FOLDER}/{name}", head + body)
-
-    def _load(self) -> None:
-        ranges = []
-        for info in self._state.walk(_FOLDER):
-            name = info.path.rsplit("/", 1)[-1]
-            if name == _EXISTING:
-                self._existing = [self._read(0, _NONE, name)]
-            begin, _, end = name.partition("-")
-            if begin.isdigit() and end.isdigit():
-                ranges.append((int(begin), int(end), name))
-        # Of two segments that begin at the same batch, the longer one contains the other.
-        following = 0
-        for first, last, name in sorted(ranges, key=lambda r: (r[0], -r[1])):
-            if first == following:
-                self._segments.append(self._read(first, last, name))
-                following = last + 1
-
-    def _read(self, first: int, last: int, name: str) -> _Segment:
-        path = f"{_FOLDER}/{name}"
-        return _Segment.read(first, last, self._state.get(path), self._state.url_of(path))
+    def _read_existing(self) -> _Segment:
+        data, url = self._state.get(_EXISTING), self._state.url_of(_EXISTING)
+        return _HashFolds().decode(Span(0, 0), data, url)
 
 
 class _Segment:
     """The hashes of a range of batches, sorted."""
 
-    def __init__(self, first: int, last: int, hashes: np.ndarray[Any, Any]) -> None:
-        self.first, self.last = first, last
+    def __init__(self, hashes: np.ndarray[Any, Any]) -> None:
         self.high = hashes["high"].astype(np.uint64)
         self.low = hashes["low"].astype(np.uint64)
 
-    @property
-    def name(self) -> str:
-        return f"{self.first:020d}-{self.last:020d}"
-
     @classmethod
-    def of(cls, first: int, last: int, entries: bytes) -> _Segment:
+    def of(cls, entries: bytes) -> _Segment:
         hashes = np.frombuffer(entries, dtype=_HASH)
         order = np.argsort(hashes["high"].astype(np.uint64), kind="stable")
-        return cls(first, last, hashes[order])
-
-    @classmethod
-    def read(cls, first: int, last: int, data: bytes, where: str) -> _Segment:
-        body = data[len(_MAGIC) + 4 :]
-        crc = int.from_bytes(data[len(_MAGIC) : len(_MAGIC) + 4], "big")
-        if not data.startswith(_MAGIC) or len(body) % 16 or zlib.crc32(body) != crc:
-            raise DataError(
-                f"the checkpoint segment {where!r} is damaged; restore it, or run a full refresh",
-                condition="CHECKPOINT_DAMAGED",
-            )
-        return cls(first, last, np.frombuffer(body, dtype=_HASH))
+        return cls(hashes[order])
 
     def entries(self) -> bytes:
         out = np.empty(len(self.high), dtype=_HASH)
@@ -203,6 +166,29 @@ class _Segment:
             at[open_] += 1
             open_ = open_[at[open_] < len(self.high)]
         return found
+
+
+class _HashFolds:
+    """Sorted hashes with a checksum. Which batch a hash is of is not written down."""
+
+    def encode(self, rows: _Segment) -> bytes:
+        return seal(_KIND, _FORMAT, rows.entries())
+
+    def decode(self, span: Span, data: bytes, url: str) -> _Segment:  # noqa: ARG002 - the port's shape
+        body = unseal(_KIND, _FORMAT, data, url)
+        if len(body) % _HASH.itemsize:
+            raise DataError(
+                f"the checkpoint segment {url!r} is damaged; restore it, or run a full refresh",
+                condition="CHECKPOINT_DAMAGED",
+            )
+        return _Segment(np.frombuffer(body, dtype=_HASH))
+
+    def join(self, parts: Sequence[_Segment]) -> _Segment:
+        return _Segment.of(b"".join(part.entries() for part in parts))
+
+    def cut(self, rows: _Segment, span: Span) -> _Segment:  # noqa: ARG002 - the port's shape
+        """All of them: a file that is known twice is known."""
+        return rows
 
 
 def file_key(file: HasPath, *, versions: bool) -> str:

@@ -44,6 +44,7 @@ from proa.graph.leaves import FilesLeaf
 from proa.landing.manifest_tail import find_listed_folder
 from proa.pipelines.ddl import parse_schema
 from proa.storage import NotFoundError, Store
+from proa.storage.folded import check_format
 
 _FIXED = {
     "text": t.StructType([t.StructField("value", t.StringType())]),
@@ -58,6 +59,7 @@ _FIXED = {
 }
 """The columns of formats whose columns are always the same."""
 _START = "start.json"
+_START_FORMAT = 2
 
 
 class LoaderEngine(Protocol):
@@ -246,7 +248,7 @@ class AutoLoader:
         if known.through >= 0 or self._state.exists(_START):
             return
         start: dict[str, Any] = {
-            "format": 2,
+            "format": _START_FORMAT,
             "includeExistingFiles": self.options.include_existing,
         }
         if not self.options.include_existing:
@@ -266,6 +268,9 @@ class AutoLoader:
             return {}
         with contextlib.suppress(NotFoundError):
             start = json.loads(self._state.get(_START))
+            check_format(
+                start.get("format", 1), _START_FORMAT, f"the start {self._state.url_of(_START)!r}"
+            )
             return {str(k): int(v) for k, v in start.get("through", {}).items()}
         return {}
 

@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 
 from pyspark.sql import types as t
 
-from proa.errors import ConflictError, DataError
+from proa.errors import DataError
 from proa.formats.arrow_types import merge_structs
 from proa.steps import Step, step
 from proa.storage import Store
-
-_FOLDER = "_schemas"
+from proa.storage.folded import NumberedEntries, check_format
 
 
 @dataclass(frozen=True)
@@ -83,15 +82,16 @@ class SchemaVersions:
 
     def __init__(self, state: Store) -> None:
         self._state = state
+        self._entries = NumberedEntries(state, "_schemas")
 
     def latest(self) -> SchemaVersion | None:
         """The newest version; None before the first."""
-        numbers = self._numbers()
+        numbers = self._entries.numbers()
         return self._read(numbers[-1]) if numbers else None
 
     def all(self) -> list[SchemaVersion]:
         """Every version, the oldest first."""
-        return [self._read(number) for number in self._numbers()]
+        return [self._read(number) for number in self._entries.numbers()]
 
     def put(self, version: SchemaVersion) -> SchemaVersion:
         """Store a version; returns the one that is stored under its number in the end.
@@ -110,46 +110,32 @@ class SchemaVersions:
             },
             indent=1,
         )
+        data = body.encode()
         with step(Step.SCHEMA_PUT):
-            try:
-                self._state.create(_path(version.number), body.encode())
-            except ConflictError:
-                return self._read(version.number)
-        return version
-
-    def _numbers(self) -> list[int]:
-        names = (info.path.rsplit("/", 1)[-1] for info in self._state.walk(_FOLDER))
-        return sorted(int(name) for name in names if name.isdigit())
+            standing = self._entries.settle(version.number, data)
+        return version if standing == data else self._decode(version.number, standing)
 
     def _read(self, number: int) -> SchemaVersion:
+        return self._decode(number, self._state.get(self._entries.path(number)))
+
+    def _decode(self, number: int, data: bytes) -> SchemaVersion:
+        url = self._state.url_of(self._entries.path(number))
         try:
-            body = json.loads(self._state.get(_path(number)))
-            later = body.get("later")
+            body = json.loads(data)
+            check_format(body.get("format", 1), _FORMAT, f"the stored schema {url!r}")
             schema = FileSchema(
                 t.StructType.fromJson(body["data"]),
                 t.StructType.fromJson(body["partitions"]),
                 # Without a format number an older version of Proa wrote it, which put new columns
                 # before the rescued data: they count as the first ones.
-                tuple(later or ()),
+                tuple(body.get("later") or ()),
             )
-            known = body.get("format", 1) <= _FORMAT
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(
-                f"the stored schema {self._state.url_of(_path(number))!r} is damaged;"
-                " restore it, or run a full refresh",
+                f"the stored schema {url!r} is damaged; restore it, or run a full refresh",
                 condition="CHECKPOINT_DAMAGED",
             ) from error
-        if not known:
-            raise DataError(
-                f"the stored schema {self._state.url_of(_path(number))!r} was written by a newer"
-                " version of Proa; install that version",
-                condition="CHECKPOINT_DAMAGED",
-            )
         return SchemaVersion(number, schema, body.get("shipment", 0), body.get("decided", {}))
 
 
 _FORMAT = 2
-
-
-def _path(version: int) -> str:
-    return f"{_FOLDER}/{version:010d}"

@@ -25,8 +25,10 @@ from proa.errors import ConflictError
 from proa.settings import CaptureSettings
 from proa.steps import Step, step
 from proa.storage import NotFoundError, Store
+from proa.storage.folded import check_format
 
 _STATE = "_proa_capture/{slot}.json"
+_FORMAT = 1
 _LOAD_BYTES = 64 << 20
 """Bytes of CSV in one file of the full load."""
 _ATTEMPT = 10**12
@@ -253,7 +255,7 @@ class Capture:
         except NotFoundError:
             return _State()
         pending = data.pop("pending")
-        data.pop("format")
+        check_format(data.pop("format"), _FORMAT, f"the state {self._store.url_of(self._path)!r}")
         found = _State(**data)
         if pending is None:
             return found
@@ -261,7 +263,7 @@ class Capture:
 
     def _write(self, state: _State) -> None:
         with step(Step.CAPTURE_PUT_STATE):
-            self._store.put(self._path, json.dumps({"format": 1, **asdict(state)}).encode())
+            self._store.put(self._path, json.dumps({"format": _FORMAT, **asdict(state)}).encode())
 
 
 def _load_query(connection: Any, table: SourceTable, moment: str, position: int, first: int) -> Any:

@@ -24,6 +24,7 @@ from proa.errors import ConflictError, DataError, UnknownOutcome
 from proa.lake import DataFile
 from proa.steps import Step, step
 from proa.storage import ObjectInfo, Store
+from proa.storage.folded import check_format
 
 MEMORY = "proa:cdc"
 """The `txn` application that counts a table's memories."""
@@ -124,6 +125,9 @@ class MemoryStore:
         if not number:
             return Memory(generation=generation)
         data = json.loads(self._store.get(_name(number)))
+        check_format(
+            data.get("format", 1), _FORMAT, f"the memory {self._store.url_of(_name(number))!r}"
+        )
         if data["generation"] != generation:
             return Memory(generation=generation)
         files = tuple((path, rows) for path, rows in data["files"])

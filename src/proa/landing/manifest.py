@@ -13,7 +13,6 @@ contiguous, and of two writers at the same point one loses and looks again.
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -25,8 +24,9 @@ import pyarrow.parquet as pq
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from proa.errors import DataError
-from proa.steps import Step, step
-from proa.storage import NotFoundError, Store
+from proa.steps import Step
+from proa.storage import Store
+from proa.storage.folded import Folds, NumberedEntries, Span, SpanNames, check_format
 
 FOLDER = "_proa/manifest"
 
@@ -51,7 +51,11 @@ SCHEMA = pa.schema(
 `shipment` is the number of its shipment's first file.
 """
 
-_SEGMENT = re.compile(r"^(\d{20})-(\d{20})\.parquet$")
+_FACTOR = 4
+"""Segments that make a larger one."""
+_SEGMENT_FORMAT = 2
+_FORMAT_KEY = b"proa.format"
+"""In a segment's metadata. Format 1, of older versions, has no number and may lack `shipment`."""
 
 
 class _Model(BaseModel):
@@ -98,14 +102,29 @@ class Shipment(_Model):
 
 
 class Manifest:
-    """The manifest of one source in one store. Not for use by several threads at once."""
+    """The manifest of one source in one store. Not for use by several threads at once.
 
-    def __init__(self, store: Store, source: str) -> None:
+    Shipments are folded `fold` at a time.
+    """
+
+    def __init__(self, store: Store, source: str, *, fold: int = LOOSE_SHIPMENTS) -> None:
         self.source = source
+        self._fold = fold
         self._store = store
-        self._folder = f"{FOLDER}/{source}"
-        self._segments: list[tuple[int, int]] | None = None
-        self._tables: dict[tuple[int, int], pa.Table] = {}
+        folder = f"{FOLDER}/{source}"
+        self._entries = NumberedEntries(store, folder, digits=20, suffix=".json")
+        self._folds = Folds(
+            store,
+            f"{folder}/segments",
+            SpanNames(20, ".parquet", last=1),
+            _FileFolds(self._entries),
+            step=Step.SHIP_COMPACT,
+            unit=fold,
+            factor=_FACTOR,
+            start=1,
+            remember=True,
+        )
+        self._is_begun = False
         self._loose: list[Shipment] = []
         self._newest_first = 0
 
@@ -114,7 +133,7 @@ class Manifest:
         """The sequence number of the last file, as of the last `refresh`; 0 when there is none."""
         if self._loose:
             return self._loose[-1].last
-        return self._segments[-1][1] if self._segments else 0
+        return self._folds.end - 1 if self._is_begun else 0
 
     @property
     def newest(self) -> Shipment | None:
@@ -123,7 +142,8 @@ class Manifest:
 
     def is_there(self) -> bool:
         """Whether the last shipment that was seen is still there."""
-        return self._newest_first > 0 and self._store.exists(self._path(self._newest_first))
+        path = self._entries.path(self._newest_first)
+        return self._newest_first > 0 and self._store.exists(path)
 
     def refresh(self) -> list[Shipment]:
         """Look for shipments after `head` and return them.
@@ -131,20 +151,20 @@ class Manifest:
         Costs one request when there are none. The first time it lists the segments and returns the
         shipments after them only.
         """
-        if self._segments is None:
-            self._segments = self._cover()
-        found = []
+        if not self._is_begun:
+            self._folds.refresh()
+            self._is_begun = True
+        new = []
         while (shipment := self.shipment(self.head + 1)) is not None:
             self._note_shipment(shipment)
-            found.append(shipment)
-        return found
+            new.append(shipment)
+        return new
 
     def shipment(self, first: int) -> Shipment | None:
         """The shipment that begins with file `first`, or None. DataError when it is damaged."""
-        path = self._path(first)
-        try:
-            data = self._store.get(path)
-        except NotFoundError:
+        path = self._entries.path(first)
+        data = self._entries.get(first)
+        if data is None:
             return None
         try:
             shipment = Shipment.model_validate_json(data)
@@ -165,7 +185,7 @@ class Manifest:
     def append(self, shipment: Shipment) -> None:
         """Add the shipment after `head`; ConflictError when another writer has added one there."""
         assert shipment.first == self.head + 1, (shipment.first, self.head)
-        self._store.create(self._path(shipment.first), shipment.encode())
+        self._entries.create(shipment.first, shipment.encode())
         self._note_shipment(shipment)
 
     def _note_shipment(self, shipment: Shipment) -> None:
@@ -174,33 +194,19 @@ class Manifest:
 
     def table(self, after: int = 0) -> pa.Table:
         """Read the files after number `after` up to `head`; a table of `SCHEMA`."""
-        if self._segments is None:
+        if not self._is_begun:
             self.refresh()
-        table = pa.concat_tables([*self._segment_tables(after), rows_of(self._loose)])
-        return table.filter(pc.greater(table["seq"], after)) if after else table
+        folded = self._folds.read(after + 1)
+        end = max(self._folds.end, after + 1)
+        loose = rows_of([shipment for shipment in self._loose if shipment.last >= end])
+        return pa.concat_tables([*folded, loose.filter(pc.greater_equal(loose["seq"], end))])
 
     def compact(self) -> bool:
-        """Write a segment when enough shipments lie outside of one. True when it did.
-
-        A new segment swallows its neighbours that are not larger, so that there are few of them
-        and each file is rewritten seldom.
-        """
-        if len(self._loose) < LOOSE_SHIPMENTS or self._segments is None:
+        """Write a segment when enough shipments lie outside of one. Returns whether it did."""
+        if len(self._loose) < self._fold:
             return False
-        rows, kept = rows_of(self._loose), list(self._segments)
-        swallowed = []
-        while kept and kept[-1][1] - kept[-1][0] + 1 <= 2 * rows.num_rows:
-            swallowed.append(kept.pop())
-            rows = pa.concat_tables([self._read_segment(swallowed[-1]), rows])
-        new = (rows["seq"][0].as_py(), rows["seq"][-1].as_py())
-        sink = io.BytesIO()
-        pq.write_table(rows.combine_chunks(), sink, compression="zstd")
-        with step(Step.SHIP_COMPACT):
-            self._store.put(self._segment_path(new), sink.getvalue())
-        for old in swallowed:
-            self._store.delete(self._segment_path(old))
-            self._tables.pop(old, None)
-        self._segments = [*kept, new]
+        rows = rows_of(self._loose)
+        self._folds.add(Span(self._loose[0].first, self.head + 1), rows)
         self._loose = []
         return True
 
@@ -209,67 +215,47 @@ class Manifest:
         """The object that holds the shipment which begins with file `first`."""
         return f"{FOLDER}/{source}/{first:020d}.json"
 
-    def _path(self, first: int) -> str:
-        return self.entry(self.source, first)
 
-    def _segment_path(self, segment: tuple[int, int]) -> str:
-        return f"{self._folder}/segments/{segment[0]:020d}-{segment[1]:020d}.parquet"
+class _FileFolds:
+    """The files of many shipments as Parquet."""
 
-    def _cover(self) -> list[tuple[int, int]]:
-        """The segments to read: contiguous from file 1, the longest at each point."""
-        names = (
-            info.path.rsplit("/", 1)[-1] for info in self._store.walk(f"{self._folder}/segments")
-        )
-        found = sorted(
-            (int(match[1]), -int(match[2])) for name in names if (match := _SEGMENT.match(name))
-        )
-        cover: list[tuple[int, int]] = []
-        for first, negative_last in found:
-            if first == (cover[-1][1] + 1 if cover else 1):
-                cover.append((first, -negative_last))
-        return cover
+    def __init__(self, entries: NumberedEntries) -> None:
+        self._entries = entries
 
-    def _segment_tables(self, after: int) -> list[pa.Table]:
-        for attempt in range(3):
-            try:
-                return [self._remembered_segment(s) for s in self._segments or () if s[1] > after]
-            except NotFoundError:
-                if attempt == 2:
-                    raise
-                # Somebody has merged them meanwhile: what they held is in a longer one now.
-                self._segments, self._loose = None, []
-                self.refresh()
-        return []
+    def encode(self, rows: pa.Table) -> bytes:
+        numbered = rows.replace_schema_metadata({_FORMAT_KEY: str(_SEGMENT_FORMAT)})
+        sink = io.BytesIO()
+        pq.write_table(numbered.combine_chunks(), sink, compression="zstd")
+        return sink.getvalue()
 
-    def _remembered_segment(self, segment: tuple[int, int]) -> pa.Table:
-        if segment not in self._tables:
-            self._tables[segment] = self._read_segment(segment)
-        return self._tables[segment]
-
-    def _read_segment(self, segment: tuple[int, int]) -> pa.Table:
-        path = self._segment_path(segment)
-        data = self._store.get(path)
+    def decode(self, span: Span, data: bytes, url: str) -> pa.Table:  # noqa: ARG002 - the port's shape
         try:
             table = pq.read_table(io.BytesIO(data))
+            number = int((table.schema.metadata or {}).get(_FORMAT_KEY, 1))
+            check_format(number, _SEGMENT_FORMAT, f"the manifest segment {url!r}")
             if "shipment" not in table.schema.names:
                 table = self._with_shipments(table)
             return table.select(SCHEMA.names).cast(SCHEMA)
-        except (pa.ArrowException, KeyError) as error:
+        except (pa.ArrowException, KeyError, ValueError) as error:
             raise DataError(
-                f"the manifest segment {self._store.url_of(path)!r} is damaged; delete it,"
-                " it is only a copy",
+                f"the manifest segment {url!r} is damaged; delete it, it is only a copy",
                 condition="INVALID_MANIFEST",
             ) from error
 
+    def join(self, parts: Sequence[pa.Table]) -> pa.Table:
+        return pa.concat_tables(parts)
+
+    def cut(self, rows: pa.Table, span: Span) -> pa.Table:
+        seq = rows["seq"]
+        return rows.filter(pc.and_(pc.greater_equal(seq, span.first), pc.less(seq, span.end)))
+
     def _with_shipments(self, table: pa.Table) -> pa.Table:
-        """The rows of a segment that an older version wrote, each with its shipment's number.
+        """The rows of a segment of an older version, each with its shipment's number.
 
         The shipments' own names say where each begins.
         """
-        names = (info.path.rsplit("/", 1)[-1] for info in self._store.walk(self._folder))
-        firsts = np.sort([int(n[:20]) for n in names if n.endswith(".json") and n[:20].isdigit()])
-        numbers = table["seq"].to_numpy()
-        starts = firsts[np.searchsorted(firsts, numbers, side="right") - 1]
+        firsts = np.array(self._entries.numbers())
+        starts = firsts[np.searchsorted(firsts, table["seq"].to_numpy(), side="right") - 1]
         return table.append_column("shipment", pa.array(starts, pa.int64()))
 
 

@@ -7,17 +7,22 @@ computes the same one. Which batch was the last is not said here: the target's o
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import zlib
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 
 from proa.autoloader.file_ref import FileRef
-from proa.errors import ConflictError, DataError, UnknownOutcome
+from proa.errors import DataError
 from proa.layout import folder_name
-from proa.runtime.history import FOLD, History
 from proa.steps import Step, step
-from proa.storage import NotFoundError, Store
+from proa.storage import Store
+from proa.storage.folded import Folds, NumberedEntries, Span, SpanNames, check_format, seal, unseal
+
+FOLD = 32
+"""Plans in the smallest fold."""
+_FACTOR = 16
+"""Folds that make a larger one."""
 
 
 @dataclass(frozen=True)
@@ -85,12 +90,7 @@ class Plan:
     def from_json(cls, text: str | bytes) -> Plan:
         """Read what `to_json` wrote, now or in an older version. DataError for a later one."""
         found = json.loads(text)
-        if found.get("format", 1) > _FORMAT:
-            raise DataError(
-                f"a plan is written in format {found['format']}, and this version of Proa reads"
-                f" format {_FORMAT}; run the version that wrote it, or a newer one",
-                condition="UNSUPPORTED_FORMAT",
-            )
+        check_format(found.get("format", 1), _FORMAT, "a plan")
         inputs = {key: _input_from_json(value) for key, value in found["inputs"].items()}
         return cls(found["batch"], inputs, found["definition"], found["replaces"])
 
@@ -100,77 +100,119 @@ _FORMAT = 2
 _READERS = 8
 
 
-class Checkpoint:
-    """The checkpoint of one flow in one generation."""
+Plans = dict[int, bytes]
+"""Plans as they are written down, by batch."""
 
-    def __init__(self, store: Store) -> None:
+_KIND = b"PROAPLAN"
+_FOLD_FORMAT = 2
+
+
+class PlanFolds:
+    """Plans as lines of JSON, compressed. Format 1, of older versions, has no head."""
+
+    def encode(self, rows: Plans) -> bytes:
+        lines = b"\n".join(rows[number] for number in sorted(rows))
+        return seal(_KIND, _FOLD_FORMAT, zlib.compress(lines))
+
+    def decode(self, span: Span, data: bytes, url: str) -> Plans:
+        body = unseal(_KIND, _FOLD_FORMAT, data, url) if data.startswith(_KIND) else data
+        try:
+            lines = zlib.decompress(body).split(b"\n")
+            return dict(zip(range(span.first, span.end), lines, strict=True))
+        except (zlib.error, ValueError) as error:
+            raise DataError(
+                f"the folded plans {url!r} are damaged; restore them, or run a full refresh",
+                condition="CHECKPOINT_DAMAGED",
+            ) from error
+
+    def join(self, parts: Sequence[Plans]) -> Plans:
+        return {number: text for part in parts for number, text in part.items()}
+
+    def cut(self, rows: Plans, span: Span) -> Plans:
+        return {n: text for n, text in rows.items() if span.first <= n < span.end}
+
+
+class Checkpoint:
+    """The checkpoint of one flow in one generation.
+
+    Plans are folded `fold` at a time.
+    """
+
+    def __init__(self, store: Store, *, fold: int = FOLD, factor: int = _FACTOR) -> None:
         self._store = store
-        self._history = History(store)
+        self._fold = fold
+        self._entries = NumberedEntries(store, "plans", suffix=".json")
+        self._folds = Folds(
+            store,
+            "history",
+            SpanNames(10),
+            PlanFolds(),
+            step=Step.PLAN_FOLD,
+            unit=fold,
+            factor=factor,
+        )
 
     def read(self, batch: int) -> Plan | None:
         """The plan of a batch, or None when it was not planned yet."""
-        text = self._text(batch)
+        text = self._entries.get(batch)
         return None if text is None else Plan.from_json(text)
 
     def committed_plan(self, batch: int) -> Plan | None:
-        """The plan of a batch that is in the table, from a segment when it has no object any more."""
-        found = self.read(batch)
-        if found is None and batch >= 0:
-            text = self._history.read(batch + 1).get(batch)
+        """The plan of a batch that is in the table, from a fold when it has no object any more."""
+        plan = self.read(batch)
+        if plan is None and batch >= 0:
+            text = self._folded_plans(batch, batch + 1).get(batch)
             return None if text is None else Plan.from_json(text)
-        return found
+        return plan
 
     def plans(self, last: int) -> list[Plan | None]:
         """The plans of the batches 0 to `last`; None for one that is gone."""
-        folded = self._history.read(last + 1)
+        folded = self._folded_plans(0, last + 1)
         missing = [number for number in range(last + 1) if number not in folded]
         with ThreadPoolExecutor(_READERS) as pool:
-            texts = {**folded, **dict(zip(missing, pool.map(self._text, missing), strict=True))}
-        found = (texts[number] for number in range(last + 1))
-        return [None if text is None else Plan.from_json(text) for text in found]
+            texts = {
+                **folded,
+                **dict(zip(missing, pool.map(self._entries.get, missing), strict=True)),
+            }
+        ordered = (texts[number] for number in range(last + 1))
+        return [None if text is None else Plan.from_json(text) for text in ordered]
+
+    def _folded_plans(self, first: int, end: int) -> Plans:
+        self._folds.refresh()
+        return {n: text for part in self._folds.read(first, end) for n, text in part.items()}
 
     def folded_count(self) -> int:
-        """How many plans, counted from batch 0, stand in segments."""
-        return self._history.folded_count()
+        """How many plans, counted from batch 0, are folded."""
+        self._folds.refresh()
+        return self._folds.end
 
     def mark_committed(self, batch: int) -> None:
-        """The batch is in the table: now and then, fold the plans up to it."""
-        done = batch + 1
-        if done % FOLD:
-            return
-        start = self._history.folded_count()
-        with ThreadPoolExecutor(_READERS) as pool:
-            texts = pool.map(self._text, range(start, done))
-            recent = {n: text for n, text in enumerate(texts, start) if text is not None}
-        # Another runner may be merging the same segments; one is enough.
-        with suppress(NotFoundError):
-            self._history.fold(recent, done)
+        """The batch is in the table: now and then, fold the plans up to it.
 
-    def _text(self, batch: int) -> bytes | None:
-        try:
-            return self._store.get(_name(batch))
-        except NotFoundError:
-            return None
+        A plan that is gone stops the fold before it.
+        """
+        done = batch + 1
+        if done % self._fold:
+            return
+        start = self.folded_count()
+        with ThreadPoolExecutor(_READERS) as pool:
+            texts = list(pool.map(self._entries.get, range(start, done)))
+        there = texts.index(None) if None in texts else len(texts)
+        count = there // self._fold * self._fold
+        plans = {n: text for n, text in enumerate(texts[:count], start) if text is not None}
+        if plans:
+            self._folds.add(Span(start, start + count), plans)
 
     def put(self, plan: Plan) -> Plan:
         """Write the plan down. Whatever plan stands for the batch afterwards, ours or another's."""
-        try:
-            with step(Step.PLAN_PUT):
-                self._store.create(_name(plan.batch), plan.to_json().encode())
-        except (ConflictError, UnknownOutcome):
-            standing = self.read(plan.batch)
-            if standing is None:
-                raise
-            return standing
-        return plan
+        data = plan.to_json().encode()
+        with step(Step.PLAN_PUT):
+            standing = self._entries.settle(plan.batch, data)
+        return plan if standing == data else Plan.from_json(standing)
 
     def leaf(self, key: str) -> Store:
         """The folder of a leaf's own state."""
         return self._store.child(folder_name(key))
-
-
-def _name(batch: int) -> str:
-    return f"plans/{batch:010d}.json"
 
 
 def _input_to_json(value: Input) -> dict[str, object]:

@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 from alembic import command
 from alembic.config import Config
+from alembic.util import CommandError
 from sqlalchemy import (
     URL,
     Connection,
@@ -192,7 +193,14 @@ class Database:
             if self.dialect == "postgresql":
                 connection.execute(text("select pg_advisory_xact_lock(72617)"))
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            try:
+                command.upgrade(config, "head")
+            except CommandError as error:
+                raise SettingsError(
+                    f"the region's state was written by another version of Proa ({error}); run the"
+                    " version that wrote it, or a newer one",
+                    condition="UNSUPPORTED_FORMAT",
+                ) from error
 
 
 def state_url(name: str, configured: str | None, project: Path) -> str:
