@@ -178,6 +178,11 @@ METADATA_SQL = {
         ("y.json", 2),
     ],
     "SELECT id FROM STREAM read_files('/l') WHERE _metadata.file_name = 'y.json'": [(2,)],
+    "SELECT id, right(input_file_name(), 6) AS n FROM STREAM read_files('/l')": [
+        (1, "x.json"),
+        (2, "y.json"),
+    ],
+    "SELECT id FROM STREAM read_files('/l') WHERE INPUT_FILE_NAME() LIKE '%y.json'": [(2,)],
     "SELECT id, '_metadata' AS t FROM STREAM read_files('/l') WHERE _metadata IS NOT NULL": [
         (1, "_metadata"),
         (2, "_metadata"),
@@ -205,7 +210,14 @@ METADATA_FRAMES = {
     ),
     "alias": lambda s: files(s).alias("f").select("f.id", "f._metadata.file_name"),
     "df column": lambda s: by_dataframe(files(s)),
+    "behind a projection": lambda s: (
+        files(s).select("id").where("id > 0").withColumn("n", F.col("_metadata.file_name"))
+    ),
     "{df}": lambda s: s.sql("SELECT *, _metadata.file_name FROM {f}", f=files(s)),
+    "input_file_name": lambda s: (
+        files(s).select("id").withColumn("n", F.substring(F.input_file_name(), 4, 9))
+    ),
+    "input_file_name in text": lambda s: files(s).selectExpr("id", "substr(input_file_name(), 4)"),
 }
 
 
@@ -233,6 +245,23 @@ def test_the_whole_of_metadata_can_be_selected(pipeline, engine):
         plan = graph.datasets[name].flows[0].plan
         bound = plan.bind({plan.leaves[0].key: local(engine, *FILES)})
         assert engine.schema(bound).names == ["id", "_metadata"]
+
+
+NAMED_BY_THE_FUNCTION = {
+    "dataframe": lambda s: files(s).select("id", F.input_file_name()),
+    "text": lambda s: files(s).selectExpr("id", "input_file_name()"),
+    "sql": "SELECT id, input_file_name() FROM STREAM read_files('/l')",
+    "sql, first": "SELECT input_file_name(), id FROM (SELECT * FROM STREAM read_files('/l'))",
+    "sql, nested": "SELECT * FROM (SELECT id, input_file_name() FROM STREAM read_files('/l'))",
+}
+
+
+@pytest.mark.parametrize("query", NAMED_BY_THE_FUNCTION.values(), ids=NAMED_BY_THE_FUNCTION.keys())
+def test_input_file_name_without_a_name_is_called_as_spark_calls_it(pipeline, engine, query):
+    pipeline.streaming_table("t", query)
+    plan = pipeline.build().flows[0].plan
+    bound = plan.bind({plan.leaves[0].key: local(engine, *FILES)})
+    assert set(engine.schema(bound).names) == {"id", "input_file_name()"}
 
 
 def test_files_are_not_asked_for_metadata_that_nobody_wants(pipeline):

@@ -1,5 +1,7 @@
 """`_metadata`: a column of files that is there when it is asked for and not otherwise.
 
+`input_file_name()`, its elder, asks for the column's `file_path`.
+
 Spark hides the column from `*`. An engine that reads plans of ours sees an ordinary column, so it
 is hidden by hand: a leaf that is asked for it yields it under another name, those who ask use that
 name, and above the last of them it is dropped.
@@ -7,7 +9,7 @@ name, and above the last of them it is dropped.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from pyspark.sql.connect import proto
@@ -20,15 +22,29 @@ from proa.graph.sql_text import SqlExpression, SqlReads, SqlTexts, apply_edits
 from proa.pipelines.identifiers import parts as name_parts
 
 COLUMN = "_metadata"
+FILE_NAME_FUNCTION = "input_file_name"
 HIDDEN = "__proa_metadata"
 OPTION = "proa.metadata"
 """The leaf's option that makes the Auto Loader yield the column."""
+
+_FILE_PATH = f"{HIDDEN}.file_path"
+_CALL_ALIAS = f" AS `{FILE_NAME_FUNCTION}()`"
+_ITEM_BEGINNINGS = {TokenType.SELECT, TokenType.COMMA, TokenType.DISTINCT, TokenType.ALL}
+_ITEM_ENDS = {TokenType.COMMA, TokenType.FROM, TokenType.R_PAREN, TokenType.SEMICOLON}
+_CLAUSES = {
+    TokenType.FROM,
+    TokenType.WHERE,
+    TokenType.GROUP_BY,
+    TokenType.ORDER_BY,
+    TokenType.HAVING,
+    TokenType.QUALIFY,
+}
 
 
 def edits(read: SqlReads) -> list[TextEdit]:
     """What must change in a query's text so that it asks for the hidden column."""
     whole = _selected_whole(read.tree)
-    return [
+    column_edits = [
         TextEdit(
             token.start,
             token.end + 1,
@@ -37,18 +53,68 @@ def edits(read: SqlReads) -> list[TextEdit]:
         for token in read.tokens
         if _names_the_column(token)
     ]
+    call_edits = [
+        TextEdit(
+            read.tokens[first].start,
+            read.tokens[last].end + 1,
+            _FILE_PATH + (_CALL_ALIAS if _is_select_item(read.tokens, first, last) else ""),
+        )
+        for first, last in _file_name_calls(read.tokens)
+    ]
+    return column_edits + call_edits
 
 
 def _expression_edits(read: SqlExpression) -> list[TextEdit]:
-    return [
+    column_edits = [
         TextEdit(token.start - read.shift, token.end + 1 - read.shift, HIDDEN)
         for token in read.tokens
         if _names_the_column(token)
     ]
+    call_edits = [
+        TextEdit(
+            read.tokens[first].start - read.shift,
+            read.tokens[last].end + 1 - read.shift,
+            _FILE_PATH,
+        )
+        for first, last in _file_name_calls(read.tokens)
+    ]
+    return column_edits + call_edits
 
 
 def _names_the_column(token: Token) -> bool:
     return token.text.lower() == COLUMN and token.token_type != TokenType.STRING
+
+
+def _file_name_calls(tokens: Sequence[Token]) -> Iterator[tuple[int, int]]:
+    """Yield the places of the first and the last token of each `input_file_name()`."""
+    for place in range(len(tokens) - 2):
+        name, opening, closing = tokens[place : place + 3]
+        if (
+            name.text.lower() == FILE_NAME_FUNCTION
+            and name.token_type != TokenType.STRING
+            and opening.token_type == TokenType.L_PAREN
+            and closing.token_type == TokenType.R_PAREN
+        ):
+            yield place, place + 2
+
+
+def _is_select_item(tokens: Sequence[Token], first: int, last: int) -> bool:
+    """Whether the tokens are an item of a SELECT that has no other name."""
+    if last + 1 < len(tokens) and tokens[last + 1].token_type not in _ITEM_ENDS:
+        return False
+    if tokens[first - 1].token_type not in _ITEM_BEGINNINGS:
+        return False
+    depth = 0
+    for token in reversed(tokens[:first]):
+        if token.token_type == TokenType.R_PAREN:
+            depth += 1
+        elif token.token_type == TokenType.L_PAREN:
+            depth -= 1
+        if depth < 0 or (depth == 0 and token.token_type in _CLAUSES):
+            return False
+        if depth == 0 and token.token_type == TokenType.SELECT:
+            return True
+    return False
 
 
 def expose(plan: Relation, is_files: Callable[[Relation], str | None], texts: SqlTexts) -> set[str]:
@@ -68,12 +134,21 @@ def is_asked(plan: Relation) -> bool:
             names = name_parts(part.unparsed_identifier)[:2]
             if COLUMN in (name.lower() for name in names):
                 return True
-        elif (
-            isinstance(part, proto.Expression.ExpressionString)
-            and COLUMN in part.expression.lower()
-        ):
+        elif isinstance(part, proto.Expression.ExpressionString):
+            text = part.expression.lower()
+            if COLUMN in text or FILE_NAME_FUNCTION in text:
+                return True
+        elif _is_file_name_call(part):
             return True
     return False
+
+
+def _is_file_name_call(part: Any) -> bool:
+    return (
+        isinstance(part, proto.Expression)
+        and part.unresolved_function.function_name.lower() == FILE_NAME_FUNCTION
+        and not part.unresolved_function.arguments
+    )
 
 
 class _Exposing:
@@ -91,7 +166,10 @@ class _Exposing:
             return
         inputs = list(_inputs(relation))
         below = (part for child in inputs for part in plan_proto.relations(child))
-        asks = any(map(self.is_files, below)) and self._asks(relation)
+        has_files = any(map(self.is_files, below))
+        asks = has_files and self._asks(relation)
+        if asked_above and has_files and plan_proto.kind(relation) == "project":
+            _pass_on(relation.project.expressions)
         for child in inputs:
             self.settle(child, asked_above=asked_above or asks)
         if asks:
@@ -108,7 +186,7 @@ class _Exposing:
             elif isinstance(part, proto.Expression.ExpressionString):
                 if _expression_edits(self.texts.expression(part.expression)):
                     return True
-            elif isinstance(part, proto.SQL) and HIDDEN in part.query:
+            elif _is_file_name_call(part) or (isinstance(part, proto.SQL) and HIDDEN in part.query):
                 return True
         return False
 
@@ -128,6 +206,8 @@ class _Exposing:
             elif isinstance(part, proto.Expression.ExpressionString):
                 edits = _expression_edits(self.texts.expression(part.expression))
                 part.expression = apply_edits(part.expression, edits)
+            elif _is_file_name_call(part):
+                part.unresolved_attribute.unparsed_identifier = f"`{HIDDEN}`.`file_path`"
 
 
 def _inputs(relation: Relation) -> Iterator[Relation]:
@@ -151,21 +231,28 @@ def _own(relation: Relation) -> Iterator[Any]:
         yield from plan_proto.own_parts(getattr(relation, kind))
 
 
+def _pass_on(expressions: Any) -> None:
+    """Let a projection, which those above ask behind, yield the hidden column too."""
+    if not any(each.WhichOneof("expr_type") == "unresolved_star" for each in expressions):
+        expressions.add().unresolved_attribute.unparsed_identifier = HIDDEN
+
+
 def _keep_name(expression: Any) -> None:
-    """`_metadata` itself, selected, is called `_metadata` in the result."""
+    """`_metadata` or `input_file_name()` itself, selected, is called so in the result."""
     kind = expression.WhichOneof("expr_type")
+    call = f"{FILE_NAME_FUNCTION}()"
+    text = ""
     if kind == "unresolved_attribute":
-        name = expression.unresolved_attribute.unparsed_identifier
-        whole = name_parts(name)[-1].lower() == COLUMN
-    else:
-        whole = kind == "expression_string" and (
-            expression.expression_string.expression.strip().lower() == COLUMN
-        )
-    if whole:
+        text = name_parts(expression.unresolved_attribute.unparsed_identifier)[-1].lower()
+    elif kind == "expression_string":
+        text = "".join(expression.expression_string.expression.lower().split())
+    elif _is_file_name_call(expression):
+        text = call
+    if text in {COLUMN, call}:
         inner = proto.Expression()
         inner.CopyFrom(expression)
         expression.alias.expr.CopyFrom(inner)
-        expression.alias.name.append(COLUMN)
+        expression.alias.name.append(text)
 
 
 def _wrap(relation: Relation, operator: Callable[[Relation, Relation], None]) -> None:
