@@ -6,6 +6,7 @@
 * A function is not named by a participle alone: `kept` says neither what is done nor what is returned.
 * A module under 60 lines that one module imports is part of that module, unless its header says
   "Apart because" and why.
+* Each word in a public class's name is explained in the glossary, or everybody knows it (`words.py`).
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+from words import word_failures
 
 FILE_LINES = 700
 FUNCTION_LINES = 70
@@ -151,6 +154,7 @@ def failures() -> Iterable[str]:
             trees[path], texts[path] = tree, text
     yield from name_failures(trees)
     yield from small_module_failures(trees, texts)
+    yield from word_failures(trees)
 
 
 def main() -> int:
