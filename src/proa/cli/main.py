@@ -17,6 +17,7 @@ from typing import Annotated
 import typer
 
 from proa.cli import (
+    advise,
     capture,
     check_zone,
     demo,
@@ -69,6 +70,7 @@ def root(
 
 
 for group in (
+    advise,
     capture,
     check_zone,
     demo,

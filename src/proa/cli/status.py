@@ -133,7 +133,7 @@ def _iso(moment: datetime | None) -> str | None:
 
 def _roles(settings: ProjectSettings) -> dict[str, Any] | None:
     """Who is active since when, for programs. None in a project whose regions change no roles."""
-    from proa.recovery.control_record import ControlStore
+    from proa.recovery.control_record import ControlStore, first_active
     from proa.recovery.readiness import last_drill
 
     if settings.recovery is None:
@@ -144,7 +144,7 @@ def _roles(settings: ProjectSettings) -> dict[str, Any] | None:
         return {"error": str(error)}
     drill = last_drill(history)
     if not history:
-        active = settings.recovery.active or next(iter(settings.regions))
+        active = first_active(settings)
         return {"active": active, "epoch": 1, "phase": "steady", "last_drill": None}
     record = history[-1]
     return {

@@ -10,7 +10,12 @@ from enum import StrEnum
 from proa.clock import Clock
 from proa.errors import ProaError
 from proa.recovery.by_storage import StoredRegion
-from proa.recovery.control_record import ControlRecord, ControlStore, Operation
+from proa.recovery.control_record import (
+    ControlRecord,
+    ControlStore,
+    Operation,
+    first_active,
+)
 from proa.recovery.controller import drift
 from proa.recovery.driver import Driver, Role
 from proa.recovery.region_view import RegionsView
@@ -48,7 +53,7 @@ def checks(
         return
     record = history[-1] if history else None
     yield _record_check(record, store)
-    active = record.active if record else recovery.active or next(iter(settings.regions))
+    active = record.active if record else first_active(settings)
     for region in settings.regions:
         yield from _region_checks(region, record, driver, view, recovery, active=region == active)
     yield _texts_check(settings)
