@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from proa.recovery.advice import (
     PERIODS,
-    Arrival,
     Forecast,
+    MeasuredArrival,
     Objectives,
     Processing,
     cheapest,
@@ -31,7 +31,7 @@ RATE = 10
 class Second:
     """A standby, second by second; written without a thought for speed."""
 
-    arrivals: list[Arrival]
+    arrivals: list[MeasuredArrival]
     processing: Processing
     period: int | None
     phase: int
@@ -40,9 +40,9 @@ class Second:
     recovery: float = 0.0
 
     def play(self) -> Second:
-        waiting: list[Arrival] = []
-        under_way: list[Arrival] = []
-        done: list[Arrival] = []
+        waiting: list[MeasuredArrival] = []
+        under_way: list[MeasuredArrival] = []
+        done: list[MeasuredArrival] = []
         ends: float | None = None
         second = int(self.arrivals[0].at)
         while len(done) < len(self.arrivals):
@@ -65,7 +65,7 @@ class Second:
             second += 1
         return self
 
-    def _seconds(self, shipments: list[Arrival]) -> float:
+    def _seconds(self, shipments: list[MeasuredArrival]) -> float:
         size = sum(one.size for one in shipments)
         start = 0 if self.period is None else self.processing.startup
         return start + self.processing.overhead + size / self.processing.rate
@@ -74,12 +74,12 @@ class Second:
 GAPS = st.lists(st.tuples(st.integers(1, 40), st.integers(0, 30)), min_size=1, max_size=12)
 
 
-def arrivals_of(gaps: list[tuple[int, int]]) -> list[Arrival]:
+def arrivals_of(gaps: list[tuple[int, int]]) -> list[MeasuredArrival]:
     """Shipments, by the seconds before each and the seconds that each takes."""
     at, arrivals = 1000, []
     for gap, seconds in gaps:
         at += gap
-        arrivals.append(Arrival(at, seconds * RATE))
+        arrivals.append(MeasuredArrival(at, seconds * RATE))
     return arrivals
 
 
@@ -109,7 +109,7 @@ def test_no_phase_of_a_schedule_is_worse_than_its_forecast(gaps, period):
     assert said.recovery == max(one.recovery for one in seen)
 
 
-HOURLY = [Arrival(3600 * hour, 36_000) for hour in range(100)]
+HOURLY = [MeasuredArrival(3600 * hour, 36_000) for hour in range(100)]
 
 
 def test_more_than_can_be_processed_is_never_advised():

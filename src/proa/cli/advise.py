@@ -18,6 +18,25 @@ if TYPE_CHECKING:
     from proa.recovery.measured_rates import Measured
     from proa.settings import ProjectSettings
 
+RateOption = Annotated[
+    float | None,
+    typer.Option(
+        "--rate", metavar="MB", min=1e-9, help="Megabytes a second, instead of measured ones."
+    ),
+]
+StartupOption = Annotated[
+    str | None,
+    typer.Option(
+        "--startup",
+        metavar="TIME",
+        help="How long an update takes to start, instead of measured.",
+    ),
+]
+PriceOption = Annotated[
+    float | None,
+    typer.Option("--price", metavar="X", min=0, help="Of an hour of compute; adds a cost a day."),
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
@@ -41,26 +60,9 @@ def advise(
         str,
         typer.Option("--window", metavar="TIME", help="Arrivals of how long count."),
     ] = "7 days",
-    rate: Annotated[
-        float | None,
-        typer.Option(
-            "--rate", metavar="MB", min=1e-9, help="Megabytes a second, instead of measured ones."
-        ),
-    ] = None,
-    startup: Annotated[
-        str | None,
-        typer.Option(
-            "--startup",
-            metavar="TIME",
-            help="How long an update takes to start, instead of measured.",
-        ),
-    ] = None,
-    price: Annotated[
-        float | None,
-        typer.Option(
-            "--price", metavar="X", min=0, help="Of an hour of compute; adds a cost a day."
-        ),
-    ] = None,
+    rate: RateOption = None,
+    startup: StartupOption = None,
+    price: PriceOption = None,
     plot: Annotated[
         Path | None,
         typer.Option("--plot", metavar="FILE", help="Draw the choices: a .svg or a .txt file."),

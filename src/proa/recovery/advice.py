@@ -23,7 +23,7 @@ PERIODS = tuple(
 
 
 @dataclass(frozen=True)
-class Arrival:
+class MeasuredArrival:
     """A shipment, as a region's landing zone receives it."""
 
     at: float
@@ -108,7 +108,9 @@ class Forecast:
         return phrases
 
 
-def forecast(arrivals: Sequence[Arrival], processing: Processing, period: int | None) -> Forecast:
+def forecast(
+    arrivals: Sequence[MeasuredArrival], processing: Processing, period: int | None
+) -> Forecast:
     """Play `arrivals`, sorted by time, against a schedule, wherever in its period the runs begin."""
     phases = [0.0] if period is None else _bad_phases(arrivals, period)
     plays = [play(arrivals, processing, period, phase) for phase in phases]
@@ -126,7 +128,7 @@ def forecast(arrivals: Sequence[Arrival], processing: Processing, period: int | 
 
 
 def play(
-    arrivals: Sequence[Arrival], processing: Processing, period: int | None, phase: float
+    arrivals: Sequence[MeasuredArrival], processing: Processing, period: int | None, phase: float
 ) -> Play:
     """The worst moments of the runs that begin `phase` seconds after the multiples of `period`."""
     runs = Play(arrivals, processing, period, phase)
@@ -135,7 +137,7 @@ def play(
     return runs
 
 
-def _bad_phases(arrivals: Sequence[Arrival], period: int) -> list[float]:
+def _bad_phases(arrivals: Sequence[MeasuredArrival], period: int) -> list[float]:
     """Phases in which a run begins just before a shipment after which most arrives within a period."""
     sizes: dict[float, int] = {0.0: 0}
     end = size = 0
@@ -149,7 +151,7 @@ def _bad_phases(arrivals: Sequence[Arrival], period: int) -> list[float]:
     return sorted(sizes, key=lambda phase: -sizes[phase])[:_PHASES]
 
 
-def forecasts(arrivals: Sequence[Arrival], processing: Processing) -> list[Forecast]:
+def forecasts(arrivals: Sequence[MeasuredArrival], processing: Processing) -> list[Forecast]:
     """What each schedule leads to, the continuous one first, then by their periods."""
     return [forecast(arrivals, processing, period) for period in (None, *PERIODS)]
 
@@ -165,7 +167,7 @@ class Play:
 
     def __init__(
         self,
-        arrivals: Sequence[Arrival],
+        arrivals: Sequence[MeasuredArrival],
         processing: Processing,
         period: int | None,
         phase: float,
@@ -208,7 +210,7 @@ class Play:
         # Runs that take no time do not begin twice at one moment.
         self.next, self._free_at = taken, end if self._period is None else max(end, start + 0.001)
 
-    def _is_in_time(self, arrival: Arrival, start: float) -> bool:
+    def _is_in_time(self, arrival: MeasuredArrival, start: float) -> bool:
         """Whether a run takes a shipment. One that comes as a scheduled run begins is too late."""
         return arrival.at <= start if self._period is None else arrival.at < start
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from proa.errors import UserError
 from proa.layout import Layout
-from proa.recovery.advice import Arrival, Processing
+from proa.recovery.advice import MeasuredArrival, Processing
 from proa.recovery.control_record import ControlRecord, Operation, Phase
 from proa.recovery.region_status import read_order
 from proa.runtime.event_rows import read
@@ -39,7 +39,7 @@ class MeasuredUpdate:
 class Measured:
     """What the model is fed with."""
 
-    arrivals: tuple[Arrival, ...]
+    arrivals: tuple[MeasuredArrival, ...]
     processing: Processing
     files: int
     """Raw files that arrived."""
@@ -59,7 +59,7 @@ class Measured:
 
 def read_arrivals(
     settings: ProjectSettings, window: float = WINDOW_S
-) -> tuple[tuple[Arrival, ...], int]:
+) -> tuple[tuple[MeasuredArrival, ...], int]:
     """The shipments of all sources within `window` seconds before the newest one, and their files.
 
     Files that were shipped in the same second are one arrival. Raises UserError when nothing was shipped.
@@ -77,7 +77,7 @@ def read_arrivals(
     sums: dict[int, int] = {}
     for stamp, size in zip(stamps[recent].tolist(), sizes[recent].tolist(), strict=True):
         sums[stamp] = sums.get(stamp, 0) + size
-    return tuple(Arrival(float(at), sums[at]) for at in sorted(sums)), int(recent.sum())
+    return tuple(MeasuredArrival(float(at), sums[at]) for at in sorted(sums)), int(recent.sum())
 
 
 def read_updates(settings: ProjectSettings, region: str) -> list[MeasuredUpdate]:
