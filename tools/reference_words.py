@@ -191,6 +191,7 @@ OPTIONS: dict[str, dict[str, str]] = {
         "partitionColumns": "the columns that folders' names give, by commas; empty for none",
         "ignoreCorruptFiles": "go on without files that cannot be read",
         "ignoreMissingFiles": "go on without files that are gone",
+        "badRecordsPath": "a folder: bad records and files are left out, and written below it as JSON",
         "validateOptions": "refuse options that do not exist",
     },
     "Columns and types": {
@@ -231,7 +232,6 @@ OPTIONS: dict[str, dict[str, str]] = {
 REFUSED_OPTIONS = {
     "cleanSource": "but `OFF`: the other region, a full refresh and a recovery read the same files again",
     "singleVariantColumn": "there is no VARIANT column; use `_rescued_data`",
-    "badRecordsPath": "what cannot be read is kept in `_rescued_data`",
 }
 
 CONFIGURATION = {

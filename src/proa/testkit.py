@@ -287,7 +287,8 @@ def _local_files(table: pa.Table, leaf: FilesLeaf) -> Any:
     else:
         if hints := _option(leaf, "schemahints"):
             table = _typed_rows(table, apply(parse_hints(hints), StructType()), exact=False)
-        if RESCUED_COLUMN not in table.column_names:
+        rescues = leaf.options.get("proa.rescue") != "false"
+        if rescues and RESCUED_COLUMN not in table.column_names:
             table = table.append_column(RESCUED_COLUMN, pa.nulls(table.num_rows, pa.string()))
     if metadata.OPTION in leaf.options:
         given: list[dict[str, Any]] = [{} for _ in range(table.num_rows)]

@@ -46,7 +46,8 @@ def play(command: Command, variables: dict[str, str], capfd) -> tuple[int, str]:
         os.chdir(arguments[0])
         return 0, ""
     if program == "cat":
-        return 0, "".join(Path(name).read_text(encoding="utf-8") for name in arguments)
+        paths = [path for name in arguments for path in sorted(Path().glob(name))]
+        return 0, "".join(path.read_text(encoding="utf-8") for path in paths)
     if program in ELSEWHERE:
         return 0, ""
     capfd.readouterr()

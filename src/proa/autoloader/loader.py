@@ -25,7 +25,7 @@ from proa.autoloader.discovery import (
 from proa.autoloader.file_ref import FileRef
 from proa.autoloader.known import KnownFiles
 from proa.autoloader.leaf_columns import LeafColumns
-from proa.autoloader.options import Options, parse
+from proa.autoloader.options import Options, check_bad_path, parse
 from proa.autoloader.schema import FileSchema, SchemaVersion, SchemaVersions
 from proa.autoloader.schema_fold import SchemaFold, shipments_of
 from proa.autoloader.tasks import INFERRED, Assignment, InferTask, ReadTask, split
@@ -92,6 +92,7 @@ class AutoLoader:
     ) -> None:
         self.leaf = leaf
         self.options: Options = parse(leaf.options, schema_given=leaf.schema is not None)
+        check_bad_path(self.options, leaf.path)
         self._state = state if leaf.streaming else None
         self._versions = SchemaVersions(self._state) if self._state is not None else None
         self._storage = dict(storage_options)

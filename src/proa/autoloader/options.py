@@ -20,6 +20,7 @@ from proa.formats.reader_options import (
     ReaderOptions,
 )
 from proa.graph import FilesLeaf, Graph
+from proa.storage import absolute
 from proa.text import suggestion
 from proa.times import parse_duration
 
@@ -94,10 +95,24 @@ def check_options(graph: Graph) -> None:
             for leaf in flow.plan.leaves:
                 if isinstance(leaf, FilesLeaf):
                     try:
-                        parse(leaf.options, schema_given=leaf.schema is not None)
+                        options = parse(leaf.options, schema_given=leaf.schema is not None)
+                        check_bad_path(options, leaf.path)
                     except PipelineError as error:
                         error.location = error.location or flow.flow.location
                         raise
+
+
+def check_bad_path(options: Options, path: str) -> None:
+    """Raise PipelineError if bad records would be written where files are read."""
+    folder = options.reader.bad_records_path
+    base = path if not (glob := re.search(r"[*?{\[]", path)) else path[: glob.start()]
+    base = base if glob is None else base.rpartition("/")[0]
+    if folder and f"{absolute(folder)}/".startswith(f"{absolute(base)}/"):
+        raise PipelineError(
+            f"badRecordsPath {folder!r} lies in the folder {path!r} that is read: what is written"
+            " there would be read again; name a folder elsewhere",
+            condition="CF_INVALID_OPTION",
+        )
 
 
 def parse_bytes(text: str) -> int:
@@ -164,19 +179,27 @@ def _reader_options(get: _Values, *, schema_given: bool) -> ReaderOptions:
             " 'failOnNewColumns' or 'none'",
             condition="CF_ADD_NEW_NOT_SUPPORTED",
         )
+    bad_path = get.text("badRecordsPath", "").strip()
+    if bad_path and get.text("mode", ""):
+        raise PipelineError(
+            "badRecordsPath and mode cannot be used together: what is malformed is written to"
+            " badRecordsPath; leave mode out",
+            condition="CF_INVALID_OPTION",
+        )
     rescued: str | None = get.text("rescuedDataColumn", "").strip() or None
     rescues = get.boolean("proa.rescue", True)
     if rescued is None and rescues and (not schema_given or evolution is Evolution.RESCUE):
         rescued = RESCUED_COLUMN
     return ReaderOptions(
         format=kind,
-        mode=get.choice("mode", Mode.PERMISSIVE.value, Mode),
+        mode=Mode.DROP if bad_path else get.choice("mode", Mode.PERMISSIVE.value, Mode),
         evolution=evolution,
         rescued_column=None if kind in WHOLE_FORMATS else rescued,
         corrupt_column=get.text("columnNameOfCorruptRecord", CORRUPT_COLUMN),
         case_sensitive=get.boolean("readerCaseSensitive", True),
         ignore_corrupt=get.boolean("ignoreCorruptFiles", False),
         ignore_missing=get.boolean("ignoreMissingFiles", False),
+        bad_records_path=bad_path,
         allow_overwrites=get.boolean("allowOverwrites", False),
         multi_line=get.boolean("multiLine", False),
         encoding=_encoding(get),
@@ -311,7 +334,7 @@ def _refuse_unsupported(values: Mapping[str, str]) -> None:
             raise PipelineError(
                 f"the option {name!r} with the value {value!r} is not supported"
                 + (f"; leave it out or set it to {only[0]!r}" if only else "; leave it out")
-                + (_KEPT if name.startswith(("allow", "bad")) else ""),
+                + (_KEPT if name.startswith("allow") else ""),
                 condition="CF_UNSUPPORTED_OPTION",
             )
 
@@ -326,7 +349,6 @@ ONLY: dict[str, tuple[str, ...]] = {
     "allowSingleQuotes": ("false",),
     "allowUnquotedControlChars": ("false",),
     "allowUnquotedFieldNames": ("false",),
-    "badRecordsPath": (),
     "charToEscapeQuoteEscaping": (),
     "enableStableIdentifiersForUnionType": ("false",),
     "ignoreExtension": ("true",),

@@ -15,6 +15,7 @@ import pyarrow as pa
 from pyspark.sql import types as t
 
 from proa.autoloader.file_ref import FileRef
+from proa.formats.bad_records import BadRecords
 from proa.formats.folders import partition_values, relative
 from proa.formats.json_values import Number
 from proa.formats.problems import ReadError
@@ -99,7 +100,8 @@ class ReadTask:
         data = pa.ipc.read_schema(pa.py_buffer(self.data))
         reader = reader_of(data, self.options)
         for part in self.assignment.parts(partition):
-            source = OpenPart(part, self.options, self.storage)
+            bad = self._bad_records(part)
+            source = OpenPart(part, self.options, self.storage, bad.note if bad else None)
             file = relative(part.path, self.base)
             constants = self._constants(part, output, data)
             try:
@@ -108,6 +110,14 @@ class ReadTask:
             except ReadError as error:
                 if not self.options.ignores(error.problem.kind):
                     raise
+                if bad is not None:
+                    bad.write_file(error.problem)
+            if bad is not None:
+                bad.write()
+
+    def _bad_records(self, part: Part) -> BadRecords | None:
+        folder = self.options.bad_records_path
+        return BadRecords(folder, part, self.storage) if folder else None
 
     def _constants(self, part: Part, output: pa.Schema, data: pa.Schema) -> dict[str, Any]:
         """Columns that have one value for all rows of a part: partitions and metadata."""

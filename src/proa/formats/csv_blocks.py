@@ -50,7 +50,7 @@ class CsvReader:
 
     def read(self, source: OpenPart, file: str) -> Iterator[pa.Table]:
         """The rows of one part; `file` is its path relative to the folder that is loaded."""
-        convert = Converter(self.schema, self.options, file, source.part.path)
+        convert = Converter(self.schema, self.options, file, source.part.path, note=source.note)
         for names, rows in read_texts(source, self.options, [f.name for f in self._data]):
             yield from self._typed_tables(names, rows, convert)
 
@@ -132,7 +132,7 @@ class CsvReader:
             malformed |= np.asarray(misfit)
         if options.mode is Mode.FAIL and malformed.any():
             at = int(np.flatnonzero(malformed)[0])
-            text = rows.ragged.get(at, "a value does not have its column's type")
+            text = rows.ragged.get(at, _MISFIT)
             convert.fail_malformed(text)
         if options.rescued_column is not None:
             arrays[options.rescued_column] = rescued_column(
@@ -151,7 +151,12 @@ class CsvReader:
             )
             arrays[options.corrupt_column] = pa.array(texts, pa.string())
         table = pa.Table.from_arrays([arrays[f.name] for f in self.schema], schema=self.schema)
-        yield table.filter(pa.array(~malformed)) if options.mode is Mode.DROP else table
+        if options.mode is Mode.DROP:
+            for at in np.flatnonzero(malformed).tolist() if convert.note else ():
+                reason = _TOO_MANY if at in rows.ragged else _MISFIT
+                convert.drop(rows.ragged.get(at) or _record_text(rows.texts, at, options), reason)
+            table = table.filter(pa.array(~malformed))
+        yield table
         broken = [row for text in rows.broken for row in convert.corrupt(text, "bad quotes")]
         if broken:
             yield pa.Table.from_pylist(broken, schema=self.schema)
@@ -162,6 +167,8 @@ _HEADER = 1 << 20
 _FEW = 64
 """Lines; fewer are taken apart one at a time."""
 _NO_TEXT = pa.scalar(None, pa.string())
+_TOO_MANY = "it has more or fewer values than there are columns"
+_MISFIT = "a value does not have its column's type"
 
 
 def _unlike(texts: pa.Array, folder: str | None) -> pa.Array:

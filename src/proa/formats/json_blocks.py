@@ -89,7 +89,9 @@ class JsonReader:
 
     def read(self, source: OpenPart, file: str) -> Iterator[pa.Table]:
         """The rows of one part; `file` is its path relative to the folder that is loaded."""
-        convert = Converter(self.schema, self.options, file, source.part.path, self._hidden)
+        convert = Converter(
+            self.schema, self.options, file, source.part.path, self._hidden, source.note
+        )
         if self.options.multi_line:
             yield from self._documents(source, convert)
             return
@@ -246,7 +248,9 @@ class JsonReader:
             if members is not None and (rescue or wrong):
                 rescued = rescued_members(members, rescue, wrong, convert)
             table = self._assemble(columns, rescued, count)
-            return self._by_mode(table, wrong, members.lines) if wrong and members else table
+            return (
+                self._by_mode(table, wrong, members.lines, convert) if wrong and members else table
+            )
         except UnreadableError:
             raise DirtyError from None
 
@@ -269,7 +273,9 @@ class JsonReader:
         elif name in self._strayed:
             self._mixed.discard(name)
 
-    def _by_mode(self, table: pa.Table, wrong: dict[str, Any], lines: Lines) -> pa.Table:
+    def _by_mode(
+        self, table: pa.Table, wrong: dict[str, Any], lines: Lines, convert: Converter
+    ) -> pa.Table:
         """What the mode makes of rows of which a value does not fit and nothing is rescued."""
         options = self.options
         if options.rescued_column is not None:
@@ -280,6 +286,8 @@ class JsonReader:
         if options.mode is Mode.FAIL:
             raise DirtyError(int(np.flatnonzero(bad)[0]))
         if options.mode is Mode.DROP:
+            for text in lines.array.filter(pa.array(bad)).to_pylist() if convert.note else ():
+                convert.drop(text, "a value does not have its column's type")
             return table.filter(pa.array(~bad))
         if options.corrupt_column not in self._hidden:
             return table

@@ -6,7 +6,7 @@ into its columns; what does not fit is rescued, as JSON, so that nothing is lost
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -39,6 +39,8 @@ class Converter:
     """The file's absolute path, for errors."""
     hidden: frozenset[str] = frozenset()
     """Columns that no file fills (the corrupt record's)."""
+    note: Callable[[str, str], None] | None = None
+    """Takes records that the mode drops, and why."""
     unknown: dict[str, None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -100,7 +102,7 @@ class Converter:
         options = self.options
         if leftover and options.rescued_column is None and not self._only_unknown(leftover):
             if options.mode is Mode.DROP:
-                return []
+                return self.drop(text, f"{next(iter(leftover))!r} does not have its column's type")
             if options.mode is Mode.FAIL:
                 self.fail_malformed(f"{next(iter(leftover))!r} does not have its column's type")
             if options.corrupt_column in self.hidden:
@@ -116,7 +118,7 @@ class Converter:
         """The row of something that is no record at all."""
         options = self.options
         if options.mode is Mode.DROP:
-            return []
+            return self.drop(text, reason)
         if options.mode is Mode.FAIL:
             self.fail_malformed(f"{reason}: {text.strip()[:100]!r}")
         text = text.strip("\r\n")
@@ -127,6 +129,12 @@ class Converter:
                 {options.rescued_column: rescued_value({options.corrupt_column: text}, self.file)}
             ]
         return [{}]
+
+    def drop(self, text: str, reason: str) -> list[dict[str, Any]]:
+        """No row of a record; it is noted where somebody asks for it."""
+        if self.note is not None:
+            self.note(text.strip("\r\n"), reason)
+        return []
 
     def widen(self, column: str, type_: pa.DataType) -> NoReturn:
         """Tell the driver of a type that Delta can widen the column to."""

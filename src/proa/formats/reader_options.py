@@ -55,6 +55,8 @@ class ReaderOptions:
     case_sensitive: bool = True
     ignore_corrupt: bool = False
     ignore_missing: bool = False
+    bad_records_path: str = ""
+    """The folder that bad records and bad files are written to; empty for nowhere."""
     allow_overwrites: bool = False
     multi_line: bool = False
     encoding: str = "utf-8"
@@ -93,5 +95,6 @@ class ReaderOptions:
     def ignores(self, kind: ProblemKind) -> bool:
         """Whether a file with such a problem is left out."""
         if kind is ProblemKind.MISSING:
-            return self.ignore_missing
-        return kind is ProblemKind.CORRUPT and self.ignore_corrupt
+            return self.ignore_missing or bool(self.bad_records_path)
+        wanted = self.ignore_corrupt or bool(self.bad_records_path)
+        return kind is ProblemKind.CORRUPT and wanted

@@ -9,7 +9,7 @@ import os
 import re
 import zlib
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -62,6 +62,10 @@ DAMAGED = (
 """What libraries raise when they meet bytes that are not of the file's format."""
 
 
+NoteBad = Callable[[str, str], None]
+"""Takes a record and the reason why it is none."""
+
+
 class OpenPart:
     """One part of a file, open for reading.
 
@@ -69,8 +73,16 @@ class OpenPart:
     not readable.
     """
 
-    def __init__(self, part: Part, options: ReaderOptions, storage: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        part: Part,
+        options: ReaderOptions,
+        storage: Mapping[str, str],
+        note: NoteBad | None = None,
+    ) -> None:
         self.part = part
+        self.note = note
+        """Takes records that are left out of the rows; None when nobody asks for them."""
         self._options = options
         self._storage = storage
 
