@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import structlog
@@ -31,77 +32,88 @@ ERROR_SCHEMA: Mapping[str, Any] = {
 """The answer with an error, for the API's description."""
 
 
-def answer_errors(app: FastAPI) -> None:
+ErrorBody = Callable[[str, str], Mapping[str, str]]
+"""Writes a code and a message as the body of an answer."""
+
+
+def error_body(code: str, message: str) -> Mapping[str, str]:
+    """The body of an error as Databricks' clients read it."""
+    return {"error_code": code, "message": message}
+
+
+def answer_errors(app: FastAPI, body: ErrorBody = error_body) -> None:
     """Let `app` answer every error, foreseen or not, as the API writes errors."""
-    app.add_exception_handler(ApiError, _answer_api_error)
-    app.add_exception_handler(ProaError, _answer_proa_error)
-    app.add_exception_handler(RequestValidationError, _answer_invalid)
-    app.add_exception_handler(RecursionError, _answer_too_deep)
-    app.add_exception_handler(UnicodeEncodeError, _answer_malformed)
-    app.add_exception_handler(HTTPException, _answer_http)
-    app.add_exception_handler(Exception, _answer_mistake)
+
+    def answer(status: int, code: str, message: str) -> JSONResponse:
+        return JSONResponse(body(code, message), status_code=status)
+
+    for kind, handler in (
+        (ApiError, _answer_api_error),
+        (ProaError, _answer_proa_error),
+        (RequestValidationError, _answer_invalid),
+        (RecursionError, _answer_too_deep),
+        (UnicodeEncodeError, _answer_malformed),
+        (HTTPException, _answer_http),
+        (Exception, _answer_mistake),
+    ):
+        app.add_exception_handler(kind, partial(handler, answer))
 
 
-def _error(status: int, code: str, message: str) -> JSONResponse:
-    return JSONResponse({"error_code": code, "message": message}, status_code=status)
+_Answer = Callable[[int, str, str], JSONResponse]
 
 
-async def _answer_api_error(_request: Request, error: Exception) -> Response:
+async def _answer_api_error(answer: _Answer, _request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
-    return _error(error.status, error.condition, str(error))
+    return answer(error.status, error.condition, str(error))
 
 
-async def _answer_proa_error(_request: Request, error: Exception) -> Response:
+async def _answer_proa_error(answer: _Answer, _request: Request, error: Exception) -> Response:
     assert isinstance(error, ProaError)
     if error.condition == "INVALID_OBJECT_NAME":
-        return _error(400, "INVALID_PARAMETER_VALUE", "the path has a name that stores do not take")
+        return answer(400, "INVALID_PARAMETER_VALUE", "the path has a name that stores do not take")
     if isinstance(error, UserError):
-        return _error(400, "INVALID_PARAMETER_VALUE", str(error))
+        return answer(400, "INVALID_PARAMETER_VALUE", str(error))
     if isinstance(error, ConflictError):
-        return _error(409, "RESOURCE_CONFLICT", str(error))
+        return answer(409, "RESOURCE_CONFLICT", str(error))
     # What a store says of itself names the server's own places: that is for its log.
     _log.error("a request failed", error=str(error))
     what = {
         "STATE_UNAVAILABLE": "the server's state",
     }.get(error.condition, "a store of the server, or its engine,")
-    return _error(500, "INTERNAL_ERROR", f"{what} did not answer; the server's log says more")
+    return answer(500, "INTERNAL_ERROR", f"{what} did not answer; the server's log says more")
 
 
-async def _answer_invalid(_request: Request, error: Exception) -> Response:
+async def _answer_invalid(answer: _Answer, _request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     if first["type"] == "json_invalid":
-        return _error(400, "MALFORMED_REQUEST", "the body is not valid JSON")
+        return answer(400, "MALFORMED_REQUEST", "the body is not valid JSON")
     where = ".".join(str(part) for part in first["loc"])
     what = first["msg"].removeprefix("Value error, ").lower()
-    return _error(400, "INVALID_PARAMETER_VALUE", f"{where}: {what}")
+    return answer(400, "INVALID_PARAMETER_VALUE", f"{where}: {what}")
 
 
-async def _answer_malformed(_request: Request, _mistake: Exception) -> Response:
-    return _error(400, "MALFORMED_REQUEST", "the text holds half a surrogate pair: not Unicode")
+async def _answer_malformed(answer: _Answer, _request: Request, _mistake: Exception) -> Response:
+    return answer(400, "MALFORMED_REQUEST", "the text holds half a surrogate pair: not Unicode")
 
 
-async def _answer_too_deep(_request: Request, _mistake: Exception) -> Response:
-    return _error(400, "MALFORMED_REQUEST", "the request is nested too deep")
+async def _answer_too_deep(answer: _Answer, _request: Request, _mistake: Exception) -> Response:
+    return answer(400, "MALFORMED_REQUEST", "the request is nested too deep")
 
 
-async def _answer_http(request: Request, error: Exception) -> Response:
+async def _answer_http(answer: _Answer, request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
-        return JSONResponse(
-            {
-                "error_code": "METHOD_NOT_ALLOWED",
-                "message": f"{request.method} is not allowed on {request.url.path}",
-            },
-            status_code=405,
-            headers=error.headers,
-        )
+        message = f"{request.method} is not allowed on {request.url.path}"
+        refusal = answer(405, "METHOD_NOT_ALLOWED", message)
+        refusal.headers.update(error.headers or {})
+        return refusal
     if error.status_code == 404 and "\n" in request.scope["path"]:
-        return _error(400, "INVALID_PARAMETER_VALUE", "a path cannot hold a line's end")
+        return answer(400, "INVALID_PARAMETER_VALUE", "a path cannot hold a line's end")
     if error.status_code == 404:
-        return _error(501, "NOT_IMPLEMENTED", f"{request.url.path} is not served")
-    return _error(error.status_code, "BAD_REQUEST", str(error.detail))
+        return answer(501, "NOT_IMPLEMENTED", f"{request.url.path} is not served")
+    return answer(error.status_code, "BAD_REQUEST", str(error.detail))
 
 
-async def _answer_mistake(_request: Request, _mistake: Exception) -> Response:
-    return _error(500, "INTERNAL_ERROR", "the server made a mistake; its log says more")
+async def _answer_mistake(answer: _Answer, _request: Request, _mistake: Exception) -> Response:
+    return answer(500, "INTERNAL_ERROR", "the server made a mistake; its log says more")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
@@ -19,6 +20,7 @@ from proa.http.api_errors import (
     TooLargeError,
     UnauthenticatedError,
 )
+from proa.http.error_answers import ErrorBody, error_body
 from proa.http.metrics import RequestMetrics
 
 MAX_BYTES = 64 * 1024 * 1024
@@ -28,6 +30,17 @@ REMEMBERED_S = 1.0
 """How long a token that was good stays good without another look: so long a revoked one lives."""
 
 _MOST_REMEMBERED = 10_000
+
+
+@dataclass(frozen=True)
+class Refusals:
+    """How a server says no."""
+
+    body: ErrorBody = error_body
+    unavailable: int = 500
+    """The status while tokens cannot be looked up."""
+    new_token: str = "`proa token create`"  # noqa: S105 - a command
+    """What makes a token."""
 
 
 class Gate:
@@ -44,6 +57,7 @@ class Gate:
         answers: AnswerCache,
         open_paths: Collection[str] = (),
         most_bytes: Callable[[Scope], int] = lambda _scope: MAX_BYTES,
+        refusals: Refusals = Refusals(),
     ) -> None:
         """`open_paths` answer without a token, those that end with "/" with all below; `most_bytes` says how long a request's body may be."""
         self._app = app
@@ -55,6 +69,7 @@ class Gate:
         self._clock = clock
         self._metrics = metrics
         self._answers = answers
+        self._refusals = refusals
         self._known: dict[bytes, tuple[float, str]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -76,10 +91,12 @@ class Gate:
             try:
                 await self._admit(scope, headers)
             except ApiError as error:
-                await _refuse(error, answer)
+                await self._refuse(error, answer)
                 return
             except UnavailableError as error:
-                await _refuse(ApiError(str(error), condition="INTERNAL_ERROR", status=500), answer)
+                status_then = self._refusals.unavailable
+                code = "TEMPORARILY_UNAVAILABLE" if status_then == 503 else "INTERNAL_ERROR"
+                await self._refuse(ApiError(str(error), condition=code, status=status_then), answer)
                 return
             key = self._answers.key(scope, headers.get("host", ""))
             if key is None:
@@ -104,12 +121,14 @@ class Gate:
             return
         kind, _, text = headers.get("authorization", "").partition(" ")
         if kind.lower() != "bearer" or not text.strip():
-            raise UnauthenticatedError("a bearer token is needed; `proa token create` makes one")
+            raise UnauthenticatedError(
+                f"a bearer token is needed; {self._refusals.new_token} makes one"
+            )
         user = await self._user(text.strip())
         if user is None:
             raise UnauthenticatedError(
                 "the token is not known here, was revoked, or is over;"
-                " `proa token create` makes another"
+                f" {self._refusals.new_token} makes another"
             )
         scope["proa.user"] = user
         wanted = headers.get("x-databricks-workspace-id", self._workspace_id)
@@ -122,6 +141,16 @@ class Gate:
         most = self._most_bytes(scope)
         if length.isascii() and length.isdigit() and int(length) > most:
             raise _too_large(most)
+
+    async def _refuse(self, error: ApiError, send: Send) -> None:
+        body = json.dumps(self._refusals.body(error.condition, error.args[0])).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
+        if error.status == 401:
+            headers.append((b"www-authenticate", b"Bearer"))
+        if error.status == 503:
+            headers.append((b"retry-after", b"1"))
+        await send({"type": "http.response.start", "status": error.status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
 
     async def _user(self, text: str) -> str | None:
         digest = hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
@@ -155,12 +184,3 @@ def _limited_receive(receive: Receive, most: int) -> Receive:
 
 def _too_large(most: int) -> TooLargeError:
     return TooLargeError(f"the body is over {most} bytes; ship it to storage instead")
-
-
-async def _refuse(error: ApiError, send: Send) -> None:
-    body = json.dumps({"error_code": error.condition, "message": error.args[0]}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body))]
-    if error.status == 401:
-        headers.append((b"www-authenticate", b"Bearer"))
-    await send({"type": "http.response.start", "status": error.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

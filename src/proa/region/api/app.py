@@ -58,6 +58,7 @@ def create_app(region: RegionServices) -> FastAPI:
     metrics.watch("proa_runs", "Runs of jobs by life cycle state", region.runs.count)
     app.state.region = region
     app.state.metrics = metrics
+    app.state.warehouse = _warehouse
     # Slow senders hold these threads and no others.
     app.state.uploading = CapacityLimiter(_UPLOADING)
     for part in (
@@ -101,6 +102,10 @@ def _most_bytes(scope: Scope) -> int:
     """How many bytes the request's body may have: files go to storage as they come."""
     is_file = scope["method"] == "PUT" and scope["path"].startswith("/api/2.0/fs/files/")
     return MAX_FILE if is_file else MAX_BYTES
+
+
+async def _warehouse(request: Request) -> statement_routes.Warehouse:
+    return statement_routes.warehouse_of(request.app.state.region)
 
 
 async def _not_supported(request: Request) -> Response:

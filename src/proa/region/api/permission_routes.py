@@ -9,7 +9,7 @@ from pydantic import Field
 
 from proa.http.api_errors import InvalidParameterError, MissingError
 from proa.region.api.route_parts import Body, RegionOf
-from proa.region.api.statement_routes import need_warehouse
+from proa.region.api.statement_routes import need_warehouse, warehouse_of
 from proa.region.region import RegionServices
 from proa.region.tokens import DEFAULT_USER
 from proa.region.workspace.permissions import KINDS, KINDS_WITHOUT_OBJECTS, permissions_answer
@@ -93,7 +93,7 @@ def _owned_object(region: RegionServices, kind: str, object_id: str) -> tuple[st
     if kind == "pipelines":
         return kind, object_id, region.pipelines.get(object_id).creator
     if kind.endswith("warehouses"):
-        need_warehouse(region, object_id)
+        need_warehouse(warehouse_of(region), object_id)
         return "sql/warehouses", object_id, DEFAULT_USER
     if not object_id:
         return kind, object_id, DEFAULT_USER

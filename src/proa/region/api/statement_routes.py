@@ -1,4 +1,4 @@
-"""The SQL API: statements against the region's tables, and the one warehouse that answers them."""
+"""The SQL API: statements against a server's tables, and the one warehouse that answers them."""
 
 from __future__ import annotations
 
@@ -7,15 +7,18 @@ import hashlib
 import hmac
 import re
 import urllib.parse
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Protocol
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import FileResponse
 from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 
+from proa.clock import Clock
 from proa.http.api_errors import InvalidParameterError, MissingError, PermissionDeniedError
-from proa.region.api.route_parts import Body, Empty, Int64, RegionOf, present
+from proa.region.api.route_parts import Body, Empty, Int64, present
 from proa.region.region import RegionServices
 from proa.region.statements.statements import Statement, StatementState
 from proa.region.tokens import DEFAULT_USER
@@ -38,6 +41,59 @@ _MEDIA_TYPES = {
     "JSON_ARRAY": "application/json",
 }
 _ERROR_CODES = ("BAD_REQUEST", "ABORTED", "INTERNAL_ERROR")
+
+
+class StatementsPort(Protocol):
+    """Statements that are answered; `Statements` has them all."""
+
+    @property
+    def secret(self) -> bytes:
+        """Signs the links to results."""
+
+    def execute(  # noqa: PLR0913 - the API's own parameters
+        self,
+        text: str,
+        *,
+        schema: str | None = None,
+        parameters: Sequence[Mapping[str, Any]] = (),
+        row_limit: int | None = None,
+        byte_limit: int | None = None,
+        format: str = "JSON_ARRAY",  # noqa: A002 - the API's own word
+        external: bool = False,
+    ) -> Statement:
+        """Begin a statement."""
+
+    def get(self, statement_id: str) -> Statement:
+        """The statement. MissingError when there is none."""
+
+    def cancel(self, statement_id: str) -> None:
+        """Forget about the answer."""
+
+
+@dataclass(frozen=True)
+class Warehouse:
+    """Who answers statements."""
+
+    name: str
+    workspace_id: str
+    statements: StatementsPort
+    clock: Clock
+    address: str | None = None
+    """Where clients reach the server; None takes it from each request."""
+
+    @property
+    def warehouse_id(self) -> str:
+        """16 hexadecimal digits, always the same."""
+        return f"{int(self.workspace_id):016x}"
+
+
+async def _warehouse(request: Request) -> Warehouse:
+    found: Warehouse = await request.app.state.warehouse(request)
+    return found
+
+
+WarehouseOf = Annotated[Warehouse, Depends(_warehouse)]
+"""The warehouse of the server that is asked."""
 
 
 class Parameter(Body):
@@ -65,9 +121,11 @@ class Execute(Body):
 
 
 @router.post("/statements")
-async def execute_statement(body: Execute, region: RegionOf, request: Request) -> dict[str, Any]:
+async def execute_statement(
+    body: Execute, warehouse: WarehouseOf, request: Request
+) -> dict[str, Any]:
     """Run a statement, and wait a while for its end. It can only read."""
-    need_warehouse(region, body.warehouse_id)
+    need_warehouse(warehouse, body.warehouse_id)
     external = body.disposition == "EXTERNAL_LINKS" or (
         body.disposition == "INLINE_OR_EXTERNAL_LINKS" and body.format != "JSON_ARRAY"
     )
@@ -77,7 +135,7 @@ async def execute_statement(body: Execute, region: RegionOf, request: Request) -
         )
     seconds = _seconds(body.wait_timeout)
     statement = await run_in_threadpool(
-        region.statements.execute,
+        warehouse.statements.execute,
         body.statement,
         schema=body.schema_,
         parameters=[parameter.model_dump() for parameter in body.parameters],
@@ -90,38 +148,40 @@ async def execute_statement(body: Execute, region: RegionOf, request: Request) -
         done = asyncio.wrap_future(statement.done)
         await asyncio.wait([done], timeout=seconds)
         if not statement.state.over and body.on_wait_timeout == "CANCEL":
-            region.statements.cancel(statement.statement_id)
-    return _statement(statement, region, request)
+            warehouse.statements.cancel(statement.statement_id)
+    return _statement(statement, warehouse, request)
 
 
 @router.get("/statements/{statement_id}")
-async def get_statement(statement_id: str, region: RegionOf, request: Request) -> dict[str, Any]:
+async def get_statement(
+    statement_id: str, warehouse: WarehouseOf, request: Request
+) -> dict[str, Any]:
     """A statement's state and, once it is there, the first chunk of its result."""
-    return _statement(region.statements.get(statement_id), region, request)
+    return _statement(warehouse.statements.get(statement_id), warehouse, request)
 
 
 @router.get("/statements/{statement_id}/result/chunks/{chunk_index}")
 async def get_statement_result_chunk(
-    statement_id: str, chunk_index: Int64, region: RegionOf, request: Request
+    statement_id: str, chunk_index: Int64, warehouse: WarehouseOf, request: Request
 ) -> dict[str, Any]:
     """One chunk of a result."""
-    statement = region.statements.get(statement_id)
+    statement = warehouse.statements.get(statement_id)
     if not 0 <= chunk_index < len(statement.chunk_rows):
         raise MissingError(f"the statement {statement_id} has no chunk {chunk_index}")
-    return _chunk(statement, chunk_index, region, request)
+    return _chunk(statement, chunk_index, warehouse, request)
 
 
 @router.get("/results/{statement_id}/{chunk_index}", include_in_schema=False)
 def download_result(
-    statement_id: str, chunk_index: int, until: int, signature: str, region: RegionOf
+    statement_id: str, chunk_index: int, until: int, signature: str, warehouse: WarehouseOf
 ) -> Response:
     """A chunk of a result as a file. The link is the right to read it, for a while."""
-    expected = _signature(region, statement_id, chunk_index, until)
+    expected = _signature(warehouse, statement_id, chunk_index, until)
     if not hmac.compare_digest(signature.encode(), expected.encode()):
         raise PermissionDeniedError("the link is not one that this server gave out")
-    if until < millis(region.clock.now()):
+    if until < millis(warehouse.clock.now()):
         raise PermissionDeniedError("the link is over; ask the statement for its chunk again")
-    statement = region.statements.get(statement_id)
+    statement = warehouse.statements.get(statement_id)
     if statement.folder is None or not 0 <= chunk_index < len(statement.files):
         raise MissingError(f"the statement {statement_id} has no chunk {chunk_index}")
     kind = _MEDIA_TYPES[statement.format]
@@ -129,49 +189,49 @@ def download_result(
 
 
 @router.post("/statements/{statement_id}/cancel")
-async def cancel_statement(statement_id: str, region: RegionOf) -> Empty:
+async def cancel_statement(statement_id: str, warehouse: WarehouseOf) -> Empty:
     """Give a statement up."""
-    region.statements.cancel(statement_id)
+    warehouse.statements.cancel(statement_id)
     return Empty()
 
 
 @router.get("/warehouses")
-async def list_warehouses(region: RegionOf) -> dict[str, Any]:
+async def list_warehouses(warehouse: WarehouseOf) -> dict[str, Any]:
     """The one warehouse."""
-    return {"warehouses": [_warehouse(region)]}
+    return {"warehouses": [_description(warehouse)]}
 
 
 @router.get("/warehouses/{warehouse_id}")
-async def get_warehouse(warehouse_id: str, region: RegionOf) -> dict[str, Any]:
+async def get_warehouse(warehouse_id: str, warehouse: WarehouseOf) -> dict[str, Any]:
     """The one warehouse; always running."""
-    need_warehouse(region, warehouse_id)
-    return _warehouse(region)
+    need_warehouse(warehouse, warehouse_id)
+    return _description(warehouse)
 
 
 @router.post("/warehouses/{warehouse_id}/start")
-async def start_warehouse(warehouse_id: str, region: RegionOf) -> Empty:
+async def start_warehouse(warehouse_id: str, warehouse: WarehouseOf) -> Empty:
     """It is running already."""
-    need_warehouse(region, warehouse_id)
+    need_warehouse(warehouse, warehouse_id)
     return Empty()
 
 
-def warehouse_id_of(region: RegionServices) -> str:
-    """The id of the region's warehouse: 16 hexadecimal digits, always the same."""
-    return f"{int(region.identity.workspace_id):016x}"
+def warehouse_of(region: RegionServices) -> Warehouse:
+    """The warehouse of a region."""
+    return Warehouse(region.name, region.identity.workspace_id, region.statements, region.clock)
 
 
-def need_warehouse(region: RegionServices, warehouse_id: str) -> None:
-    """Raise MissingError unless the id is that of the region's warehouse."""
-    if warehouse_id != warehouse_id_of(region):
+def need_warehouse(warehouse: Warehouse, warehouse_id: str) -> None:
+    """Raise MissingError unless the id is the warehouse's."""
+    if warehouse_id != warehouse.warehouse_id:
         raise MissingError(
-            f"there is no warehouse {warehouse_id!r}; this region has {warehouse_id_of(region)}"
+            f"there is no warehouse {warehouse_id!r}; here is {warehouse.warehouse_id}"
         )
 
 
-def _warehouse(region: RegionServices) -> dict[str, Any]:
+def _description(warehouse: Warehouse) -> dict[str, Any]:
     return {
-        "id": warehouse_id_of(region),
-        "name": f"Proa {region.name}",
+        "id": warehouse.warehouse_id,
+        "name": f"Proa {warehouse.name}",
         "creator_name": DEFAULT_USER,
         "state": "RUNNING",
         "cluster_size": "2X-Small",
@@ -195,7 +255,7 @@ def _seconds(text: str) -> int:
     return seconds
 
 
-def _statement(statement: Statement, region: RegionServices, request: Request) -> dict[str, Any]:
+def _statement(statement: Statement, warehouse: Warehouse, request: Request) -> dict[str, Any]:
     answer: dict[str, Any] = {
         "statement_id": statement.statement_id,
         "status": {"state": statement.state},
@@ -215,12 +275,12 @@ def _statement(statement: Statement, region: RegionServices, request: Request) -
         truncated=statement.truncated,
         chunks=[_place(statement, index) for index in range(len(rows))],
     )
-    answer["result"] = _chunk(statement, 0, region, request) if rows else {}
+    answer["result"] = _chunk(statement, 0, warehouse, request) if rows else {}
     return answer
 
 
 def _chunk(
-    statement: Statement, index: int, region: RegionServices, request: Request
+    statement: Statement, index: int, warehouse: Warehouse, request: Request
 ) -> dict[str, Any]:
     following = index + 1 if index + 1 < len(statement.chunk_rows) else None
     link = f"/api/2.0/sql/statements/{statement.statement_id}/result/chunks/{following}"
@@ -231,14 +291,15 @@ def _chunk(
     place = _place(statement, index)
     if statement.folder is None:
         return {**place, "data_array": statement.chunks[index], **places}
-    until = millis(region.clock.now()) + _LINK_MS
+    until = millis(warehouse.clock.now()) + _LINK_MS
     query = urllib.parse.urlencode(
         {
             "until": until,
-            "signature": _signature(region, statement.statement_id, index, until),
+            "signature": _signature(warehouse, statement.statement_id, index, until),
         }
     )
-    base = f"{request.url.scheme}://{request.url.netloc}{RESULTS}{statement.statement_id}/{index}"
+    origin = warehouse.address or f"{request.url.scheme}://{request.url.netloc}"
+    base = f"{origin}{RESULTS}{statement.statement_id}/{index}"
     external = {**place, "external_link": f"{base}?{query}", "expiration": rfc3339(until), **places}
     return {**place, "external_links": [external]}
 
@@ -254,7 +315,7 @@ def _place(statement: Statement, index: int) -> dict[str, Any]:
     )
 
 
-def _signature(region: RegionServices, statement_id: str, index: int, until: int) -> str:
+def _signature(warehouse: Warehouse, statement_id: str, index: int, until: int) -> str:
     """What makes a link to a chunk one that this server gave out."""
     text = f"{statement_id}/{index}/{until}".encode()
-    return hmac.new(region.statements.secret, text, hashlib.sha256).hexdigest()
+    return hmac.new(warehouse.statements.secret, text, hashlib.sha256).hexdigest()

@@ -110,9 +110,11 @@ class Statements:
         byte_limit: int | None = None,
         format: str = "JSON_ARRAY",  # noqa: A002 - the API's own word
         external: bool = False,
+        tables: Sequence[Mapping[str, Any]] | None = None,
     ) -> Statement:
         """Begin a statement; with `external` its result is written as files.
 
+        It reads no other tables than `tables`, without them all there are.
         One that cannot be run is FAILED, not raised, as on Databricks.
         """
         now = self._clock.monotonic()
@@ -124,7 +126,7 @@ class Statements:
             self._known[statement.statement_id] = statement
             self._last_used = now
         try:
-            tables = self._tables()
+            tables = self._tables() if tables is None else tables
             ready = guard_statement(text, parameters, tables)
         except InvalidParameterError as error:
             self._fail(statement, "BAD_REQUEST", str(error))
