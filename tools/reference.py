@@ -29,7 +29,7 @@ from proa.steps import Step
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "proa"
 FOLDER = ROOT / "docs" / "reference"
-SERVERS = {SOURCE / "http", SOURCE / "region"}
+SERVERS = {SOURCE / "http", SOURCE / "region", SOURCE / "gateway"}
 """The server's errors are Databricks' own; its page of the API has them."""
 
 
@@ -84,6 +84,8 @@ def command_tree() -> Iterator[tuple[str, Any]]:
     def walk(group: Any, above: str) -> Iterator[tuple[str, Any]]:
         for name, command in sorted(group.commands.items()):
             if hasattr(command, "commands"):
+                if command.invoke_without_command:
+                    yield above + name, command
                 yield from walk(command, f"{above}{name} ")
             else:
                 yield above + name, command
@@ -220,6 +222,7 @@ def _models() -> list[tuple[str, type[BaseModel]]]:
         ("recovery", settings.RecoverySettings),
         ("recovery.control", settings.ControlSettings),
         ("recovery.commands", settings.CommandSettings),
+        ("gateway", settings.GatewaySettings),
         ("accept", settings.AcceptedFinding),
     ]
 

@@ -208,6 +208,30 @@ class RecoverySettings(_Model):
     """After how long without a drill `proa validate` warns."""
 
 
+class GatewaySettings(_Model):
+    """The one address that consumers read, `proa gateway`: Delta Sharing, and SQL that only reads."""
+
+    host: str = "127.0.0.1"
+    """The address to listen on."""
+    port: int = Field(default=8200, ge=0, lt=65536)
+    """0 takes a free one."""
+    address: str | None = None
+    """Where consumers reach it, through a load balancer for example: `https://data.example.com`."""
+    state: str | None = None
+    """Path or URL of a folder that holds its recipients and the newest epoch that was served. All gateways
+    behind one address share it; without it `.proa/gateway` in the project."""
+    options: Mapping[str, str] = Field(default_factory=dict)
+    """Object-store settings for `state`."""
+    shares: Mapping[Name, tuple[str, ...]] = Field(default_factory=dict)
+    """Shares and the tables of the pipeline in each; without any, one share of all public tables."""
+    link_lifetime: Annotated[float, BeforeValidator(_duration), Field(ge=1, le=604_800)] = 3600.0
+    """How long the links to files are good: `15m`."""
+    grace: Duration = 10.0
+    """How long the last known control record is believed while it cannot be read; then nothing is served."""
+    patience: Annotated[float, BeforeValidator(_duration), Field(gt=0)] = 5.0
+    """How long the active region's storage may take before the answer is 503."""
+
+
 class AcceptedFinding(_Model):
     """An environment-dependence finding that the team lives with."""
 
@@ -234,6 +258,7 @@ class ProjectSettings(_Model):
     When it is not set, they fail `proa dry-run`, and updates tell them and run."""
     accept: tuple[AcceptedFinding, ...] = ()
     recovery: RecoverySettings | None = None
+    gateway: GatewaySettings = GatewaySettings()
 
     @property
     def regional_keys(self) -> frozenset[str]:
@@ -309,7 +334,8 @@ def _expand(value: Any, environ: Mapping[str, str], path: Path) -> Any:
 def _make_absolute(data: dict[str, Any], base: Path) -> None:
     recovery = data.get("recovery")
     control = recovery.get("control") if isinstance(recovery, dict) else None
-    for entry, key in ((recovery, "terraform"), (control, "path")):
+    gateway = data.get("gateway")
+    for entry, key in ((recovery, "terraform"), (control, "path"), (gateway, "state")):
         if isinstance(entry, dict) and isinstance(entry.get(key), str):
             entry[key] = absolute(entry[key], base)
     for group, keys in (("regions", ("landing_zone", "storage")), ("sources", ("path", "journal"))):

@@ -29,7 +29,6 @@ COMMANDS = {
     | {"--help"}
     for name, command in reference.command_tree()
 }
-GROUPS = {name.split()[0] for name in COMMANDS if " " in name}
 _YAML = re.compile(r"^```ya?ml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 documents = pytest.mark.parametrize(
     "document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT))
@@ -126,5 +125,6 @@ def command_lines(text: str) -> list[str]:
 def named(line: str) -> tuple[str, list[str]]:
     """The command that a line runs, and the words behind it."""
     words = shlex.split(line.rstrip(".…").replace("[", "").replace("]", ""))[1:]
-    count = 2 if words[0] in GROUPS else 1
-    return " ".join(words[:count]), words[count:]
+    names = (" ".join(words[:count]) for count in range(len(words), 0, -1))
+    name = next((name for name in names if name in COMMANDS), words[0])
+    return name, words[name.count(" ") + 1 :]

@@ -59,8 +59,13 @@ def name(version: int) -> str:
 
 def read(store: Store, version: int) -> Commit:
     """The commit of a version; `NotFoundError` when there is none (any more)."""
+    return commit_of(version, read_actions(store, version))
+
+
+def read_actions(store: Store, version: int) -> list[dict[str, Any]]:
+    """The actions of a version, as its entry spells them; `NotFoundError` as for `read`."""
     lines = store.get(name(version)).splitlines()
-    return commit_of(version, [json.loads(line) for line in lines if line.strip()])
+    return [json.loads(line) for line in lines if line.strip()]
 
 
 def commit_of(version: int, actions: Iterable[Mapping[str, Any]]) -> Commit:
@@ -85,10 +90,9 @@ def commit_of(version: int, actions: Iterable[Mapping[str, Any]]) -> Commit:
 
 def partitions(store: Store, version: int) -> dict[str, dict[str, str | None]]:
     """Return the partition values, as the log spells them, of each file that a version added."""
-    actions = (json.loads(line) for line in store.get(name(version)).splitlines() if line.strip())
     return {
         urllib.parse.unquote(action["add"]["path"]): action["add"].get("partitionValues") or {}
-        for action in actions
+        for action in read_actions(store, version)
         if "add" in action
     }
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -51,6 +51,34 @@ def of_file(footer: Any, schema: pa.Schema, nan_columns: Iterable[str], skip: It
     return _dump(
         {"numRecords": footer.num_rows, "minValues": low, "maxValues": high, "nullCount": nulls}
     )
+
+
+def of_action(rows: int | None, low: Any, high: Any, nulls: Any) -> str | None:
+    """The `stats` of an add action as JSON again, from bounds and counts as delta-rs reads them.
+
+    Returns None when not even the number of rows is known.
+    """
+    if rows is None:
+        return None
+    return _dump(
+        {
+            "numRecords": rows,
+            "minValues": _again(low, _lower),
+            "maxValues": _again(high, _upper),
+            "nullCount": _again(nulls, _plain),
+        }
+    )
+
+
+def _again(values: Any, bound: Callable[[Any], Any]) -> dict[str, Any]:
+    """Bounds that were bounds before: texts are as long as they may be."""
+    tree: dict[str, Any] = {}
+    for name, value in (values or {}).items():
+        if isinstance(value, dict):
+            _put(tree, (name,), _again(value, bound) or None)
+        else:
+            _put(tree, (name,), value if isinstance(value, str) else bound(value))
+    return tree
 
 
 class _Bounds:

@@ -24,6 +24,7 @@ from proa.lake import log
 from proa.lake.log import GENERATION, REFRESH, Commit
 from proa.lake.table_schema import from_delta
 from proa.storage import NotFoundError, Store, absolute, is_url
+from proa.times import millis
 
 _CACHED_COMMITS = 2000
 _RECENT = 3600.0
@@ -108,6 +109,11 @@ class Table:
     def exists(self) -> bool:
         with self.lock:
             return self._delta is not None or self.refresh() is not None
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the log still has the version looked at last: not when the table was made anew."""
+        return self._store.exists(log.name(self.version))
 
     @property
     def version(self) -> int:
@@ -216,6 +222,15 @@ class Table:
             columns = (found.column(name).to_pylist() for name in names)
             return [(path, size, rows or 0) for path, size, rows in zip(*columns, strict=True)]
 
+    def at_version(self, version: int | None = None) -> DeltaTable:
+        """The table as delta-rs has it at a version; whoever uses it holds the lock.
+
+        NotFoundError when there is no such version, or none any more.
+        """
+        if version is not None and version > self.version:
+            raise NotFoundError(f"the table {self.url!r} has no version {version} yet")
+        return self._as_of(version)
+
     def upper_bounds(self, column: str) -> list[tuple[str, Any]]:
         """For each file, by its path in the table, a value that no value of the column is above.
 
@@ -278,6 +293,17 @@ class Table:
             known = log.read(self._store, version)
             self._remember(known)
         return known
+
+    def actions(self, version: int) -> list[dict[str, Any]]:
+        """The actions of one version as the log spells them; `NotFoundError` as for `commit_info`."""
+        return log.read_actions(self._store, version)
+
+    def committed_at(self, version: int) -> int:
+        """When a version was committed, milliseconds since 1970; `NotFoundError` as for `commit_info`."""
+        stamp = self.commit_info(version).info.get("timestamp")
+        if isinstance(stamp, int):
+            return stamp
+        return millis(self._store.head(log.name(version)).modified)
 
     def _remember(self, commit: Commit) -> None:
         if len(self._commits) >= _CACHED_COMMITS:

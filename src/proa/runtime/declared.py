@@ -44,6 +44,8 @@ class DeclaredTable:
     """A materialized view: each batch replaces all rows."""
     path: str | None = None
     """Absolute path or URL, when the pipeline has put the table at a place of its own."""
+    private: bool = False
+    """Not for consumers."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ def declared_by(graph: Graph, spec: PipelineSpec, files: Iterable[Path]) -> Decl
                 ),
                 graph.datasets[name].dataset.kind is DatasetKind.MATERIALIZED_VIEW,
                 _absolute(graph.datasets[name].dataset.path),
+                graph.datasets[name].dataset.private,
             )
             for name in graph.tables
         },
@@ -148,7 +151,7 @@ def _table(value: Mapping[str, Any]) -> DeclaredTable:
         DeclaredFlow(flow["name"], flow["once"], tuple(map(_leaf, flow["leaves"])))
         for flow in value["flows"]
     )
-    return DeclaredTable(flows, value["recomputed"], value["path"])
+    return DeclaredTable(flows, value["recomputed"], value["path"], value.get("private", False))
 
 
 def _leaf(value: Mapping[str, Any]) -> Leaf:
