@@ -38,6 +38,7 @@ _NAME = re.compile(r'Identifier\("((?:[^"\\]|\\.)*)"\)')
 _MISSING = re.compile(r"attribute ObjectName\((\[.*?\])\) is missing from the schema")
 _AMBIGUOUS = re.compile(r"ambiguous attribute: ObjectName\((\[.*?\])\)")
 _FUNCTION = re.compile(r"^(?:unknown )?function: (\w+)$")
+_SOURCE = re.compile(r"No data source found for: (\w+)")
 _SYNTAX = re.compile(r"^invalid argument: found (.+?)(?: at \d+:\d+)? expected ", re.DOTALL)
 
 
@@ -70,6 +71,14 @@ def reword(message: str) -> tuple[str, str] | None:
         instead = _FUNCTIONS.get(name.lower())
         remedy = f"read {instead}" if instead else f"look at its spelling, {_SPARK_TOO}"
         return ("UNRESOLVED_ROUTINE", f"the engine has no function {name}(); {remedy}")
+    if found := _SOURCE.search(message):
+        return (
+            "DATA_SOURCE_NOT_FOUND",
+            (
+                f"the engine reads no format {found.group(1)!r}; land the data as json, csv, parquet,"
+                f" avro or orc, {_SPARK_TOO}"
+            ),
+        )
     if found := _SYNTAX.match(message):
         return ("PARSE_SYNTAX_ERROR", f"the engine cannot read the query at {found.group(1)!r}")
     return None
