@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test test-slow test-all test-spark check bench parity docs clean
+.PHONY: help demo test test-slow test-all test-spark test-pythons check bench parity docs clean
 
 help:
 	@echo "make demo      two regions, real flights, one region lost, equality proven"
 	@echo "make test      the fast tests, about two minutes on two cores"
 	@echo "make test-all  every test but those on Apache Spark"
 	@echo "make test-spark  the same pipelines on Apache Spark (Java 17)"
+	@echo "make test-pythons  a first project on each Python that Proa names and that is here"
 	@echo "make check     lint, types, import contracts, sizes and names, the documentation's links"
 	@echo "make bench     measurements, side by side with peers"
 	@echo "make parity  the embedded engine and recorded answers of Apache Spark, all of them"
@@ -38,6 +39,11 @@ $(SPARK_ENV)/.ready:
 
 test-spark: $(VENV)/.ready $(SPARK_ENV)/.ready
 	PROA_SPARK_ENVIRONMENT=$(abspath $(SPARK_ENV)) $(BIN)/pytest -o addopts="-ra --strict-markers" tests/spark
+
+PYTHONS ?= 3.11 3.12 3.13
+
+test-pythons: $(VENV)/.ready
+	$(BIN)/python tools/pythons.py $(PYTHONS)
 
 test-slow: $(VENV)/.ready
 	$(BIN)/pytest -m slow

@@ -1,7 +1,8 @@
-"""Words for people, and names for SQL."""
+"""Words for people, and names and strings for SQL."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -16,3 +17,48 @@ def suggestion(word: str, known: Iterable[str]) -> str:
 def quote_identifier(name: str) -> str:
     """Write a name in backticks, as Spark SQL reads any name."""
     return f"`{name.replace('`', '``')}`"
+
+
+_ESCAPE = re.compile(
+    r"""\\(u[0-9a-fA-F]{4}|U00(?:10|0[0-9a-fA-F])[0-9a-fA-F]{4}|[0-3][0-7]{2}|.)|''|\"\"""",
+    re.DOTALL,
+)
+_LETTERS = {
+    "n": "\n",
+    "t": "\t",
+    "r": "\r",
+    "b": "\b",
+    "0": "\0",
+    "Z": "\x1a",
+    # Spark keeps the backslash before the wildcards of LIKE.
+    "%": "\\%",
+    "_": "\\_",
+}
+
+
+def literal_value(text: str) -> str:
+    """Read a string literal of Spark SQL, with its quotes; returns the string that it means."""
+    if text[0] in "rR":
+        return text[2:-1]
+    quote = text[0]
+
+    def plain(match: re.Match[str]) -> str:
+        code = match.group(1)
+        if code is None:
+            return quote if match.group() == quote * 2 else match.group()
+        if code[0] in "uU" and len(code) > 1:
+            return chr(int(code[1:], 16))
+        if len(code) == 3:
+            return chr(int(code, 8))
+        return _LETTERS.get(code, code)
+
+    pieces = _ESCAPE.sub(plain, text[1:-1])
+    return pieces.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def string_literal(value: str) -> str:
+    """Write `value` as a string literal, as Spark SQL reads any string."""
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    for character, code in (("\n", "\\n"), ("\r", "\\r"), ("\0", "\\u0000")):
+        escaped = escaped.replace(character, code)
+    return f"'{escaped}'"

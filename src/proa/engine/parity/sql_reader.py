@@ -7,7 +7,8 @@ from decimal import Decimal
 from typing import Any
 
 from proa.engine.parity.sql_nodes import Node
-from proa.engine.parity.sql_tokens import Token, UnreadableSqlError, literal_value, tokens
+from proa.engine.parity.sql_tokens import Token, UnreadableSqlError, tokens
+from proa.text import literal_value
 
 _COMPARISONS = {"=": "==", "==": "==", "<=>": "<=>", "<>": "!=", "!=": "!=", "<": "<", "<=": "<=",
                 ">": ">", ">=": ">="}  # fmt: skip

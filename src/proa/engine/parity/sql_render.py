@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from proa.engine.parity.spark_types import type_text
 from proa.engine.parity.sql_nodes import Node
-from proa.engine.parity.sql_tokens import string_literal
+from proa.text import string_literal
 
 _INFIX = {"+", "-", "*", "/", "%", "==", "<=>", "!=", "<", "<=", ">", ">=", "and", "or", "&", "|", "^",
           "div", "like"}  # fmt: skip

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from proa.errors import PipelineError, SourceLocation
+from proa.text import literal_value
 
 SYNTAX_ERROR = "PARSE_SYNTAX_ERROR"
 
@@ -150,31 +151,12 @@ def _comment_end(source: SqlText, start: int) -> int:
     )
 
 
-_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "0": "\0", "b": "\b", "Z": "\x1a"}
-_ESCAPED = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))|''|\"\"", re.DOTALL)
-
-
 def unquote(token: SqlToken) -> str:
     """What a string or a quoted name stands for."""
     text = token.text
     if token.kind is TokenKind.QUOTED:
         return text[1:-1].replace("``", "`")
-    if text[0] in "rR":
-        return text[2:-1]
-    if text.startswith("$$"):
-        return text[2:-2]
-    quote = text[0]
-
-    def plain(match: re.Match[str]) -> str:
-        if match.group(1):
-            return chr(int(match.group(1), 16))
-        if match.group(2):
-            # Spark keeps the backslash before the wildcards of LIKE.
-            kept = match.group(0) if match.group(2) in "%_" else match.group(2)
-            return _ESCAPES.get(match.group(2), kept)
-        return quote if match.group() == quote * 2 else match.group()
-
-    return _ESCAPED.sub(plain, text[1:-1])
+    return text[2:-2] if text.startswith("$$") else literal_value(text)
 
 
 def first_word(text: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from proa.engine import Engine
 from proa.region.workers.port import DEFAULT_SCHEMA
-from proa.text import quote_identifier
+from proa.text import quote_identifier, string_literal
 
 
 def register(engine: Engine, tables: Iterable[Mapping[str, Any]]) -> None:
@@ -22,7 +22,7 @@ def register(engine: Engine, tables: Iterable[Mapping[str, Any]]) -> None:
                 known.add(place)
             spark.sql(
                 f"create table if not exists {quote_identifier(place)}.{quote_identifier(str(table['name']))}"
-                f" using delta location '{_escape(str(table['url']))}'"
+                f" using delta location {string_literal(str(table['url']))}"
             )
 
 
@@ -31,7 +31,3 @@ def enter(engine: Engine, tables: Iterable[Mapping[str, Any]], schema: str | Non
     there = schema and any(table["schema"] == schema for table in tables)
     with engine.translating():
         engine.spark.sql(f"use schema {quote_identifier(str(schema) if there else DEFAULT_SCHEMA)}")
-
-
-def _escape(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("'", "\\'")
