@@ -45,9 +45,8 @@ def environment(version: str, python: Path) -> Path:
     if ready.exists() and all(ready.stat().st_mtime > r.stat().st_mtime for r in requirements):
         return own
     subprocess.run([python, "-m", "venv", "--clear", folder], check=True)
-    install = [own, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    what = ["--constraint", "constraints.txt", "--editable", ".[server]"]
-    subprocess.run([*install, *what], check=True, cwd=ROOT)
+    install = "-m pip install --quiet --disable-pip-version-check --constraint constraints.txt"
+    subprocess.run([own, *install.split(), "--editable", ".[server]"], check=True, cwd=ROOT)
     ready.touch()
     return own
 

@@ -23,7 +23,7 @@ from proa.graph import sql_text
 from proa.http.api_errors import InvalidParameterError
 from proa.pipelines.identifiers import parts
 from proa.region.workers.port import DEFAULT_SCHEMA, Shape
-from proa.text import quote_identifier, suggestion
+from proa.text import quote_identifier, string_literal, suggestion
 
 _BEGINS = ("SELECT", "WITH", "FROM", "VALUES", "TABLE", "(")
 _WRITES = (exp.DML, exp.DDL, exp.Merge, exp.Drop, exp.Alter, exp.Command, exp.Set, exp.Use)
@@ -299,15 +299,10 @@ def _literal(parameter: Mapping[str, Any]) -> str:
         raise InvalidParameterError(f"a parameter cannot have the type {kind[:60]!r}")
     value = parameter.get("value")
     if interval and value is not None:
-        return f"INTERVAL {_text(str(value))} {interval[1]}"
+        return f"INTERVAL {string_literal(str(value))} {interval[1]}"
     if value is None:
         return f"CAST(NULL AS {'VOID' if interval else kind})"
-    return f"CAST({_text(str(value))} AS {kind})"
-
-
-def _text(value: str) -> str:
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
+    return f"CAST({string_literal(str(value))} AS {kind})"
 
 
 def _unreadable(error: Exception) -> InvalidParameterError:
