@@ -33,6 +33,11 @@ CONDITIONS: dict[str, dict[str, str]] = {
         "REGION_NOT_ACTIVE": "another region became active while a batch for a sink was computed",
         "REGION_FENCED": "a sink's table was written by a region of a later epoch",
     },
+    "Tables that change": {
+        "DELTA_MISSING_CHANGE_DATA": "a change feed is read of a table, or of versions, that recorded none",
+        "DELTA_NO_START_FOR_CDC_READ": "a complete change feed is read without its first version",
+        "DELTA_TIMESTAMP_EARLIER_THAN_COMMIT_RETENTION": "a table has no version as old as the time that was named",
+    },
     "The pipeline's source": {
         "PIPELINE_ERROR": "any other mistake in a pipeline's source",
         "TABLE_OR_VIEW_NOT_FOUND": "a query, a selection or an append flow names a dataset that is not there",

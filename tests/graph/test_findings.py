@@ -56,7 +56,11 @@ def test_dataframes(found, query, expected):
 def test_every_rule_is_in_the_corpus():
     cases = [*SQL, *DATAFRAMES.values()]
     shown = {code for _, expected in cases for code in expected.split()}
-    assert {rule.code for rule in RULES} - shown == {"STREAM_STATIC_JOIN", "ONCE_FLOW"}
+    assert {rule.code for rule in RULES} - shown == {
+        "STREAM_STATIC_JOIN",
+        "ONCE_FLOW",
+        "VERSIONS_OF_TABLES",
+    }
 
 
 def test_the_corpus_is_large_and_half_of_it_is_innocent():
@@ -112,6 +116,12 @@ def test_a_stream_that_meets_a_table_is_found(found):
     (finding,) = found("SELECT * FROM STREAM events JOIN people USING (who)", "streaming_table")
     assert finding.code == "STREAM_STATIC_JOIN"
     assert finding.expression == "target reads people"
+
+
+def test_versions_of_a_table_of_the_pipeline_are_found(found):
+    (finding,) = found("SELECT id FROM STREAM events WITH (startingVersion = 3)", "streaming_table")
+    assert finding.code == "VERSIONS_OF_TABLES"
+    assert finding.expression == "target reads versions of events"
 
 
 def test_a_flow_that_runs_once_is_found(found, pipeline):

@@ -6,12 +6,16 @@ import datetime as dt
 import json
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable, write_deltalake
+from pyspark.sql.types import StructType
 from small_projects import Project, ok
 
 from proa.cli.main import run as cli
+from proa.errors import UserError
 from proa.runtime.pipeline import from_project
+from proa.runtime.table_rows import check_mapping
 
 
 def put(path, ids, *, mode="append", partition_by=None):
@@ -89,7 +93,16 @@ def test_rows_that_were_taken_out_stop_a_stream_unless_it_skips_such_commits(pro
     assert project.rows("a", "id") == [1, 2, 3]
 
 
-@pytest.mark.parametrize("option", ["startingTimestamp", "readChangeFeed", "startingVersion"])
+OPTIONS = [
+    "startingTimestamp",
+    "readChangeFeed",
+    "startingVersion",
+    "ignoreChanges",
+    "endingVersion",
+]
+
+
+@pytest.mark.parametrize("option", OPTIONS)
 def test_an_option_that_is_not_done_is_refused(project: Project, option):
     path = project.folder / "orders"
     put(path, [1])
@@ -100,6 +113,145 @@ def test_an_option_that_is_not_done_is_refused(project: Project, option):
     error = project.run().error
     assert error is not None
     assert option in str(error)
+
+
+def stream_of(path, *options: tuple[str, str]) -> str:
+    given = "".join(f".option({name!r}, {value!r})" for name, value in options)
+    return (
+        f"@dp.table\ndef a():\n    return spark.readStream{given}.format('delta').load('{path}')\n"
+    )
+
+
+def test_a_stream_may_begin_at_a_time(project: Project):
+    path = project.folder / "orders"
+    for number in (1, 2, 3):
+        put(path, [number])
+    moments = [DeltaTable(str(path)).history()[2 - v]["timestamp"] for v in range(3)]
+    begin = dt.datetime.fromtimestamp(moments[1] / 1000, dt.UTC)
+    project.write(stream_of(path, ("startingTimestamp", begin.isoformat())))
+    ok(project.run())
+    assert project.rows("a", "id") == [v + 1 for v in range(3) if moments[v] >= moments[1]]
+    project.write(stream_of(path, ("startingTimestamp", "2999-01-01")))
+    ok(project.run(full_refresh_all=True))
+    assert project.rows("a") == []
+
+
+def test_commits_that_only_take_rows_out_may_be_ignored(project: Project):
+    path = project.folder / "orders"
+    put(path, [1, 2])
+    project.write(stream_of(path, ("ignoreDeletes", "true")))
+    ok(project.run())
+    DeltaTable(str(path)).delete()
+    put(path, [3])
+    ok(project.run())
+    assert project.rows("a", "id") == [1, 2, 3]
+    DeltaTable(str(path)).update(predicate="id = 3", updates={"id": "4"})
+    error = project.run().error
+    assert error is not None
+    assert error.condition == "DELTA_SOURCE_TABLE_IGNORE_CHANGES"
+
+
+def test_a_table_by_name_is_read_as_it_was(project: Project):
+    path = project.folder / "orders"
+    for number in (1, 2, 3):
+        put(path, [number])
+    project.configuration = {"tables.main.raw.orders": str(path)}
+    text = "@dp.materialized_view\ndef a():\n    return spark.read.option('versionAsOf', {}).table('{}')\n"
+    project.write(text.format(1, "main.raw.orders"))
+    ok(project.run())
+    assert project.rows("a", "id") == [1, 2]
+    error = project.write(text.format(7, "main.raw.orders")).run().error
+    assert error is not None
+    assert error.condition == "DELTA_VERSION_NOT_FOUND"
+
+
+def commit(path, version: int, *actions: dict) -> None:
+    """Write a version of a table as another writer does."""
+    log = path / "_delta_log"
+    log.mkdir(parents=True, exist_ok=True)
+    (log / f"{version:020d}.json").write_text("".join(json.dumps(a) + "\n" for a in actions))
+
+
+def add(path, name: str, column: str, ids: list[int], **more) -> dict:
+    file = path / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.table({column: pa.array(ids, pa.int64())}), file)
+    stats = json.dumps({"numRecords": len(ids)})
+    size = file.stat().st_size
+    entry = {"path": name, "partitionValues": {}, "size": size, "modificationTime": 1}
+    return {"add": {**entry, "dataChange": True, "stats": stats, **more}}
+
+
+def metadata(column: dict, **configuration: str) -> dict:
+    schema = {"type": "struct", "fields": [column]}
+    return {
+        "metaData": {
+            "id": "00000000-0000-4000-8000-000000000000",
+            "format": {"provider": "parquet", "options": {}},
+            "schemaString": json.dumps(schema),
+            "partitionColumns": [],
+            "configuration": configuration,
+            "createdTime": 1,
+        }
+    }
+
+
+def mapped(name: str, physical: str, kind: object = "long") -> dict:
+    given = {"delta.columnMapping.id": 1, "delta.columnMapping.physicalName": physical}
+    return {"name": name, "type": kind, "nullable": True, "metadata": given}
+
+
+def test_a_stream_reads_a_table_whose_columns_have_other_names_in_its_files(project: Project):
+    path = project.folder / "mapped"
+    mapping = {"delta.columnMapping.mode": "name", "delta.columnMapping.maxColumnId": "1"}
+    protocol = {"protocol": {"minReaderVersion": 2, "minWriterVersion": 5}}
+    first = metadata(mapped("id", "col-a1"), **mapping)
+    commit(path, 0, protocol, first, add(path, "0.parquet", "col-a1", [1, 2]))
+    project.write(stream_of(path))
+    ok(project.run())
+    commit(path, 1, add(path, "1.parquet", "col-a1", [3]))
+    ok(project.run())
+    assert project.rows("a", "id") == [1, 2, 3]
+
+
+def test_a_stream_over_mapped_fields_inside_a_column_is_refused_by_name(project: Project):
+    struct = {"type": "struct", "fields": [mapped("x", "col-x")]}
+    columns = StructType.fromJson({"type": "struct", "fields": [mapped("s", "col-s", struct)]})
+    with pytest.raises(UserError, match="'s'") as caught:
+        check_mapping(columns, "/t")
+    assert caught.value.condition == "UNSUPPORTED_FEATURE"
+
+
+MARKS = {
+    "storageType": "i",
+    "pathOrInlineDv": "^Bg9^0rr910000000000iXQKl0rr91000315c8Xg0rri4",
+    "sizeInBytes": 36,
+    "cardinality": 2,
+}
+"""A deletion vector of the rows 1 and 3, inline."""
+
+
+def test_rows_that_deletion_vectors_mark_are_not_read(project: Project):
+    path = project.folder / "marked"
+    feature = ["deletionVectors"]
+    protocol = {"minReaderVersion": 3, "minWriterVersion": 7}
+    protocol |= {"readerFeatures": feature, "writerFeatures": feature}
+    column = {"name": "id", "type": "long", "nullable": True, "metadata": {}}
+    ids = list(range(5))
+    commit(
+        path,
+        0,
+        {"protocol": protocol},
+        metadata(column),
+        add(path, "0.parquet", "id", ids, deletionVector=MARKS),
+    )
+    project.write(stream_of(path))
+    ok(project.run())
+    assert project.rows("a", "id") == [0, 2, 4]
+    commit(path, 1, add(path, "1.parquet", "id", ids, deletionVector=MARKS))
+    error = project.run().error
+    assert error is not None
+    assert (error.condition, "deletion vectors" in str(error)) == ("UNSUPPORTED_FEATURE", True)
 
 
 def test_a_table_that_is_not_there_is_a_missing_path(project: Project):

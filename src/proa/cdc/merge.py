@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
+from pyspark.sql import types as T  # noqa: N812 - the name that Spark's users know it by
 
 from proa.cdc import memory as memories
 from proa.cdc.duck_types import name_of, text_of
@@ -25,6 +26,7 @@ from proa.cdc.memory import Memory, MemoryStore, newest_events
 from proa.cdc.shape import ChangeShape
 from proa.errors import DataError
 from proa.graph.change_target import DELETE, END_AT, SEQUENCE, START_AT, TRUNCATE, UPDATE
+from proa.graph.table_options import CHANGE_TYPE
 from proa.lake import DataFile, Destination, Table, write_batches
 from proa.lake.table_schema import to_arrow
 from proa.storage import Store, is_url
@@ -35,6 +37,8 @@ _MEMORY_LIMIT = "1200MB"
 _THREADS = 2
 _ROWS = 65_536
 """Rows of a batch on its way from DuckDB into a file."""
+CHANGES = "_change_data"
+"""Below the table: where Delta keeps files that say what changed."""
 _FILE, _POSITION = "__proa_file", "file_row_number"
 
 
@@ -55,6 +59,8 @@ class MergeInput:
     """The table's columns after the batch, as a StructType."""
     partition_by: tuple[str, ...]
     attempt: str
+    feed: bool = False
+    """Whether the table records what changed, row by row."""
     versions: tuple[Any, ...] | None = None
     """For snapshots: their versions, oldest first; empty for one that has only a time. None: the
     rows are changes."""
@@ -70,6 +76,8 @@ class Merged:
     memory: Memory
     upserted: int
     deleted: int
+    changes: tuple[DataFile, ...]
+    """Files that say row by row what changed, where the table records that and files are removed."""
     ties: int
     """Keys that had several different changes of one sequence."""
 
@@ -141,7 +149,8 @@ class _Merge:
         self.compare()
         upserted, deleted = self.counts()
         removes, adds = self.write_rows()
-        return Merged(adds, removes, self.write_memory(), upserted, deleted, ties)
+        changes = self.write_changes() if self.given.feed and removes else ()
+        return Merged(adds, removes, self.write_memory(), upserted, deleted, changes, ties)
 
     # -- what there is ----------------------------------------------------------------------------
 
@@ -325,7 +334,8 @@ class _Merge:
                 for name, short in ((START_AT, "s"), (END_AT, "e"))
             )
         values = shape.struct_of(names, "t.")
-        if not (shape.history or shape.partial or self.number("SELECT count(*) FROM known")):
+        seen = shape.history or shape.partial or self.given.feed
+        if not (seen or self.number("SELECT count(*) FROM known")):
             # Every change is newer than its row, so it does not matter what that was.
             values = f"CAST(NULL AS {shape.value_type})"
         same = " AND ".join(f"t.{name_of(key)} = touched.k{i}" for i, key in enumerate(shape.keys))
@@ -430,6 +440,26 @@ class _Merge:
             files = [file for part in pool.map(self.write, queries) for file in part]
         return tuple(self.paths[path] for path in changed), tuple(files)
 
+    def write_changes(self) -> tuple[DataFile, ...]:
+        """Write what changed as Delta's change feed has it: rows that went, and rows that came."""
+        row = self.shape.key_names + (", s" if self.shape.history else "")
+        change = f"AS {name_of(CHANGE_TYPE)}"
+        sides = (
+            ("removed", "added", "delete", "update_preimage"),
+            ("added", "removed", "insert", "update_postimage"),
+        )
+        query = " UNION ALL BY NAME ".join(
+            f"""SELECT {self.shape.row_of()},
+                CASE WHEN ({row}) IN (SELECT ({row}) FROM {other}) THEN '{both}' ELSE '{one}' END
+                {change} FROM {side}"""
+            for side, other, one, both in sides
+        )
+        columns = T.StructType(
+            [*self.given.schema.fields, T.StructField(CHANGE_TYPE, T.StringType())]
+        )
+        files = self.write(query, f"/{CHANGES}", columns)
+        return tuple(replace(file, path=f"{CHANGES}/{file.path}") for file in files)
+
     def groups(self, paths: Sequence[str]) -> list[list[str]]:
         """Files that are written anew together: small ones become one."""
         groups: list[list[str]] = []
@@ -443,12 +473,12 @@ class _Merge:
             room -= size
         return groups
 
-    def write(self, query: str) -> tuple[DataFile, ...]:
+    def write(self, query: str, folder: str = "", columns: Any = None) -> tuple[DataFile, ...]:
         given = self.given
         target = Destination(
-            url=given.table.url,
+            url=given.table.url + folder,
             options=given.table.options,
-            schema=to_arrow(given.schema),
+            schema=to_arrow(columns or given.schema),
             attempt=given.attempt,
             partition_by=given.partition_by,
             file_bytes=2 * FILE_BYTES,

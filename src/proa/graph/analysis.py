@@ -24,6 +24,7 @@ from proa.graph.mistakes import Mistakes
 from proa.graph.nodes import DatasetNode, FlowNode, Graph
 from proa.graph.plan_proto import Relation
 from proa.graph.query_origin import QueryOrigin
+from proa.graph.table_options import options_of
 from proa.pipelines.ddl import parse_schema
 from proa.pipelines.definitions import Expectation
 
@@ -99,7 +100,7 @@ class _Analyst:
     def leaf(self, leaf: Leaf, flow: FlowNode) -> StructType:
         if isinstance(leaf, DatasetLeaf):
             if leaf.dataset in self.schemas:
-                return self.schemas[leaf.dataset]
+                return options_of(leaf).columns(self.schemas[leaf.dataset])
             raise _UnknownError(self.unknown.get(leaf.dataset, "it is not known"))
         if isinstance(leaf, TableLeaf):
             return self.table(leaf)
@@ -107,7 +108,7 @@ class _Analyst:
 
     def table(self, leaf: TableLeaf) -> StructType:
         try:
-            return self.analyze(delta(leaf.path))
+            return options_of(leaf).columns(self.analyze(delta(leaf.path)))
         except UserError as error:
             raise _UnknownError(f"the table {leaf.path!r}: {error.args[0]}") from error
 

@@ -33,6 +33,7 @@ from proa.graph.snapshot_query import (
     joined_snapshots,
     next_snapshots,
 )
+from proa.graph.table_options import options_of
 from proa.pipelines.ddl import parse_schema
 from proa.pipelines.declaring_session import DeclaringSession, relation_of
 from proa.pipelines.definitions import (
@@ -251,9 +252,9 @@ class _Builder:
 
     def leaf_schema(self, leaf: Leaf, flow: Flow) -> StructType:
         if isinstance(leaf, DatasetLeaf):
-            return self.dataset_schema(leaf.dataset)
+            return options_of(leaf).columns(self.dataset_schema(leaf.dataset))
         if isinstance(leaf, TableLeaf):
-            return self.table_schema(leaf, flow)
+            return options_of(leaf).columns(self.table_schema(leaf, flow))
         if self.infer is not None:
             return self.infer(flow, leaf)
         if leaf.schema is not None:

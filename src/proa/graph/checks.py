@@ -6,15 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from proa.errors import PipelineError, SourceLocation
+from proa.errors import PipelineError, SourceLocation, UserError
 from proa.graph.dataset_names import DatasetNames
-from proa.graph.leaves import DatasetLeaf
+from proa.graph.leaves import DatasetLeaf, FilesLeaf, TableLeaf
+from proa.graph.table_options import FEED_PROPERTY, options_of
 from proa.pipelines.definitions import Dataset, DatasetKind, Declarations, Flow, SnapshotCdc
 from proa.text import suggestion
 
 if TYPE_CHECKING:
     from proa.graph.nodes import DatasetNode, FlowNode
     from proa.graph.plan import FlowPlan
+
+    _Datasets = Mapping[str, DatasetNode]
 
 
 def flows_by_target(declarations: Declarations, names: DatasetNames) -> dict[str, tuple[Flow, ...]]:
@@ -192,8 +195,8 @@ def dataset(node: DatasetNode, datasets: Mapping[str, DatasetNode]) -> None:
     declared = node.dataset
     for flow in node.flows:
         for leaf in flow.plan.leaves:
-            if isinstance(leaf, DatasetLeaf) and leaf.streaming:
-                _streamable(flow, leaf, datasets[leaf.dataset])
+            if not isinstance(leaf, FilesLeaf):
+                _readable(flow, leaf, datasets)
     _change_flows(declared, [flow.flow for flow in node.flows])
     for flow in node.flows:
         if flow.flow.to_sink and not node.is_sink:
@@ -282,17 +285,37 @@ def _row_identity(flow: Flow) -> object:
     return ([key.lower() for key in flow.cdc.keys], flow.cdc.history, flow.cdc.tracked)
 
 
-_CHANGE_OPTIONS = {"skipchangecommits", "readchangefeed", "readchangedata"}
-
-
-def _streamable(node: FlowNode, leaf: DatasetLeaf, upstream: DatasetNode) -> None:
-    if any(option.lower() in _CHANGE_OPTIONS for option in leaf.options):
+def _readable(node: FlowNode, leaf: DatasetLeaf | TableLeaf, datasets: _Datasets) -> None:
+    """Raise PipelineError for a table that cannot be read as the leaf reads it."""
+    try:
+        options = options_of(leaf)
+    except UserError as error:
+        raise PipelineError(
+            str(error.args[0]), condition=error.condition, location=node.flow.location
+        ) from error
+    if not isinstance(leaf, DatasetLeaf):
         return
+    upstream = datasets[leaf.dataset]
+    if options.feed:
+        properties = upstream.dataset.properties
+        if properties.get(FEED_PROPERTY, "false").lower() != "true":
+            raise PipelineError(
+                f"{node.flow.name!r} reads the change feed of {leaf.dataset!r}, which records none;"
+                f" give it the table property {FEED_PROPERTY}: true",
+                condition="DELTA_MISSING_CHANGE_DATA",
+                location=node.flow.location,
+            )
+    elif leaf.streaming and not options.skip_changes:
+        _streamable(node, upstream)
+
+
+def _streamable(node: FlowNode, upstream: DatasetNode) -> None:
     name = upstream.dataset.name
     if upstream.dataset.kind is DatasetKind.MATERIALIZED_VIEW:
         raise PipelineError(
             f"{node.flow.name!r} reads the materialized view {name!r} as a stream, but it"
-            " is rewritten when it is refreshed; read it with spark.read, without STREAM",
+            " is rewritten when it is refreshed; read it with spark.read, without STREAM, or its"
+            " change feed (readChangeFeed)",
             condition="UNSUPPORTED_STREAMING_SOURCE",
             location=node.flow.location,
         )
@@ -300,7 +323,7 @@ def _streamable(node: FlowNode, leaf: DatasetLeaf, upstream: DatasetNode) -> Non
         raise PipelineError(
             f"{node.flow.name!r} reads {name!r} as a stream, but AUTO CDC changes and removes rows"
             " of it; read it with spark.read, without STREAM, in a materialized view, or with the"
-            " option skipChangeCommits",
+            " option skipChangeCommits or readChangeFeed",
             condition="UNSUPPORTED_STREAMING_SOURCE",
             location=node.flow.location,
         )

@@ -20,7 +20,6 @@ FILE_FUNCTIONS = words("read_files cloud_files")
 _REFUSED_FUNCTIONS = {
     "event_log": "read the event log with 'proa events'",
     "cloud_files_state": "'proa tables' shows the files that a table has taken in",
-    "table_changes": "read the table itself as a stream",
     "read_kafka": "land the messages as files and read those with read_files",
     "read_kinesis": "land the messages as files and read those with read_files",
     "read_pubsub": "land the messages as files and read those with read_files",
@@ -32,6 +31,7 @@ _ENDS_A_TABLE = words(
     natural anti semi on using as lateral tablesample pivot unpivot window qualify cluster
     distribute sort offset with version timestamp watermark select"""
 )
+_CHANGES = "table_changes"
 _UNITS = words("interval year month week day hour minute second millisecond microsecond to")
 _BEFORE_A_TABLE = frozenset({"from", "join", ",", "(", "lateral"})
 _OTHER_CLAUSES = words(
@@ -166,6 +166,8 @@ class Mask:
             return self._mask_stream(index)
         if self._reads_files(index):
             return self._mask_call(index)
+        if word == _CHANGES and called:
+            return self._mask_changes(index)
         if word in _REFUSED_FUNCTIONS and called:
             raise self.error(
                 f"{word}() cannot be read in a pipeline; {_REFUSED_FUNCTIONS[word]}",
@@ -193,6 +195,8 @@ class Mask:
             self.streams[self.tokens[index + 1].start] = (token.start, end)
             if self._reads_files(index + 1):
                 return self._mask_call(index + 1)
+            if self.word(index + 1) == _CHANGES and self.word(index + 2) == "(":
+                return self._mask_changes(index + 1)
             return index + 1
         opening = self.tokens[index + 1]
         closing = self.tokens[self._closing(index + 1)]
@@ -202,6 +206,8 @@ class Mask:
         self.streams[self.tokens[inner].start] = (token.start, closing.end + 1)
         if self._reads_files(inner):
             self._mask_call(inner)
+        elif self.word(inner) == _CHANGES:
+            self._mask_changes(inner)
         elif self.word(inner) in ("select", "with", "("):
             raise self.error(
                 "STREAM(...) takes the name of a table, not a query; put STREAM around the table"
@@ -228,6 +234,33 @@ class Mask:
         self.calls[name] = (token.start, end)
         self._blank(token.start, end)
         self._overwrite(token.start, token.start + len(name), name)
+        return closing + 1
+
+    def _mask_changes(self, index: int) -> int:
+        """Write the table's name over `table_changes('name', start, end)`, and note its options."""
+        first, closing = self.tokens[index], self._closing(index + 1)
+        inner = self.tokens[index + 2 : closing]
+        given, commas = inner[::2], inner[1::2]
+        if (
+            len(inner) % 2 == 0
+            or not 2 <= len(given) <= 3
+            or any(token.token_type != TokenType.COMMA for token in commas)
+            or given[0].token_type != TokenType.STRING
+            or any(t.token_type not in (TokenType.STRING, TokenType.NUMBER) for t in given[1:])
+        ):
+            raise self.error(
+                "table_changes() takes a table's name and the first and the last version or time, as"
+                " constants: table_changes('orders', 0) or table_changes('orders', '2026-01-31', 9)",
+                first.line,
+            )
+        options = {"readChangeFeed": "true"}
+        for token, edge in zip(given[1:], ("starting", "ending"), strict=False):
+            is_time = token.token_type == TokenType.STRING
+            options[f"{edge}{'Timestamp' if is_time else 'Version'}"] = token.text
+        name, end = given[0].text, self.tokens[closing].end + 1
+        self._blank(first.start, end)
+        self._overwrite(first.start, first.start + len(name), name)
+        self.options[first.start + len(name)] = (options, end)
         return closing + 1
 
     def _mask_options(self, index: int) -> int:

@@ -239,9 +239,12 @@ class _Reader:
         start, end = _span(identifiers)
         streaming = start in self.mask.streams
         alias_at = None if table.alias else self.mask.end_of_table(end)
-        if streaming:
-            start, end = self.mask.streams[start]
         options, end = self.mask.options.get(end, ({}, end))
+        if streaming:
+            start, streamed = self.mask.streams[start]
+            end = max(end, streamed)
+            behind, end = self.mask.options.get(end, ({}, end))
+            options = {**options, **behind}
         if alias_at is not None:
             alias_at = max(alias_at, end)
         return TableRead(

@@ -58,6 +58,8 @@ class Change:
     """Noted in the commit under `proa`."""
     transactions: Mapping[str, int] = field(default_factory=dict)
     """Further `txn` actions of the same commit."""
+    changes: Sequence[DataFile] = ()
+    """Files that say row by row what changed; left out where all rows are replaced."""
     epoch: int = 0
     """The epoch of the region that writes, where only an active one may; noted when it is not 0."""
 
@@ -206,6 +208,12 @@ def describe(table: Table, comment: str | None, properties: Mapping[str, str]) -
         }
         if wanted == before:
             return
+        if _records_changes(wanted) and not _records_changes(before):
+            with table.wrap_errors("change"):
+                table.delta().alter.add_feature(
+                    TableFeatures.ChangeDataFeed, allow_protocol_versions_increase=True
+                )
+            table.refresh()
         try:
             with step(Step.TABLE_EVOLVE):
                 table.put([_info(table, "SET TBLPROPERTIES"), {"metaData": wanted}])
@@ -213,6 +221,10 @@ def describe(table: Table, comment: str | None, properties: Mapping[str, str]) -
             table.refresh()
             if table.metadata_action() != wanted:
                 raise
+
+
+def _records_changes(metadata: Mapping[str, Any]) -> bool:
+    return str(metadata["configuration"].get("delta.enableChangeDataFeed")).lower() == "true"
 
 
 def begin_generation(table: Table, metadata: Mapping[str, Any]) -> int:
@@ -382,6 +394,8 @@ def _actions(table: Table, change: Change) -> list[Mapping[str, Any]] | _Widenin
     gone = table.live_paths() if replaces else _live(table, change)
     actions += [log.remove_action(path, now, rows_go=True) for path in gone]
     actions += [log.add_action(file, new_rows=True) for file in change.adds]
+    if not replaces:
+        actions += [log.change_action(file) for file in change.changes]
     return actions
 
 

@@ -34,6 +34,8 @@ class Commit:
     """The `txn` actions: application id to version."""
     info: Mapping[str, Any] = field(default_factory=dict)
     """The `commitInfo`."""
+    vectors: bool = False
+    """Whether files with new rows have deletion vectors: not all of their rows count."""
 
     @property
     def begins_generation(self) -> bool:
@@ -71,7 +73,7 @@ def read_actions(store: Store, version: int) -> list[dict[str, Any]]:
 def commit_of(version: int, actions: Iterable[Mapping[str, Any]]) -> Commit:
     """What a version did whose log entry consists of `actions`."""
     adds: list[tuple[str, int]] = []
-    removes = False
+    removes = vectors = False
     transactions: dict[str, int] = {}
     info: dict[str, Any] = {}
     for action in actions:
@@ -79,22 +81,45 @@ def commit_of(version: int, actions: Iterable[Mapping[str, Any]]) -> Commit:
             found = action["add"]
             if found.get("dataChange", True):
                 adds.append((urllib.parse.unquote(found["path"]), found["size"]))
+                vectors = vectors or bool(found.get("deletionVector"))
         elif "remove" in action:
             removes = removes or action["remove"].get("dataChange", True)
         elif "txn" in action:
             transactions[action["txn"]["appId"]] = action["txn"]["version"]
         elif "commitInfo" in action:
             info = action["commitInfo"]
-    return Commit(version, tuple(adds), removes, transactions, info)
+    return Commit(version, tuple(adds), removes, transactions, info, vectors)
 
 
-def partitions(store: Store, version: int) -> dict[str, dict[str, str | None]]:
-    """Return the partition values, as the log spells them, of each file that a version added."""
-    return {
-        urllib.parse.unquote(action["add"]["path"]): action["add"].get("partitionValues") or {}
-        for action in read_actions(store, version)
-        if "add" in action
-    }
+@dataclass(frozen=True)
+class FileActions:
+    """What one version did to rows, file by file: path in the table to its partition values."""
+
+    version: int
+    adds: Mapping[str, Mapping[str, str | None]]
+    """Files that came with new rows."""
+    removes: Mapping[str, Mapping[str, str | None]]
+    """Files whose rows went."""
+    changes: Mapping[str, Mapping[str, str | None]]
+    """Files that say row by row what changed; where there are any, they say all."""
+    operation: str
+    vectors: bool
+    """Whether rows are marked as deleted in files that stay."""
+
+
+def read_files(store: Store, version: int) -> FileActions:
+    """What a version did, file by file; `NotFoundError` when there is none (any more)."""
+    files: dict[str, dict[str, Mapping[str, str | None]]] = {"add": {}, "remove": {}, "cdc": {}}
+    operation, vectors = "", False
+    for action in read_actions(store, version):
+        operation = action.get("commitInfo", {}).get("operation", operation)
+        for kind, found in files.items():
+            entry = action.get(kind)
+            if entry is None or not (kind == "cdc" or entry.get("dataChange", True)):
+                continue
+            vectors = vectors or "deletionVector" in entry
+            found[urllib.parse.unquote(entry["path"])] = entry.get("partitionValues") or {}
+    return FileActions(version, files["add"], files["remove"], files["cdc"], operation, vectors)
 
 
 def add_action(file: DataFile, *, new_rows: bool) -> dict[str, Any]:
@@ -107,6 +132,18 @@ def add_action(file: DataFile, *, new_rows: bool) -> dict[str, Any]:
             "modificationTime": file.modified,
             "dataChange": new_rows,
             "stats": file.stats,
+        }
+    }
+
+
+def change_action(file: DataFile) -> dict[str, Any]:
+    """The action that names a file which says what changed."""
+    return {
+        "cdc": {
+            "path": log_path(file.path),
+            "partitionValues": dict(file.partition),
+            "size": file.size,
+            "dataChange": False,
         }
     }
 

@@ -11,6 +11,7 @@ import threading
 import urllib.parse
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,14 @@ from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from proa.clock import Clock, SystemClock
-from proa.errors import ConflictError, DataError, ProaError, UnavailableError, UnknownOutcome
+from proa.errors import (
+    ConflictError,
+    DataError,
+    ProaError,
+    UnavailableError,
+    UnknownOutcome,
+    UserError,
+)
 from proa.lake import log
 from proa.lake.log import GENERATION, REFRESH, Commit
 from proa.lake.table_schema import from_delta
@@ -310,28 +318,56 @@ class Table:
             self._commits.clear()
         self._commits[commit.version] = commit
 
-    def added_between(self, after: int, until: int, *, skip_changes: bool = False) -> list[str]:
+    def file_actions(self, version: int) -> log.FileActions:
+        """What one version did to rows, file by file. DataError when the log no longer has it."""
+        try:
+            return log.read_files(self._store, version)
+        except NotFoundError as error:
+            raise self._forgotten(version) from error
+
+    def time_of(self, version: int) -> datetime:
+        """When a version was made. DataError when the log no longer has it."""
+        try:
+            return datetime.fromtimestamp(self.committed_at(version) / 1000, UTC)
+        except NotFoundError as error:
+            raise self._forgotten(version) from error
+
+    def _forgotten(self, version: int) -> DataError:
+        return DataError(
+            f"the log of {self.url!r} no longer has version {version}: the reader fell too far"
+            " behind; refresh the reading table fully",
+            condition="DELTA_VERSION_NOT_FOUND",
+        )
+
+    def added_between(
+        self, after: int, until: int, *, skip_changes: bool = False, ignore_deletes: bool = False
+    ) -> list[str]:
         """The files that the versions `after`+1 to `until` added.
 
-        `DataError` when one of them took rows out, unless `skip_changes` leaves such versions
-        out, and when the log no longer reaches back.
+        `DataError` when one of them took rows out, unless `skip_changes` leaves such versions out,
+        or `ignore_deletes` those that added none; and when the log no longer reaches back. UserError
+        when not all rows of a file count.
         """
         found: list[str] = []
         for version in range(after + 1, until + 1):
             try:
                 commit = self.commit_info(version)
             except NotFoundError as error:
-                raise DataError(
-                    f"the log of {self.url!r} no longer has version {version}: the reader fell"
-                    " too far behind; refresh the reading table fully",
-                    condition="DELTA_VERSION_NOT_FOUND",
-                ) from error
+                raise self._forgotten(version) from error
+            if commit.removes and ignore_deletes and not commit.adds:
+                continue
             if commit.removes and not skip_changes:
                 raise DataError(
                     f"version {version} of {self.url!r} changed or removed rows, which a stream"
                     " cannot follow; refresh the reading table fully, or read with the option"
                     " skipChangeCommits",
                     condition="DELTA_SOURCE_TABLE_IGNORE_CHANGES",
+                )
+            if commit.vectors and commit.appended:
+                raise UserError(
+                    f"version {version} of {self.url!r} added files with deletion vectors, which a"
+                    " stream cannot follow; read the table complete, in a materialized view",
+                    condition="UNSUPPORTED_FEATURE",
                 )
             found.extend(f"{self.url}/{path}" for path, _ in commit.appended)
         return found

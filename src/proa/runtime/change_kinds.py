@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from proa.cdc import MEMORY, MemoryStore, MergeInput, change_shape, merge
 from proa.graph.change_target import DELETE, TRUNCATE, target_schema
 from proa.graph.snapshot_query import KnownTarget
+from proa.graph.table_options import FEED_PROPERTY
 from proa.lake import Destination, RowChanges, Table, WriteResult, discard, write
 from proa.lake.table_schema import to_arrow
 from proa.pipelines.definitions import Dataset, Flow, SnapshotCdc
@@ -119,6 +120,7 @@ def _merge(
             work.columns,
             work.destination.partition_by,
             work.destination.attempt,
+            not begins and _records_changes(table, dataset),
             flow.cdc.versions or () if isinstance(flow.cdc, SnapshotCdc) else None,
         )
     )
@@ -134,7 +136,13 @@ def _merge(
         merged.removes,
         based_on=version,
         transactions={MEMORY: memory.number},
+        changes=merged.changes,
     )
+
+
+def _records_changes(table: Table, dataset: Dataset) -> bool:
+    properties = table.properties if table.version >= 0 else dataset.properties
+    return properties.get(FEED_PROPERTY, "false").lower() == "true"
 
 
 def _staging(work: BatchWork) -> Destination:

@@ -48,6 +48,8 @@ class Stored:
     """The table's version that was read; None when rows that came since do not matter."""
     transactions: Mapping[str, int] = field(default_factory=dict)
     """Further `txn` actions of the commit."""
+    changes: tuple[DataFile, ...] = ()
+    """Files beside the table's that say row by row what changed."""
 
 
 class FlowKind(Protocol):

@@ -17,7 +17,9 @@ from proa.engine import Engine, Relation
 from proa.errors import ConflictError, DataError
 from proa.formats.reader_options import Evolution
 from proa.graph import DatasetLeaf, FilesLeaf
+from proa.graph.table_options import options_of, version_at
 from proa.lake import Table
+from proa.runtime import table_rows
 from proa.runtime.checkpoint import FilesInput, Input, Plan, TableInput
 from proa.storage import Store
 
@@ -25,6 +27,8 @@ _COMPACT_EVERY = 32
 """Batches whose files are looked up in their plans before they are folded into a segment."""
 
 
+_FEED_VERSIONS = 64
+"""Versions with changes that one batch of a change feed reads at most."""
 _BY_NUMBER = "by-number.json"
 """In a leaf's state: its files are known by their numbers in a manifest's order."""
 
@@ -78,14 +82,13 @@ class Source(Protocol):
 
 
 class TableSource:
-    """A dataset of the pipeline, as a stream of new rows or complete."""
+    """A dataset of the pipeline, as a stream of new rows, complete, or its change feed."""
 
     def __init__(self, leaf: DatasetLeaf, table: Table) -> None:
         self.leaf = leaf
         self._table = table
         self._seen = -1
-        self._skip_changes = _is_true(leaf.options, "skipchangecommits")
-        self._limit = _number(leaf.options, "maxfilespertrigger")
+        self._options = options_of(leaf)
 
     @property
     def streaming(self) -> bool:
@@ -103,10 +106,11 @@ class TableSource:
             return None, False
         name, generation = self.leaf.dataset, self._table.generation
         if not self.streaming:
-            return TableInput(name, self._seen, generation), False
+            return TableInput(name, self._version(), generation), False
         last = before if isinstance(before, TableInput) else None
-        after = -1 if last is None else last.version
-        if last is not None and last.generation != generation and not self._skip_changes:
+        after = self._start() if last is None else last.version
+        follows = self._options.skip_changes or self._options.feed
+        if last is not None and last.generation != generation and not follows:
             raise DataError(
                 f"{name!r} was fully refreshed, and a stream cannot take back what it has read of"
                 " it; refresh this table fully as well (--full-refresh), or read with the option"
@@ -122,24 +126,50 @@ class TableSource:
         after = self._seen if self.streaming else None
         return TableInput(self.leaf.dataset, self._seen, self._table.generation, after)
 
+    def _version(self) -> int:
+        """The version of a complete read."""
+        options, time_of = self._options, self._table.time_of
+        if options.as_of is not None:
+            version = version_at(options.as_of, self._seen, time_of, after=False)
+            if version > self._seen:
+                raise DataError(
+                    f"{self.leaf.dataset!r} has no version {version}; its newest is {self._seen}",
+                    condition="DELTA_VERSION_NOT_FOUND",
+                )
+            return version
+        if options.end is not None:
+            return min(version_at(options.end, self._seen, time_of, after=False), self._seen)
+        return self._seen
+
+    def _start(self) -> int:
+        """The version after which a read begins; -1: with all rows."""
+        start = self._options.start
+        if start is None:
+            return -1
+        return version_at(start, self._seen, self._table.time_of, after=True) - 1
+
     def _reach(self, after: int) -> tuple[int, bool]:
         """The version that a batch reads up to, and whether it brings anything.
 
         A table is not read past versions that brought no rows: there may be one a second.
         """
-        if after < 0:
+        options = self._options
+        if after < 0 and not (options.feed and options.start is not None):
             return self._seen, bool(self._table.files(self._seen))
-        files = 0
+        files = changed = 0
         for version in range(after + 1, self._seen + 1):
             commit = self._table.commit_info(version)
-            if commit.removes and not self._skip_changes:
-                self._table.added_between(version - 1, version)
-            if commit.removes:
-                continue
-            files += len(commit.adds)
-            if self._limit is not None and files >= self._limit:
+            if options.feed:
+                changed += bool(commit.adds or commit.removes)
+            elif commit.removes and not options.skip_changes:
+                self._new_files(version - 1, version)
+            if not commit.removes or options.feed:
+                files += len(commit.adds)
+            if changed >= _FEED_VERSIONS or (
+                options.max_files is not None and files >= options.max_files
+            ):
                 return version, True
-        return (self._seen, True) if files else (after, False)
+        return (self._seen, True) if files or changed else (max(after, -1), False)
 
     def backlog(self, before: Input | None) -> Backlog:
         if not self.streaming or self._seen < 0:
@@ -151,20 +181,54 @@ class TableSource:
         sizes = [size for commit in commits for _, size in commit.adds]
         return Backlog(len(sizes), sum(sizes))
 
-    def schema(self, engine: Engine, found: Input) -> Any:  # noqa: ARG002 - the port's shape
+    def schema(self, engine: Engine, found: Input) -> Any:
         assert isinstance(found, TableInput)
-        return self._table.schema_at(found.version)
+        return self._options.columns(self._columns(engine, found.version))
 
     def relation(self, engine: Engine, found: Input) -> Relation:
         assert isinstance(found, TableInput)
-        schema = self._table.schema_at(found.version)
+        if self._options.feed:
+            return self._feed(engine, found)
         if found.after is None or (found.after < 0 <= found.version):
-            files = list(self._table.files(found.version))
-        else:
-            files = self._table.added_between(
-                found.after, found.version, skip_changes=self._skip_changes
-            )
+            return self._complete(engine, found.version)
+        files = self._new_files(found.after, found.version)
         self._table.check(files)
+        return self._rows(engine, files, found.after, found.version)
+
+    def _feed(self, engine: Engine, found: TableInput) -> Relation:
+        columns = self.schema(engine, found)
+        after = self._start() if found.after is None else found.after
+        if after < 0 and self._options.start is None:
+            rows = self._complete(engine, found.version)
+            return table_rows.snapshot_feed(rows, self._table, columns, found.version)
+        reader, files = table_rows.feed(engine, self._table, columns, after, found.version)
+        return reader.relation(files)
+
+    def _new_files(self, after: int, until: int) -> list[str]:
+        """The files whose rows are new to a stream."""
+        return self._table.added_between(
+            after,
+            until,
+            skip_changes=self._options.skip_changes,
+            ignore_deletes=self._options.ignore_deletes,
+        )
+
+    def _columns(self, engine: Engine, version: int) -> Any:  # noqa: ARG002 - others ask it
+        """The columns of the table at a version."""
+        return self._table.schema_at(version)
+
+    def _complete(self, engine: Engine, version: int) -> Relation:
+        """What reads all rows of a version."""
+        if "deletionVectors" in self._table.features():
+            return engine.delta(self._table.url, version)
+        files = list(self._table.files(version))
+        self._table.check(files)
+        schema = self._table.schema_at(version)
+        return engine.parquet(files, schema) if files else engine.empty(schema)
+
+    def _rows(self, engine: Engine, files: list[str], after: int, until: int) -> Relation:  # noqa: ARG002
+        """What reads the rows of files that the versions `after`+1 to `until` added."""
+        schema = self._table.schema_at(until)
         return engine.parquet(files, schema) if files else engine.empty(schema)
 
     def evolve(self, engine: Engine, error: BaseException, found: Input) -> bool:  # noqa: ARG002
@@ -281,14 +345,3 @@ class FilesSource:
             self._by_number = True
         elif batch - self._known.through >= _COMPACT_EVERY:
             self._known.compact(batch)
-
-
-def _is_true(options: Mapping[str, str], name: str) -> bool:
-    return any(k.lower() == name and str(v).lower() == "true" for k, v in options.items())
-
-
-def _number(options: Mapping[str, str], name: str) -> int | None:
-    for key, value in options.items():
-        if key.lower() == name:
-            return int(value)
-    return None

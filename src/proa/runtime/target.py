@@ -161,13 +161,14 @@ class TableTarget:
                     "rows": stored.result.rows,
                 },
                 transactions=stored.transactions,
+                changes=stored.changes,
             ),
             Rewriter(self._context.engine, self._context.ids),
         )
         return committed.by_us
 
     def abort(self, attempt: Attempt, stored: Stored) -> None:
-        discard(attempt.destination, stored.adds)
+        discard(attempt.destination, (*stored.adds, *stored.changes))
 
     def refusal(self) -> str | None:
         return None

@@ -141,6 +141,12 @@ ONCE_FLOW = Rule(
     "a flow that runs once reads what is there at that moment, which differs between regions",
     "make it a streaming flow, or accept it when its source is complete before the first run",
 )
+VERSIONS_OF_TABLES = Rule(
+    "VERSIONS_OF_TABLES",
+    Severity.WARN,
+    "which versions a table has, and what each of them changed, differs between regions",
+    "apply the change feed to a table of its own (AUTO CDC) and read that, or accept it",
+)
 
 RULES: tuple[Rule, ...] = (
     CLOCK,
@@ -159,4 +165,5 @@ RULES: tuple[Rule, ...] = (
     INFERRED_TYPES,
     STREAM_STATIC_JOIN,
     ONCE_FLOW,
+    VERSIONS_OF_TABLES,
 )

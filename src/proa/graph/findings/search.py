@@ -21,6 +21,7 @@ from proa.graph.nodes import DatasetNode, FlowNode, Graph
 from proa.graph.python_code import Use, declared_with, line_in_source
 from proa.graph.query import Operator, Output, QueryStep
 from proa.graph.query_from_plan import PlanReader
+from proa.graph.table_options import options_of
 from proa.pipelines.definitions import DatasetKind, Expectation, SqlQuery
 from proa.violations import Violation
 
@@ -93,6 +94,10 @@ class _Dataset:
             for leaf in flow.plan.leaves
             if isinstance(leaf, DatasetLeaf) and not leaf.streaming
         ]
+        for leaf in flow.plan.leaves:
+            if isinstance(leaf, DatasetLeaf) and options_of(leaf).names_versions:
+                text = f"{flow.flow.name} reads versions of {leaf.dataset}"
+                yield self.finding(Hit(m.VERSIONS_OF_TABLES, None, text, at), at)
         if flow.flow.once and flow.plan.leaves:
             names = ", ".join(
                 leaf.dataset if isinstance(leaf, DatasetLeaf) else leaf.path
