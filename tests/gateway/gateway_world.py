@@ -27,7 +27,7 @@ from proa.settings import (
     RecoverySettings,
     RegionSettings,
 )
-from proa.storage import Store
+from proa.storage import Store, is_url
 from proa.testing import FakeClock, FixedIds
 
 TABLES = "/delta-sharing/shares/shop/schemas/default/tables"
@@ -71,7 +71,7 @@ class GatewayWorld:
         tables = {name: DeclaredTable((), private=name in private) for name in names}
         declared = DeclaredPipeline(tables, ("shop", None, schema))
         for region in self.settings.regions.values():
-            if Path(region.storage).is_dir():
+            if is_url(region.storage) or Path(region.storage).is_dir():
                 write_declared(region.storage, region.options, declared)
 
     def write(self, region: str, table: str, rows: pa.Table, **how: Any) -> None:

@@ -47,6 +47,12 @@ def is_unavailable(answer) -> bool:
     return True
 
 
+def cut_off(world) -> None:
+    """Let the place of the control record be there no more, with something else instead."""
+    (world.base / "control").rename(world.base / "control-cut-off")
+    (world.base / "control").touch()
+
+
 def test_a_number_says_epoch_and_version():
     assert shared_version(1, 57) == 57
     assert shared_version(3, 57) == 2_000_000_057
@@ -129,14 +135,24 @@ def test_what_another_gateway_has_served_is_not_gone_below(shop):
     other = new_world(shop.base, shop.clock, ids=shop.ids)
     shop.promote("west")
     other.look()
-    (shop.base / "control").rename(shop.base / "control-cut-off")
+    cut_off(shop)
     shop.look()  # this one cannot read the record, but the state
     assert is_unavailable(shop.client().get(f"{ORDERS}/version"))
 
 
+def test_a_third_place_that_nobody_has_written_to_yet_is_no_obstacle(tmp_path, clock):
+    world = new_world(tmp_path, clock)
+    world.declare("orders")
+    world.write("east", "orders", numbers(1, 3))
+    (tmp_path / "control").rmdir()
+    world.restart()
+    assert shown_version(world.client()) == 0
+    assert not (tmp_path / "control").exists()
+
+
 def test_a_record_that_cannot_be_read_is_believed_for_a_while(shop):
     client = shop.client()
-    (shop.base / "control").rename(shop.base / "control-cut-off")
+    cut_off(shop)
     shop.look()
     assert shown_version(client) == 2
     shop.clock.advance(11)

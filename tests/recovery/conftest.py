@@ -4,10 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from two_region_project import Project, new_project
 
 from proa.storage import Store
 from proa.testing import FakeClock
+from two_region_project import Project, new_project
 
 
 @pytest.fixture

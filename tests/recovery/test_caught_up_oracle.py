@@ -10,7 +10,6 @@ from pathlib import Path
 import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from two_region_project import SCHEMA, Project, event, new_project
 
 from proa.autoloader.file_ref import FileRef
 from proa.graph import DatasetLeaf, FilesLeaf
@@ -23,6 +22,7 @@ from proa.runtime.declared import (
     write_declared,
 )
 from proa.testing import FakeClock
+from two_region_project import SCHEMA, Project, event, new_project
 
 READS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "bronze": {"bronze": ()},

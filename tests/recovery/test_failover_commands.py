@@ -11,12 +11,12 @@ import threading
 from pathlib import Path
 
 import pytest
-from two_region_project import Project, new_project
 from typer.testing import CliRunner, Result
 
 from proa.cli.main import app
 from proa.errors import ProaError, UserError
 from proa.testing import FakeClock
+from two_region_project import Project, new_project
 
 SETTINGS = """
 regions:

@@ -10,13 +10,13 @@ import pytest
 from deltalake import write_deltalake
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from two_region_project import new_project
 
 from proa.errors import SettingsError, UnavailableError
 from proa.recovery import Rules, TableReport, Verdict, rules_of, verify
 from proa.recovery.common_files import FileLedger, find_common
 from proa.settings import VerifySettings
 from proa.testing import FakeClock
+from two_region_project import new_project
 
 if TYPE_CHECKING:
     from two_region_project import Project

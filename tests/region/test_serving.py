@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import socket
 import ssl
@@ -12,39 +11,11 @@ import threading
 import urllib.request
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from proa.errors import SettingsError, UnavailableError
 from proa.http.serving import Listen
 from proa.region.server import Server
-
-
-def certificate(folder):
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    begin = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(begin)
-        .not_valid_after(begin + dt.timedelta(days=36500))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    (folder / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    (folder / "key.pem").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return folder / "cert.pem", folder / "key.pem"
+from tls_certificate import write_certificate
 
 
 def ask(server, path, context=None, address=None):
@@ -56,7 +27,7 @@ def ask(server, path, context=None, address=None):
 
 
 def test_tls_by_certificate(serve, fake_workers, tmp_path):
-    cert, key = certificate(tmp_path)
+    cert, key = write_certificate(tmp_path)
     with serve(tmp_path, fake_workers, listen=Listen("localhost", 0, cert, key)) as server:
         assert server.address.startswith("https://")
         trusting = ssl.create_default_context(cafile=cert)

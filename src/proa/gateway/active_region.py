@@ -94,6 +94,7 @@ class ActiveRegion:
             name: ControlStore(recovery.group, {name: place})
             for name, place in self._locations.items()
         }
+        self._is_third_place = recovery.control is not None
         self._looks: dict[str, _Look] = {}
         self._why: dict[str, str] = {}
         self._served: Serving | None = None
@@ -109,10 +110,7 @@ class ActiveRegion:
         """Read the record in a place and decide what is served. Never raises a ProaError."""
         at = self._clock.monotonic()
         try:
-            location, _ = self._locations[place]
-            if not is_url(location) and not Path(location).is_dir():
-                raise UnavailableError(f"{place} is not there: {location!r}")
-            records = self._stores[place].history()
+            records = self._records(place)
         except ProaError as error:
             self._why[place] = str(error)
         else:
@@ -139,6 +137,15 @@ class ActiveRegion:
         if not records:
             return self._first().active if epoch == 1 else None
         return next((entry.active for entry in records if entry.epoch == epoch), None)
+
+    def _records(self, place: str) -> Sequence[ControlRecord]:
+        """The entries in a place. Makes nothing. Raises UnavailableError when it does not answer."""
+        location, _ = self._locations[place]
+        if not is_url(location) and not Path(location).is_dir():
+            if self._is_third_place and not Path(location).exists():
+                return ()  # nothing was ever changed; what was served is remembered elsewhere
+            raise UnavailableError(f"{place} is not there: {location!r}")
+        return self._stores[place].history()
 
     def _decide(self) -> Serving:
         looks = self._fresh_looks()

@@ -74,7 +74,10 @@ class Links:
         dataset = urllib.parse.quote(place.dataset, safe="")
         parts = (place.region, dataset, *place.path.split("/"))
         path = "/".join(urllib.parse.quote(part, safe="") for part in parts)
-        query = urllib.parse.urlencode({"until": until, "signature": self._signature(place, until)})
+        # `sp=r` and `sig` stand in the links of Azure's buckets: by them clients know that a link
+        # carries its right. Some take it for a file's name otherwise.
+        signature = self._signature(place, until)
+        query = urllib.parse.urlencode({"sp": "r", "until": until, "sig": signature})
         return f"{FILES}{path}?{query}"
 
     def _signature(self, place: FilePlace, until: int) -> str:

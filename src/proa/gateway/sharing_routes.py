@@ -324,11 +324,11 @@ class _DataFile(FileResponse):
     "/files/{region}/{dataset}/{path:path}", methods=["GET", "HEAD"], include_in_schema=False
 )
 def read_file(  # noqa: PLR0913, PLR0917 - what a link consists of
-    region: str, dataset: str, path: str, until: int, signature: str, gateway: GatewayOf
+    region: str, dataset: str, path: str, until: int, sig: str, gateway: GatewayOf
 ) -> Response:
     """A data file of a region whose storage is a disk. The link is the right to read it."""
     dataset = urllib.parse.unquote(dataset)
-    gateway.links.check(FilePlace(region, dataset, path), until, signature)
+    gateway.links.check(FilePlace(region, dataset, path), until, sig)
     served = gateway.regions.get(region)
     url = None if served is None else served.dataset_url(dataset)
     file = None if url is None else Path(url, path)

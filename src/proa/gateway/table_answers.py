@@ -138,10 +138,10 @@ class TableReading:
     def metadata(self, question: Question, capabilities: Capabilities) -> TableAnswer:
         """The protocol and the metadata of a version."""
         asked, version = self._asked_version(question)
-        state = self.region.snapshots.state(self.table, version)
-        needs_of(state)
-        form = capabilities.format_of(state)
-        lines = self._head(state, form, {} if asked is None else {"version": asked})
+        snapshot = self.region.snapshots.snapshot(self.table, version)
+        needs_of(snapshot.state)
+        form = capabilities.format_of(snapshot.state)
+        lines = self._head(snapshot.state, form, _sizes(snapshot, asked))
         return self._answer(
             self.newest if asked is None else asked, form, lines, capabilities, None
         )
