@@ -40,8 +40,13 @@ def asked(text, parameters=(), tables=()):
 
 
 @pytest.fixture(scope="module")
-def warehouse(serve, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("lake")
+def lake(tmp_path_factory):
+    return tmp_path_factory.mktemp("lake")
+
+
+@pytest.fixture(scope="module")
+def warehouse(serve, lake, tmp_path_factory):
+    folder = lake
     table = pa.table(
         {
             "id": [1, 2, 3],
@@ -107,6 +112,24 @@ def test_parameters_are_values_never_sql(query):
 
 def test_tables_of_several_parts_are_in_their_schema(query):
     assert query("select count(*) from sales.orders").result.data_array == [["3"]]
+
+
+def test_names_are_found_in_any_case_and_a_wrong_one_is_named_with_the_nearest(query):
+    assert query("select count(*) from Shop.GOLD_table").result.data_array == [["3"]]
+    found = query("select * from gold_tabel")
+    assert found.status.state is StatementState.FAILED
+    assert "there is no table 'gold_tabel' in this region" in found.status.error.message
+    assert "shop.gold_table" in found.status.error.message
+
+
+def test_a_table_that_lacks_a_file_is_refused_and_not_answered_without_it(query, lake):
+    table = lake / "tables" / "broken"
+    write_deltalake(table, pa.table({"n": [1]}))
+    write_deltalake(table, pa.table({"n": [2]}), mode="append")
+    next(table.glob("*.parquet")).unlink()
+    found = query("select count(n) from broken")
+    assert found.status.state is StatementState.FAILED
+    assert "belongs to a table and is gone" in found.status.error.message
 
 
 def test_a_limit_truncates_and_says_so(query):

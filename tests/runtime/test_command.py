@@ -12,7 +12,7 @@ from proa.errors import SettingsError, UserError
 from proa.layout import SERVED
 from proa.region.workspace.files import FOLDER
 from proa.runtime import Runner
-from proa.runtime.queries import Queries
+from proa.runtime.queries import Queries, StoredTables
 
 APACHE = {
     "spark-pipeline.yml": """
@@ -223,7 +223,7 @@ def test_a_query_cannot_write(project: Project, sql: str) -> None:
     project.land("a.json", [{"id": 1}])
     ok(project.run())
     with pytest.raises(UserError):
-        Queries(project.storage, project.engine).arrow(sql)
+        Queries(project.engine, StoredTables(project.storage)).arrow(sql)
     assert project.rows("bronze", "id") == [1]
 
 
@@ -232,7 +232,7 @@ def test_an_unknown_table_is_named_with_the_nearest_one(project: Project) -> Non
     project.land("a.json", [{"id": 1}])
     ok(project.run())
     with pytest.raises(UserError, match=r"no table 'bronce'.*bronze"):
-        Queries(project.storage, project.engine).arrow("SELECT * FROM bronce")
+        Queries(project.engine, StoredTables(project.storage)).arrow("SELECT * FROM bronce")
 
 
 def test_events_are_shown_and_filtered(shop: Project) -> None:

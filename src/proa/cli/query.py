@@ -47,17 +47,14 @@ def query(
     from proa.engine import Engine
     from proa.pipelines.identifiers import Namespace
     from proa.runtime import from_project
-    from proa.runtime.queries import Queries
+    from proa.runtime.queries import Queries, StoredTables
 
     folder = find_project(project)
     pipeline = from_project(folder, chosen_region(folder, region))
     with Engine.start(pipeline.engine, pipeline.options) as engine:
-        schema, batches = Queries(
-            pipeline.storage,
-            engine,
-            pipeline.options,
-            namespace=Namespace(pipeline.spec.catalog, pipeline.spec.database),
-        ).stream(sql, as_of_version=as_of_version)
+        namespace = Namespace(pipeline.spec.catalog, pipeline.spec.database)
+        tables = StoredTables(pipeline.storage, pipeline.options, namespace=namespace)
+        schema, batches = Queries(engine, tables).stream(sql, as_of_version=as_of_version)
         with reader_may_leave():
             (print_objects if as_json else print_rows)(schema.names, batches)
 

@@ -140,7 +140,7 @@ class DeclaringSession(SparkSession):  # type: ignore[misc]
             sqlQuery = formatter.format(sqlQuery, **kwargs)  # noqa: N806
             views = [SubqueryAlias(df._plan, name) for df, name in formatter._temp_views]  # noqa: SLF001
         word = first_word(sqlQuery)
-        if word not in _QUERY_STARTS:
+        if not is_query(sqlQuery):
             raise PipelineError(
                 f"spark.sql() in a pipeline takes queries only, and this one starts with {word!r};"
                 " declare a dataset for what the statement should do",
@@ -187,6 +187,11 @@ class _DeclaringFunctions(UDFRegistration):  # type: ignore[misc]
     """May register functions while declaring, which Apache forbids for all."""
 
     register = UDFRegistration.register
+
+
+def is_query(sql: str) -> bool:
+    """Whether a statement yields rows and changes nothing, by its first word."""
+    return first_word(sql) in _QUERY_STARTS
 
 
 def relation_of(dataframe: Any) -> Relation:

@@ -1,9 +1,13 @@
-"""Reading a region's tables with SQL. Nothing can be written this way."""
+"""Reading tables with SQL, for whoever asks: a command, a statement. Nothing can be written this way.
+
+A query reads one version of each table: its files are looked up when it begins and put in the place of
+the table's name, so what commits or tidies up meanwhile changes nothing.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from proa.engine import Engine
 from proa.errors import SourceLocation, UserError
@@ -15,18 +19,27 @@ from proa.layout import Layout, dataset_of
 from proa.pipelines.declaring_session import DeclaringSession, relation_of
 from proa.pipelines.identifiers import Namespace
 from proa.storage import NotFoundError, Store
-from proa.text import suggestion
+from proa.text import quote_identifier, suggestion
 
 _ORIGIN = QueryOrigin(SourceLocation("query", 1), SourceLocation("query", 1))
 
 
-class Queries:
-    """SQL over the tables in one storage location."""
+class QueryTables(Protocol):
+    """The tables that a query may read."""
+
+    def find(self, parts: tuple[str, ...]) -> str:
+        """The table that a name in a query means. Raises UserError if there is none."""
+
+    def table(self, name: str) -> Table:
+        """The table that `find` has named."""
+
+
+class StoredTables:
+    """The tables in one storage location."""
 
     def __init__(
         self,
         storage: str,
-        engine: Engine,
         options: Mapping[str, str] | None = None,
         *,
         namespace: Namespace | None = None,
@@ -34,32 +47,55 @@ class Queries:
     ) -> None:
         """`paths` are the tables that the pipeline has put at places of their own."""
         self._layout = Layout(storage)
-        self._engine = engine
         self._options = dict(options or {})
         self._namespace = namespace or Namespace()
         self._paths = dict(paths or {})
-        self._session = DeclaringSession()
         self._tables: dict[str, Table] = {}
 
-    def tables(self) -> list[str]:
+    def names(self) -> list[str]:
         """The names of the tables that can be read."""
         folders = Store.open(f"{self._layout.storage}/tables", self._options).folders()
         return sorted({*map(dataset_of, folders), *self._paths})
 
+    def find(self, parts: tuple[str, ...]) -> str:
+        """The table that a name in a query means."""
+        wanted = self._namespace.key(".".join(map(quote_identifier, parts)))
+        names = self.names()
+        for name in names:
+            if self._namespace.key(name) == wanted:
+                return name
+        raise missing_table(".".join(parts), names, f"in {self._layout.storage!r}")
+
+    def table(self, name: str) -> Table:
+        if name not in self._tables:
+            url = self._paths.get(name, self._layout.table(name))
+            self._tables[name] = Table.at(url, self._options)
+        return self._tables[name]
+
+
+class Queries:
+    """SQL over tables."""
+
+    def __init__(self, engine: Engine, tables: QueryTables) -> None:
+        self._engine = engine
+        self._tables = tables
+        self._session = DeclaringSession()
+
     def arrow(self, sql: str, *, as_of_version: int | None = None) -> Any:
         """Compute the rows that a SELECT yields, as a `pyarrow.Table`. Otherwise like `stream`."""
-        return self._engine.arrow(self._frame(sql, as_of_version))
+        return self._engine.arrow(self.frame(sql, as_of_version=as_of_version))
 
     def stream(self, sql: str, *, as_of_version: int | None = None) -> tuple[Any, Iterator[Any]]:
-        """Start a SELECT; the `pyarrow.Schema` of its rows, and its record batches as they come.
+        """Start a SELECT; the `pyarrow.Schema` of its rows, and its record batches as they come."""
+        return self._engine.stream(self.frame(sql, as_of_version=as_of_version))
+
+    def frame(self, sql: str, *, as_of_version: int | None = None) -> Any:
+        """The DataFrame that a SELECT describes.
 
         `as_of_version` is the version at which every table named is read. Raises UserError for
         anything but a query, for unknown tables and versions, and for what the engine refuses.
         """
-        return self._engine.stream(self._frame(sql, as_of_version))
-
-    def _frame(self, sql: str, as_of_version: int | None) -> Any:
-        plan = read(relation_of(self._session.sql(sql)), _Names(self), _ORIGIN)
+        plan = read(relation_of(self._session.sql(sql)), _Names(self._tables), _ORIGIN)
         bound = {}
         for leaf in plan.leaves:
             if not isinstance(leaf, DatasetLeaf) or leaf.streaming:
@@ -67,25 +103,8 @@ class Queries:
             bound[leaf.key] = self._relation(leaf.dataset, as_of_version)
         return self._engine.dataframe(plan.bind(bound))
 
-    def find(self, parts: tuple[str, ...]) -> str:
-        """The table that a name in a query means."""
-        wanted = self._namespace.key(".".join(f"`{part}`" for part in parts))
-        names = self.tables()
-        for name in names:
-            if self._namespace.key(name) == wanted:
-                return name
-        spelled = ".".join(parts)
-        raise UserError(
-            f"there is no table {spelled!r} in {self._layout.storage!r}"
-            f"{suggestion(spelled, names)}; there are {', '.join(names) or 'none yet'}",
-            condition="TABLE_OR_VIEW_NOT_FOUND",
-        )
-
     def _relation(self, name: str, version: int | None) -> Any:
-        table = self._tables.get(name)
-        if table is None:
-            url = self._paths.get(name, self._layout.table(name))
-            table = self._tables[name] = Table.at(url, self._options)
+        table = self._tables.table(name)
         newest = table.refresh()
         if newest is None:
             raise NotFoundError(f"there is no table at {table.url!r}")
@@ -100,11 +119,20 @@ class Queries:
         return self._engine.parquet(files, schema) if files else self._engine.empty(schema)
 
 
+def missing_table(spelled: str, names: list[str], where: str) -> UserError:
+    """The refusal of a name that means no table; `names` are those that do."""
+    return UserError(
+        f"there is no table {spelled!r} {where}{suggestion(spelled, names)};"
+        f" there are {', '.join(names) or 'none yet'}",
+        condition="TABLE_OR_VIEW_NOT_FOUND",
+    )
+
+
 class _Names:
     """Resolves what a query reads."""
 
-    def __init__(self, queries: Queries) -> None:
-        self._queries = queries
+    def __init__(self, tables: QueryTables) -> None:
+        self._tables = tables
 
     def dataset(
         self,
@@ -114,7 +142,7 @@ class _Names:
         options: Mapping[str, str],
         line: int | None,  # noqa: ARG002 - the port's shape
     ) -> FlowPlan | DatasetLeaf | None:
-        return DatasetLeaf("", self._queries.find(parts), streaming, dict(options))
+        return DatasetLeaf("", self._tables.find(parts), streaming, dict(options))
 
     def name(self, parts: tuple[str, ...]) -> str | None:
-        return self._queries.find(parts)
+        return self._tables.find(parts)

@@ -1,4 +1,8 @@
-"""A region's tables under their names, in an engine: `schema.table` and, by default, `table`."""
+"""A region's tables under their names: `schema.table` and, by default, `table`.
+
+For a notebook's session, and for statements that show or explain. A query of a statement is bound to
+the files of its tables instead: see `warehouse`.
+"""
 
 from __future__ import annotations
 

@@ -9,10 +9,13 @@ from typing import Any
 
 from proa.engine import Engine
 from proa.errors import ProaError
+from proa.lake import Table
+from proa.pipelines.declaring_session import is_query
 from proa.region.workers.catalog import enter, register
-from proa.region.workers.port import Inbox, Shape
+from proa.region.workers.port import DEFAULT_SCHEMA, Inbox, Shape
 from proa.region.workers.result_files import write_results
 from proa.region.workers.result_text import text_cells
+from proa.runtime.queries import Queries, missing_table
 from proa.settings import EngineSettings
 
 _AT_ONCE = 4
@@ -48,6 +51,47 @@ def run(work: Mapping[str, Any], say: Callable[..., None], inbox: Inbox) -> dict
     return {"outcome": "COMPLETED"}
 
 
+class _RegionTables:
+    """The tables of a region's pipelines, for one statement."""
+
+    def __init__(
+        self,
+        tables: Sequence[Mapping[str, Any]],
+        schema: str | None,
+        options: Mapping[str, str],
+        open_tables: dict[str, Table],
+    ) -> None:
+        """`tables` are `{"schema", "name", "url"}`; of two with one name the first counts.
+
+        `schema` is where names without one are looked for. `open_tables` remembers tables by URL.
+        """
+        self._options = options
+        self._open = open_tables
+        self._schema = schema if any(table["schema"] == schema for table in tables) else None
+        self._urls: dict[tuple[str, str], str] = {}
+        for table in tables:
+            self._urls.setdefault(_key(table["schema"], table["name"]), str(table["url"]))
+
+    def find(self, parts: tuple[str, ...]) -> str:
+        """The URL of the table that a name means."""
+        schema, name = (self._schema, parts[0]) if len(parts) == 1 else parts[-2:]
+        url = self._urls.get(_key(schema, name))
+        if url is None:
+            names = sorted(".".join(key) for key in self._urls)
+            raise missing_table(".".join(parts), names, "in this region")
+        return url
+
+    def table(self, name: str) -> Table:
+        """The table at a URL."""
+        if name not in self._open:
+            self._open[name] = Table.at(name, self._options)
+        return self._open[name]
+
+
+def _key(schema: Any, name: Any) -> tuple[str, str]:
+    return (str(schema or DEFAULT_SCHEMA).casefold(), str(name).casefold())
+
+
 class _Sessions:
     """An engine a thread: a session's schema and tables belong to one statement."""
 
@@ -55,8 +99,30 @@ class _Sessions:
         self._settings = settings
         self._options = options
         self._local = threading.local()
+        self._open_tables: dict[str, Table] = {}
 
-    def engine(self, tables: Sequence[Mapping[str, Any]], schema: str | None) -> Engine:
+    def frame(self, message: Mapping[str, Any]) -> tuple[Engine, Any]:
+        """The engine and the DataFrame that answer a statement.
+
+        A query reads the files of its tables. What shows or explains finds them in the catalog.
+        """
+        sql, schema = str(message["sql"]), message.get("schema")
+        if is_query(sql):
+            tables = _RegionTables(message["tables"], schema, self._options, self._open_tables)
+            engine = self._engine()
+            return engine, Queries(engine, tables).frame(sql)
+        engine = self._engine_with(message["tables"], schema)
+        with engine.translating():
+            return engine, engine.spark.sql(sql)
+
+    def _engine(self) -> Engine:
+        if not hasattr(self._local, "engine"):
+            self._local.engine = Engine.start(self._settings, self._options)
+            self._local.known = {}
+        engine: Engine = self._local.engine
+        return engine
+
+    def _engine_with(self, tables: Sequence[Mapping[str, Any]], schema: str | None) -> Engine:
         """An engine that knows exactly `tables`.
 
         A name that is gone, or means another table now, takes a new engine: to drop a table from
@@ -68,32 +134,28 @@ class _Sessions:
         if any(wanted.get(name) != url for name, url in known.items()):
             here.engine.close()
             del here.engine
-        if not hasattr(here, "engine"):
-            here.engine = Engine.start(self._settings, self._options)
-            here.known = {}
-        found: Engine = here.engine
+        engine = self._engine()
         new = [table for table in tables if (table["schema"], table["name"]) not in here.known]
-        register(found, new)
+        register(engine, new)
         here.known = wanted
-        enter(found, tables, schema)
-        return found
+        enter(engine, tables, schema)
+        return engine
 
 
 def _answer(sessions: _Sessions, message: Mapping[str, Any], say: Callable[..., None]) -> None:
     asked = message["id"]
     try:
-        engine = sessions.engine(message["tables"], message.get("schema"))
-        say("answer", id=asked, **_compute(engine, message))
+        engine, frame = sessions.frame(message)
+        say("answer", id=asked, **_compute(engine, frame, message))
     except ProaError as error:
         say("answer", id=asked, condition=error.condition, error=str(error))
     except Exception as error:  # noqa: BLE001 - the top of a thread: the asker must hear of it
         say("answer", id=asked, condition=type(error).__name__, error=str(error))
 
 
-def _compute(engine: Engine, message: Mapping[str, Any]) -> dict[str, Any]:
+def _compute(engine: Engine, frame: Any, message: Mapping[str, Any]) -> dict[str, Any]:
     shape = Shape(message.get("shape", Shape.ROWS.value))
     with engine.translating():
-        frame = engine.spark.sql(message["sql"])
         schema = frame.schema
     if shape is not Shape.ROWS:
         columns, rows = _description(schema, shape)
