@@ -180,6 +180,39 @@ class CommandSettings(_Model):
     """Stops the region's updates."""
 
 
+class WebhookSettings(_Model):
+    """Where alerts are posted to, as JSON."""
+
+    url: str = Field(pattern=r"^https?://")
+    """The address."""
+    headers: Mapping[str, str] = Field(default_factory=dict)
+    """Sent with each alert: a token, say."""
+
+
+class EmailSettings(_Model):
+    """How alerts are sent by e-mail."""
+
+    host: str
+    """The SMTP server."""
+    port: int = Field(default=587, gt=0, lt=65536)
+    sender: str
+    """The address that they come from."""
+    to: tuple[str, ...] = Field(min_length=1)
+    """The addresses that they go to."""
+    user: str | None = None
+    """For a server that wants to know who sends."""
+    password: str | None = None
+    tls: bool = True
+    """Whether the connection is encrypted with STARTTLS before anything is said."""
+
+
+class AlertSettings(_Model):
+    """Whom `proa control` tells about what is wrong."""
+
+    webhook: WebhookSettings | None = None
+    email: EmailSettings | None = None
+
+
 class RecoverySettings(_Model):
     """How regions change roles, and what is promised about it."""
 
@@ -206,6 +239,10 @@ class RecoverySettings(_Model):
     """How long an outage may last: `1h`."""
     drill_every: Duration = 7 * 86_400.0
     """After how long without a drill `proa validate` warns."""
+    alerts: AlertSettings = AlertSettings()
+    """Whom `proa control` tells about lag beyond `rpo`, failed drills, drift and conflicts."""
+    stable_url: str | None = None
+    """The one address that consumers use, as the disaster-recovery API of `proa control` tells it."""
 
 
 class GatewaySettings(_Model):

@@ -3,131 +3,22 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from fake_group import Group
 from proa.errors import ConflictError, ProaError, UnavailableError, UserError
 from proa.recovery.caught_up import CaughtUp
-from proa.recovery.control_record import ControlRecord, ControlStore, Operation, Phase
-from proa.recovery.controller import Controller, Request, drift
+from proa.recovery.control_record import ControlStore, Operation, Phase
+from proa.recovery.controller import Request, drift
 from proa.recovery.driver import Role
 from proa.recovery.failover_table import TABLE, phases, transition
-from proa.recovery.region_status import RegionStatus, SourceStatus
-from proa.recovery.region_view import Loss, Proof
-from proa.settings import ControlSettings, ProjectSettings, RecoverySettings, RegionSettings
 from proa.steps import Step, probing
 from proa.testing import FakeClock, Fault, FaultProbe, Kill, Killed, every_fault
 
 STEPS = [step for step in Step if step.startswith(("control.", "region."))]
-
-
-@dataclass
-class World:
-    """Two regions that obey at once, unless they are silent."""
-
-    roles: dict[str, Role] = field(
-        default_factory=lambda: {"east": Role.ACTIVE, "west": Role.STANDBY}
-    )
-    behind: dict[str, int] = field(default_factory=lambda: {"east": 0, "west": 3})
-    silent: set[str] = field(default_factory=set)
-    equal: bool = True
-    missing_s: float = 0.0
-    consumers: str = "east"
-    calls: list[str] = field(default_factory=list)
-
-    def _answers(self, region: str, what: str) -> None:
-        self.calls.append(f"{what} {region}")
-        if region in self.silent:
-            raise UnavailableError(f"{region} does not answer")
-
-    def role(self, region: str) -> Role:
-        self._answers(region, "role")
-        return self.roles[region]
-
-    def fence(self, region: str) -> None:
-        self._answers(region, "fence")
-        self.roles[region] = Role.FENCED
-
-    def drain(self, region: str) -> None:
-        self._answers(region, "drain")
-        self.behind[region] = 0
-
-    def activate(self, region: str) -> None:
-        self._answers(region, "activate")
-        self.roles[region] = Role.ACTIVE
-
-    def demote(self, region: str) -> None:
-        self._answers(region, "demote")
-        self.roles[region] = Role.STANDBY
-
-    def repoint(self, region: str) -> None:
-        self.consumers = region
-
-    def status(self, region: str) -> RegionStatus:
-        self._answers(region, "status")
-        files = self.behind[region]
-        return RegionStatus(region, (SourceStatus("s", 3, 3, 3 - files, files, 0, None, 0.0),))
-
-    def caught_up(self, region: str, as_of: datetime) -> CaughtUp:
-        self._answers(region, "caught_up")
-        return CaughtUp(region, as_of, not self.behind[region], "so it is", None)
-
-    def loss(self, region: str) -> Loss:
-        return Loss(
-            int(self.missing_s > 0), 1, self.missing_s, certain=True, sentence="1 file is missing"
-        )
-
-    def prove(self, left: str, right: str) -> Proof:
-        self._answers(left, "prove")
-        return Proof(self.equal, f"{left} and {right} are {'equal' if self.equal else 'not equal'}")
-
-
-@dataclass
-class Group:
-    """A group of two regions, its record in a third place or in both regions."""
-
-    folder: Path
-    clock: FakeClock
-    world: World = field(default_factory=World)
-    third_place: bool = True
-
-    @property
-    def settings(self) -> ProjectSettings:
-        regions = {
-            name: RegionSettings(
-                landing_zone=f"{self.folder}/{name}/landing",
-                storage=f"{self.folder}/{name}/storage",
-            )
-            for name in ("east", "west")
-        }
-        control = ControlSettings(path=f"{self.folder}/third") if self.third_place else None
-        return ProjectSettings(regions=regions, recovery=RecoverySettings(control=control))
-
-    def controller(self, who: str = "ada") -> Controller:
-        """A new process, on whatever machine."""
-        world = self.world
-        return Controller(
-            self.settings, self.store(), world, world, self.clock, who, repoint=world.repoint
-        )
-
-    def store(self) -> ControlStore:
-        return ControlStore.of(self.settings)
-
-    def begin(self, operation: Operation, target: str, **options) -> ControlRecord:
-        return self.controller().begin(Request(operation, target, **options))
-
-    def lose(self, region: str) -> None:
-        self.world.silent.add(region)
-        place = self.folder / region
-        place.rename(place.with_name(f"{region}-lost"))
-
-    def give_back(self, region: str) -> None:
-        self.world.silent.discard(region)
-        place = self.folder / f"{region}-lost"
-        place.rename(place.with_name(region))
 
 
 @pytest.fixture(params=["third place", "both regions"])

@@ -6,7 +6,7 @@ import getpass
 import platform
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -301,34 +301,15 @@ def _print_end(record: ControlRecord, controller: Controller, *, as_json: bool) 
 
 
 def _open(project: Path | None, *, as_json: bool) -> Controller:
-    return open_controller(find_project(project), tell=(lambda _: None) if as_json else print_text)
-
-
-def open_controller(folder: Path, **options: Any) -> Controller:
-    """The controller of a project, over the storages of its regions."""
     from proa.clock import SystemClock
-    from proa.recovery.control_record import ControlStore
-    from proa.recovery.controller import Controller
-    from proa.recovery.driver import open_driver, run_command
-    from proa.recovery.region_view import open_view
+    from proa.recovery.controller import open_controller
 
-    settings = load_regions(folder)
-    clock = SystemClock()
-    command = settings.recovery.repoint if settings.recovery else None
-
-    def repoint(region: str) -> None:
-        if command is not None:
-            run_command(command, region, folder)
-
-    return Controller(
-        settings,
-        ControlStore.of(settings),
-        open_driver(settings, folder),
-        open_view(settings, clock),
-        clock,
+    return open_controller(
+        load_regions(project),
+        find_project(project),
+        SystemClock(),
         f"{getpass.getuser()}@{platform.node()}",
-        repoint=repoint,
-        **options,
+        tell=(lambda _: None) if as_json else print_text,
     )
 
 

@@ -26,6 +26,13 @@ StateOption = Annotated[
     ),
 ]
 
+TlsCertOption = Annotated[
+    Path | None, typer.Option("--tls-cert", metavar="FILE", help="Certificate chain, PEM.")
+]
+TlsKeyOption = Annotated[
+    Path | None, typer.Option("--tls-key", metavar="FILE", help="The certificate's key, PEM.")
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
@@ -45,12 +52,8 @@ def serve(
         ),
     ] = None,
     state: StateOption = None,
-    tls_cert: Annotated[
-        Path | None, typer.Option("--tls-cert", metavar="FILE", help="Certificate chain, PEM.")
-    ] = None,
-    tls_key: Annotated[
-        Path | None, typer.Option("--tls-key", metavar="FILE", help="The certificate's key, PEM.")
-    ] = None,
+    tls_cert: TlsCertOption = None,
+    tls_key: TlsKeyOption = None,
     log_json: Annotated[
         bool, typer.Option("--log-json", help="Logs as JSON lines; default when not a terminal.")
     ] = False,

@@ -4,27 +4,41 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
 from proa.cli.output import console, print_json, stderr
 from proa.cli.project import JsonOption, ProjectOption, find_project, load_regions
-from proa.cli.serve import RegionOption, StateOption
+from proa.cli.serve import StateOption
+from proa.errors import SettingsError
 from proa.extras import needs
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from proa.control.access import ControlAccess
     from proa.region.tokens import Tokens
 
 _DAY_S = 24 * 60 * 60
 
+RegionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--region", metavar="REGION", help="Of this region's server, as named in proa.yml."
+    ),
+]
+ControlOption = Annotated[
+    bool, typer.Option("--control", help="Of `proa control`, instead of a region's server.")
+]
+
 
 def register(app: typer.Typer) -> None:
     """Add the group of commands to `app`."""
-    group = typer.Typer(help="Who may talk to a region's server.", no_args_is_help=True)
+    group = typer.Typer(
+        help="Who may talk to a region's server, or to `proa control`.", no_args_is_help=True
+    )
     group.command("create")(create)
     group.command("list")(show)
     group.command("revoke")(revoke)
@@ -32,7 +46,12 @@ def register(app: typer.Typer) -> None:
 
 
 def create(
-    region: RegionOption,
+    region: RegionOption = None,
+    control: ControlOption = False,
+    role: Annotated[
+        str,
+        typer.Option("--role", help="With --control: operator, or reader who may change nothing."),
+    ] = "operator",
     user: Annotated[
         str, typer.Option("--user", help="Whose token it is: the name that clients see.")
     ] = "admin@proa",
@@ -48,17 +67,28 @@ def create(
 
     Example: DATABRICKS_TOKEN=$(proa token create --region us-east)
     """
-    with _tokens(region, state, project) as tokens:
-        token, text = tokens.create(user, comment, None if days is None else days * _DAY_S)
+    lifetime = None if days is None else days * _DAY_S
+    if _is_of_control(region, control):
+        from proa.control.access import AccessRole
+
+        if role not in set(AccessRole):
+            raise SettingsError(f"--role is one of {', '.join(AccessRole)}, not {role!r}")
+        access, text = _access(project).create(user, AccessRole(role), lifetime)
+        token_id = access.token_id
+    else:
+        with _tokens(region, state, project) as tokens:
+            token, text = tokens.create(user, comment, lifetime)
+        token_id = token.token_id
     if as_json:
-        print_json({"token_id": token.token_id, "user": user, "token": text})
+        print_json({"token_id": token_id, "user": user, "token": text})
         return
     console.print(text, markup=False)
-    stderr.print(f"token {token.token_id} of {user}: it is not shown again", markup=False)
+    stderr.print(f"token {token_id} of {user}: it is not shown again", markup=False)
 
 
 def show(
-    region: RegionOption,
+    region: RegionOption = None,
+    control: ControlOption = False,
     state: StateOption = None,
     project: ProjectOption = None,
     as_json: JsonOption = False,
@@ -69,6 +99,9 @@ def show(
     """
     from proa.times import rfc3339
 
+    if _is_of_control(region, control):
+        _print_rows([token.facts() for token in _access(project).list()], as_json=as_json)
+        return
     with _tokens(region, state, project) as tokens:
         found = tokens.list()
     rows = [
@@ -82,10 +115,14 @@ def show(
         }
         for token in found
     ]
+    _print_rows(rows, as_json=as_json)
+
+
+def _print_rows(rows: list[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
-    table = Table("token", "user", "comment", "created", "expires", "revoked")
+    table = Table(*(rows[0] if rows else ("token",)))
     for row in rows:
         table.add_row(*(value or "-" for value in row.values()))
     console.print(table)
@@ -93,7 +130,8 @@ def show(
 
 def revoke(
     token_id: Annotated[str, typer.Argument(help="The token's id, from `proa token list`.")],
-    region: RegionOption,
+    region: RegionOption = None,
+    control: ControlOption = False,
     state: StateOption = None,
     project: ProjectOption = None,
 ) -> None:
@@ -101,19 +139,37 @@ def revoke(
 
     Example: proa token revoke 0123456789ab --region us-east
     """
-    with _tokens(region, state, project) as tokens:
-        tokens.revoke(token_id)
+    if _is_of_control(region, control):
+        _access(project).revoke(token_id)
+    else:
+        with _tokens(region, state, project) as tokens:
+            tokens.revoke(token_id)
     console.print(f"token {token_id} is revoked", markup=False)
 
 
+def _is_of_control(region: str | None, control: bool) -> bool:
+    """Whether `proa control` is meant. Raises SettingsError unless one of both is."""
+    if control == (region is not None):
+        raise SettingsError("name whose tokens are meant: --region REGION, or --control")
+    return control
+
+
+def _access(project: Path | None) -> ControlAccess:
+    from proa.clock import RandomIds, SystemClock
+    from proa.control.access import ControlAccess
+
+    return ControlAccess.of(load_regions(project), SystemClock(), RandomIds())
+
+
 @contextmanager
-def _tokens(region: str, state: str | None, project: Path | None) -> Iterator[Tokens]:
+def _tokens(region: str | None, state: str | None, project: Path | None) -> Iterator[Tokens]:
     from proa.clock import RandomIds, SystemClock
 
     with needs("server"):
         from proa.region.state import Database, state_url
         from proa.region.tokens import Tokens
 
+    assert region is not None
     settings = load_regions(project).region(region)
     url = state_url(region, state or settings.server.state, find_project(project))
     with closing(Database.open(url)) as database:

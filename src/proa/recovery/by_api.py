@@ -70,6 +70,7 @@ def _status(region: str, found: Mapping[str, Any]) -> RegionStatus:
             _moment(source["newest_shipped_at"]),
             source["lag_s"],
             source["manifest"],
+            float(source.get("waiting_s") or 0.0),
         )
         for source in found["sources"]
     )

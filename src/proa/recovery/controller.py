@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from proa.clock import Clock
@@ -21,9 +22,9 @@ from proa.recovery.control_record import (
     Phase,
     first_record,
 )
-from proa.recovery.driver import Driver, Role
+from proa.recovery.driver import Driver, Role, open_driver, run_command
 from proa.recovery.failover_table import Action, FailoverEvent
-from proa.recovery.region_view import Loss, Proof, RegionsView
+from proa.recovery.region_view import Loss, Proof, RegionsView, open_view
 from proa.settings import ProjectSettings, RecoverySettings
 from proa.steps import Step, step
 
@@ -398,13 +399,40 @@ class Controller:
 
     def roles(self) -> dict[str, Role | ProaError]:
         """How each region is set to run, or why that is not known."""
-        roles: dict[str, Role | ProaError] = {}
-        for region in self._settings.regions:
-            try:
-                roles[region] = self._driver.role(region)
-            except ProaError as error:
-                roles[region] = error
-        return roles
+        return {region: self.role_of(region) for region in self._settings.regions}
+
+    def role_of(self, region: str) -> Role | ProaError:
+        """How a region is set to run, or why that is not known."""
+        try:
+            return self._driver.role(region)
+        except ProaError as error:
+            return error
+
+
+def open_controller(
+    settings: ProjectSettings,
+    folder: Path,
+    clock: Clock,
+    who: str,
+    tell: Tell = lambda _sentence: None,
+) -> Controller:
+    """The controller of the project in `folder`, with the driver and the view that `proa.yml` asks for."""
+    command = settings.recovery.repoint if settings.recovery else None
+
+    def repoint(region: str) -> None:
+        if command is not None:
+            run_command(command, region, folder)
+
+    return Controller(
+        settings,
+        ControlStore.of(settings),
+        open_driver(settings, folder),
+        open_view(settings, clock),
+        clock,
+        who,
+        repoint=repoint,
+        tell=tell,
+    )
 
 
 def drift(record: ControlRecord, region: str, role: Role) -> str | None:

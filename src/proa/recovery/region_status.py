@@ -44,6 +44,8 @@ class SourceStatus:
     """Seconds from then until now; 0 when everything that was shipped is processed."""
     manifest: bool = True
     """False: the zone was filled by somebody else; its files' names are all that is known."""
+    waiting: float = 0.0
+    """Seconds since the oldest file was shipped that is not processed; 0 when there is no such file."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,11 @@ class RegionStatus:
         """The largest lag of its sources, in seconds."""
         lags = [source.lag for source in self.sources if source.lag is not None]
         return max(lags, default=None)
+
+    @property
+    def waiting(self) -> float:
+        """How long the oldest file waits that was shipped and is not processed, in seconds."""
+        return max((source.waiting for source in self.sources), default=0.0)
 
 
 @dataclass(frozen=True)
@@ -198,7 +205,17 @@ def _source(
         pc.sum(missing["size"]).as_py() or 0,
         newest,
         lag,
+        waiting=_waiting(order, landed, processed, clock),
     )
+
+
+def _waiting(order: ShipmentOrder, landed: pa.Table, processed: int, clock: Clock) -> float:
+    """Seconds since the first file after the processed ones was shipped."""
+    known = order.table if order.head >= landed.num_rows else landed
+    if processed >= known.num_rows:
+        return 0.0
+    age: float = (clock.now() - known["shipped_at"][processed].as_py()).total_seconds()
+    return max(0.0, age)
 
 
 def _without_manifest(region: StoredRegion, source: str, contents: RegionContents) -> SourceStatus:
@@ -259,6 +276,7 @@ def status_facts(status: RegionStatus) -> dict[str, Any]:
                 "backlog_bytes": source.backlog_bytes,
                 "newest_shipped_at": _text(source.newest_shipped_at),
                 "lag_s": source.lag,
+                "waiting_s": source.waiting,
             }
             for source in status.sources
         ],
