@@ -10,6 +10,15 @@ import functools
 import re
 from typing import Any
 
+from proa.engine.parity.char_ranges import (
+    Ranges,
+    class_text,
+    ranges_in,
+    ranges_of_property,
+    shared,
+    without,
+)
+
 _LINE_ENDS = "\\n\\r\\u0085\\u2028\\u2029"
 _LAST = f"(?=(?:\\r\\n|[{_LINE_ENDS}])?\\Z)"
 _ESCAPES = {
@@ -20,12 +29,21 @@ _ESCAPES = {
     "z": "\\Z", "Z": _LAST, "A": "\\A", "e": "\\x1b", "a": "\\x07",
 }  # fmt: skip
 _IN_CLASS = {"d": "0-9", "w": "a-zA-Z0-9_", "s": " \\t\\n\\x0b\\f\\r", "h": _ESCAPES["h"][1:-1]}
-_POSIX = {"Lower": "a-z", "Upper": "A-Z", "Alpha": "a-zA-Z", "Digit": "0-9", "Alnum": "a-zA-Z0-9",
-          "Punct": "!-/:-@\\[-`{-~", "Space": " \\t\\n\\x0b\\f\\r", "XDigit": "0-9a-fA-F", "Blank": " \\t"}  # fmt: skip
+_CONTROLS = {"n": "\n", "r": "\r", "t": "\t", "f": "\f", "e": "\x1b", "a": "\x07"}
 
 
 class PatternError(ValueError):
-    """A pattern that is wrong, or that Python cannot match as Java does."""
+    """A pattern that is wrong, or that Python cannot match as Java does.
+
+    `spark_too`: Java refuses it as well, so it is an error over values only.
+    """
+
+    def __init__(self, sentence: str, *, spark_too: bool = False) -> None:
+        super().__init__(sentence)
+        self.spark_too = spark_too
+
+
+_WRONG_ANYWHERE = ("missing ), unterminated", "nothing to repeat", "unbalanced parenthesis", "multiple repeat")
 
 
 @functools.lru_cache(1024)
@@ -38,7 +56,10 @@ def compile_pattern(pattern: str) -> re.Pattern[str]:
             flags & ~re.MULTILINE | re.ASCII,
         )
     except (re.error, OverflowError) as error:
-        raise PatternError(f"the regular expression {pattern!r} is wrong: {error}") from error
+        raise PatternError(
+            f"the regular expression {pattern!r} is wrong: {error}",
+            spark_too=str(error).startswith(_WRONG_ANYWHERE),
+        ) from error
 
 
 def _flags(pattern: str) -> tuple[int, str]:
@@ -54,6 +75,9 @@ def _flags(pattern: str) -> tuple[int, str]:
     for letter in match.group(1):
         flags |= names[letter]
     return flags, pattern[match.end() :]
+
+
+_COUNT = re.compile(r"\{\d+(?:,\d*)?\}")
 
 
 def _translate(pattern: str, *, dot_all: bool, lines: bool) -> str:
@@ -75,6 +99,10 @@ def _translate(pattern: str, *, dot_all: bool, lines: bool) -> str:
             text, at = _class(pattern, at)
             found.append(text)
             continue
+        if sign == "{" and not _COUNT.match(pattern, at):
+            raise PatternError(
+                f"a repetition in {pattern!r} that has no number; write \\{{ for the sign", spark_too=True
+            )
         if sign == "." and not dot_all:
             found.append(f"[^{_LINE_ENDS}]")
         elif sign == "$":
@@ -94,12 +122,12 @@ def _translate(pattern: str, *, dot_all: bool, lines: bool) -> str:
 def _escape(pattern: str, at: int) -> tuple[str, int]:
     letter = pattern[at + 1 : at + 2]
     if not letter:
-        raise PatternError(f"the regular expression {pattern!r} ends in a backslash")
+        raise PatternError(
+            f"the regular expression {pattern!r} ends in a backslash", spark_too=True
+        )
     if letter in "pP":
-        match = re.match(r"\\[pP]\{(?:Is)?(\w+)\}", pattern[at:])
-        if match is None or match.group(1) not in _POSIX:
-            raise PatternError(f"the class \\{letter} of the regular expression {pattern!r}")
-        return f"[{'^' if letter == 'P' else ''}{_POSIX[match.group(1)]}]", at + match.end()
+        text, end = _property(pattern, at)
+        return f"[{text}]", end
     if letter == "k":
         match = re.match(r"\\k<(\w+)>", pattern[at:])
         if match is None:
@@ -114,44 +142,149 @@ def _escape(pattern: str, at: int) -> tuple[str, int]:
     return pattern[at : at + 2], at + 2
 
 
+def _property(pattern: str, at: int) -> tuple[str, int]:
+    """(inside of a class, place behind it) of \\p{...} and \\P{...}."""
+    match = re.match(r"\\[pP](?:\{(?:Is|general_category=|gc=)?(\w+)\}|(\w))", pattern[at:])
+    name = (match.group(1) or match.group(2)) if match is not None else ""
+    ranges = ranges_of_property(name)
+    if match is None or ranges is None:
+        raise PatternError(
+            f"the class {pattern[at : at + 12]!r} of the regular expression {pattern!r}"
+        )
+    if pattern[at + 1] == "P":
+        ranges = without(ranges)
+    return class_text(ranges), at + match.end()
+
+
 def _class(pattern: str, at: int) -> tuple[str, int]:
-    """A class in brackets. Raises PatternError for one inside of another, and for &&."""
-    start = at
-    at += 1
-    text = "["
-    if pattern[at : at + 1] == "^":
-        text += "^"
-        at += 1
-    first = True
-    while at < len(pattern) and (pattern[at] != "]" or first):
-        sign = pattern[at]
-        if sign == "[" or pattern.startswith("&&", at):
-            raise PatternError(f"a class inside of a class in the regular expression {pattern!r}")
-        if sign == "\\":
+    """A class in brackets, as Python writes it, and the place behind it."""
+    reader = ClassReader(pattern, at + 1)
+    ranges = reader.members()
+    if reader.simple is not None:
+        return f"[{reader.simple}]", reader.at
+    return f"[{class_text(ranges)}]", reader.at
+
+
+class ClassReader:
+    """Reads what stands in the brackets of a class: ranges, classes inside of it, and `&&`."""
+
+    def __init__(self, pattern: str, at: int) -> None:
+        self.pattern = pattern
+        self.at = at
+        self.simple: str | None = ""
+        """The class as Python writes it; None where it is too much for that."""
+
+    def members(self) -> Ranges:
+        """The characters up to the closing bracket. Raises PatternError."""
+        start = self.at
+        negated = self._takes("^")
+        if negated and self.simple is not None:
+            self.simple += "^"
+        found: Ranges = []
+        sides: list[Ranges] = []
+        first = True
+        while self.at < len(self.pattern) and (self.pattern[self.at] != "]" or first):
+            if self.pattern.startswith("&&", self.at):
+                self.at += 2
+                self.simple = None
+                sides.append(found)
+                found = []
+            else:
+                found = found + self._member()
+            first = False
+        if self.at >= len(self.pattern):
+            raise PatternError(
+                f"the class at {self.pattern[start - 1 :]!r} is not closed", spark_too=True
+            )
+        self.at += 1
+        for side in reversed(sides):
+            found = shared(side, found)
+        if negated and self.simple is None:
+            if sides:
+                raise PatternError(f"^ and && in one class of {self.pattern!r}")
+            return without(found)
+        return found
+
+    def _takes(self, sign: str) -> bool:
+        found = self.pattern.startswith(sign, self.at)
+        self.at += len(sign) * found
+        return found
+
+    def _member(self) -> Ranges:
+        pattern, at = self.pattern, self.at
+        if pattern[at] == "[":
+            self.at += 1
+            self.simple = None
+            inner = ClassReader(pattern, self.at)
+            inner.simple = None
+            found = inner.members()
+            self.at = inner.at
+            return found
+        if pattern[at] == "\\":
             letter = pattern[at + 1 : at + 2]
             if letter in _IN_CLASS:
-                text += _IN_CLASS[letter]
-            elif letter in "DWSHVpPbBQRX":
-                raise PatternError(
-                    f"\\{letter} inside of a class in the regular expression {pattern!r}"
-                )
-            else:
-                text += pattern[at : at + 2]
-            at += 2
-        else:
-            text += sign
-            at += 1
-        first = False
-    if at >= len(pattern):
-        raise PatternError(f"the class at {pattern[start:]!r} is not closed")
-    return text + "]", at + 1
+                self.at += 2
+                self._write(_IN_CLASS[letter])
+                return ranges_in(_IN_CLASS[letter])
+            if letter in "DWSH" and letter:
+                self.at += 2
+                self.simple = None
+                return without(ranges_in(_IN_CLASS[letter.lower()]))
+            if letter in "pP" and letter:
+                text, self.at = _property(pattern, at)
+                self._write(text)
+                return ranges_in(text)
+        low = self._sign()
+        if self.at + 1 < len(pattern) and pattern[self.at] == "-" and pattern[self.at + 1] not in "]":
+            if pattern[self.at + 1] == "[" or pattern.startswith("&&", self.at + 1):
+                self._write(class_text([(low, low)]))
+                return [(low, low)]
+            self.at += 1
+            high = self._sign()
+            if high < low:
+                raise PatternError(f"a range of {pattern!r} that ends before it begins", spark_too=True)
+            self._write(class_text([(low, high)]))
+            return [(low, high)]
+        self._write(class_text([(low, low)]))
+        return [(low, low)]
+
+    def _write(self, text: str) -> None:
+        if self.simple is not None:
+            self.simple += text
+
+    def _sign(self) -> int:
+        """The code of one character, escaped or not."""
+        pattern, at = self.pattern, self.at
+        if pattern[at] != "\\":
+            self.at += 1
+            return ord(pattern[at])
+        letter = pattern[at + 1 : at + 2]
+        if letter in _CONTROLS:
+            self.at += 2
+            return ord(_CONTROLS[letter])
+        match = re.compile(r"\\(?:x([0-9a-fA-F]{2})|x\{([0-9a-fA-F]+)\}|u([0-9a-fA-F]{4}))").match(
+            pattern, at
+        )
+        if match is not None:
+            self.at = match.end()
+            return int(next(group for group in match.groups() if group), 16)
+        if not letter or letter.isalnum():
+            raise PatternError(
+                f"\\{letter} inside of a class in the regular expression {pattern!r}",
+                spark_too=not letter,
+            )
+        self.at += 2
+        return ord(letter)
 
 
 _REFERENCE = re.compile(r"\\(.)|\$(\d+)|\$\{(\w+)\}|([\\$])", re.DOTALL)
 
 
-def replacement(text: str, groups: int) -> Any:
-    """What Java puts in the place of a match. Raises PatternError for a group that is not there."""
+def replacement_parts(text: str, groups: int) -> list[str | int]:
+    """What Java puts in the place of a match: texts, and numbers of groups.
+
+    Raises PatternError for a group that is not there.
+    """
     pieces: list[str | int] = []
     at = 0
     for match in _REFERENCE.finditer(text):
@@ -174,8 +307,4 @@ def replacement(text: str, groups: int) -> Any:
             used += 1
         pieces += [number, digits[used:]]
     pieces.append(text[at:])
-
-    def put(match: re.Match[str]) -> str:
-        return "".join((match.group(p) or "") if isinstance(p, int) else p for p in pieces)
-
-    return put
+    return [piece for piece in pieces if piece != ""]

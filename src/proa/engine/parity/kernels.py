@@ -73,6 +73,7 @@ def load() -> dict[str, Callable[..., Array]]:
         kernels_casts,
         kernels_json,
         kernels_numeric,
+        kernels_regex,
         kernels_text,
         kernels_time,
     )

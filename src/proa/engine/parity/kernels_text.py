@@ -8,137 +8,24 @@ from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from proa.engine.parity.java_regex import PatternError, compile_pattern, replacement
 from proa.engine.parity.kernels import Array, SparkError, each, kernel
 from proa.engine.parity.kernels_casts import texts
 
 
-def _pattern(text: str) -> re.Pattern[str]:
-    try:
-        return compile_pattern(text)
-    except PatternError as error:
-        raise SparkError("INVALID_PARAMETER_VALUE.PATTERN", str(error)) from error
-
-
 def _matching(function: Callable[..., Any], name: str) -> None:
     def run(type_: Any, *arrays: Array) -> Array:
-        if name.startswith(("regexp_", "split")) and any(
-            _pattern(p).match("") for p in pc.unique(arrays[1]).to_pylist() if p
-        ):
-            _no_halves(arrays[0])
         return each(function, type_, *arrays)
 
     run.__name__ = name
     kernel(run)
 
 
-def _no_halves(array: Array) -> None:
-    """Java finds empty matches inside of characters beyond U+FFFF; nothing here does."""
-    wide = pc.match_substring_regex(array, "[\\x{10000}-\\x{10FFFF}]")
-    if pc.any(wide).as_py():
-        raise SparkError(
-            "UNSUPPORTED_FEATURE",
-            "a pattern that matches nothing, over characters beyond U+FFFF; write a pattern that does not",
-        )
-
-
-def _one_pattern(pattern: Array) -> str | None:
-    """The pattern when all rows have the same."""
-    if (
-        len(pattern)
-        and pattern.null_count == 0
-        and (len(pattern) == 1 or len(pc.unique(pattern)) == 1)
-    ):
-        return str(pattern[0].as_py())
-    return None
-
-
-@kernel
-def rlike(type_: Any, array: Array, pattern: Array) -> Array:
-    text = _one_pattern(pattern)
-    if text is not None:
-        search = _pattern(text).search
-        return each(lambda v: search(v) is not None, type_, array)
-    return each(lambda v, p: _pattern(p).search(v) is not None, type_, array, pattern)
-
-
-def _replace(value: str, pattern: str, by: str, position: int = 1) -> str:
-    found = _pattern(pattern)
-    try:
-        put = replacement(by, found.groups)
-        if found.search(value, position - 1) is None:
-            return value
-        return value[: position - 1] + found.sub(put, value[position - 1 :])
-    except PatternError as error:
-        raise SparkError("INVALID_REGEXP_REPLACE", str(error)) from error
-
-
-def _group(found: re.Pattern[str], number: int) -> int:
-    if not 0 <= number <= found.groups:
-        raise SparkError("INVALID_PARAMETER_VALUE.REGEX_GROUP_INDEX", f"there is no group {number}")
-    return number
-
-
-def _extract(value: str, pattern: str, number: int) -> str:
-    found = _pattern(pattern)
-    match = found.search(value)
-    if match is None:
-        return ""
-    return match.group(_group(found, number)) or ""
-
-
-def _extracted_all(value: str, pattern: str, number: int) -> list[str]:
-    found = _pattern(pattern)
-    return [m.group(_group(found, number)) or "" for m in found.finditer(value)]
-
-
-def _instr(value: str, pattern: str) -> int:
-    match = _pattern(pattern).search(value)
-    return 0 if match is None else match.start() + 1
-
-
-def _substr(value: str, pattern: str) -> str | None:
-    match = _pattern(pattern).search(value)
-    return (match.group() or None) if match is not None else None
-
-
-def split_text(value: str, pattern: str, limit: int) -> list[str]:
-    """Java's String.split, with the empty pieces at the end kept as Spark does."""
-    if pattern == "":
-        pieces = list(value) or [""]
-        if 0 < limit < len(pieces):
-            pieces = [*pieces[: limit - 1], "".join(pieces[limit - 1 :])]
-        return pieces
-    found, pieces, at = _pattern(pattern), [], 0
-    for match in found.finditer(value):
-        if limit > 0 and len(pieces) == limit - 1:
-            break
-        if match.end() == 0:
-            continue
-        pieces.append(value[at : match.start()])
-        at = match.end()
-    pieces.append(value[at:])
-    return pieces
-
-
 def _initcap(value: str) -> str:
     return re.sub(r"[^ ]+", lambda m: m.group()[0].title() + m.group()[1:].lower(), value.lower())
 
 
-_matching(_replace, "regexp_replace")
-_matching(_extract, "regexp_extract")
-_matching(_extracted_all, "regexp_extract_all")
-_matching(lambda v, p: sum(1 for _ in _pattern(p).finditer(v)), "regexp_count")
-_matching(_instr, "regexp_instr")
-_matching(_substr, "regexp_substr")
-_matching(split_text, "split")
 _matching(_initcap, "initcap")
-
-
-def _hex(value: str) -> int:
-    return int(value, 16)
 
 
 _FORMAT = re.compile(r"%(?:(\d+)\$)?([-#+ 0,(]*)(\d+)?(?:\.(\d+))?([a-zA-Z%])")

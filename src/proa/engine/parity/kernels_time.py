@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from datetime import datetime
+from collections.abc import Callable
 from decimal import Decimal
-from functools import lru_cache
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from proa.engine.parity.date_patterns import (
+    MICROS,
+    DatePatternError,
+    format_moments,
+    read_moments,
+)
 from proa.engine.parity.kernels import KERNELS, Array, SparkError, each, kernel
 
 
@@ -97,41 +101,47 @@ def second_part(type_: Any, array: Array) -> Array:
     )
 
 
-_PARTS = {"yyyy": r"(?P<year>\d{4})", "MM": r"(?P<month>\d{2})", "dd": r"(?P<day>\d{2})",
-          "HH": r"(?P<hour>\d{2})", "mm": r"(?P<minute>\d{2})", "ss": r"(?P<second>\d{2})",
-          "SSS": r"(?P<milli>\d{3})", "'T'": "T"}  # fmt: skip
+def _first_text(array: Array) -> str:
+    return str(array[0].as_py()) if len(array) else ""
 
 
-@lru_cache(256)
-def _reader(pattern: str) -> re.Pattern[str]:
-    pieces = re.findall(r"yyyy|MM|dd|HH|mm|SSS|ss|'T'|.", pattern)
-    return re.compile("".join(_PARTS.get(piece, re.escape(piece)) for piece in pieces), re.ASCII)
-
-
-def _parse_time(text: str, pattern: str) -> datetime | None:
-    match = _reader(pattern).fullmatch(text)
-    if match is None:
-        return None
-    parts = {name: int(value) for name, value in match.groupdict().items()}
+def _patterned(pattern: Array, work: Callable[[str], Any]) -> Any:
+    """What `work` makes of the pattern, with Spark's errors."""
+    text = _first_text(pattern)
     try:
-        return datetime(  # noqa: DTZ001 - text without a zone is UTC here
-            parts.get("year", 1970), parts.get("month", 1), parts.get("day", 1), parts.get("hour", 0),
-            parts.get("minute", 0), parts.get("second", 0), parts.get("milli", 0) * 1000,
-        )  # fmt: skip
-    except ValueError:
-        return None
+        return work(text)
+    except DatePatternError as error:
+        condition = "INCONSISTENT_BEHAVIOR_CROSS_VERSION.DATETIME_PATTERN_RECOGNITION"
+        raise SparkError(
+            condition if error.spark_too else "UNSUPPORTED_FEATURE",
+            f"the pattern {text!r} of dates: {error}",
+        ) from error
+
+
+@kernel
+def date_format(type_: Any, array: Array, pattern: Array) -> Array:
+    if array.null_count == len(array):
+        return pa.nulls(len(array), type_)
+    return _patterned(pattern, lambda text: format_moments(array, text))
+
+
+@kernel
+def moments_of_seconds(type_: Any, array: Array) -> Array:
+    """Timestamps of seconds since 1970; too large a number wraps around, as Spark's does."""
+    return pc.multiply(array.cast(pa.int64()), MICROS).cast(pa.timestamp("us")).cast(type_)
 
 
 def _to_moment(type_: Any, array: Array, pattern: Array, *, tries: bool) -> Array:
-    def one(text: str, by: str) -> Any:
-        found = _parse_time(text, by)
-        if found is None and not tries:
-            raise SparkError(
-                "CANNOT_PARSE_TIMESTAMP", f"the text {text!r} is not {by!r}; use try_to_timestamp"
-            )
-        return found.date() if found is not None and pa.types.is_date(type_) else found
-
-    return each(one, type_, array, pattern)
+    if array.null_count == len(array):
+        return pa.nulls(len(array), type_)
+    moments, unread = _patterned(pattern, lambda text: read_moments(array, text))
+    if not tries and pc.any(unread).as_py():
+        text = array.filter(unread)[0].as_py()
+        raise SparkError(
+            "CANNOT_PARSE_TIMESTAMP",
+            f"the text {text!r} is not {_first_text(pattern)!r}; use try_to_timestamp",
+        )
+    return pc.cast(moments, type_, safe=False)
 
 
 @kernel

@@ -74,7 +74,8 @@ def _pattern_of(node: Node, arg: Node) -> None:
         try:
             compile_pattern(pattern)
         except PatternError as error:
-            raise refuse(str(error), "write the pattern in another way", node) from error
+            if not error.spark_too:
+                raise refuse(str(error), "write the pattern in another way", node) from error
 
 
 @rule("rlike", "regexp", "regexp_like")

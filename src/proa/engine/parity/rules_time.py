@@ -8,6 +8,7 @@ from pyspark.sql import types as t
 
 from proa.engine.parity import spark_types as st
 from proa.engine.parity.coerce import call_as, known_types, refuse, spark_cast
+from proa.engine.parity.date_patterns import DatePatternError, check_reading, pieces_of
 from proa.engine.parity.rule_base import (
     INTERVALS,
     MOMENTS,
@@ -115,47 +116,89 @@ def _date_add(node: Node, typist: Typist) -> Node | None:
 
 @rule("to_date", "to_timestamp", "try_to_date", "try_to_timestamp")
 def _to_moment(node: Node, typist: Typist) -> Node | None:
+    tries = node.name.startswith("try")
+    target = st.DATE if node.name.endswith("date") else st.TIMESTAMP
     if len(node.args) == 1:
         (a,) = known_types(node.args[0])
         if st.is_string(a) or isinstance(a, MOMENTS) or st.is_void(a):
-            target = st.DATE if node.name.endswith("date") else st.TIMESTAMP
             if st.same(a, target):
                 return cast_same(node.args[0], target)
-            return spark_cast(node.args[0], target, tries=node.name.startswith("try"))
+            return spark_cast(node.args[0], target, tries=tries)
+        if st.is_number(a) and st.same(target, st.TIMESTAMP):
+            return spark_cast(node.args[0], target, tries=tries)
+        if st.is_number(a):
+            return spark_cast(spark_cast(node.args[0], st.STRING), target, tries=tries)
         raise refuse(f"{node.name}() of {st.type_text(a)}", "give it a text or a date", node)
-    check_pattern(node, node.args[1])
-    target = st.DATE if node.name.endswith("date") else st.TIMESTAMP
+    _pattern_text(node, node.args[1], reads=True)
     (a,) = known_types(node.args[0])
     if not st.is_string(a):
         return spark_cast(node.args[0], target)
     return kernel(
-        "try_to_moment" if node.name.startswith("try") else "to_moment", target, *node.args
+        "try_to_moment" if tries else "to_moment", target, *node.args
     )
 
 
-_DATE_LETTERS = re.compile(r"yyyy|MM|dd|HH|mm|ss|SSS|[-/:. ,]|'T'")
+_OWN_PATTERN = re.compile(r"(?:yyyy|MM|dd|HH|mm|ss|SSS|[-/:. ,]|'T')*")
+"""Patterns that the engine writes as Spark does, and in any time zone."""
 
 
-def check_pattern(node: Node, pattern: Node) -> None:
-    """Refuse a pattern of dates of which it is not known that both engines read it the same way."""
+def _pattern_text(node: Node, pattern: Node, *, reads: bool) -> str:
+    """The constant pattern of a call. Raises DiffersError for one that is not known here."""
     text = constant_of(pattern)
     if not isinstance(text, str):
         raise refuse(
             f"{node.name}() with a pattern that is no constant", "write the pattern as a text", node
         )
-    if _DATE_LETTERS.sub("", text):
-        raise refuse(
-            f"the pattern {text!r} of {node.name}()", "use yyyy, MM, dd, HH, mm, ss and SSS", node
-        )
+    try:
+        check_reading(text) if reads else pieces_of(text)
+    except DatePatternError as error:
+        if not error.spark_too:
+            raise refuse(
+                f"the pattern {text!r} of {node.name}(): {error}",
+                "use the letters y, M, d, D, H, h, a, m, s, S and X",
+                node,
+            ) from error
+    return text
 
 
 @rule("date_format")
 def _date_format(node: Node, typist: Typist) -> Node | None:
-    check_pattern(node, node.args[1])
+    text = _pattern_text(node, node.args[1], reads=False)
     value = implicit(node.args[0], st.TIMESTAMP, node)
     node.type = st.STRING
-    return (
-        None if value is node.args[0] else call("date_format", value, node.args[1], type=st.STRING)
+    if _OWN_PATTERN.fullmatch(text):
+        same = value is node.args[0]
+        return None if same else call("date_format", value, node.args[1], type=st.STRING)
+    return kernel("date_format", st.STRING, value, literal(text))
+
+
+@rule("from_unixtime")
+def _from_unixtime(node: Node, typist: Typist) -> Node | None:
+    (a,) = known_types(node.args[0])
+    if isinstance(a, MOMENTS):
+        raise refuse(f"from_unixtime() of {st.type_text(a)}", "use date_format()", node)
+    pattern = node.args[1] if len(node.args) > 1 else literal("yyyy-MM-dd HH:mm:ss")
+    text = _pattern_text(node, pattern, reads=False)
+    seconds = implicit(node.args[0], st.LONG, node)
+    moments = kernel("moments_of_seconds", st.TIMESTAMP, seconds)
+    return kernel("date_format", st.STRING, moments, literal(text))
+
+
+@rule("unix_timestamp", "to_unix_timestamp")
+def _unix_timestamp(node: Node, typist: Typist) -> Node | None:
+    if not node.args:
+        return None
+    (a,) = known_types(node.args[0])
+    if isinstance(a, MOMENTS):
+        node.type = st.LONG
+        return None
+    if not (st.is_string(a) or st.is_void(a)):
+        raise refuse(f"{node.name}() of {st.type_text(a)}", "give it a text or a date", node)
+    pattern = node.args[1] if len(node.args) > 1 else literal("yyyy-MM-dd HH:mm:ss")
+    text = _pattern_text(node, pattern, reads=True)
+    value = implicit(node.args[0], st.STRING, node)
+    return kernel(
+        "seconds", st.LONG, kernel("to_moment", st.TIMESTAMP, value, literal(text))
     )
 
 
