@@ -70,9 +70,11 @@ def spark_cast(node: Node, target: DataType, *, tries: bool = False) -> Node:
         return _native(node, target, tries=tries)
     if isinstance(source, t.TimestampType) and st.is_number(target):
         return kernel("try_seconds" if tries else "seconds", target, node)
-    if isinstance(source, (t.DayTimeIntervalType, t.YearMonthIntervalType)) and st.is_number(
-        target
-    ):
+    if isinstance(source, t.DayTimeIntervalType) and st.is_number(target):
+        if source.endField != 3:
+            raise refuse(f"the cast of {st.type_text(source)} to a number", REMEDY, node)
+        return kernel("interval_seconds", target, node, literal(tries))
+    if isinstance(source, t.YearMonthIntervalType) and st.is_number(target):
         raise refuse(f"the cast of {st.type_text(source)} to a number", REMEDY, node)
     if st.is_string(source):
         if isinstance(target, _READ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from proa.engine.parity.kernels import Array, each, kernel
+from proa.engine.parity.kernels import Array, SparkError, each, kernel
 from proa.engine.parity.kernels_casts import date_of, double_text, float_text, timestamp_of
 
 _ABSENT = object()
@@ -308,8 +309,11 @@ def _decimal(value: str, kind: Any) -> Decimal:
     return found
 
 
-def _struct(value: _Members, kind: Any) -> dict[str, Any]:
-    """The fields of a struct. One that does not fit is NULL; then the others stay."""
+def _struct(value: _Members, kind: Any, misfits: list[str] | None = None) -> dict[str, Any]:
+    """The fields of a struct. One that does not fit is NULL; then the others stay.
+
+    `misfits` takes the names of those.
+    """
     types = {kind.field(k).name: kind.field(k).type for k in range(kind.num_fields)}
     found: dict[str, Any] = dict.fromkeys(types)
     for name, member in value:
@@ -317,7 +321,26 @@ def _struct(value: _Members, kind: Any) -> dict[str, Any]:
             try:
                 found[name] = _as(member, types[name])
             except _MisfitError:
-                continue
+                if misfits is not None:
+                    misfits.append(name)
+    return found
+
+
+def _record(text: str, kind: Any, corrupt: str, *, strict: bool) -> dict[str, Any] | None:
+    """The struct that a text is. What is wrong with it goes to the field `corrupt`, or is an error."""
+    if not text.strip():
+        return None
+    value = parsed(text)
+    if isinstance(value, list) and not isinstance(value, _Members):
+        value = value[0] if len(value) == 1 else _ABSENT
+    misfits: list[str] = []
+    whole = isinstance(value, _Members)
+    found = _struct(value if whole else _Members(), kind, misfits)
+    bad = bool(misfits) or not whole
+    if bad and strict:
+        raise SparkError("MALFORMED_RECORD_IN_PARSING", f"the JSON {text!r} is not of the schema")
+    if corrupt in found:
+        found[corrupt] = text if bad else None
     return found
 
 
@@ -327,12 +350,6 @@ def from_json(type_: Any, array: Array) -> Array:
         if not text.strip():
             return None
         value = parsed(text)
-        if pa.types.is_struct(type_):
-            if isinstance(value, list) and not isinstance(value, _Members):
-                value = value[0] if len(value) == 1 else _ABSENT
-            return (
-                _struct(value, type_) if isinstance(value, _Members) else _struct(_Members(), type_)
-            )
         try:
             if pa.types.is_list(type_) and isinstance(value, _Members):
                 value = [value]
@@ -340,4 +357,87 @@ def from_json(type_: Any, array: Array) -> Array:
         except _MisfitError:
             return None
 
+    if pa.types.is_struct(type_):
+        return each(lambda text: _record(text, type_, "_corrupt_record", strict=False), type_, array)
     return each(one, type_, array)
+
+
+@kernel
+def from_json_as(type_: Any, array: Array, corrupt: Array, strict: Array) -> Array:
+    """from_json() of a struct with the name of the field for what is wrong, and whether that is an error."""
+    if not len(array):
+        return pa.array([], type_)
+    name, fails = corrupt[0].as_py(), strict[0].as_py()
+    return each(lambda text: _record(text, type_, name, strict=fails), type_, array)
+
+
+@kernel
+def json_members(type_: Any, array: Array, *names: Array) -> Array:
+    """What json_tuple() answers, as a struct; never NULL itself."""
+
+    def one(text: str, name: str) -> str | None:
+        value = parsed(text)
+        member = next((v for k, v in value if k == name), None) if isinstance(value, _Members) else None
+        if member is None:
+            return None
+        plain = isinstance(member, str) and not isinstance(member, _Number)
+        return member if plain else written(member)
+
+    columns = [each(one, pa.string(), array, name) for name in names]
+    return pa.StructArray.from_arrays(columns, fields=list(type_))
+
+
+# -- schema_of_json -----------------------------------------------------------------------------------
+
+
+def schema_of(text: str) -> str | None:
+    """The type of a JSON text as schema_of_json() names it; None for a text that is no JSON."""
+    if not text.strip():
+        return "STRING"
+    value = parsed(text)
+    return None if value is _ABSENT else _shown(_kind(value))
+
+
+def _kind(value: Any) -> Any:
+    """The type of a value: a word, a list of one, or a mapping of names; None for NULL."""
+    if isinstance(value, _Members):
+        return dict(sorted(((name, _kind(member)) for name, member in value), key=lambda x: x[0]))
+    if isinstance(value, list):
+        kinds = [_kind(item) for item in value]
+        return [functools.reduce(_met, kinds) if kinds else None]
+    if isinstance(value, _Number):
+        if not re.fullmatch(r"-?\d+", value):
+            return "DOUBLE"
+        digits = len(value.lstrip("-"))
+        if -(1 << 63) <= int(value) < 1 << 63:
+            return "BIGINT"
+        return f"DECIMAL({digits},0)" if digits <= 38 else "DOUBLE"
+    return "BOOLEAN" if isinstance(value, bool) else None if value is None else "STRING"
+
+
+def _met(left: Any, right: Any) -> Any:
+    if left is None or left == right:
+        return right
+    if right is None:
+        return left
+    if isinstance(left, dict) and isinstance(right, dict):
+        names = sorted({*left, *right})
+        return {name: _met(left.get(name), right.get(name)) for name in names}
+    if isinstance(left, list) and isinstance(right, list):
+        return [_met(left[0], right[0])]
+    if {left, right} == {"BIGINT", "DOUBLE"} if isinstance(left, str) and isinstance(right, str) else False:
+        return "DOUBLE"
+    return "STRING"
+
+
+def _shown(kind: Any) -> str:
+    if isinstance(kind, dict):
+        fields = (
+            f"{name if re.fullmatch(r'[A-Za-z_][A-Za-z0-9_]*', name) else '`' + name.replace('`', '``') + '`'}"
+            f": {_shown(member)}"
+            for name, member in kind.items()
+        )
+        return f"STRUCT<{', '.join(fields)}>"
+    if isinstance(kind, list):
+        return f"ARRAY<{_shown(kind[0])}>"
+    return kind or "STRING"

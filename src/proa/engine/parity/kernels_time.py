@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from decimal import Decimal
+from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any
 
 import pyarrow as pa
@@ -194,3 +194,95 @@ def _from_number(name: str, unit: int) -> None:
 _from_number("timestamp_seconds", 1_000_000)
 _from_number("timestamp_millis", 1_000)
 _from_number("timestamp_micros", 1)
+
+
+# -- intervals of days and seconds --------------------------------------------------------------------
+
+
+@kernel
+def micros_of(type_: Any, array: Array) -> Array:
+    return array.cast(pa.int64())
+
+
+def _interval(micros: int) -> int:
+    if not -(1 << 63) <= micros < 1 << 63:
+        raise SparkError("ARITHMETIC_OVERFLOW", "an interval that is too long")
+    return micros
+
+
+def _intervals(type_: Any, function: Callable[..., int | None], *arrays: Array) -> Array:
+    return each(function, pa.int64(), *arrays).cast(type_)
+
+
+@kernel
+def interval_total(type_: Any, total: Array) -> Array:
+    return _intervals(type_, lambda n: _interval(int(n)), total)
+
+
+@kernel
+def interval_average(type_: Any, total: Array, count: Array) -> Array:
+    def one(number: Decimal, rows: int) -> int | None:
+        return int((number / rows).quantize(Decimal(1), ROUND_HALF_UP)) if rows else None
+
+    return _intervals(type_, one, total, count)
+
+
+def _rounded(value: Any) -> int:
+    if isinstance(value, float) and not abs(value) < 2.0**64:
+        raise SparkError("ARITHMETIC_OVERFLOW", "an interval that is too long")
+    exact = Context(prec=60).create_decimal(value)
+    return _interval(int(exact.quantize(Decimal(1), ROUND_HALF_UP, Context(prec=60))))
+
+
+@kernel
+def interval_times(type_: Any, array: Array, factor: Array) -> Array:
+    return _intervals(type_, lambda n, by: _rounded(n * by), array.cast(pa.int64()), factor)
+
+
+@kernel
+def interval_divided(type_: Any, array: Array, by: Array) -> Array:
+    def one(micros: int, divisor: Any) -> int:
+        if divisor == 0:
+            raise SparkError("INTERVAL_DIVIDED_BY_ZERO", "an interval is divided by zero")
+        if isinstance(divisor, float):
+            return _rounded(micros / divisor)
+        return _rounded(Context(prec=60).divide(Decimal(micros), Decimal(divisor)))
+
+    return _intervals(type_, one, array.cast(pa.int64()), by)
+
+
+@kernel
+def interval_seconds(type_: Any, array: Array, tries: Array) -> Array:
+    """Seconds as a number: whole ones cut towards zero."""
+    micros = array.cast(pa.int64())
+    name = "try_to_decimal" if len(tries) and tries[0].as_py() else "to_decimal"
+    if pa.types.is_decimal(type_):
+        wide = pa.array(
+            [None if v is None else Decimal(v).scaleb(-6) for v in micros.to_pylist()],
+            pa.decimal128(38, 6),
+        )
+        return KERNELS[name](type_, wide)
+    seconds_ = pc.divide(micros, MICROS)
+    try:
+        return seconds_.cast(type_)
+    except pa.ArrowInvalid as error:
+        raise SparkError("CAST_OVERFLOW", f"an interval does not fit in {type_}") from error
+
+
+_UNITS = {"day": (86_400, 1 << 40), "hour": (3_600, 24), "minute": (60, 60)}
+
+
+@kernel
+def interval_part(type_: Any, array: Array, unit: Array) -> Array:
+    """A part of the interval; all parts have the interval's sign."""
+    micros = array.cast(pa.int64())
+    name = _first_text(unit)
+    if name == "second":
+        by = 60 * MICROS
+        rest = pc.subtract(micros, pc.multiply(pc.divide(micros, by), by))
+        return pa.array(
+            [None if v is None else Decimal(v).scaleb(-6) for v in rest.to_pylist()], type_
+        )
+    seconds_, most = _UNITS.get(name, (1, 1))
+    whole = pc.divide(micros, seconds_ * MICROS)
+    return pc.subtract(whole, pc.multiply(pc.divide(whole, most), most)).cast(type_)

@@ -28,10 +28,8 @@ def decide(node: Node, typist: Typist) -> Node | None:
         return None
     if node.kind == "call" and (node.name in GENERATORS or node.name in _WINDOWED):
         check(node)
-        if node.name == "json_tuple":
-            RULES[node.name](node, typist)
         node.type = _window_of(node)
-        return None
+        return RULES[node.name](node, typist) if node.name == "json_tuple" else None
     if node.kind in {"call", "cast", "interval"}:
         check(node)
     found = RULES.get(node.name if node.kind == "call" else node.kind)

@@ -50,15 +50,37 @@ def _filter_rule(node: Node, typist: Typist) -> Node | None:
     return push_wrap(inner.by, lambda c: Node("filter", "", [c, condition], c.type))
 
 
+_NULLS_COUNT = frozenset({"first", "last", "first_value", "last_value", "any_value", "nth_value"})
+"""Aggregates for which a row that FILTER leaves out is not the same as a row with NULL."""
+
+
+def _masked(node: Node) -> Node:
+    """An aggregate with FILTER as one over NULLs in the rows that are left out."""
+    inner, condition = node.args
+    if inner.name in _NULLS_COUNT or inner.distinct or not inner.args:
+        raise refuse(f"{inner.name}() with FILTER over a window", "put CASE into it", node)
+    value, *rest = inner.args
+    type_ = value.now.type
+    if value.kind == "star" or type_ is None:
+        value, type_ = literal(1), st.INT
+    masked = case((condition, value), other=literal(None, type_), type=type_)
+    return Node(inner.kind, inner.name, [masked, *rest], inner.type, value=inner.value)
+
+
 @rule("window")
 def _over(node: Node, typist: Typist) -> Node | None:
     inner = node.args[0]
-    if inner.by is None:
+    made = inner.by
+    if made is None and inner.kind == "filter":
+        made = Node("filter", "", [inner.args[0], truth(inner.args[1], node)], inner.now.type)
+    if made is None:
         return None
-    if any(part.kind == "call" and part.name == "collect_list" for part in inner.by.walk()):
-        call_ = inner.args[0] if inner.kind == "filter" else inner
-        raise refuse(f"{call_.name}() over a window", "join with a query that groups", node)
-    return push_wrap(inner.by, lambda c: Node("window", "", [c], c.type, value=node))
+
+    def over(found: Node) -> Node:
+        core = _masked(found) if found.kind == "filter" else found
+        return Node("window", "", [core], core.type or found.type, value=node)
+
+    return push_wrap(made, over)
 
 
 def _members(node: Node, arg: Node, target: DataType) -> Node:
@@ -161,12 +183,22 @@ def _not_a_number() -> Node:
     return Node("literal", "double", [], st.DOUBLE, value=float("nan"))
 
 
+def _micros_total(node: Node, value: Node) -> Node:
+    """The microseconds of all intervals together."""
+    micros = cast(kernel("micros_of", st.LONG, value), t.DecimalType(20, 0))
+    found = call("sum", micros, type=t.DecimalType(30, 0))
+    found.distinct = node.distinct
+    return found
+
+
 @rule("sum", "try_sum")
 def _sum(node: Node, typist: Typist) -> Node | None:
     value = node.args[0]
     (a,) = known_types(value)
     tries = node.name == "try_sum"
-    if st.is_string(a) or st.is_void(a):
+    if isinstance(a, t.DayTimeIntervalType):
+        return kernel("interval_total", st.DAY_TIME, _micros_total(node, value))
+    if st.is_string(a) or st.is_void(a) or isinstance(a, t.TimestampType):
         value, a = spark_cast(value, st.DOUBLE), st.DOUBLE
     if isinstance(a, t.LongType) or (tries and st.is_integer(a)):
         exact = call("sum", cast(value, t.DecimalType(20, 0)), type=t.DecimalType(30, 0))
@@ -174,10 +206,8 @@ def _sum(node: Node, typist: Typist) -> Node | None:
         return Node("cast", "try_cast" if tries else "cast", [exact], st.LONG, value=st.LONG)
     if st.is_decimal(a):
         target = st.bounded_decimal(a.precision + 10, a.scale)
-        if tries:
-            raise refuse("try_sum() of decimals", "use sum()", node)
         node.type = target
-        return None
+        return call("sum", value, type=target) if tries and not node.distinct else None
     if not st.is_number(a):
         raise refuse(f"{node.name}() of {st.type_text(a)}", "give it numbers", node)
     if node.shown == "moving" and st.is_float(a):
@@ -203,7 +233,11 @@ def _avg(node: Node, typist: Typist) -> Node | None:
         return kernel(
             "decimal_average", st.bounded_decimal(a.precision + 4, a.scale + 4), total, count
         )
-    if not (st.is_number(a) or st.is_string(a) or st.is_void(a)):
+    if isinstance(a, t.DayTimeIntervalType):
+        count = call("count", value, type=st.LONG)
+        count.distinct = node.distinct
+        return kernel("interval_average", st.DAY_TIME, _micros_total(node, value), count)
+    if not (st.is_number(a) or st.is_string(a) or st.is_void(a) or isinstance(a, t.TimestampType)):
         raise refuse(f"{node.name}() of {st.type_text(a)}", "give it numbers", node)
     value = spark_cast(value, st.DOUBLE)
     node.type = st.DOUBLE
@@ -286,8 +320,6 @@ def _set(node: Node, typist: Typist) -> Node | None:
 def _list(node: Node, typist: Typist) -> Node | None:
     (a,) = known_types(node.args[0])
     node.type = t.ArrayType(a)
-    if node.shown in {"over", "moving"}:
-        raise refuse(f"{node.name}() over a window", "join with a query that groups", node)
     if node.distinct and st.is_float(a):
         found = call("collect_list", unsigned_zero(node.args[0]), type=node.type)
         found.distinct = True
@@ -297,20 +329,35 @@ def _list(node: Node, typist: Typist) -> Node | None:
 
 @rule("listagg", "string_agg")
 def _listagg(node: Node, typist: Typist) -> Node | None:
-    (a,) = known_types(node.args[0])
-    if not (st.is_string(a) or isinstance(a, t.BinaryType)) and not st.is_void(a):
-        if isinstance(a, (t.ArrayType, t.MapType, t.StructType)):
-            raise refuse(f"{node.name}() of {st.type_text(a)}", "cast it to string", node)
+    value, *rest = node.args
+    (a,) = known_types(value)
+    node.type = st.BINARY if isinstance(a, t.BinaryType) else st.STRING
+    if st.is_string(a) or isinstance(a, t.BinaryType) or st.is_void(a):
+        return None
+    if isinstance(a, (t.ArrayType, t.MapType, t.StructType)) or node.value == "within":
         raise refuse(f"{node.name}() of {st.type_text(a)}", "cast it to string", node)
-    return None
+    found = call(node.name, spark_cast(value, st.STRING), *rest, type=st.STRING)
+    found.distinct = node.distinct
+    return found
 
 
-@rule("corr", "covar_pop", "covar_samp", "regr_avgx", "regr_avgy", "regr_count", "regr_intercept", "regr_r2",
+@rule("regr_avgx", "regr_avgy")
+def _regr_avg(node: Node, typist: Typist) -> Node | None:
+    """The average of one of two, over the rows in which neither is NULL."""
+    wanted, other = node.args[::-1] if node.name == "regr_avgx" else node.args
+    (a,) = known_types(wanted)
+    known_types(other)
+    if not st.is_decimal(a):
+        return _pairs(node, typist)
+    there = call("isnotnull", other, type=st.BOOLEAN)
+    value = case((there, wanted), other=literal(None, a), type=a)
+    return _avg(call("avg", value), typist)
+
+
+@rule("corr", "covar_pop", "covar_samp", "regr_count", "regr_intercept", "regr_r2",
       "regr_slope", "regr_sxx", "regr_sxy", "regr_syy")  # fmt: skip
 def _pairs(node: Node, typist: Typist) -> Node | None:
-    types = known_types(*node.args)
-    if node.name in {"regr_avgx", "regr_avgy"} and any(map(st.is_decimal, types)):
-        raise refuse(f"{node.name}() of decimals", "cast them to double", node)
+    known_types(*node.args)
     if node.name == "regr_count":
         return None
     left, right = coerce_arguments(node, "DD")

@@ -6,8 +6,8 @@ from pyspark.sql import types as t
 
 from proa.engine.parity import spark_types as st
 from proa.engine.parity.coerce import known_types, refuse
-from proa.engine.parity.rule_base import coerce_arguments, constant_of, rule
-from proa.engine.parity.sql_nodes import DataType, Node, kernel
+from proa.engine.parity.rule_base import bare, coerce_arguments, constant_of, rule
+from proa.engine.parity.sql_nodes import DataType, Node, call, kernel, literal
 from proa.engine.parity.sql_tokens import UnreadableSqlError
 from proa.engine.parity.typist import Typist
 
@@ -44,10 +44,33 @@ def _to_json(node: Node, typist: Typist) -> Node | None:
     return kernel("to_json", st.STRING, node.args[0])
 
 
+_READING = {"mode", "columnnameofcorruptrecord"}
+
+
+def _options(node: Node) -> dict[str, str]:
+    """The options of from_json(), names in lower case. Raises DiffersError for others than are known."""
+    if len(node.args) < 3:
+        return {}
+    given = bare(node.args[2])
+    values = [constant_of(arg) for arg in given.args] if given.name == "map" else [None]
+    if not all(isinstance(value, str) for value in values):
+        raise refuse("from_json() with options that are no constants", "write them as texts", node)
+    found = {str(k).lower(): str(v) for k, v in zip(values[::2], values[1::2], strict=True)}
+    mode = found.get("mode", "PERMISSIVE").upper()
+    if set(found) - _READING or mode not in {"PERMISSIVE", "FAILFAST"}:
+        raise refuse(
+            "from_json() with these options",
+            "use only mode (PERMISSIVE, FAILFAST) and columnNameOfCorruptRecord, and cast the parts",
+            node,
+        )
+    return {**found, "mode": mode}
+
+
 @rule("from_json")
 def _from_json(node: Node, typist: Typist) -> Node | None:
-    if len(node.args) != 2:
-        raise refuse("from_json() with options", "leave the options out and cast the parts", node)
+    if len(node.args) not in {2, 3}:
+        raise refuse("from_json() of so many arguments", "give it a text and a schema", node)
+    options = _options(node)
     schema = constant_of(node.args[1])
     if not isinstance(schema, str):
         raise refuse(
@@ -62,20 +85,43 @@ def _from_json(node: Node, typist: Typist) -> Node | None:
             raise refuse(
                 f"from_json() of the schema {schema!r}", "look at its spelling", node
             ) from error
-    if not _plain(target) or (
-        isinstance(target, t.StructType) and "_corrupt_record" in target.fieldNames()
-    ):
-        raise refuse("from_json() of this schema", "leave _corrupt_record and intervals out", node)
-    return kernel(
-        "from_json", target, *coerce_arguments(Node("call", "from_json", [node.args[0]]), "S")
-    )
+    if not _plain(target):
+        raise refuse("from_json() of this schema", "leave intervals out", node)
+    text = coerce_arguments(Node("call", "from_json", [node.args[0]]), "S")
+    if not options:
+        return kernel("from_json", target, *text)
+    if not isinstance(target, t.StructType):
+        raise refuse("from_json() of other things than structs with options", "leave them out", node)
+    corrupt = literal(options.get("columnnameofcorruptrecord", "_corrupt_record"))
+    return kernel("from_json_as", target, *text, corrupt, literal(options["mode"] == "FAILFAST"))
 
 
-@rule("to_csv", "from_csv", "schema_of_csv", "schema_of_json", "json_tuple", "parse_json", "try_parse_json",
+@rule("json_tuple")
+def _json_tuple(node: Node, typist: Typist) -> Node | None:
+    """As inline(): a struct in an array of one."""
+    args = coerce_arguments(node, "S" * len(node.args))
+    row = t.StructType([t.StructField(f"c{k}", st.STRING) for k in range(len(args) - 1)])
+    members = kernel("json_members", row, *args)
+    return call("inline", call("array", members, type=t.ArrayType(row)), type=row)
+
+
+@rule("schema_of_json")
+def _schema_of_json(node: Node, typist: Typist) -> Node | None:
+    from proa.engine.parity.kernels_json import schema_of
+
+    text = constant_of(node.args[0])
+    if len(node.args) > 1 or not isinstance(text, str):
+        raise refuse("schema_of_json() of this", "write the schema", node)
+    found = schema_of(text)
+    if found is None:
+        raise refuse(f"schema_of_json() of {text!r}", "give it a JSON text", node)
+    return literal(found, st.STRING)
+
+
+@rule("to_csv", "from_csv", "schema_of_csv", "parse_json", "try_parse_json",
       "variant_get", "try_variant_get", "from_xml", "to_xml")  # fmt: skip
 def _other(node: Node, typist: Typist) -> Node | None:
-    remedies = {"json_tuple": "use get_json_object()", "to_csv": "use concat_ws()",
-                "from_csv": "use split()", "schema_of_json": "write the schema"}  # fmt: skip
+    remedies = {"to_csv": "use concat_ws()", "from_csv": "use split()"}
     from proa.engine.parity.coerce import REMEDY
 
     raise refuse(f"{node.name}()", remedies.get(node.name, REMEDY), node)

@@ -186,6 +186,12 @@ def _interval_arithmetic(node: Node, sign: str, left: Node, right: Node) -> Node
     a, b = left.now.type, right.now.type
     if sign in "+-" and type(a) is type(b):
         return call(sign, left, right, type=st.common(a, b))
+    if sign == "*" and isinstance(b, t.DayTimeIntervalType):
+        left, right, a, b = right, left, b, a
+    if sign in "*/" and isinstance(a, t.DayTimeIntervalType) and st.is_number(b):
+        name = "interval_times" if sign == "*" else "interval_divided"
+        factor = cast(right, st.LONG if st.is_integer(b) else st.DOUBLE if st.is_float(b) else b)
+        return kernel(name, st.DAY_TIME, left, factor)
     raise refuse(
         f"{sign} over {st.type_text(a)} and {st.type_text(b)}",
         "compute with numbers of seconds or months",

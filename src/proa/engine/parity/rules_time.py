@@ -37,6 +37,9 @@ def _date_field(node: Node, typist: Typist) -> Node | None:
             )
     field_name = _FIELDS.get(field_name.lower(), "")
     (a,) = known_types(arg)
+    if isinstance(a, t.DayTimeIntervalType) and field_name in _INTERVAL_PARTS:
+        part = "day" if field_name == "dayofmonth" else field_name
+        return kernel("interval_part", _INTERVAL_PARTS[field_name], arg, literal(part))
     if isinstance(a, INTERVALS) or not field_name:
         raise refuse(
             f"{node.name}() of this field of {st.type_text(a)}",
@@ -60,6 +63,8 @@ def _date_field(node: Node, typist: Typist) -> Node | None:
     return kernel(field_name, st.INT, value)
 
 
+_INTERVAL_PARTS = {"dayofmonth": st.INT, "hour": st.BYTE, "minute": st.BYTE,
+                   "second": t.DecimalType(8, 6)}  # fmt: skip
 _FIELDS = {
     **dict.fromkeys(("year", "y", "years", "yr", "yrs"), "year"),
     "yearofweek": "yearofweek",

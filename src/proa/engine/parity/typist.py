@@ -184,6 +184,8 @@ class Typist:
             visible = scope if source.lateral else Scope(outer=scope.outer)
             for arg in source.call.args:
                 self.node(arg, visible)
+            if source.call.name in GENERATORS:
+                self._apply_rule(source.call)
             nodes.append(source.call)
             columns = self.generated_columns(source.call)
             alias = alias or source.call.name
