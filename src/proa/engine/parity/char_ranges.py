@@ -18,7 +18,44 @@ _POSIX = {"Lower": "a-z", "Upper": "A-Z", "Alpha": "a-zA-Z", "Digit": "0-9", "Al
           "Blank": " \\t", "ASCII": "\\x00-\\x7f", "Cntrl": "\\x00-\\x1f\\x7f",
           "Graph": "!-~", "Print": " -~"}  # fmt: skip
 _CATEGORIES = frozenset(
-    "C Cc Cf Co Cs L Ll Lm Lo Lt Lu M Mc Me Mn N Nd Nl No P Pc Pd Pe Pf Pi Po Ps S Sc Sk Sm So Z Zl Zp Zs".split()
+    [
+        "C",
+        "Cc",
+        "Cf",
+        "Co",
+        "Cs",
+        "L",
+        "Ll",
+        "Lm",
+        "Lo",
+        "Lt",
+        "Lu",
+        "M",
+        "Mc",
+        "Me",
+        "Mn",
+        "N",
+        "Nd",
+        "Nl",
+        "No",
+        "P",
+        "Pc",
+        "Pd",
+        "Pe",
+        "Pf",
+        "Pi",
+        "Po",
+        "Ps",
+        "S",
+        "Sc",
+        "Sk",
+        "Sm",
+        "So",
+        "Z",
+        "Zl",
+        "Zp",
+        "Zs",
+    ]
 )
 _ESCAPED = {"t": "\t", "n": "\n", "r": "\r", "f": "\f"}
 
@@ -66,10 +103,12 @@ def class_text(ranges: Ranges) -> str:
 def _sign(code: int) -> str:
     if chr(code).isascii() and chr(code).isalnum():
         return chr(code)
-    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
+    return (
+        f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}" if code < 65536 else f"\\U{code:08x}"
+    )
 
 
-def merged(ranges: Ranges) -> Ranges:
+def merge_ranges(ranges: Ranges) -> Ranges:
     """The ranges sorted, none of which touches another."""
     found: Ranges = []
     for low, high in sorted(ranges):
@@ -80,11 +119,11 @@ def merged(ranges: Ranges) -> Ranges:
     return found
 
 
-def without(ranges: Ranges) -> Ranges:
+def all_but(ranges: Ranges) -> Ranges:
     """All characters but those of the ranges."""
     found: Ranges = []
     start = 0
-    for low, high in merged(ranges):
+    for low, high in merge_ranges(ranges):
         if low > start:
             found.append((start, low - 1))
         start = high + 1
@@ -93,9 +132,9 @@ def without(ranges: Ranges) -> Ranges:
     return found
 
 
-def shared(left: Ranges, right: Ranges) -> Ranges:
+def common_ranges(left: Ranges, right: Ranges) -> Ranges:
     """The characters that both have."""
-    return without(without(left) + without(right))
+    return all_but(all_but(left) + all_but(right))
 
 
 @functools.cache

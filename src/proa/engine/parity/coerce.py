@@ -94,6 +94,8 @@ def spark_cast(node: Node, target: DataType, *, tries: bool = False) -> Node:
         return kernel(
             "try_to_decimal" if tries else "to_decimal", target, cast(node, t.DecimalType(20, 0))
         )
+    if st.is_decimal(source) and isinstance(target, t.BooleanType):
+        return call("!=", node, cast(literal(0, st.INT), source), type=st.BOOLEAN)
     if isinstance(source, t.BooleanType) and st.is_decimal(target):
         return spark_cast(cast(node, st.INT), target, tries=tries)
     return _native(node, target, tries=tries)

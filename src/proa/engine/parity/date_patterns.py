@@ -41,7 +41,7 @@ class DatePatternError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class PatternPiece:
     """A run of one letter, or a text as it stands (`letter` is "")."""
 
     letter: str
@@ -52,9 +52,9 @@ class Piece:
 
 
 @functools.lru_cache(256)
-def pieces_of(pattern: str) -> tuple[Piece, ...]:
+def pieces_of(pattern: str) -> tuple[PatternPiece, ...]:
     """The pieces of a pattern. Raises DatePatternError."""
-    found: list[Piece] = []
+    found: list[PatternPiece] = []
     depth = at = 0
     closed = False
     while at < len(pattern):
@@ -71,24 +71,24 @@ def pieces_of(pattern: str) -> tuple[Piece, ...]:
         if closed:
             raise DatePatternError("something behind an optional section")
         if sign == "'":
-            text, at = _quoted(pattern, at)
-            found.append(Piece("", 0, text, depth))
+            text, at = _quoted_text(pattern, at)
+            found.append(PatternPiece("", 0, text, depth))
             continue
         if sign in "{}#":
             raise DatePatternError(f"the sign {sign}", spark_too=True)
         if not (sign.isascii() and sign.isalpha()):
-            found.append(Piece("", 0, sign, depth))
+            found.append(PatternPiece("", 0, sign, depth))
             at += 1
             continue
         end = at
         while end < len(pattern) and pattern[end] == sign:
             end += 1
-        found.append(_lettered(sign, end - at, depth))
+        found.append(_letter_piece(sign, end - at, depth))
         at = end
     return tuple(found)
 
 
-def _quoted(pattern: str, at: int) -> tuple[str, int]:
+def _quoted_text(pattern: str, at: int) -> tuple[str, int]:
     end = pattern.find("'", at + 1)
     if end == at + 1:
         return "'", at + 2
@@ -102,13 +102,13 @@ def _quoted(pattern: str, at: int) -> tuple[str, int]:
     raise DatePatternError("a quote that does not end", spark_too=True)
 
 
-def _lettered(letter: str, count: int, depth: int) -> Piece:
+def _letter_piece(letter: str, count: int, depth: int) -> PatternPiece:
     if letter in _WEEKS:
         raise DatePatternError(f"the letter {letter}", spark_too=True)
     most = _CLOCK_WIDTH if letter in "dHhKkms" else _WIDTHS.get(letter, 0)
     if count > most or (letter == "V" and count != most):
         raise DatePatternError(f"{letter * count}")
-    return Piece(letter, count, optional=depth)
+    return PatternPiece(letter, count, optional=depth)
 
 
 # -- writing ------------------------------------------------------------------------------------------
@@ -127,7 +127,7 @@ def _digits(values: Array, width: int) -> Array:
     return pc.utf8_lpad(pc.cast(values, pa.string()), width, "0")
 
 
-def _named(names: list[str], places: Array) -> Array:
+def _names_at(names: list[str], places: Array) -> Array:
     return pa.array(names).take(places)
 
 
@@ -151,7 +151,7 @@ def _month(moments: Array, count: int) -> Array:
     if count <= 2:
         return _digits(pc.month(moments), count)
     names = _MONTHS if count == 4 else [name[:3] for name in _MONTHS]
-    return _named(names, pc.subtract(pc.month(moments), 1))
+    return _names_at(names, pc.subtract(pc.month(moments), 1))
 
 
 def _quarter(moments: Array, count: int) -> Array:
@@ -159,12 +159,12 @@ def _quarter(moments: Array, count: int) -> Array:
         return _digits(pc.quarter(moments), count)
     ends = ["1st", "2nd", "3rd", "4th"]
     names = [f"{end} quarter" for end in ends] if count == 4 else [f"Q{k}" for k in range(1, 5)]
-    return _named(names, pc.subtract(pc.quarter(moments), 1))
+    return _names_at(names, pc.subtract(pc.quarter(moments), 1))
 
 
 def _weekday(moments: Array, count: int) -> Array:
     names = _DAYS if count == 4 else [name[:3] for name in _DAYS]
-    return _named(names, pc.day_of_week(moments))
+    return _names_at(names, pc.day_of_week(moments))
 
 
 def _fraction(moments: Array, count: int) -> Array:
@@ -197,7 +197,7 @@ _WRITERS: dict[str, Callable[[Array, int], Array]] = {
     "d": lambda v, n: _digits(pc.day(v), n),
     "D": lambda v, n: _digits(pc.day_of_year(v), n),
     "F": lambda v, _: pc.cast(pc.add(_remainder(pc.subtract(pc.day(v), 1), 7), 1), pa.string()),
-    "a": lambda v, _: _named(["AM", "PM"], pc.divide(pc.hour(v), 12)),
+    "a": lambda v, _: _names_at(["AM", "PM"], pc.divide(pc.hour(v), 12)),
     "m": lambda v, n: _digits(pc.minute(v), n),
     "s": lambda v, n: _digits(pc.second(v), n),
     **{
@@ -207,7 +207,7 @@ _WRITERS: dict[str, Callable[[Array, int], Array]] = {
 }
 
 
-def _column(piece: Piece, moments: Array) -> Any:
+def _column(piece: PatternPiece, moments: Array) -> Any:
     if not piece.letter:
         return piece.text
     constant = _CONSTANT.get("VV" if piece.letter == "V" else piece.letter)
@@ -227,7 +227,7 @@ _FIELDS = {"y": "year", "M": "month", "L": "month", "d": "day", "D": "yearday", 
            "h": "hour12", "K": "hour11", "m": "minute", "s": "second"}  # fmt: skip
 
 
-def _part(piece: Piece) -> tuple[str, str]:
+def _part(piece: PatternPiece) -> tuple[str, str]:
     """(name of the group, regular expression) of a piece that is read; no name for plain text."""
     letter, count = piece.letter, piece.count
     if not letter:
@@ -297,7 +297,10 @@ def read_moments(texts: Array, pattern: str) -> tuple[Array, Array]:
     micros, good = _moments(fields)
     good &= matched
     unread = texts.filter(pa.array(there & ~matched))
-    if expression.startswith(_YEAR_FIRST) and pc.any(pc.match_substring_regex(unread, "^[+-]\\d{4}")).as_py():
+    if (
+        expression.startswith(_YEAR_FIRST)
+        and pc.any(pc.match_substring_regex(unread, "^[+-]\\d{4}")).as_py()
+    ):
         raise DatePatternError("a year with a sign")
     moments = pa.array(np.where(good, micros, 0), pa.int64(), mask=~good).cast(
         pa.timestamp("us", "UTC")
@@ -399,8 +402,14 @@ def _hours(fields: _Fields) -> tuple[Any, Any]:
 
 def _shifts(offsets: Array) -> tuple[Any, Any]:
     """(microseconds to take off, whether the offset is one) of texts such as Z, +02:00 and -0730."""
-    plain = pc.replace_substring(pc.utf8_rpad(pc.replace_substring(offsets, ":", ""), 5, "0"), "Z0000", "+0000")
-    plain = pc.if_else(pc.equal(offsets, ""), "+0000", pc.if_else(pc.equal(pc.utf8_upper(offsets), "Z"), "+0000", plain))
+    plain = pc.replace_substring(
+        pc.utf8_rpad(pc.replace_substring(offsets, ":", ""), 5, "0"), "Z0000", "+0000"
+    )
+    plain = pc.if_else(
+        pc.equal(offsets, ""),
+        "+0000",
+        pc.if_else(pc.equal(pc.utf8_upper(offsets), "Z"), "+0000", plain),
+    )
     signs = pc.if_else(pc.equal(pc.utf8_slice_codeunits(plain, 0, 1), "-"), -1, 1)
     hours = pc.cast(pc.utf8_slice_codeunits(plain, 1, 3), pa.int64())
     minutes = pc.cast(pc.utf8_slice_codeunits(plain, 3, 5), pa.int64())

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import functools
 import re
-from typing import Any
 
 from proa.engine.parity.char_ranges import (
     Ranges,
+    all_but,
     class_text,
+    common_ranges,
     ranges_in,
     ranges_of_property,
-    shared,
-    without,
 )
 
 _LINE_ENDS = "\\n\\r\\u0085\\u2028\\u2029"
@@ -43,7 +42,12 @@ class PatternError(ValueError):
         self.spark_too = spark_too
 
 
-_WRONG_ANYWHERE = ("missing ), unterminated", "nothing to repeat", "unbalanced parenthesis", "multiple repeat")
+_WRONG_ANYWHERE = (
+    "missing ), unterminated",
+    "nothing to repeat",
+    "unbalanced parenthesis",
+    "multiple repeat",
+)
 
 
 @functools.lru_cache(1024)
@@ -101,7 +105,8 @@ def _translate(pattern: str, *, dot_all: bool, lines: bool) -> str:
             continue
         if sign == "{" and not _COUNT.match(pattern, at):
             raise PatternError(
-                f"a repetition in {pattern!r} that has no number; write \\{{ for the sign", spark_too=True
+                f"a repetition in {pattern!r} that has no number; write \\{{ for the sign",
+                spark_too=True,
             )
         if sign == "." and not dot_all:
             found.append(f"[^{_LINE_ENDS}]")
@@ -143,7 +148,7 @@ def _escape(pattern: str, at: int) -> tuple[str, int]:
 
 
 def _property(pattern: str, at: int) -> tuple[str, int]:
-    """(inside of a class, place behind it) of \\p{...} and \\P{...}."""
+    """The inside of a class by property, such as p{Lu}, and the place behind it."""
     match = re.match(r"\\[pP](?:\{(?:Is|general_category=|gc=)?(\w+)\}|(\w))", pattern[at:])
     name = (match.group(1) or match.group(2)) if match is not None else ""
     ranges = ranges_of_property(name)
@@ -152,7 +157,7 @@ def _property(pattern: str, at: int) -> tuple[str, int]:
             f"the class {pattern[at : at + 12]!r} of the regular expression {pattern!r}"
         )
     if pattern[at + 1] == "P":
-        ranges = without(ranges)
+        ranges = all_but(ranges)
     return class_text(ranges), at + match.end()
 
 
@@ -198,11 +203,11 @@ class ClassReader:
             )
         self.at += 1
         for side in reversed(sides):
-            found = shared(side, found)
+            found = common_ranges(side, found)
         if negated and self.simple is None:
             if sides:
                 raise PatternError(f"^ and && in one class of {self.pattern!r}")
-            return without(found)
+            return all_but(found)
         return found
 
     def _takes(self, sign: str) -> bool:
@@ -229,20 +234,22 @@ class ClassReader:
             if letter in "DWSH" and letter:
                 self.at += 2
                 self.simple = None
-                return without(ranges_in(_IN_CLASS[letter.lower()]))
+                return all_but(ranges_in(_IN_CLASS[letter.lower()]))
             if letter in "pP" and letter:
                 text, self.at = _property(pattern, at)
                 self._write(text)
                 return ranges_in(text)
         low = self._sign()
-        if self.at + 1 < len(pattern) and pattern[self.at] == "-" and pattern[self.at + 1] not in "]":
+        if self.at + 1 < len(pattern) and pattern[self.at] == "-" and pattern[self.at + 1] != "]":
             if pattern[self.at + 1] == "[" or pattern.startswith("&&", self.at + 1):
                 self._write(class_text([(low, low)]))
                 return [(low, low)]
             self.at += 1
             high = self._sign()
             if high < low:
-                raise PatternError(f"a range of {pattern!r} that ends before it begins", spark_too=True)
+                raise PatternError(
+                    f"a range of {pattern!r} that ends before it begins", spark_too=True
+                )
             self._write(class_text([(low, high)]))
             return [(low, high)]
         self._write(class_text([(low, low)]))

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -159,6 +160,60 @@ def _by(name: str, better: Callable[[Any, Any], bool]) -> Callable[..., Array]:
 
 kernel(_by("max_by", operator.ge))
 kernel(_by("min_by", operator.le))
+
+
+@kernel
+def without_nulls(type_: Any, lists: Array) -> Array:
+    """Each list without its NULLs."""
+    members = lists.flatten()
+    kept = members.is_valid()
+    parents = pc.list_parent_indices(lists).filter(kept).to_numpy(zero_copy_only=False)
+    counts = np.bincount(parents, minlength=len(lists)) if len(lists) else np.zeros(0, np.int64)
+    offsets = pa.array(np.concatenate([[0], np.cumsum(counts)]).astype(np.int32))
+    return pa.ListArray.from_arrays(offsets, members.filter(kept)).cast(type_)
+
+
+def _sums(lists: Array, values: Any) -> tuple[Any, Any, Any]:
+    """(sum, number of values, list of each value) of the lists of doubles, of which none is NULL."""
+    parents = pc.list_parent_indices(lists).to_numpy(zero_copy_only=False)
+    sums = np.zeros(len(lists))
+    with np.errstate(invalid="ignore", over="ignore"):
+        np.add.at(sums, parents, values)
+    return sums, np.bincount(parents, minlength=len(lists)), parents
+
+
+def _over_lists(name: str, function: Callable[[Any, Any, Any, Any], tuple[Any, Any]]) -> None:
+    """A kernel over lists of doubles; `function` gives the answers and which of them are NULL."""
+
+    def over(type_: Any, lists: Array) -> Array:
+        values = lists.flatten().to_numpy(zero_copy_only=False)
+        with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+            answers, missing = function(lists, values, *_sums(lists, values)[:2])
+        return pa.array(answers, type_, mask=missing, from_pandas=False)
+
+    over.__name__ = name
+    kernel(over)
+
+
+def _spread(  # noqa: PLR0913 - what all of these take, and what they differ in
+    lists: Array, values: Any, sums: Any, counts: Any, *, less: int, root: bool
+) -> Any:
+    parents = pc.list_parent_indices(lists).to_numpy(zero_copy_only=False)
+    away = values - (sums / np.maximum(counts, 1))[parents]
+    squares, _, _ = _sums(lists, away * away)
+    spread = squares / np.maximum(counts - less, 1)
+    return (np.sqrt(spread) if root else spread), counts <= less
+
+
+_over_lists("list_sum", lambda _l, _v, sums, counts: (sums, counts == 0))
+_over_lists("list_mean", lambda _l, _v, sums, counts: (sums / np.maximum(counts, 1), counts == 0))
+for _name, _less, _root in (
+    ("list_stddev", 1, True),
+    ("list_variance", 1, False),
+    ("list_stddev_pop", 0, True),
+    ("list_variance_pop", 0, False),
+):
+    _over_lists(_name, functools.partial(_spread, less=_less, root=_root))
 
 
 @kernel

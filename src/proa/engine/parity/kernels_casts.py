@@ -419,10 +419,10 @@ def _decimals(type_: Any, array: Array, *, tries: bool) -> Array:
     exact: Any = double_text if pa.types.is_floating(array.type) else None
 
     def one(value: Any) -> Decimal | None:
-        fits = None
-        if not isinstance(value, float) or abs(value) < float("inf"):
-            number = Decimal(exact(value)) if exact is not None else Decimal(value)
-            fits = _fit(number, type_.precision, type_.scale)
+        if isinstance(value, float) and not abs(value) < float("inf"):
+            return None
+        number = Decimal(exact(value)) if exact is not None else Decimal(value)
+        fits = _fit(number, type_.precision, type_.scale)
         if fits is None and not tries:
             raise SparkError(
                 "NUMERIC_VALUE_OUT_OF_RANGE",

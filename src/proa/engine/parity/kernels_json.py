@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from proa.engine.parity.kernels import Array, SparkError, each, kernel
 from proa.engine.parity.kernels_casts import date_of, double_text, float_text, timestamp_of
@@ -279,7 +280,15 @@ def _as(value: Any, kind: Any) -> Any:
     if pa.types.is_floating(kind):
         if number:
             return float(value)
-        if value in {"NaN", "Infinity", "-Infinity", "+Infinity", "INF", "-INF", "+INF"}:
+        if isinstance(value, str) and value in {
+            "NaN",
+            "Infinity",
+            "-Infinity",
+            "+Infinity",
+            "INF",
+            "-INF",
+            "+INF",
+        }:
             return float(str(value).replace("INF", "Infinity"))
     if pa.types.is_decimal(kind) and (number or isinstance(value, str)):
         return _decimal(value, kind)
@@ -358,7 +367,9 @@ def from_json(type_: Any, array: Array) -> Array:
             return None
 
     if pa.types.is_struct(type_):
-        return each(lambda text: _record(text, type_, "_corrupt_record", strict=False), type_, array)
+        return each(
+            lambda text: _record(text, type_, "_corrupt_record", strict=False), type_, array
+        )
     return each(one, type_, array)
 
 
@@ -377,7 +388,8 @@ def json_members(type_: Any, array: Array, *names: Array) -> Array:
 
     def one(text: str, name: str) -> str | None:
         value = parsed(text)
-        member = next((v for k, v in value if k == name), None) if isinstance(value, _Members) else None
+        members = reversed(value) if isinstance(value, _Members) else ()
+        member = next((v for k, v in members if k == name), None)
         if member is None:
             return None
         plain = isinstance(member, str) and not isinstance(member, _Number)
@@ -395,12 +407,17 @@ def schema_of(text: str) -> str | None:
     if not text.strip():
         return "STRING"
     value = parsed(text)
-    return None if value is _ABSENT else _shown(_kind(value))
+    try:
+        return None if value is _ABSENT else _shown(_kind(value))
+    except _MisfitError:
+        return None
 
 
 def _kind(value: Any) -> Any:
     """The type of a value: a word, a list of one, or a mapping of names; None for NULL."""
     if isinstance(value, _Members):
+        if len({name for name, _ in value}) < len(value):
+            raise _MisfitError
         return dict(sorted(((name, _kind(member)) for name, member in value), key=lambda x: x[0]))
     if isinstance(value, list):
         kinds = [_kind(item) for item in value]
@@ -425,7 +442,11 @@ def _met(left: Any, right: Any) -> Any:
         return {name: _met(left.get(name), right.get(name)) for name in names}
     if isinstance(left, list) and isinstance(right, list):
         return [_met(left[0], right[0])]
-    if {left, right} == {"BIGINT", "DOUBLE"} if isinstance(left, str) and isinstance(right, str) else False:
+    if (
+        {left, right} == {"BIGINT", "DOUBLE"}
+        if isinstance(left, str) and isinstance(right, str)
+        else False
+    ):
         return "DOUBLE"
     return "STRING"
 
@@ -441,3 +462,36 @@ def _shown(kind: Any) -> str:
     if isinstance(kind, list):
         return f"ARRAY<{_shown(kind[0])}>"
     return kind or "STRING"
+
+
+# -- to_csv -------------------------------------------------------------------------------------------
+
+_BLANKS = "".join(map(chr, range(33)))
+
+
+def _cell(kind: Any) -> Callable[[Any], str]:
+    from proa.engine.parity.kernels_casts import texts
+
+    if pa.types.is_timestamp(kind):
+        moment = _writer(kind)
+        return lambda v: moment(v)[1:-1]
+    if pa.types.is_decimal(kind):
+        return str
+    if not pa.types.is_string(kind):
+        return lambda v: str(texts(pa.array([v], kind))[0])
+    return _csv_text
+
+
+def _csv_text(value: str) -> str:
+    value = value.strip(_BLANKS)
+    if value and not re.search(r'[,"\n\r]', value):
+        return value
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"' if value else '""'
+
+
+@kernel
+def to_csv(type_: Any, array: Array) -> Array:
+    fields = [array.field(k) for k in range(array.type.num_fields)]
+    columns = [pc.fill_null(each(_cell(f.type), pa.string(), f), "") for f in fields]
+    joined = pc.binary_join_element_wise(*columns, ",")
+    return pc.if_else(pc.is_valid(array), joined, pa.scalar(None, pa.string()))

@@ -38,7 +38,8 @@ def arrow_pattern(text: str) -> str | None:
     translated = pattern.pattern
     if re.search(r"\(\?(?:[=!>]|<[=!]|P=)|\\[1-9BU]|[*+?}]\+|\{0*\}", translated):
         return None
-    if re._parser.parse(translated, pattern.flags).getwidth()[0] == 0:  # type: ignore[attr-defined]
+    without_edges = re.sub(r"(\\\\)|\\[bB]", r"\1", translated)
+    if re.compile(without_edges, pattern.flags).fullmatch("") is not None:
         return None
     if pattern.flags & re.IGNORECASE and not translated.isascii():
         return None
@@ -84,15 +85,14 @@ def _whole(values: Array, patterns: Array, *, stepping: bool = False) -> str | N
 def matches_of(pattern: re.Pattern[str], value: str) -> Iterator[tuple[int, int, re.Match[str]]]:
     """(start, end, match) of each match, in Java's units: halves of characters beyond U+FFFF count."""
     if not _WIDE.search(value):
-        for match in pattern.finditer(value):
-            yield match.start(), match.end(), match
+        yield from ((m.start(), m.end(), m) for m in pattern.finditer(value))
         return
     units = [0]
     for sign in value:
         units.append(units[-1] + (2 if ord(sign) > 0xFFFF else 1))
     at, half = 0, False
     while at <= len(value):
-        match = None
+        match: re.Match[str] | None = None
         if half:
             halved = _halved(value, at)
             match = pattern.match(halved, at + 1)
@@ -118,7 +118,9 @@ def matches_of(pattern: re.Pattern[str], value: str) -> Iterator[tuple[int, int,
 
 def _halved(value: str, at: int) -> str:
     code = ord(value[at]) - 0x10000
-    return f"{value[:at]}{chr(0xD800 + (code >> 10))}{chr(0xDC00 + (code & 0x3FF))}{value[at + 1 :]}"
+    return (
+        f"{value[:at]}{chr(0xD800 + (code >> 10))}{chr(0xDC00 + (code & 0x3FF))}{value[at + 1 :]}"
+    )
 
 
 def _units(value: str) -> str:

@@ -149,13 +149,16 @@ def _decimal_field(value: Any, flags: str, width: int, precision: int, code: str
     return _with_sign(body, negative, flags, width)
 
 
-def _substring(value: str, position: int, length: int) -> str:
+def _substring(value: Any, position: int, length: int) -> Any:
     start = position - 1 if position > 0 else len(value) + position if position < 0 else 0
     end = start + length
-    return value[max(0, start) : max(0, end)] if end > start else ""
+    return value[max(0, start) : max(0, end)] if end > start else value[:0]
 
 
 _matching(_substring, "substring")
+_matching(_substring, "binary_substring")
+_matching(lambda v, n: v[:n] if n > 0 else b"", "binary_left")
+_matching(lambda v: v[::-1], "binary_reversed")
 _matching(lambda v, n: v[:n] if n > 0 else "", "left")
 _matching(lambda v, n: v[-n:] if n > 0 else "", "right")
 
@@ -182,3 +185,54 @@ def format_number(type_: Any, array: Array, places: Array) -> Array:
 
 
 _matching(lambda n: "" if n < 0 else chr(n & 255), "char")
+
+
+def _encoded(value: str, codec: str) -> bytes:
+    try:
+        if codec == "utf-16":  # Java puts the mark before, and only before something
+            return b"\xfe\xff" + value.encode("utf-16-be") if value else b""
+        return value.encode(codec)
+    except UnicodeEncodeError as error:
+        raise SparkError(
+            "MALFORMED_CHARACTER_CODING", f"{value!r} has characters that {codec} lacks"
+        ) from error
+
+
+_matching(_encoded, "encode")
+
+_DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
+_UNSIGNED = 1 << 64
+
+
+def converted(text: str, source: int, target: int) -> str | None:
+    """A whole number of one base in another, as conv() does it: 64 bits, unsigned unless the base is negative."""
+    if not (2 <= source <= 36 and 2 <= abs(target) <= 36):
+        return None
+    stripped = text.strip(" ")
+    if not stripped:
+        return None
+    negative = stripped[0] == "-"
+    number = 0
+    for sign in stripped[negative:].lower():
+        digit = _DIGITS.find(sign)
+        if not 0 <= digit < source:
+            break
+        number = number * source + digit
+    if number >= _UNSIGNED:
+        raise SparkError("ARITHMETIC_OVERFLOW", f"{text!r} has more than 64 bits")
+    if negative and target > 0:
+        number = _UNSIGNED - 1 if number >= _UNSIGNED >> 1 else -number % _UNSIGNED
+    minus = ""
+    if target < 0:
+        if negative:
+            number = -number % _UNSIGNED
+        if number >= _UNSIGNED >> 1:
+            number, minus = _UNSIGNED - number, "-"
+    digits = ""
+    while number:
+        number, digit = divmod(number, abs(target))
+        digits = _DIGITS[digit] + digits
+    return minus + (digits.upper() or "0")
+
+
+_matching(converted, "conv")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -45,7 +46,7 @@ def time_between(type_: Any, left: Array, right: Array) -> Array:
 def _seconds(type_: Any, array: Array, *, tries: bool) -> Array:
     micros = array.cast(pa.int64())
     if pa.types.is_floating(type_):
-        return pc.divide(micros.cast(pa.float64()), 1e6).cast(type_)
+        return pc.divide(micros.cast(pa.float64(), safe=False), 1e6).cast(type_)
     if pa.types.is_decimal(type_):
         exact = [None if v is None else Decimal(v).scaleb(-6) for v in micros.to_pylist()]
         wide = pa.array(exact, pa.decimal128(38, 6))
@@ -255,7 +256,8 @@ def interval_divided(type_: Any, array: Array, by: Array) -> Array:
 def interval_seconds(type_: Any, array: Array, tries: Array) -> Array:
     """Seconds as a number: whole ones cut towards zero."""
     micros = array.cast(pa.int64())
-    name = "try_to_decimal" if len(tries) and tries[0].as_py() else "to_decimal"
+    lenient = bool(len(tries) and tries[0].as_py())
+    name = "try_to_decimal" if lenient else "to_decimal"
     if pa.types.is_decimal(type_):
         wide = pa.array(
             [None if v is None else Decimal(v).scaleb(-6) for v in micros.to_pylist()],
@@ -263,6 +265,9 @@ def interval_seconds(type_: Any, array: Array, tries: Array) -> Array:
         )
         return KERNELS[name](type_, wide)
     seconds_ = pc.divide(micros, MICROS)
+    if lenient:
+        fits = pc.equal(seconds_.cast(type_, safe=False).cast(pa.int64()), seconds_)
+        seconds_ = pc.if_else(fits, seconds_, pa.scalar(None, pa.int64()))
     try:
         return seconds_.cast(type_)
     except pa.ArrowInvalid as error:
@@ -286,3 +291,75 @@ def interval_part(type_: Any, array: Array, unit: Array) -> Array:
     seconds_, most = _UNITS.get(name, (1, 1))
     whole = pc.divide(micros, seconds_ * MICROS)
     return pc.subtract(whole, pc.multiply(pc.divide(whole, most), most)).cast(type_)
+
+
+# -- moments some units apart -------------------------------------------------------------------------
+
+
+def _numpy(array: Array) -> Any:
+    """The microseconds of timestamps; 0 for NULL."""
+    return pc.fill_null(array.cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
+
+
+def _missing(*arrays: Array) -> Any:
+    gone = np.zeros(len(arrays[0]), bool)
+    for array in arrays:
+        gone |= array.is_null().to_numpy(zero_copy_only=False)
+    return gone
+
+
+def _toward_zero(values: Any, by: Any) -> Any:
+    return np.sign(values) * (np.abs(values) // by)
+
+
+def _months_and_rest(micros: Any) -> tuple[Any, Any]:
+    """(months since 1970, microseconds since the month's first)."""
+    moments = micros.astype("datetime64[us]")
+    months = moments.astype("datetime64[M]")
+    return months.astype(np.int64), (moments - months.astype("datetime64[us]")).astype(np.int64)
+
+
+@kernel
+def micros_apart(type_: Any, start: Array, end: Array, size: Array) -> Array:
+    by = size[0].as_py() if len(size) else 1
+    apart = _toward_zero(_numpy(end) - _numpy(start), by)
+    return pa.array(apart, type_, mask=_missing(start, end))
+
+
+@kernel
+def months_apart(type_: Any, start: Array, end: Array, size: Array) -> Array:
+    by = size[0].as_py() if len(size) else 1
+    (a, rest_a), (b, rest_b) = _months_and_rest(_numpy(start)), _months_and_rest(_numpy(end))
+    months = b - a
+    months = months - ((months > 0) & (rest_b < rest_a)) + ((months < 0) & (rest_b > rest_a))
+    return pa.array(_toward_zero(months, by), type_, mask=_missing(start, end))
+
+
+_LONGEST = 9_000_000_000_000_000_000
+
+
+@kernel
+def micros_later(type_: Any, array: Array, number: Array, size: Array) -> Array:
+    by = size[0].as_py() if len(size) else 1
+    missing = _missing(array, number)
+    steps = pc.fill_null(number.cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
+    moments = _numpy(array)
+    if (np.abs(steps.astype(float) * by + moments)[~missing] > _LONGEST).any():
+        raise SparkError("DATETIME_OVERFLOW", "a time that is too far away")
+    return pa.array(moments + steps * by, pa.int64(), mask=missing).cast(type_)
+
+
+@kernel
+def months_later(type_: Any, array: Array, number: Array, size: Array) -> Array:
+    by = size[0].as_py() if len(size) else 1
+    missing = _missing(array, number)
+    steps = pc.fill_null(number.cast(pa.int64()), 0).to_numpy(zero_copy_only=False) * by
+    if (np.abs(steps)[~missing] > 12 * 290_000).any():
+        raise SparkError("DATETIME_OVERFLOW", "a time that is too far away")
+    months, rest = _months_and_rest(_numpy(array))
+    target = (months + np.where(missing, 0, steps)).astype("datetime64[M]")
+    first = target.astype("datetime64[us]").astype(np.int64)
+    days = ((target + 1).astype("datetime64[D]") - target.astype("datetime64[D]")).astype(np.int64)
+    day, clock = rest // 86_400_000_000, rest % 86_400_000_000
+    moved = first + np.minimum(day, days - 1) * 86_400_000_000 + clock
+    return pa.array(moved, pa.int64(), mask=missing).cast(type_)

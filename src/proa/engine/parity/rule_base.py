@@ -95,7 +95,11 @@ _SIGNATURES = """
     S>B isnull_text
     SSS>S replace
     SS>S replace
-    S>d last_day
+    d>d last_day
+    dI>d add_months
+    dS>d next_day
+    TT>D months_between
+    TTB>D months_between
     T>I hour minute second
     d>I year quarter month day dayofmonth dayofyear weekofyear
 """

@@ -54,7 +54,7 @@ _NULLS_COUNT = frozenset({"first", "last", "first_value", "last_value", "any_val
 """Aggregates for which a row that FILTER leaves out is not the same as a row with NULL."""
 
 
-def _masked(node: Node) -> Node:
+def _mask_rows(node: Node) -> Node:
     """An aggregate with FILTER as one over NULLs in the rows that are left out."""
     inner, condition = node.args
     if inner.name in _NULLS_COUNT or inner.distinct or not inner.args:
@@ -77,15 +77,18 @@ def _over(node: Node, typist: Typist) -> Node | None:
         return None
 
     def over(found: Node) -> Node:
-        core = _masked(found) if found.kind == "filter" else found
+        core = _mask_rows(found) if found.kind == "filter" else found
         return Node("window", "", [core], core.type or found.type, value=node)
 
     return push_wrap(made, over)
 
 
 def _members(node: Node, arg: Node, target: DataType) -> Node:
+    """The values of a group or a window as a list, without NULL."""
     found = call("collect_list", spark_cast(arg, target), type=t.ArrayType(target))
     found.distinct = node.distinct
+    if node.shown in {"over", "moving"}:  # there the engine keeps NULL
+        return kernel("without_nulls", found.type, found)
     return found
 
 
@@ -155,7 +158,7 @@ def _by(node: Node, typist: Typist) -> Node | None:
         raise refuse(f"{node.name}() by {st.type_text(b)}", "give it a plain value", node)
     pair = t.StructType([t.StructField("v", a), t.StructField("k", b)])
     row = call("named_struct", literal("v"), node.args[0], literal("k"), node.args[1], type=pair)
-    return kernel(node.name, a, call("collect_list", row, type=t.ArrayType(pair)))
+    return kernel(node.name, a, _members(node, row, pair))
 
 
 @rule("max", "min")
@@ -211,9 +214,7 @@ def _sum(node: Node, typist: Typist) -> Node | None:
     if not st.is_number(a):
         raise refuse(f"{node.name}() of {st.type_text(a)}", "give it numbers", node)
     if node.shown == "moving" and st.is_float(a):
-        raise refuse(
-            "sum() of floating point over a window whose first row moves", "cast to decimal", node
-        )
+        return kernel("list_sum", st.DOUBLE, _members(node, value, st.DOUBLE))
     found = call("sum", value)
     found.distinct = node.distinct
     if value is node.args[0] and not tries:
@@ -242,14 +243,17 @@ def _avg(node: Node, typist: Typist) -> Node | None:
     value = spark_cast(value, st.DOUBLE)
     node.type = st.DOUBLE
     if node.shown == "moving" and not st.is_integer(a):
-        raise refuse(
-            "avg() of floating point over a window whose first row moves", "cast to decimal", node
-        )
+        return kernel("list_mean", st.DOUBLE, _members(node, node.args[0], st.DOUBLE))
     if value is node.args[0] and node.name != "try_avg":
         return None
     found = call("avg", value, type=st.DOUBLE)
     found.distinct = node.distinct
     return found
+
+
+_SPREADS = {"stddev": "list_stddev", "std": "list_stddev", "stddev_samp": "list_stddev",
+            "variance": "list_variance", "var_samp": "list_variance",
+            "stddev_pop": "list_stddev_pop", "var_pop": "list_variance_pop"}  # fmt: skip
 
 
 @rule(
@@ -266,6 +270,8 @@ def _avg(node: Node, typist: Typist) -> Node | None:
 def _moment(node: Node, typist: Typist) -> Node | None:
     value = implicit(node.args[0], st.DOUBLE, node)
     node.type = st.DOUBLE
+    if node.shown == "moving" and node.name in _SPREADS:
+        return kernel(_SPREADS[node.name], st.DOUBLE, _members(node, node.args[0], st.DOUBLE))
     if node.shown == "moving":
         raise refuse(
             f"{node.name}() over a window whose first row moves",
@@ -303,6 +309,10 @@ def _all(node: Node, typist: Typist) -> Node | None:
     value = node.args[0]
     node.type = st.BOOLEAN
     condition = truth(value, node) if not value.is_null else literal(None, st.BOOLEAN)
+    if node.shown == "moving":  # the engine cannot take a row out of it again
+        name = "min" if node.name in {"bool_and", "every"} else "max"
+        found = call(name, cast(condition, st.INT), type=st.INT)
+        return call("==", found, literal(1, st.INT), type=st.BOOLEAN)
     return None if condition is value else call(node.name, condition, type=st.BOOLEAN)
 
 
@@ -320,6 +330,8 @@ def _set(node: Node, typist: Typist) -> Node | None:
 def _list(node: Node, typist: Typist) -> Node | None:
     (a,) = known_types(node.args[0])
     node.type = t.ArrayType(a)
+    if node.shown in {"over", "moving"}:
+        return _members(node, node.args[0], a)
     if node.distinct and st.is_float(a):
         found = call("collect_list", unsigned_zero(node.args[0]), type=node.type)
         found.distinct = True
@@ -331,10 +343,13 @@ def _list(node: Node, typist: Typist) -> Node | None:
 def _listagg(node: Node, typist: Typist) -> Node | None:
     value, *rest = node.args
     (a,) = known_types(value)
-    node.type = st.BINARY if isinstance(a, t.BinaryType) else st.STRING
-    if st.is_string(a) or isinstance(a, t.BinaryType) or st.is_void(a):
+    node.type = st.STRING
+    if st.is_string(a) or st.is_void(a):
         return None
-    if isinstance(a, (t.ArrayType, t.MapType, t.StructType)) or node.value == "within":
+    if (
+        isinstance(a, (t.BinaryType, t.ArrayType, t.MapType, t.StructType))
+        or node.value == "within"
+    ):
         raise refuse(f"{node.name}() of {st.type_text(a)}", "cast it to string", node)
     found = call(node.name, spark_cast(value, st.STRING), *rest, type=st.STRING)
     found.distinct = node.distinct
@@ -363,4 +378,4 @@ def _pairs(node: Node, typist: Typist) -> Node | None:
     left, right = coerce_arguments(node, "DD")
     pair = t.StructType([t.StructField("y", st.DOUBLE), t.StructField("x", st.DOUBLE)])
     row = call("named_struct", literal("y"), left, literal("x"), right, type=pair)
-    return kernel(node.name, st.DOUBLE, call("collect_list", row, type=t.ArrayType(pair)))
+    return kernel(node.name, st.DOUBLE, _members(node, row, pair))

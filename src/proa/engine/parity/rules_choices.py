@@ -72,7 +72,19 @@ def _between(node: Node, typist: Typist) -> Node | None:
     above = call(">=", value, low)
     below = call("<=", value, high)
     above.by, below.by = _comparison_rule(above, typist), _comparison_rule(below, typist)
+    if above.by is None:
+        above.type = st.BOOLEAN
+    for part in below.now.walk():
+        if part.kind == "kernel" and part.name == "from_text" and len(part.args) > 1:
+            part.args[1] = _unless(above, part.args[1], is_true=False)
     return call("and", above, below, type=st.BOOLEAN)
+
+
+def _unless(condition: Node, value: Node, *, is_true: bool) -> Node:
+    """`value`, or NULL where the condition is known to be true (or false)."""
+    test = condition if is_true else call("not", condition, type=st.BOOLEAN)
+    gone = literal(None, value.now.type)
+    return case((test, gone), other=value, type=value.now.type)
 
 
 @rule("in")
@@ -81,6 +93,11 @@ def _in(node: Node, typist: Typist) -> Node | None:
     known_types(*items)
     target = common_type_of(items, what="IN over values")
     casted = [spark_cast(item, target) for item in items]
+    for place, item in enumerate(casted[1:], 1):
+        if item.kind == "kernel" and item.name == "from_text" and item.now.kind != "literal":
+            before = call("in", *casted[:place], type=st.BOOLEAN)
+            guard = casted[0] if place == 1 else _unless(before, casted[0], is_true=True)
+            casted[place] = Node("kernel", "from_text", [item.args[0], guard], item.type)
     if st.is_float(target):
         return call("in", *(unsigned_zero(item) for item in casted), type=st.BOOLEAN)
     if _has_float(target):
@@ -202,6 +219,9 @@ def _decode(node: Node, typist: Typist) -> Node | None:
 @rule("and", "or", "not")
 def _logic(node: Node, typist: Typist) -> Node | None:
     args = [truth(arg, node) if not arg.is_null else literal(None, st.BOOLEAN) for arg in node.args]
+    if len(args) == 2 and args[1].kind == "kernel" and args[1].name == "from_text":
+        read = _unless(args[0], literal(True, st.BOOLEAN), is_true=node.name == "or")
+        args[1] = Node("kernel", "from_text", [args[1].args[0], read], st.BOOLEAN)
     node.type = st.BOOLEAN
     infix = node.value == "infix" and args[0].by is not None
     if all(a is b for a, b in zip(args, node.args, strict=True)) and not infix:
@@ -254,3 +274,49 @@ def _subquery(node: Node, typist: Typist) -> Node | None:
             if st.common(a, b) is None or not plain_cast(a, st.common(a, b)):
                 raise refuse("IN (query) over another type", "cast to one type", node)
     return None
+
+
+_TAKES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("soundex", "mask", "str_to_map", "is_valid_utf8"), (t.StringType,)),
+    "unix_date": (t.DateType,),
+    **dict.fromkeys(("unix_micros", "unix_millis"), (t.TimestampType,)),
+    "date_from_unix_date": (t.ByteType, t.ShortType, t.IntegerType),
+    **dict.fromkeys(("validate_utf8", "try_validate_utf8", "make_valid_utf8"), (t.StringType,)),
+}
+
+
+@rule(*_TAKES)
+def _only_of_type(node: Node, typist: Typist) -> Node | None:
+    """The engine takes anything; Spark refuses, or reads it in another way."""
+    (a,) = known_types(node.args[0])
+    if not isinstance(a, (*_TAKES[node.name], t.NullType)):
+        raise refuse(f"{node.name}() of {st.type_text(a)}", "cast it to the type it takes", node)
+    return None
+
+
+@rule("flatten")
+def _flatten(node: Node, typist: Typist) -> Node | None:
+    (a,) = known_types(node.args[0])
+    if not (isinstance(a, t.ArrayType) and isinstance(a.elementType, t.ArrayType)):
+        raise refuse(f"flatten() of {st.type_text(a)}", "give it an array of arrays", node)
+    node.type = a.elementType
+    return None
+
+
+@rule("hash", "xxhash64")
+def _hash(node: Node, typist: Typist) -> Node | None:
+    types = known_types(*node.args)
+    for a in types:
+        odd = (*_NESTED, t.DayTimeIntervalType, t.YearMonthIntervalType)
+        if (
+            st.is_decimal(a)
+            or (isinstance(a, odd) and node.name == "hash")
+            or isinstance(a, t.MapType)
+        ):
+            raise refuse(
+                f"{node.name}() of {st.type_text(a)}", "use xxhash64() or md5() of text", node
+            )
+    return None
+
+
+_NESTED = (t.ArrayType, t.MapType, t.StructType)

@@ -6,7 +6,7 @@ from pyspark.sql import types as t
 
 from proa.engine.parity import spark_types as st
 from proa.engine.parity.coerce import known_types, refuse
-from proa.engine.parity.rule_base import bare, coerce_arguments, constant_of, rule
+from proa.engine.parity.rule_base import EASY, bare, coerce_arguments, constant_of, rule
 from proa.engine.parity.sql_nodes import DataType, Node, call, kernel, literal
 from proa.engine.parity.sql_tokens import UnreadableSqlError
 from proa.engine.parity.typist import Typist
@@ -19,6 +19,9 @@ def _object(node: Node, typist: Typist) -> Node | None:
 
 @rule("json_array_length", "json_object_keys")
 def _look(node: Node, typist: Typist) -> Node | None:
+    (a,) = known_types(node.args[0])
+    if not (st.is_string(a) or st.is_void(a)):
+        raise refuse(f"{node.name}() of {st.type_text(a)}", "give it a text", node)
     result = st.INT if node.name == "json_array_length" else t.ArrayType(st.STRING)
     return kernel(node.name, result, *coerce_arguments(node, "S"))
 
@@ -91,7 +94,9 @@ def _from_json(node: Node, typist: Typist) -> Node | None:
     if not options:
         return kernel("from_json", target, *text)
     if not isinstance(target, t.StructType):
-        raise refuse("from_json() of other things than structs with options", "leave them out", node)
+        raise refuse(
+            "from_json() of other things than structs with options", "leave them out", node
+        )
     corrupt = literal(options.get("columnnameofcorruptrecord", "_corrupt_record"))
     return kernel("from_json_as", target, *text, corrupt, literal(options["mode"] == "FAILFAST"))
 
@@ -118,10 +123,23 @@ def _schema_of_json(node: Node, typist: Typist) -> Node | None:
     return literal(found, st.STRING)
 
 
-@rule("to_csv", "from_csv", "schema_of_csv", "parse_json", "try_parse_json",
+@rule("to_csv")
+def _to_csv(node: Node, typist: Typist) -> Node | None:
+    (a,) = known_types(node.args[0])
+    plain = (*EASY, *st.FLOATS)
+    if len(node.args) > 1 or not isinstance(a, t.StructType):
+        raise refuse("to_csv() of this", "give it a struct, and no options", node)
+    if any(
+        not isinstance(f.dataType, plain) or isinstance(f.dataType, t.BinaryType) for f in a.fields
+    ):
+        raise refuse(f"to_csv() of {st.type_text(a)}", "cast its parts to text", node)
+    return kernel("to_csv", st.STRING, node.args[0])
+
+
+@rule("from_csv", "schema_of_csv", "parse_json", "try_parse_json",
       "variant_get", "try_variant_get", "from_xml", "to_xml")  # fmt: skip
 def _other(node: Node, typist: Typist) -> Node | None:
-    remedies = {"to_csv": "use concat_ws()", "from_csv": "use split()"}
+    remedies = {"from_csv": "use split()"}
     from proa.engine.parity.coerce import REMEDY
 
     raise refuse(f"{node.name}()", remedies.get(node.name, REMEDY), node)

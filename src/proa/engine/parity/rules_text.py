@@ -144,8 +144,12 @@ def _char(node: Node, typist: Typist) -> Node | None:
 @rule("substring", "substr", "left", "right")
 def _substring(node: Node, typist: Typist) -> Node | None:
     (a,) = known_types(node.args[0])
-    if isinstance(a, t.BinaryType):
-        raise refuse(f"{node.name}() of binary", "decode it to text", node)
+    if isinstance(a, t.BinaryType) and node.name != "right":
+        places = [implicit(arg, st.INT, node) for arg in node.args[1:]]
+        name = "substring" if node.name == "substr" else node.name
+        if name == "substring" and len(places) == 1:
+            places.append(literal(2**31 - 1))
+        return kernel(f"binary_{name}", st.BINARY, node.args[0], *places)
     args = coerce_arguments(node, "SII"[: len(node.args)])
     first = constant_of(args[1])
     last = constant_of(args[2]) if len(args) > 2 else 1
@@ -204,3 +208,38 @@ def _trim(node: Node, typist: Typist) -> Node | None:
     name = node.name.removesuffix(" from")
     args = [arg, *what] if name == "btrim" else [*what, arg]
     return call(name, *args, type=st.STRING)
+
+
+@rule("reverse")
+def _reverse(node: Node, typist: Typist) -> Node | None:
+    (a,) = known_types(node.args[0])
+    if isinstance(a, t.ArrayType):
+        return None
+    if isinstance(a, t.BinaryType):
+        return kernel("binary_reversed", st.BINARY, node.args[0])
+    value = implicit(node.args[0], st.STRING, node)
+    node.type = st.STRING
+    return None if value is node.args[0] else call("reverse", value, type=st.STRING)
+
+
+_CHARSETS = {"utf-8": "utf-8", "us-ascii": "ascii", "iso-8859-1": "latin-1", "utf-16": "utf-16",
+             "utf-16be": "utf-16-be", "utf-16le": "utf-16-le"}  # fmt: skip
+
+
+@rule("encode")
+def _encode(node: Node, typist: Typist) -> Node | None:
+    charset = constant_of(node.args[1])
+    codec = _CHARSETS.get(charset.lower()) if isinstance(charset, str) else None
+    if codec is None:
+        raise refuse("encode() in this character set", f"use one of {', '.join(_CHARSETS)}", node)
+    return kernel("encode", st.BINARY, implicit(node.args[0], st.STRING, node), literal(codec))
+
+
+@rule("conv")
+def _conv(node: Node, typist: Typist) -> Node | None:
+    return kernel("conv", st.STRING, *coerce_arguments(node, "SII"))
+
+
+@rule("size", "cardinality")
+def _size(node: Node, typist: Typist) -> Node | None:
+    return literal(None, st.INT) if node.args and node.args[0].is_null else None

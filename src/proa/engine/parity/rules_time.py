@@ -16,6 +16,7 @@ from proa.engine.parity.rule_base import (
     cast_same,
     coerce_arguments,
     constant_of,
+    guard_null,
     implicit,
     rule,
 )
@@ -116,7 +117,8 @@ def _date_add(node: Node, typist: Typist) -> Node | None:
         raise refuse(f"{node.name}() of {st.type_text(b)}", "give it a number of days", node)
     day = implicit(node.args[0], st.DATE, node)
     sign = literal(-1 if node.name == "date_sub" else 1)
-    return kernel("date_plus", st.DATE, day, implicit(node.args[1], st.INT, node), sign)
+    number = guard_null(implicit(node.args[1], st.INT, node), day)
+    return kernel("date_plus", st.DATE, day, number, sign)
 
 
 @rule("to_date", "to_timestamp", "try_to_date", "try_to_timestamp")
@@ -138,9 +140,7 @@ def _to_moment(node: Node, typist: Typist) -> Node | None:
     (a,) = known_types(node.args[0])
     if not st.is_string(a):
         return spark_cast(node.args[0], target)
-    return kernel(
-        "try_to_moment" if tries else "to_moment", target, *node.args
-    )
+    return kernel("try_to_moment" if tries else "to_moment", target, *node.args)
 
 
 _OWN_PATTERN = re.compile(r"(?:yyyy|MM|dd|HH|mm|ss|SSS|[-/:. ,]|'T')*")
@@ -202,9 +202,7 @@ def _unix_timestamp(node: Node, typist: Typist) -> Node | None:
     pattern = node.args[1] if len(node.args) > 1 else literal("yyyy-MM-dd HH:mm:ss")
     text = _pattern_text(node, pattern, reads=True)
     value = implicit(node.args[0], st.STRING, node)
-    return kernel(
-        "seconds", st.LONG, kernel("to_moment", st.TIMESTAMP, value, literal(text))
-    )
+    return kernel("seconds", st.LONG, kernel("to_moment", st.TIMESTAMP, value, literal(text)))
 
 
 @rule("timestamp_seconds", "timestamp_millis", "timestamp_micros")
@@ -213,3 +211,61 @@ def _timestamp_of(node: Node, typist: Typist) -> Node | None:
     if not st.is_integer(a):
         raise refuse(f"{node.name}() of {st.type_text(a)}", "cast it to bigint", node)
     return kernel(node.name, st.TIMESTAMP, cast(node.args[0], st.LONG))
+
+
+@rule("dayname", "monthname")
+def _name_of_day(node: Node, typist: Typist) -> Node | None:
+    day = implicit(node.args[0], st.DATE, node)
+    return kernel(
+        "date_format", st.STRING, day, literal("EEE" if node.name == "dayname" else "MMM")
+    )
+
+
+_TRUNCATED = frozenset(
+    {"year", "yyyy", "yy", "quarter", "month", "mon", "mm", "week", "day", "dd", "hour", "minute",
+     "second", "millisecond", "microsecond"}
+)  # fmt: skip
+
+
+@rule("date_trunc")
+def _date_trunc(node: Node, typist: Typist) -> Node | None:
+    unit, value = node.args
+    text = constant_of(unit)
+    if isinstance(text, str) and text.lower() not in _TRUNCATED:
+        return literal(None, st.TIMESTAMP)
+    value = implicit(value, st.TIMESTAMP, node)
+    node.type = st.TIMESTAMP
+    return None if value is node.args[1] else call("date_trunc", unit, value, type=st.TIMESTAMP)
+
+
+_MONTHS = {"year": 12, "quarter": 3, "month": 1}
+_MICROS = {"week": 604_800_000_000, "day": 86_400_000_000, "dayofyear": 86_400_000_000,
+           "hour": 3_600_000_000, "minute": 60_000_000, "second": 1_000_000, "millisecond": 1_000,
+           "microsecond": 1}  # fmt: skip
+
+
+def _unit_of(node: Node) -> tuple[str, int]:
+    """(kernel's kind, how many of it) of a unit of time."""
+    unit = str(constant_of(node.args[0]) or node.args[0].name).lower()
+    if unit in _MONTHS:
+        return "months", _MONTHS[unit]
+    if unit in _MICROS:
+        return "micros", _MICROS[unit]
+    raise refuse(f"{node.name.removesuffix(' unit')}() in {unit}", "use days or months", node)
+
+
+@rule("timestampdiff unit", "datediff unit", "date_diff unit")
+def _diff_in_units(node: Node, typist: Typist) -> Node | None:
+    kind, size = _unit_of(node)
+    sides = [implicit(arg, st.TIMESTAMP, node) for arg in node.args[1:]]
+    return kernel(f"{kind}_apart", st.LONG, *sides, literal(size))
+
+
+@rule("timestampadd unit", "dateadd unit", "date_add unit")
+def _add_units(node: Node, typist: Typist) -> Node | None:
+    kind, size = _unit_of(node)
+    value = node.args[2]
+    (a,) = known_types(value)
+    number = implicit(node.args[1], st.INT, node)
+    target = a if isinstance(a, t.TimestampNTZType) else st.TIMESTAMP
+    return kernel(f"{kind}_later", target, implicit(value, target, node), number, literal(size))
