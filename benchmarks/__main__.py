@@ -89,6 +89,12 @@ def _changes(folder: Path, quick: bool) -> list[Result]:  # noqa: FBT001
     return changes.measure(folder, rows=rows, changes=count, runs=2 if quick else 5)
 
 
+def _kernels(folder: Path, quick: bool) -> list[Result]:  # noqa: FBT001
+    from benchmarks import kernels
+
+    return kernels.measure(folder, rows=100_000 if quick else 1_000_000)
+
+
 def _spark(folder: Path, quick: bool) -> list[Result]:  # noqa: FBT001
     from benchmarks import spark
 
@@ -106,6 +112,7 @@ PARTS: dict[str, Part] = {
     "growing": _growing,
     "verifying": _verifying,
     "changes": _changes,
+    "kernels": _kernels,
 }
 PEERS: dict[str, Part] = {"spark": _spark}
 

@@ -502,9 +502,11 @@ def engine_functions() -> str:
             ", ".join(f"`{name}`" for name in made),
             "## Refused",
             (
-                "Also refused: patterns of dates with other letters than yyyy, MM, dd, HH, mm, ss and SSS;"
-                " regular expressions with classes inside of classes, `\\p{L}` and flags in the middle;"
-                " `from_json` and `to_json` with options."
+                "Also refused: patterns of dates that have something behind an optional section, or letters"
+                " that Java knows and these rules do not (`B`, `c`, `e`, ...); texts read by patterns with"
+                " names of days or zones; regular expressions with scripts (`\\p{IsGreek}`), `^` and `&&` in"
+                " one class, and flags in the middle; `to_json` with options, and `from_json` with others than"
+                " `mode` and `columnNameOfCorruptRecord`; variants; arithmetic with intervals of months."
             ),
             _table(["function", "over", "instead"], rows),
         ]

@@ -60,6 +60,7 @@ CONDITIONS: dict[str, dict[str, str]] = {
         "COLUMN_ALREADY_EXISTS": "a dataset would have a column twice",
         "UNRESOLVED_COLUMN": "a query, an expectation or a layout names a column that is not there",
         "AMBIGUOUS_REFERENCE": "a query names a column that several of its tables have",
+        "INCONSISTENT_BEHAVIOR_CROSS_VERSION.DATETIME_PATTERN_RECOGNITION": "a pattern of dates has a letter that Spark does not read",
         "UNRESOLVED_ROUTINE": "a query calls a function that the engine does not have",
         "PARTITION_COLUMN_NOT_FOUND": "a dataset is partitioned by a column that its query does not yield",
         "SPECIFY_CLUSTER_BY_WITH_PARTITIONED_BY_IS_NOT_ALLOWED": "a dataset has partition and clustering columns",

@@ -389,7 +389,7 @@ def _hours(fields: _Fields) -> tuple[Any, Any]:
     if "hour24" in fields:
         hour = fields.number("hour24", 24)
         good = (hour >= 1) & (hour <= 24)
-        hour %= 24
+        hour = hour % 24
     else:
         hour = fields.number("hour", 0)
         good = hour <= 23

@@ -41,11 +41,16 @@ def each(function: Callable[..., Any], type_: Any, *arrays: Array) -> Array:
 
     The work is done once for each distinct value, so columns of few values cost little.
     """
-    if len(arrays) == 1:
-        encoded = arrays[0].dictionary_encode() if _encodes(arrays[0].type) else None
-        if encoded is not None:
-            found = pa.array([function(v) for v in encoded.dictionary.to_pylist()], type_)
-            return found.take(encoded.indices) if len(found) else pa.nulls(len(arrays[0]), type_)
+    varying = [k for k, array in enumerate(arrays) if not _is_constant(array)]
+    if len(varying) == 1 and _encodes(arrays[varying[0]].type):
+        place = varying[0]
+        constants = [array[0].as_py() for array in arrays]
+        if any(value is None for k, value in enumerate(constants) if k != place):
+            return pa.nulls(len(arrays[0]), type_)
+        head, tail = constants[:place], constants[place + 1 :]
+        encoded = arrays[place].dictionary_encode()
+        found = pa.array([function(*head, v, *tail) for v in encoded.dictionary.to_pylist()], type_)
+        return found.take(encoded.indices) if len(found) else pa.nulls(len(arrays[0]), type_)
     memory: dict[Any, Any] = {}
     answers: list[Any] = []
     for row in zip(*(array.to_pylist() for array in arrays), strict=True):
@@ -57,6 +62,22 @@ def each(function: Callable[..., Any], type_: Any, *arrays: Array) -> Array:
             memory[key] = function(*row)
         answers.append(memory[key])
     return pa.array(answers, type_)
+
+
+def _is_constant(array: Array) -> bool:
+    """Whether all rows have the same value, of a type that a literal may have."""
+    kind = array.type
+    if not (pa.types.is_string(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)):
+        return False
+    return len(array) > 1 and len(pc.unique(array)) == 1
+
+
+def patch(quick: Array, unsure: Any, slow: Callable[[Array], Array], array: Array) -> Array:
+    """The quick answers, with slow ones in the rows of `unsure`, a NumPy array of booleans."""
+    if not unsure.any():
+        return quick
+    rows = pa.array(unsure)
+    return pc.replace_with_mask(quick, rows, slow(array.filter(rows)))
 
 
 def _encodes(type_: Any) -> bool:
@@ -74,6 +95,7 @@ def load() -> dict[str, Callable[..., Array]]:
         kernels_json,
         kernels_numeric,
         kernels_regex,
+        kernels_rounding,
         kernels_text,
         kernels_time,
     )

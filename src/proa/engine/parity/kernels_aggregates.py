@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from proa.engine.parity.kernels import Array, SparkError, kernel
-from proa.engine.parity.kernels_numeric import _WIDE, _fit_or_raise
+from proa.engine.parity.kernels_numeric import _WIDE, _fit_or_raise, quick_quotient
 
 
 def _sort_values(values: list[Any]) -> list[Any]:
@@ -223,6 +223,10 @@ def isnan_null(type_: Any, array: Array) -> Array:
 
 @kernel
 def decimal_average(type_: Any, total: Array, count: Array) -> Array:
+    counts = pc.if_else(pc.equal(count, 0), pa.scalar(None, count.type), count)
+    quick = quick_quotient(type_, total, counts.cast(pa.decimal128(19, 0)))
+    if quick is not None:
+        return quick
     return pa.array(
         [
             None if a is None or not n else _fit_or_raise(_WIDE.divide(a, Decimal(n)), type_)

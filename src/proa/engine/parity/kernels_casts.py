@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from proa.engine.parity.kernels import Array, SparkError, each, kernel
+from proa.engine.parity.kernels import Array, SparkError, each, kernel, patch
 
 _BLANK = "".join(map(chr, range(33))) + "\x7f"
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - text without a zone is UTC here
@@ -143,9 +143,38 @@ def interval_text(value: timedelta) -> str:
 
 @kernel
 def text(type_: Any, array: Array) -> Array:
-    if pa.types.is_floating(array.type):
-        return each(_writer(array.type), type_, array)
+    kind = array.type
+    if pa.types.is_float64(kind):
+        return _double_texts(array)
+    if pa.types.is_floating(kind):
+        return each(_writer(kind), type_, array)
+    if pa.types.is_timestamp(kind):
+        return _moment_texts(array)
     return pa.array(texts(array), type_)
+
+
+def _double_texts(array: Array) -> Array:
+    """Doubles as Java writes them; Arrow writes the same digits for those that need no exponent."""
+    size = pc.fill_null(pc.abs(array), 1.0).to_numpy(zero_copy_only=False)
+    plain = pc.cast(array, pa.string())
+    plain = pc.if_else(
+        pc.match_substring(plain, "."), plain, pc.binary_join_element_wise(plain, ".0", "")
+    )
+    unsure = ~((size >= 1e-3) & (size < 1e7))
+    return patch(plain, unsure, lambda rows: each(double_text, pa.string(), rows), array)
+
+
+def _moment_texts(array: Array) -> Array:
+    """Timestamps as Spark casts them: a fraction only where there is one, without zeros at its end."""
+    from proa.engine.parity.date_patterns import format_moments
+
+    body = format_moments(array, "yyyy-MM-dd HH:mm:ss")
+    fraction = pc.utf8_rtrim(format_moments(array, "SSSSSS"), "0")
+    dot = pc.if_else(pc.equal(fraction, ""), "", ".")
+    found = pc.binary_join_element_wise(body, dot, fraction, "")
+    years = pc.fill_null(pc.year(array), 1).to_numpy(zero_copy_only=False)
+    unsure = (years < 1) | (years > 9999)
+    return patch(found, unsure, lambda rows: pa.array(texts(rows), pa.string()), array)
 
 
 # -- from text ----------------------------------------------------------------------------------------
@@ -334,10 +363,9 @@ def _read(type_: Any, array: Array, *, tries: bool) -> Array:
             raise _invalid(value, name)
         return found
 
-    if pa.types.is_integer(type_) or pa.types.is_float64(type_) or pa.types.is_date(type_):
-        quick = _quick(type_, array)
-        if quick is not None:
-            return quick
+    quick = _quick(type_, array)
+    if quick is not None:
+        return quick
     if pa.types.is_float32(type_):
         wide = each(one, pa.float64(), array).to_pylist()
         with np.errstate(over="ignore"):
@@ -345,22 +373,41 @@ def _read(type_: Any, array: Array, *, tries: bool) -> Array:
     return each(one, type_, array)
 
 
-_PLAIN = {
-    "integer": r"^-?[0-9]{1,18}$",
-    "float": r"^-?[0-9]+(\.[0-9]+)?$",
-    "date": r"^[0-9]{4}-[01][0-9]-[0-3][0-9]$",
-}
+_USUAL_MOMENT = (
+    r"^[0-9]{4}-[01][0-9]-[0-3][0-9][ T][0-2][0-9]:[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?$"
+)
+
+
+def _usual_form(type_: Any) -> str | None:
+    """What texts of a type look like that Arrow reads as Spark does; None where it reads none."""
+    if pa.types.is_integer(type_):
+        return r"^-?[0-9]{1,18}$"
+    if pa.types.is_float64(type_):
+        return r"^-?[0-9]+(\.[0-9]+)?$"
+    if pa.types.is_decimal(type_):
+        digits = min(type_.precision - type_.scale, 30)
+        if digits < 1:
+            return None
+        fraction = rf"(\.[0-9]{{1,{type_.scale}}})?" if type_.scale else ""
+        return rf"^-?[0-9]{{1,{digits}}}{fraction}$"
+    if pa.types.is_date(type_):
+        return r"^[0-9]{4}-[01][0-9]-[0-3][0-9]$"
+    return _USUAL_MOMENT if pa.types.is_timestamp(type_) else None
 
 
 def _quick(type_: Any, array: Array) -> Array | None:
     """The whole array at once, when all texts are in the usual form; None when one is not."""
-    name = (
-        "integer" if pa.types.is_integer(type_) else "date" if pa.types.is_date(type_) else "float"
-    )
-    usual = pc.match_substring_regex(array, _PLAIN[name])
-    if pc.all(usual, skip_nulls=True).as_py() is False:
+    form = _usual_form(type_)
+    if pa.types.is_timestamp(type_) and type_.tz is not None:
+        array = pc.replace_substring_regex(array, "Z$", "")
+    if (
+        form is None
+        or pc.all(pc.match_substring_regex(array, form), skip_nulls=True).as_py() is False
+    ):
         return None
     try:
+        if pa.types.is_timestamp(type_):
+            return pc.cast(array, pa.timestamp("us")).cast(type_)
         return pc.cast(array, type_)
     except pa.ArrowInvalid:
         return None
@@ -401,6 +448,13 @@ def _whole(type_: Any, array: Array, *, tries: bool) -> Array:
             return None
         raise SparkError("CAST_OVERFLOW", f"the value {value} does not fit in {type_}")
 
+    if pa.types.is_float64(array.type):
+        values = pc.fill_null(array, 0.0).to_numpy(zero_copy_only=False)
+        unsure = ~(np.abs(values) < 2.0 ** min(bits, 52))
+        whole = np.where(unsure, 0, values).astype(np.int64)
+        missing = array.is_null().to_numpy(zero_copy_only=False)
+        quick = pa.array(whole, pa.int64(), mask=missing).cast(type_)
+        return patch(quick, unsure, lambda rows: each(one, type_, rows), array)
     return each(one, type_, array)
 
 
@@ -430,4 +484,22 @@ def _decimals(type_: Any, array: Array, *, tries: bool) -> Array:
             )
         return fits
 
-    return each(one, type_, array)
+    def slow(rows: Array) -> Array:
+        return each(one, type_, rows)
+
+    if pa.types.is_float64(array.type) and type_.precision - type_.scale >= 1 and type_.scale <= 15:
+        from proa.engine.parity.kernels_rounding import scale_up
+
+        whole, unsure, missing = scale_up(array, type_.scale, ROUND_HALF_UP)
+        unsure |= ~missing & ~(np.abs(whole) < 10.0 ** min(type_.precision, 15))
+        return patch(decimals_of(np.where(unsure, 0, whole), missing, type_), unsure, slow, array)
+    return slow(array)
+
+
+def decimals_of(digits: Any, missing: Any, type_: Any) -> Array:
+    """Decimals of 128 bits from their digits as whole numbers that fit in 64 bits."""
+    both = np.empty((len(digits), 2), np.int64)
+    both[:, 0] = digits
+    both[:, 1] = both[:, 0] >> 63
+    valid = pa.array(~missing).buffers()[1] if missing.any() else None
+    return pa.Array.from_buffers(type_, len(digits), [valid, pa.py_buffer(both.tobytes())])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, ROUND_HALF_UP, Context, Decimal
+from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from proa.engine.parity.kernels import Array, SparkError, each, kernel
-from proa.engine.parity.kernels_casts import double_text
+from proa.engine.parity.kernels_casts import decimals_of
 
 _WIDE = Context(prec=120)
 
@@ -211,7 +211,7 @@ def _unscaled_digits(array: Array) -> Any | None:
     return low if np.array_equal(high, low >> 63) else None
 
 
-def _quick_quotient(type_: Any, left: Array, right: Array) -> Array | None:
+def quick_quotient(type_: Any, left: Array, right: Array) -> Array | None:
     """The quotients by whole numbers of 64 bits; None where those are too small for them."""
     power = type_.scale - left.type.scale + right.type.scale
     a, b = _unscaled_digits(left), _unscaled_digits(right)
@@ -226,17 +226,35 @@ def _quick_quotient(type_: Any, left: Array, right: Array) -> Array | None:
     digits = np.where((a < 0) != (b < 0), -whole, whole)
     if type_.precision < 19 and np.abs(digits).max() >= 10**type_.precision:
         return None
-    both = np.empty((len(digits), 2), np.int64)
-    both[:, 0], both[:, 1] = digits, digits >> 63
-    missing = pc.or_(left.is_null(), right.is_null())
-    valid = None if not pc.any(missing).as_py() else pc.invert(missing).buffers()[1]
-    return pa.Array.from_buffers(type_, len(digits), [valid, pa.py_buffer(both.tobytes())])
+    missing = pc.or_(left.is_null(), right.is_null()).to_numpy(zero_copy_only=False)
+    return decimals_of(digits, missing, type_)
+
+
+def _wide_quotient(type_: Any, left: Array, right: Array) -> Array | None:
+    """The quotients by decimals of 256 bits; None where those are too small for them.
+
+    Arrow cuts, so one digit more than is asked for tells how to round.
+    """
+    a, b = left.type, right.type
+    scale = max(6, a.scale + 1 + b.precision + 1)
+    if a.precision - a.scale + b.scale + scale > 76 or scale <= type_.scale:
+        return None
+    wide = left.cast(pa.decimal256(a.precision + 1, a.scale + 1))
+    valid = pc.and_(left.is_valid(), right.is_valid())
+    divisor = pc.if_else(
+        valid,
+        right.cast(pa.decimal256(b.precision, b.scale)),
+        pa.scalar(None, pa.decimal256(b.precision, b.scale)),
+    )
+    return _halves_up(pc.divide(wide, divisor), type_)
 
 
 @kernel
 def decimal_divide(type_: Any, left: Array, right: Array) -> Array:
     _zeros(left, right, "DIVIDE_BY_ZERO")
-    quick = _quick_quotient(type_, left, right)
+    quick = quick_quotient(type_, left, right)
+    if quick is None:
+        quick = _wide_quotient(type_, left, right)
     if quick is not None:
         return quick
     return each(lambda a, b: _fit_or_raise(_quotient(a, b), type_), type_, left, right)
@@ -326,79 +344,6 @@ def _any_mod(a: Any, b: Any) -> Any:
 for _name, _function in (("add", _any_add), ("subtract", _any_subtract), ("multiply", _any_multiply),
                          ("divide", _any_divide), ("mod", _any_mod)):  # fmt: skip
     kernel(_trying_kernel(_name, _function))
-
-
-# -- rounding -----------------------------------------------------------------------------------------
-
-
-def _rounder(name: str, mode: str) -> Callable[..., Array]:
-    def rounded(type_: Any, array: Array, scales: Array) -> Array:
-        scale = scales[0].as_py() if len(scales) else 0
-        if pa.types.is_floating(array.type):
-            return _rounded_floats(type_, array, scale, mode)
-        unit = Decimal(1).scaleb(-scale)
-
-        def one(value: Any) -> Any:
-            found = Decimal(value)
-            if pa.types.is_decimal(array.type) and scale >= array.type.scale:
-                return found
-            found = (
-                found.quantize(unit, mode, _WIDE)
-                if scale >= 0
-                else (
-                    _WIDE.multiply(
-                        (_WIDE.divide(found, unit)).quantize(Decimal(1), mode, _WIDE), unit
-                    )
-                )
-            )
-            if pa.types.is_decimal(type_):
-                return _fit_or_raise(found, type_)
-            number = int(found)
-            bits = type_.bit_width - 1
-            if not -(1 << bits) <= number < 1 << bits:
-                raise SparkError("ARITHMETIC_OVERFLOW", f"{type_} overflow")
-            return number
-
-        return each(one, type_, array)
-
-    rounded.__name__ = name
-    return rounded
-
-
-def _rounded_floats(type_: Any, array: Array, scale: int, mode: str) -> Array:
-    whole = pa.types.is_integer(type_)
-    single = pa.types.is_float32(array.type)
-    unit = Decimal(1).scaleb(-scale)
-
-    def one(value: float) -> Any:
-        if not math.isfinite(value):
-            if whole:
-                return 0 if math.isnan(value) else (1 << 63) - 1 if value > 0 else -(1 << 63)
-            return value
-        exact = Decimal(str(np.float32(value))) if single else Decimal(double_text(value))
-        if whole:
-            exact = Decimal(value)
-        found = (
-            exact.quantize(unit, mode, Context(prec=800))
-            if scale >= 0
-            else _WIDE.multiply(
-                _WIDE.divide(exact, unit).quantize(Decimal(1), mode, Context(prec=800)), unit
-            )
-        )
-        if whole:
-            return max(-(1 << 63), min((1 << 63) - 1, int(found)))
-        answer = float(found)
-        return answer or 0.0
-
-    if single and not whole:
-        wide = each(one, pa.float64(), array).to_pylist()
-        return pa.array([None if v is None else np.float32(v) for v in wide], type_)
-    return each(one, type_, array)
-
-
-for _name, _mode in (("rounded", ROUND_HALF_UP), ("brounded", ROUND_HALF_EVEN), ("ceiled", ROUND_CEILING),
-                     ("floored", ROUND_FLOOR)):  # fmt: skip
-    kernel(_rounder(_name, _mode))
 
 
 # -- comparisons of floating point: NaN is equal to itself and larger than all -----------------------

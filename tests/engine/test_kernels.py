@@ -1,0 +1,224 @@
+"""Proa's own functions: whole arrays at once give what is computed one value at a time."""
+
+import math
+import re
+from datetime import UTC, datetime, timedelta
+from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, ROUND_HALF_UP, Context, Decimal
+
+import pyarrow as pa
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from proa.engine.parity import kernels_regex
+from proa.engine.parity.date_patterns import DatePatternError, format_moments, read_moments
+from proa.engine.parity.java_regex import PatternError, compile_pattern
+from proa.engine.parity.kernels import SparkError, load
+from proa.engine.parity.kernels_casts import double_text, timestamp_text
+from proa.engine.parity.kernels_text import converted
+
+KERNELS = load()
+DOUBLES = st.one_of(
+    st.floats(),
+    st.integers(-(10**7), 10**7).map(lambda n: n / 1000),
+    st.integers(-(10**6), 10**6).map(lambda n: n + 0.5),
+)
+MODES = {
+    "rounded": ROUND_HALF_UP,
+    "brounded": ROUND_HALF_EVEN,
+    "ceiled": ROUND_CEILING,
+    "floored": ROUND_FLOOR,
+}
+CONTEXT = Context(prec=800)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MOMENTS = st.integers(-62_135_596_800_000_000, 253_402_300_799_999_999)
+
+
+def run(name, type_, *columns):
+    return KERNELS[name](type_, *columns).to_pylist()
+
+
+def same(left, right):
+    return left == right or (
+        left is not None and right is not None and math.isnan(left) and math.isnan(right)
+    )
+
+
+@given(st.lists(st.none() | DOUBLES, min_size=1), st.integers(0, 6), st.sampled_from(list(MODES)))
+@example([1.005, 0.285, 2.5, -0.0, math.nan, math.inf, 1e300, None], 2, "rounded")
+def test_doubles_are_rounded_as_their_shortest_text_is(values, scale, name):
+    def one(value):
+        if value is None or not math.isfinite(value):
+            return value
+        unit = Decimal(1).scaleb(-scale)
+        return float(Decimal(double_text(value)).quantize(unit, MODES[name], CONTEXT)) or 0.0
+
+    found = run(name, pa.float64(), pa.array(values, pa.float64()), pa.array([scale] * len(values)))
+    assert all(map(same, found, map(one, values)))
+
+
+@given(st.lists(st.none() | DOUBLES, min_size=1))
+def test_doubles_are_written_as_java_writes_them(values):
+    wanted = [None if v is None else double_text(v) for v in values]
+    assert run("text", pa.string(), pa.array(values, pa.float64())) == wanted
+
+
+@given(st.lists(st.none() | DOUBLES, min_size=1))
+def test_doubles_become_decimals_rounded_half_up_or_null(values):
+    def one(value):
+        if value is None or not math.isfinite(value):
+            return None
+        cut = Decimal(double_text(value)).quantize(Decimal("0.01"), ROUND_HALF_UP, CONTEXT)
+        return cut if abs(cut) < 10**10 else None
+
+    found = run("try_to_decimal", pa.decimal128(12, 2), pa.array(values, pa.float64()))
+    assert found == [one(value) for value in values]
+
+
+DECIMALS = st.decimals(-(10**12), 10**12, places=3)
+
+
+@given(st.lists(st.tuples(DECIMALS, DECIMALS.filter(bool)), min_size=1))
+def test_quotients_of_decimals_are_exact_but_for_the_last_digit_rounded_half_up(pairs):
+    left, right = (pa.array(column, pa.decimal128(20, 3)) for column in zip(*pairs, strict=True))
+    wanted = [
+        CONTEXT.divide(a, b).quantize(Decimal(1).scaleb(-17), ROUND_HALF_UP, CONTEXT)
+        for a, b in pairs
+    ]
+    assert run("decimal_divide", pa.decimal128(38, 17), left, right) == wanted
+
+
+@given(st.lists(st.none() | MOMENTS, min_size=1))
+def test_moments_are_written_without_zeros_at_the_end_and_read_again(micros):
+    moments = pa.array(micros, pa.int64()).cast(pa.timestamp("us", "UTC"))
+    texts = KERNELS["text"](pa.string(), moments)
+    assert texts.to_pylist() == [
+        None if n is None else timestamp_text(EPOCH + timedelta(microseconds=n)) for n in micros
+    ]
+    assert KERNELS["from_text"](moments.type, texts).to_pylist() == moments.to_pylist()
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["yyyy-MM-dd HH:mm:ss.SSSSSS", "MMM d, yyyy h:mm:ss.SSSSSS a", "yyyyDDDHHmmssSSSSSS", "d.M.yyyy k:m:s.SSSSSS",
+     "'on' MMMM dd yyyy K:mm:ss a.SSSSSS", "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX", "yyyy-MM-dd HH:mm:ss[.SSSSSS]"],
+)  # fmt: skip
+@given(micros=st.lists(MOMENTS, min_size=1))
+def test_what_a_pattern_writes_it_reads(pattern, micros):
+    moments = pa.array(micros, pa.int64()).cast(pa.timestamp("us", "UTC"))
+    again, unread = read_moments(format_moments(moments, pattern), pattern)
+    assert not any(unread.to_pylist())
+    assert again.to_pylist() == moments.to_pylist()
+
+
+@pytest.mark.parametrize(
+    ("text", "pattern"),
+    [("2026-02-30", "yyyy-MM-dd"), ("2026-13-01", "yyyy-MM-dd"), ("2026-1-01", "yyyy-MM-dd"), ("24:00", "HH:mm"),
+     ("13:00 AM", "hh:mm a"), ("0:30", "k:mm"), ("2026-366", "yyyy-DDD"), ("2026-01-05x", "yyyy-MM-dd"),
+     ("2026-01-05T10:00:00+25:00", "yyyy-MM-dd'T'HH:mm:ssXXX"), ("January 5", "MMM d")],
+)  # fmt: skip
+def test_what_is_not_a_time_is_not_read(text, pattern):
+    _, unread = read_moments(pa.array([text, None]), pattern)
+    assert unread.to_pylist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    "pattern", ["YYYY", "u", "yyyy{", "'open", "EEEEE", "VV V", "yyyy]", "[HH]:mm"]
+)
+def test_a_pattern_that_is_not_known_is_refused(pattern):
+    with pytest.raises(DatePatternError):
+        format_moments(pa.array([0], pa.int64()).cast(pa.timestamp("us", "UTC")), pattern)
+
+
+ATOMS = st.sampled_from(
+    ["a", "b", "[ab]", "[^a]", ".", "\\d", "\\w", "\\s", "(a|b)", "(?:ab)", "\\.", ","]
+)
+PARTS = st.tuples(ATOMS, st.sampled_from(["", "+", "?", "*", "{2}", "{1,2}", "+?"])).map("".join)
+PATTERNS = st.lists(PARTS, min_size=1, max_size=3).map("".join)
+TEXTS = st.lists(st.none() | st.text("ab1 .,\n😀é", max_size=6), min_size=1, max_size=5)
+
+
+@given(TEXTS, PATTERNS)
+@example(["a1b", None, "😀"], "x*")
+def test_arrow_matches_as_one_value_at_a_time_does(values, pattern):
+    """Two rows of another pattern make a kernel go value by value."""
+
+    def both(name, type_, *constants):
+        quick, slow = (
+            [*values], [*values, "", ""],
+        )  # fmt: skip
+        columns = [[pattern] * len(values), *([c] * len(values) for c in constants)]
+        others = [
+            [pattern] * len(values) + ["zz", "zzz"],
+            *([c] * (len(values) + 2) for c in constants),
+        ]
+        return (
+            run(name, type_, pa.array(quick, pa.string()), *map(pa.array, columns)),
+            run(name, type_, pa.array(slow, pa.string()), *map(pa.array, others))[:-2],
+        )
+
+    for name, type_, constants in [
+        ("rlike", pa.bool_(), ()),
+        ("regexp_replace", pa.string(), ("<$0>", 1)),
+        ("regexp_extract", pa.string(), (0,)),
+        ("regexp_count", pa.int32(), ()),
+        ("split", pa.list_(pa.string()), (-1,)),
+        ("split", pa.list_(pa.string()), (2,)),
+    ]:
+        quick, slow = both(name, type_, *constants)
+        assert quick == slow, name
+
+
+@given(
+    TEXTS, st.sampled_from(["(a)|b", "(a+)(b)?", "a(?:(1)|(b))", "([ab])([^a])"]), st.integers(1, 2)
+)
+def test_arrow_extracts_the_group_that_python_finds(values, pattern, number):
+    number = min(number, re.compile(pattern).groups)
+    rows = len(values)
+    found = run(
+        "regexp_extract",
+        pa.string(),
+        pa.array(values, pa.string()),
+        pa.array([pattern] * rows),
+        pa.array([number] * rows),
+    )
+    matches = [None if v is None else re.search(pattern, v) for v in values]
+    assert found == [
+        None if v is None else "" if m is None else m.group(number) or ""
+        for v, m in zip(values, matches, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "matches"),
+    [("[[a-c]&&[b-z]]", "bc"), ("[a-z&&[^aeiou]]", "bc"), ("\\p{Lu}", "XÉ"), ("[\\p{L}&&[^a]]", "bceéXÉ"),
+     ("[^\\p{L}\\d]", "-]"), ("\\P{L}", "-]1"), ("[\\D&&\\W]", "éÉ-]"), ("[]a]", "a]"), ("[a-c-]", "abc-")],
+)  # fmt: skip
+def test_classes_are_javas(pattern, matches):
+    found = compile_pattern(pattern).findall("abceéXÉ-]1")
+    assert sorted(found) == sorted(matches)
+
+
+@pytest.mark.parametrize("pattern", ["(", "*a", "[", "a{", "{2}", "a\\", "[b-a]"])
+def test_a_pattern_that_java_refuses_too_is_an_error_of_the_values(pattern):
+    with pytest.raises(PatternError) as caught:
+        compile_pattern(pattern)
+    assert caught.value.spark_too
+    assert run("rlike", pa.bool_(), pa.array([None], pa.string()), pa.array([pattern])) == [None]
+    with pytest.raises(SparkError):
+        run("rlike", pa.bool_(), pa.array(["a"]), pa.array([pattern]))
+
+
+def test_empty_matches_stand_between_the_halves_of_wide_characters():
+    assert kernels_regex.replace_text("😀x", "x*", "X") == "X?X?XX"
+    assert kernels_regex.replace_text("a😀", "$", "!") == "a😀!"
+    assert kernels_regex.split_text("😀,b", ",", -1) == ["😀", "b"]
+
+
+@given(st.integers(0, 2**64 - 1), st.integers(2, 36))
+def test_whole_numbers_of_any_base_are_converted(number, base):
+    digits = converted(str(number), 10, base)
+    assert digits is not None
+    assert int(digits, base) == number
+    signed = converted(str(number), 10, -10)
+    assert signed == str(number - 2**64 if number >= 2**63 else number)
