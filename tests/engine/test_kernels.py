@@ -75,17 +75,33 @@ def test_doubles_become_decimals_rounded_half_up_or_null(values):
     assert found == [one(value) for value in values]
 
 
-DECIMALS = st.decimals(-(10**12), 10**12, places=3)
+@pytest.mark.parametrize(
+    ("dividends", "divisors", "quotients"),
+    [((12, 2), (12, 2), (27, 15)), ((5, 0), (12, 2), (20, 13)), ((20, 0), (12, 2), (35, 13)), ((20, 3), (20, 3), (38, 17)),
+     ((12, 2), (5, 4), (20, 8)), ((38, 18), (38, 18), (38, 6)), ((5, 0), (20, 0), (26, 21))],
+)  # fmt: skip
+@given(data=st.data())
+def test_quotients_are_exact_but_for_the_last_digit_rounded_half_up(
+    dividends, divisors, quotients, data
+):
+    def column(precision, scale):
+        most = Decimal(10) ** min(precision - scale, 9) - 1
+        return st.lists(st.decimals(-most, most, places=scale), min_size=4, max_size=4)
 
-
-@given(st.lists(st.tuples(DECIMALS, DECIMALS.filter(bool)), min_size=1))
-def test_quotients_of_decimals_are_exact_but_for_the_last_digit_rounded_half_up(pairs):
-    left, right = (pa.array(column, pa.decimal128(20, 3)) for column in zip(*pairs, strict=True))
+    left = data.draw(column(*dividends))
+    right = [value or Decimal(1).scaleb(-divisors[1]) for value in data.draw(column(*divisors))]
+    unit = Decimal(1).scaleb(-quotients[1])
     wanted = [
-        CONTEXT.divide(a, b).quantize(Decimal(1).scaleb(-17), ROUND_HALF_UP, CONTEXT)
-        for a, b in pairs
+        CONTEXT.divide(a, b).quantize(unit, ROUND_HALF_UP, CONTEXT)
+        for a, b in zip(left, right, strict=True)
     ]
-    assert run("decimal_divide", pa.decimal128(38, 17), left, right) == wanted
+    type_ = pa.decimal128(*quotients)
+    columns = (pa.array(left, pa.decimal128(*dividends)), pa.array(right, pa.decimal128(*divisors)))
+    if any(abs(value) >= Decimal(10) ** (quotients[0] - quotients[1]) for value in wanted):
+        with pytest.raises(SparkError):
+            run("decimal_divide", type_, *columns)
+    else:
+        assert run("decimal_divide", type_, *columns) == wanted
 
 
 @given(st.lists(st.none() | MOMENTS, min_size=1))

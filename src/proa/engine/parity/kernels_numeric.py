@@ -236,17 +236,17 @@ def _wide_quotient(type_: Any, left: Array, right: Array) -> Array | None:
     Arrow cuts, so one digit more than is asked for tells how to round.
     """
     a, b = left.type, right.type
-    scale = max(6, a.scale + 1 + b.precision + 1)
-    if a.precision - a.scale + b.scale + scale > 76 or scale <= type_.scale:
+    digits = b.precision - b.scale + 1  # Arrow's answer has as many more than the dividend
+    own = max(a.scale, type_.scale + 1 - digits)
+    scale = max(4, own + digits)
+    whole = a.precision - a.scale
+    if whole + b.scale + scale > 76 or whole + own > 76:
         return None
-    wide = left.cast(pa.decimal256(a.precision + 1, a.scale + 1))
+    target = pa.decimal256(b.precision, b.scale)
     valid = pc.and_(left.is_valid(), right.is_valid())
-    divisor = pc.if_else(
-        valid,
-        right.cast(pa.decimal256(b.precision, b.scale)),
-        pa.scalar(None, pa.decimal256(b.precision, b.scale)),
-    )
-    return _halves_up(pc.divide(wide, divisor), type_)
+    divisor = pc.if_else(valid, right.cast(target), pa.scalar(None, target))
+    found = pc.divide(left.cast(pa.decimal256(whole + own, own)), divisor)
+    return _halves_up(found, type_) if found.type.scale > type_.scale else None
 
 
 @kernel
