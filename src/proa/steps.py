@@ -34,6 +34,7 @@ class Step(StrEnum):
     TABLE_CREATE = "table.create"
     TABLE_EVOLVE = "table.evolve"
     MEMORY_PUT = "memory.put"
+    STREAM_STATE_PUT = "stream_state.put"
     COMMIT = "commit"
     RESET = "reset"
     SINK_DELIVER = "sink.deliver"

@@ -178,6 +178,8 @@ class ListedFiles:
         self._place = place
         self._zone = folder.zone
         store = Store.open(folder.zone, storage)
+        self.sources = folder.sources
+        """Names of the sources whose files lie in the place."""
         self._tails = {name: ManifestTail(store, name) for name in folder.sources}
 
     def discover(

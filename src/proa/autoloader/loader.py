@@ -38,6 +38,7 @@ from proa.formats.arrow_types import (
     spark_type,
     widen_type,
 )
+from proa.formats.place import PLACE, PLACE_TYPE
 from proa.formats.problems import MAX_FIELD, Problem, ProblemKind, explain
 from proa.formats.reader_options import Evolution
 from proa.graph.leaves import FilesLeaf
@@ -81,7 +82,7 @@ class AutoLoader:
     from the engine's workers. Raises PipelineError when the leaf's options are wrong.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - a leaf, and what is around it
         self,
         leaf: FilesLeaf,
         *,
@@ -89,8 +90,11 @@ class AutoLoader:
         storage_options: Mapping[str, str],
         clock: Clock,
         parallelism: int | None = None,
+        stream: str | None = None,
     ) -> None:
+        """`stream` names the files' order, when rows are to know their place in it."""
         self.leaf = leaf
+        self._stream = stream
         self.options: Options = parse(leaf.options, schema_given=leaf.schema is not None)
         check_bad_path(self.options, leaf.path)
         self._state = state if leaf.streaming else None
@@ -158,6 +162,9 @@ class AutoLoader:
         """The plan (a Spark Connect relation) that reads these files on the engine's workers."""
         resolved = self._resolve(engine, files)
         data, output = self._columns.data(resolved), self._columns.output(resolved)
+        if self._stream is not None:
+            output = t.StructType([*output.fields, t.StructField(PLACE, spark_type(PLACE_TYPE))])
+        listed = self._listed_files() if self._stream is not None else None
         partitions = split(files, self.options.reader, self._parallelism)
         task = ReadTask(
             Assignment.of(partitions),
@@ -169,6 +176,8 @@ class AutoLoader:
             self.base,
             arrow_schema(data).serialize().to_pybytes(),
             arrow_schema(output).serialize().to_pybytes(),
+            # Several sources have an order each, and none together.
+            self._stream if listed is not None and len(listed.sources) == 1 else None,
         )
         return _relation(engine, len(partitions), task, output)
 

@@ -18,6 +18,7 @@ from proa.autoloader.file_ref import FileRef
 from proa.formats.bad_records import BadRecords
 from proa.formats.folders import partition_values, relative
 from proa.formats.json_values import Number
+from proa.formats.place import PLACE, places_of
 from proa.formats.problems import ReadError
 from proa.formats.reader_options import TYPED_FORMATS, ReaderOptions
 from proa.formats.rescued import rescued_value
@@ -85,6 +86,8 @@ class ReadTask:
     """The serialized Arrow schema of the columns that the files fill, rescued data included."""
     output: bytes
     """The serialized Arrow schema of what is handed to the engine."""
+    stream: str | None = None
+    """The name of the files' order, when rows are to know their place in it."""
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         # The engine cuts long error texts: one short line, without the way that led to it.
@@ -104,8 +107,13 @@ class ReadTask:
             source = OpenPart(part, self.options, self.storage, bad.note if bad else None)
             file = relative(part.path, self.base)
             constants = self._constants(part, output, data)
+            rows = 0
             try:
                 for table in reader.read(source, file):
+                    if PLACE in output.names:
+                        numbers = range(rows, rows := rows + len(table))
+                        place = places_of(self.stream, part.shipment, (file, part.start), numbers)
+                        table = table.append_column(PLACE, place)  # noqa: PLW2901
                     yield from self._finish(table, output, constants, file)
             except ReadError as error:
                 if not self.options.ignores(error.problem.kind):
@@ -124,7 +132,7 @@ class ReadTask:
         values = {n.lower(): v for n, v in partition_values(part.path, self.base).items()}
         found: dict[str, Any] = {}
         for column in output:
-            if column.name in data.names:
+            if column.name in data.names or column.name == PLACE:
                 continue
             if column.name == "_metadata" and column.type == METADATA:
                 found[column.name] = _metadata(part)
@@ -316,12 +324,13 @@ def _weight(part: Part) -> int:
 def _parts(file: FileRef, options: ReaderOptions, parallelism: int) -> Iterator[Part]:
     pieces = min(-(-file.size // _RANGE), 4 * parallelism) if _can_split(file, options) else 1
     if pieces <= 1:
-        yield Part(file.path, file.size, file.modified)
+        yield Part(file.path, file.size, file.modified, shipment=file.shipment)
         return
     bounds = [file.size * i // pieces for i in range(pieces + 1)]
     for start, end in itertools.pairwise(bounds):
         last = end == file.size
-        yield Part(file.path, file.size, file.modified, start, None if last else end)
+        until = None if last else end
+        yield Part(file.path, file.size, file.modified, start, until, file.shipment)
 
 
 def _can_split(file: FileRef, options: ReaderOptions) -> bool:

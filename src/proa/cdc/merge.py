@@ -8,18 +8,17 @@ without a touched key are not read, files without a changed row are not written.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pyarrow as pa
 from pyspark.sql import types as T  # noqa: N812 - the name that Spark's users know it by
 
 from proa.cdc import memory as memories
+from proa.cdc.duck_session import THREADS, DuckSession, duck_database, parquet_source
 from proa.cdc.duck_types import name_of, text_of
 from proa.cdc.fold import fold_statements
 from proa.cdc.memory import Memory, MemoryStore, newest_events
@@ -29,14 +28,9 @@ from proa.graph.change_target import DELETE, END_AT, SEQUENCE, START_AT, TRUNCAT
 from proa.graph.table_options import CHANGE_TYPE
 from proa.lake import DataFile, Destination, Table, write_batches
 from proa.lake.table_schema import to_arrow
-from proa.storage import Store, is_url
 
 FILE_BYTES = 8 << 20
 """Files of a merged table stay small, so that a change of one row writes little anew."""
-_MEMORY_LIMIT = "1200MB"
-_THREADS = 2
-_ROWS = 65_536
-"""Rows of a batch on its way from DuckDB into a file."""
 CHANGES = "_change_data"
 """Below the table: where Delta keeps files that say what changed."""
 _FILE, _POSITION = "__proa_file", "file_row_number"
@@ -92,40 +86,21 @@ def merge(given: MergeInput) -> Merged:
     number = given.table.transaction(memories.MEMORY, given.version) if given.version >= 0 else None
     before = store.read(number, given.generation)
     before.check(given.shape, given.dataset)
-    with _database() as (database, scratch):
-        return _Merge(given, before, store, database, Path(scratch)).run()
+    with duck_database() as (database, scratch):
+        return _Merge(given, before, store, database, scratch).run()
 
 
-@contextmanager
-def _database() -> Iterator[tuple[Any, str]]:
-    import duckdb
-
-    with TemporaryDirectory(prefix="proa-cdc-") as scratch:
-        settings = {
-            "threads": _THREADS,
-            "memory_limit": _MEMORY_LIMIT,
-            "temp_directory": f"{scratch}/spill",
-        }
-        database = duckdb.connect(config=settings)
-        try:
-            database.execute("SET TimeZone = 'UTC'")
-            yield database, scratch
-        finally:
-            database.close()
-
-
-class _Merge:
+class _Merge(DuckSession):
     """One merge on its way."""
 
     def __init__(
-        self, given: MergeInput, before: Memory, store: MemoryStore, database: Any, scratch: Path
+        self, given: MergeInput, before: Memory, store: MemoryStore, database: Any, scratch: str
     ) -> None:
+        super().__init__(database, Path(scratch), given.table.options)
         self.given = given
         self.shape = given.shape
         self.before = before
         self.store = store
-        self.database = database
-        self.scratch = scratch
         self.truncates = False
         """Whether the batch holds a truncation that is newer than all before."""
         self.paths: dict[str, str] = {}
@@ -158,7 +133,7 @@ class _Merge:
         """Make `fresh` and `truncation` of the batch's files."""
         shape = self.shape
         files = self.local(self.given.changes)
-        self.execute(f"CREATE VIEW change AS SELECT * FROM {_parquet(files)}")
+        self.execute(f"CREATE VIEW change AS SELECT * FROM {parquet_source(files)}")
         names = self.names("change")
         truncates = TRUNCATE if TRUNCATE in names else "false"
         deletes = DELETE if DELETE in names else "false"
@@ -199,7 +174,7 @@ class _Merge:
         self.execute(f"CREATE TABLE moment AS {self.moments(files)}")
         rows = f"SELECT {shape.no_event} WHERE false"
         if files:
-            source = _parquet(files)
+            source = parquet_source(files)
             rows = f"""SELECT {shape.key_values()}, {shape.order_of(SEQUENCE)} AS o,
                 {shape.struct_of(self.names(source))} AS v FROM {source}"""
         self.execute(
@@ -229,7 +204,7 @@ class _Merge:
             )
             return f"SELECT CAST(o AS {kind}) AS o, n FROM versions"
         if files:
-            found = f"SELECT {self.shape.order_of(SEQUENCE)} AS o FROM {_parquet(files)}"
+            found = f"SELECT {self.shape.order_of(SEQUENCE)} AS o FROM {parquet_source(files)}"
             return f"SELECT max(o) AS o, 1 AS n FROM ({found})"
         # A snapshot without rows has its time from the clock, as others have it from the engine.
         now = self.given.table.clock.now().isoformat()
@@ -243,7 +218,7 @@ class _Merge:
         if not files:
             return f"SELECT {shape.no_event} WHERE false"
         table.check(files)
-        source = _parquet(self.local(files))
+        source = parquet_source(self.local(files))
         current = f"WHERE {END_AT} IS NULL" if shape.history else ""
         return f"""SELECT {shape.key_values()}, {shape.struct_of(self.names(source))} AS v
             FROM {source} {current}"""
@@ -254,7 +229,7 @@ class _Merge:
             [path] = self.local([f"{self.store.url}/{self.before.truncated}"])
             self.execute(
                 f"""CREATE TABLE truncated AS
-                    SELECT CAST(o AS {self.shape.order_type}) AS o FROM {_parquet([path])}"""
+                    SELECT CAST(o AS {self.shape.order_type}) AS o FROM {parquet_source([path])}"""
             )
             self.truncates = bool(
                 self.number("SELECT count(*) FROM truncation t, truncated b WHERE t.o > b.o")
@@ -326,7 +301,7 @@ class _Merge:
                     FROM (SELECT {none}) WHERE false"""
             )
             return
-        source = _parquet(list(self.paths), f", filename = '{_FILE}', file_row_number = true")
+        source = parquet_source(list(self.paths), f", filename = '{_FILE}', file_row_number = true")
         names = self.names(source)
         if shape.history:
             period = ", ".join(
@@ -425,7 +400,7 @@ class _Merge:
         changed = rows.column(0).to_pylist()
         queries = [
             f"""SELECT * EXCLUDE ({_FILE}, {_POSITION}) FROM
-                {_parquet(group, f", filename = '{_FILE}', file_row_number = true")} t
+                {parquet_source(group, f", filename = '{_FILE}', file_row_number = true")} t
                 ANTI JOIN removed ON t.{_FILE} = removed.file AND t.{_POSITION} = removed.pos
                 UNION ALL BY NAME SELECT {self.shape.row_of()} FROM added
                 WHERE file IN ({", ".join(map(text_of, group))})"""
@@ -436,7 +411,7 @@ class _Merge:
             queries.append(
                 f"SELECT {self.shape.row_of()} FROM added WHERE file IS NULL ORDER BY {keys}"
             )
-        with ThreadPoolExecutor(_THREADS) as pool:
+        with ThreadPoolExecutor(THREADS) as pool:
             files = [file for part in pool.map(self.write, queries) for file in part]
         return tuple(self.paths[path] for path in changed), tuple(files)
 
@@ -543,46 +518,8 @@ class _Merge:
 
     # -- helpers ----------------------------------------------------------------------------------
 
-    def execute(self, statement: str) -> Any:
-        return self.database.execute(statement)
-
-    def number(self, query: str) -> int:
-        return int(self.execute(query).fetchone()[0])
-
-    def names(self, source: str) -> list[str]:
-        """The columns of a relation."""
-        return list(self.execute(f"SELECT * FROM {source} LIMIT 0").to_arrow_table().schema.names)
-
-    def batches(self, query: str) -> Iterator[pa.RecordBatch]:
-        cursor = self.database.cursor()
-        cursor.execute("SET TimeZone = 'UTC'")
-        yield from cursor.execute(query).to_arrow_reader(_ROWS)
-
     def memory_files(self) -> list[str]:
         return self.local([f"{self.store.url}/{path}" for path, _ in self.before.files])
-
-    def local(self, locations: Sequence[str]) -> list[str]:
-        """Paths at which DuckDB can read these files: remote ones are fetched."""
-        if not any(map(is_url, locations)):
-            return list(locations)
-        with ThreadPoolExecutor(8) as pool:
-            return list(pool.map(self.fetch, locations))
-
-    def fetch(self, location: str) -> str:
-        folder, _, name = location.rpartition("/")
-        path = self.scratch / f"{abs(hash(folder)):x}-{name}"
-        if not path.exists():
-            store = Store.open(folder, self.given.table.options)
-            with path.with_suffix(".part").open("wb") as file:
-                for chunk in store.chunks(name):
-                    file.write(chunk)
-            path.with_suffix(".part").rename(path)
-        return str(path)
-
-
-def _parquet(paths: Sequence[str], options: str = "") -> str:
-    files = ", ".join(map(text_of, paths))
-    return f"read_parquet([{files}], union_by_name = true, hive_partitioning = false{options})"
 
 
 def _invalid(dataset: str, count: int, what: str, condition: str) -> DataError:

@@ -47,6 +47,8 @@ class Part:
     start: int = 0
     end: int | None = None
     """Bytes; None: to the end of the file, whatever its size."""
+    shipment: int = 0
+    """The number of its file's shipment; 0 where no manifest gives the order."""
 
 
 DAMAGED = (

@@ -20,6 +20,7 @@ from proa.graph import checks, plan_proto, sql_text
 from proa.graph.change_target import target_schema
 from proa.graph.dataset_names import DatasetNames
 from proa.graph.external_tables import ExternalTables
+from proa.graph.kept_places import KeptPlaces
 from proa.graph.leaves import DatasetLeaf, FilesLeaf, Leaf, TableLeaf
 from proa.graph.local_paths import check_paths
 from proa.graph.mistakes import Mistakes
@@ -120,6 +121,7 @@ class _Builder:
             for name in broken:
                 self.failed[name] = self.failed[self.reads_failed(nodes.pop(name))[0]]
         order = checks.topological(nodes, self.datasets)
+        nodes = self.with_places(nodes)
         decided = {
             name: DatasetNode(checks.decide_kind(self.datasets[name], nodes[name]), nodes[name])
             for name in order
@@ -134,6 +136,16 @@ class _Builder:
         if not self.failed:
             checks.predecessors(decided)
         return Graph(decided, checks.stages(decided), self.names)
+
+    def with_places(
+        self, nodes: dict[str, tuple[FlowNode, ...]]
+    ) -> dict[str, tuple[FlowNode, ...]]:
+        """The flows, with what operators with state need; flows as they are after a mistake."""
+        views = {n for n in nodes if self.datasets[n].kind is DatasetKind.TEMPORARY_VIEW}
+        places = KeptPlaces(nodes, views)
+        with self.collecting(""):
+            places.settle()
+        return places.flows
 
     @contextmanager
     def collecting(self, name: str) -> Iterator[None]:

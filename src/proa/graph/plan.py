@@ -22,6 +22,7 @@ from proa.graph.query import QueryStep
 from proa.graph.query_from_plan import PlanReader
 from proa.graph.query_origin import QueryOrigin
 from proa.graph.sql_mask import TextEdit
+from proa.graph.stateful_plan import StatefulPlan, without_state
 from proa.pipelines.identifiers import parts as name_parts
 from proa.text import quote_identifier
 
@@ -65,6 +66,14 @@ class FlowPlan:
     """The plan, temporary views inlined, with a placeholder where each leaf stands."""
     query: QueryStep = field(compare=False, repr=False)
     """The query as the user wrote it, names resolved and views not inlined."""
+    remembers: bool = False
+    """Whether an operator over a stream needs state."""
+    stateful: StatefulPlan | None = field(default=None, compare=False, repr=False)
+    """The plan cut at its operator with state, once the whole graph is known."""
+    placed: Relation | None = field(default=None, compare=False, repr=False)
+    """The plan with its rows' places, when a stream of them is to know these."""
+    streams: Mapping[str, str] = field(default_factory=dict)
+    """For each leaf whose rows are to know their place the name of its order; "" for tables."""
 
     @property
     def streaming(self) -> bool:
@@ -78,20 +87,32 @@ class FlowPlan:
     def bind(self, bound: Mapping[str, Relation]) -> Relation:
         """The plan that reads `bound[leaf.key]` where each leaf stands.
 
-        KeyError when a leaf is missing. The result shares nothing with the arguments.
+        An operator with state is computed over these rows alone. KeyError when a leaf is missing.
+        The result shares nothing with the arguments.
         """
-        plan = proto.Relation()
-        plan.CopyFrom(self.template)
+        if self.stateful is not None and self.stateful.outline is not None:
+            return bind(self.stateful.outline, bound)
+        return bind(without_state(self.template) if self.streaming else self.template, bound)
 
-        def visit(relation: Relation) -> bool:
-            key = placeholder_key(relation)
-            if key is None:
-                return False
-            plan_proto.replace(relation, plan_proto.renumber(bound[key]))
-            return True
+    def bind_placed(self, bound: Mapping[str, Relation]) -> Relation:
+        """As `bind`; where the flow's rows are to know their place, with the hidden columns."""
+        return self.bind(bound) if self.placed is None else bind(self.placed, bound)
 
-        plan_proto.rewrite(plan, visit)
-        return plan
+
+def bind(template: Relation, bound: Mapping[str, Relation]) -> Relation:
+    """A template that reads `bound[key]` where the leaf of that key stands, as `FlowPlan.bind`."""
+    plan = proto.Relation()
+    plan.CopyFrom(template)
+
+    def visit(relation: Relation) -> bool:
+        key = placeholder_key(relation)
+        if key is None:
+            return False
+        plan_proto.replace(relation, plan_proto.renumber(bound[key]))
+        return True
+
+    plan_proto.rewrite(plan, visit)
+    return plan
 
 
 class Resolver(Protocol):
@@ -145,9 +166,9 @@ def read(relation: Relation, resolver: Resolver, origin: QueryOrigin) -> FlowPla
     plan_proto.rewrite(template, reader.visit)
     reader.check_expressions(template)
     query = PlanReader(resolver.name, reader.texts).step(relation)
-    stateful.check(query, origin.location)
+    remembers = stateful.check(query, origin.location) is not None or reader.remembers
     reader.expose_metadata(template)
-    return FlowPlan(tuple(reader.leaves.values()), template, query)
+    return FlowPlan(tuple(reader.leaves.values()), template, query, remembers)
 
 
 class _Reader:
@@ -157,6 +178,8 @@ class _Reader:
         self.texts = sql_text.SqlTexts(origin.of_line)
         self.leaves: dict[Any, Leaf] = {}
         """By what makes two leaves the same; in the order in which the query reads them."""
+        self.remembers = False
+        """Whether a view that is read has an operator with state."""
         self.asks_metadata = False
         """Whether DataFrame code asks for `_metadata`, which engines do not know."""
 
@@ -202,8 +225,9 @@ class _Reader:
     def _inline(self, found: FlowPlan | Leaf) -> Relation:
         if not isinstance(found, FlowPlan):
             return placeholder(self._adopt(found))
+        self.remembers = self.remembers or found.remembers
         renamed = {leaf.key: placeholder(self._adopt(leaf)) for leaf in found.leaves}
-        return plan_proto.renumber(found.bind(renamed))
+        return plan_proto.renumber(bind(found.template, renamed))
 
     def _adopt(self, leaf: Leaf) -> Leaf:
         if isinstance(leaf, DatasetLeaf):
@@ -403,7 +427,9 @@ class _Reader:
             else:
                 leaf = FilesLeaf("", each.path, each.options, each.schema, each.streaming)
                 inner, alias = placeholder(self._files_leaf(leaf)), ""
-            references.append(_alias(name, inner))
+            references.append(
+                _alias(name, _with_watermark(inner, each.watermark if each.streaming else None))
+            )
             edits.append(TextEdit(each.start, each.end, name))
             if each.alias_at is not None and alias:
                 at = each.alias_at
@@ -439,6 +465,16 @@ def _batch_options(options: Mapping[str, str], name: str) -> dict[str, str]:
         "proa.rescue": "false",
         **kept,
     }
+
+
+def _with_watermark(inner: Relation, watermark: tuple[str, str] | None) -> Relation:
+    if watermark is None:
+        return inner
+    plan = proto.Relation()
+    plan.common.plan_id = plan_proto.fresh_plan_id()
+    plan.with_watermark.input.CopyFrom(inner)
+    plan.with_watermark.event_time, plan.with_watermark.delay_threshold = watermark
+    return plan
 
 
 def _alias(name: str, inner: Relation) -> Relation:

@@ -70,8 +70,8 @@ class Mask:
         """Stand-in -> span of the file function's call."""
         self.options: dict[int, tuple[dict[str, str], int]] = {}
         """End of a table's name -> its options and their end."""
-        self.watermarks: list[int] = []
-        """Positions of the WATERMARK clauses."""
+        self.watermarks: dict[int, tuple[str, str]] = {}
+        """Positions of the WATERMARK clauses: the column and the delay that they name."""
         self.fixes: list[TextEdit] = []
         """What must change in the text itself, whatever it reads."""
         self._copy = list(text)
@@ -305,7 +305,9 @@ class Mask:
         while self._is_of_interval(last + 1):
             last += 1
         start, end = self.tokens[index].start, self.tokens[last].end + 1
-        self.watermarks.append(start)
+        column = self.text[self.tokens[index].end + 1 : self.tokens[delay].start]
+        length = self.text[self.tokens[delay + 1].end + 1 : end]
+        self.watermarks[start] = (column.strip().strip("`"), length.replace("'", " ").strip())
         self.fixes.append(TextEdit(start, end, ""))
         self._blank(start, end)
         return last + 1

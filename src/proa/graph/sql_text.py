@@ -26,7 +26,7 @@ _SELECT = "SELECT "
 STREAM = "proa_stream"
 """Says, in the `meta` of a syntax tree's table, whether it is read as a stream."""
 WATERMARK = "proa_watermark"
-"""Says, in the `meta` of a syntax tree's table, that it has a WATERMARK clause."""
+"""The column and delay of a table's WATERMARK clause, in the `meta` of the syntax tree's table."""
 PATH_FORMATS = frozenset(
     {"parquet", "delta", "json", "csv", "text", "orc", "avro", "binaryfile", "xml", "iceberg"}
 )
@@ -47,6 +47,8 @@ class TableRead:
     """Where `AS alias` must be put when the span is replaced; None where the user gave an alias."""
     is_versioned: bool = False
     """Whether VERSION AS OF or TIMESTAMP AS OF stands behind it."""
+    watermark: tuple[str, str] | None = None
+    """The column and the delay of its WATERMARK clause."""
     alias: str = ""
     """The name by which the text's columns know the table: its last part, unless that is another
     table's too."""
@@ -64,6 +66,7 @@ class FilesRead:
     streaming: bool
     line: int
     alias_at: int | None = None
+    watermark: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -185,6 +188,7 @@ class _Reader:
 
     def read(self) -> SqlReads:
         tree = self.tree()
+        self._note_watermarks(tree)
         tables: list[TableRead] = []
         files: dict[str, FilesRead] = {}
         for table in tree.find_all(exp.Table):
@@ -194,7 +198,6 @@ class _Reader:
             elif (found := self._table(table)) is not None:
                 tables.append(found)
                 table.meta[STREAM] = found.streaming
-        self._note_watermarks(tree)
         tables = _named_tables(tables)
         fixes = (*self.mask.fixes, *_qualifiers(tree, tables))
         return SqlReads(
@@ -213,12 +216,14 @@ class _Reader:
             for table in tree.find_all(exp.Table)
             if "start" in table.this.meta
         }
-        for position in self.mask.watermarks:
+        for position, watermark in self.mask.watermarks.items():
             before = max((start for start in starts if start < position), default=None)
-            if before is None:
+            if before is None or _is_cte(starts[before]):
                 line = self.text.count("\n", 0, position) + 1
-                raise self.error("WATERMARK belongs behind the name of a table", line)
-            starts[before].meta[WATERMARK] = True
+                raise self.error(
+                    "WATERMARK belongs behind the name of a table or view that is a stream", line
+                )
+            starts[before].meta[WATERMARK] = watermark
 
     def _syntax_error(self, error: Exception) -> PipelineError:
         details = getattr(error, "errors", None) or [{}]
@@ -256,6 +261,7 @@ class _Reader:
             options=options,
             alias_at=alias_at,
             is_versioned=table.args.get("version") is not None,
+            watermark=table.meta.get(WATERMARK) if streaming else None,
         )
 
     def _files(self, table: exp.Table) -> FilesRead:
@@ -275,6 +281,7 @@ class _Reader:
             streaming=streaming or call.lower().startswith("cloud_files"),
             line=line,
             alias_at=None if table.alias else self.mask.end_of_table(end),
+            watermark=table.meta.get(WATERMARK),
         )
 
     def _arguments(self, call: str, line: int) -> tuple[str, dict[str, str], str | None]:

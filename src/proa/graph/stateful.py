@@ -1,8 +1,9 @@
-"""Streaming queries that would need state between batches, refused by name with the remedy.
+"""Streaming queries that remember rows between batches: which can be computed, and which are refused.
 
-A batch is computed from the rows that arrived since the last one. What must look across batches
-(aggregates, duplicates, joins of two streams, sorting, windows) would come out differently for
-every way of cutting the batches, so it is refused, not computed wrongly.
+A batch is computed from the rows that arrived since the last one, so what looks across batches
+needs state. Where the order of shipments decides everything (duplicates, windows that a watermark
+closes) it comes out the same however batches are cut; see `stateful_plan`. Everything else would
+not, or is not built, and is refused by name with the remedy.
 """
 
 from __future__ import annotations
@@ -12,25 +13,26 @@ from typing import NoReturn
 from proa.engine.spark_functions import AGGREGATES
 from proa.errors import PipelineError, SourceLocation
 from proa.graph.query import JoinKind, Operator, QueryStep, TermKind
+from proa.graph.stateful_plan import CONDITION, WINDOWS
 
-CONDITION = "UNSUPPORTED_STREAMING_OPERATOR"
-
+_WINDOW = (
+    "group by a window of event time that has a watermark (WATERMARK, withWatermark), or write the"
+    " result as a materialized view, which is computed from all rows"
+)
 _MATERIALIZE = "write the result as a materialized view, which is computed from all rows"
 _TWO_FLOWS = "feed the streaming table by two flows, one of them once (once=True, INSERT INTO ONCE)"
 _NEEDS_STATE = frozenset(
     {
-        Operator.AGGREGATE,
-        Operator.DEDUPLICATE,
         Operator.GROUP_FUNCTION,
         Operator.LIMIT,
         Operator.PIVOT,
         Operator.SET_OPERATION,
         Operator.SORT,
         Operator.STATISTICS,
-        Operator.WATERMARK,
     }
 )
 _VALUES = frozenset({Operator.PROJECT, Operator.EXTEND, Operator.FILTER})
+_WITH_STATE = frozenset({Operator.AGGREGATE, Operator.DEDUPLICATE})
 _STREAM_MUST_BE = {
     JoinKind.LEFT: "left",
     JoinKind.RIGHT: "right",
@@ -39,17 +41,21 @@ _STREAM_MUST_BE = {
 }
 
 
-def check(query: QueryStep, location: SourceLocation) -> None:
-    """Check that no operator over a stream needs state. Raises PipelineError for the first one.
+def check(query: QueryStep, location: SourceLocation) -> QueryStep | None:
+    """The operator over a stream that needs state, if there is one.
 
-    `location` is used where the query does not say where its operator is written.
+    `location` is used where the query does not say where its operator is written. Raises
+    PipelineError for the first operator that cannot be computed over a stream.
     """
-    _Checker(location).streams(query)
+    checker = _Checker(location)
+    checker.streams(query)
+    return checker.stateful
 
 
 class _Checker:
     def __init__(self, location: SourceLocation) -> None:
         self.location = location
+        self.stateful: QueryStep | None = None
 
     def streams(self, step: QueryStep) -> bool:
         """Whether the step's rows are a stream. Refuses what needs state on the way."""
@@ -61,6 +67,8 @@ class _Checker:
             return False
         if step.operator in _NEEDS_STATE:
             self.refuse(f"{step.text} over a stream", step)
+        if step.operator in _WITH_STATE:
+            self._with_state(step)
         if step.operator is Operator.JOIN:
             self._join(step, *inputs)
         elif step.operator is Operator.UNION and not all(inputs):
@@ -93,6 +101,20 @@ class _Checker:
                 step,
             )
 
+    def _with_state(self, step: QueryStep) -> None:
+        """Refuse what no window of event time ends, and one such operator over another."""
+        if step.operator is Operator.AGGREGATE and not _ends(step):
+            self.refuse(f"{step.text} over a stream", step, _WINDOW)
+        if step.text == "UNION without ALL":
+            self.refuse(f"{step.text} over streams", step, "use UNION ALL, and DISTINCT above it")
+        if self.stateful is not None:
+            self.refuse(
+                f"{step.text} over another operator with state",
+                step,
+                "let a streaming table of its own hold the result of the first one",
+            )
+        self.stateful = step
+
     def _values(self, step: QueryStep) -> None:
         for term, _ in step.terms():
             if term.kind is TermKind.WINDOW:
@@ -113,3 +135,17 @@ class _Checker:
             condition=CONDITION,
             location=at or step.place or self.location,
         )
+
+
+def _ends(step: QueryStep) -> bool:
+    """Whether groups come to an end: by a window of event time, or by the event time itself."""
+    if not any(below.operator is Operator.WATERMARK for below in step.walk()):
+        return False
+    if any(key.name == "grouping_id" for key in step.keys) or not step.named_values:
+        return False
+    windows = any(
+        term.kind is TermKind.CALL and term.name in WINDOWS
+        for key in step.keys
+        for term, _ in key.walk()
+    )
+    return windows or any(key.kind is TermKind.COLUMN for key in step.keys)

@@ -12,19 +12,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import pyarrow.parquet as pq
 from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.table import TableFeatures
 
 from proa.clock import Ids
 from proa.engine import Engine
 from proa.errors import ConflictError, DataError, UnavailableError, UnknownOutcome, UserError
+from proa.formats.place import PLACE, place_field, with_place
 from proa.lake import log
 from proa.lake.log import EPOCH, GENERATION, REFRESH
 from proa.lake.table import Table
 from proa.lake.table_schema import keeps_types, merge_schemas, to_arrow, to_delta
 from proa.lake.writer import DataFile, Destination, WriteResult, discard, write
 from proa.steps import Step, step
-from proa.storage import NotFoundError
+from proa.storage import NotFoundError, Store, is_url
 
 STALE_FILES = "STALE_FILES"
 """The condition of a commit whose files no longer fit the table: they must be written anew."""
@@ -85,15 +87,24 @@ class Rewriter:
     ) -> tuple[Destination, WriteResult]:
         """The rows of `files` (absolute locations) in new files of the columns `schema`."""
         table.check(files)
+        keeps_places = any(_has_place(file, table.options) for file in files)
         destination = Destination(
             url=table.url,
             options=table.options,
             schema=to_arrow(schema),
             attempt=self.ids.new(),
             partition_by=table.partition_by,
+            hidden=(place_field(),) if keeps_places else (),
         )
-        frame = self.engine.dataframe(self.engine.parquet(files, schema))
+        columns = with_place(schema) if keeps_places else schema
+        frame = self.engine.dataframe(self.engine.parquet(files, columns))
         return destination, write(self.engine, frame, destination)
+
+
+def _has_place(file: str, options: Mapping[str, str]) -> bool:
+    """Whether a file holds the places of its rows, beside the table's columns."""
+    folder, _, name = file.rpartition("/")
+    return PLACE in pq.read_schema(Store.open(folder, options).open_reader(name)).names
 
 
 def create(  # noqa: PLR0913 - what a table is

@@ -58,6 +58,8 @@ class Destination:
     attempt: str
     """Stands in every file's name: files of one attempt are found by it."""
     partition_by: tuple[str, ...] = ()
+    hidden: tuple[pa.Field, ...] = ()
+    """Columns that the files hold besides, and that the table's schema does not name."""
     flags: tuple[Flag, ...] = ()
     file_bytes: int = 128 << 20
     """A file is ended once it is larger."""
@@ -66,6 +68,11 @@ class Destination:
     buffer_bytes: int = 256 << 20
     """Arrow bytes that a task holds back over all of its open files."""
     open_files: int = 100
+
+    @property
+    def file_schema(self) -> pa.Schema:
+        """The columns of the files."""
+        return pa.schema([*self.schema, *self.hidden]) if self.hidden else self.schema
 
 
 @dataclass(frozen=True)
@@ -232,7 +239,7 @@ class _Task:
             for batch in batches:
                 kept = self._judge(batch)
                 if kept.num_rows and not self._broken:
-                    self._take(conform(kept, self._target.schema))
+                    self._take(conform(kept, self._target.file_schema))
             if not self._broken:
                 for key in list(self._open):
                     self._end(key)
@@ -337,7 +344,7 @@ class _File:
             self._sink = _Sink(self._stack.enter_context(self._store.writer(self.path)))
             self._writer = pq.ParquetWriter(
                 pa.PythonFile(self._sink, "w"),
-                self._target.schema,
+                self._target.file_schema,
                 compression="zstd",
                 compression_level=1,
                 dictionary_pagesize_limit=256 << 10,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import astuple, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from proa.clock import Clock
 from proa.engine import PYTHON_FAILED
 from proa.errors import ConflictError, DataError, PipelineError, UserError
+from proa.formats.place import place_field
 from proa.graph import FlowNode
 from proa.lake import WriteResult
 from proa.lake.commit import STALE_FILES
@@ -20,6 +22,7 @@ from proa.runtime.checkpoint import Input, Plan
 from proa.runtime.context import Context
 from proa.runtime.flow_kinds import BatchWork, FlowKind, Stored
 from proa.runtime.sources import FilesSource, Source
+from proa.runtime.stateful_step import StatefulStep
 from proa.runtime.target import Attempt, Target, TargetDelivery
 
 LONG = timedelta(hours=1)
@@ -29,6 +32,14 @@ LONG = timedelta(hours=1)
 def slept_since(began: datetime, clock: Clock) -> bool:
     """Whether so much time has passed that what was seen at `began` may be gone."""
     return clock.now() - began > LONG
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Which batch is computed."""
+
+    number: int
+    generation: int
 
 
 @dataclass(frozen=True)
@@ -69,7 +80,7 @@ class BatchRunner:
         began = self._context.clock.now()
         inputs = self._inputs_now(plan, sources)
         for _ in range(_TRIES):
-            written = self._evolving(inputs, sources)
+            written = self._evolving(_Batch(plan.batch, generation), inputs, sources)
             if slept_since(began, self._context.clock):
                 self._target.check(written.stored)
             delivery = TargetDelivery(
@@ -108,11 +119,13 @@ class BatchRunner:
             inputs[key] = value
         return inputs
 
-    def _evolving(self, inputs: Mapping[str, Input], sources: Mapping[str, Source]) -> _Written:
+    def _evolving(
+        self, work: _Batch, inputs: Mapping[str, Input], sources: Mapping[str, Source]
+    ) -> _Written:
         """The batch in files, once the schemas of its sources know all of its fields."""
         while True:
             try:
-                written = self._write(inputs, sources)
+                written = self._write(work, inputs, sources)
                 break
             except Exception as error:
                 if not self._evolve_schema(error, inputs, sources):
@@ -129,7 +142,9 @@ class BatchRunner:
             )
         return written
 
-    def _write(self, inputs: Mapping[str, Input], sources: Mapping[str, Source]) -> _Written:
+    def _write(
+        self, batch: _Batch, inputs: Mapping[str, Input], sources: Mapping[str, Source]
+    ) -> _Written:
         engine, plan = self._context.engine, self._node.plan
         rules = self._dataset.expectations
         with engine.translating():
@@ -141,26 +156,40 @@ class BatchRunner:
                 replaces=self._kind.replaces,
                 widens=_widens(sources),
             )
+            if plan.placed is not None:
+                destination = replace(attempt.destination, hidden=(place_field(),))
+                attempt = replace(attempt, destination=destination)
             relations = {key: s.relation(engine, inputs[key]) for key, s in sources.items()}
-            self._frame = engine.dataframe(plan.bind(relations))
-            try:
-                with engine.translating():
-                    flagged = expectation_columns.flag_rows(self._frame, rules)
-                    stored = self._kind.store(
-                        BatchWork(
-                            engine,
-                            flagged,
-                            columns,
-                            attempt.columns,
-                            attempt.destination,
-                            self._target.table,
-                        )
+            with ExitStack() as released:
+                state: Mapping[str, int] = {}
+                if plan.stateful is not None:
+                    step = StatefulStep(self._node, engine, self._target.table, plan.stateful)
+                    bound, state = released.enter_context(
+                        step.run(relations, schemas, attempt.destination.attempt, *astuple(batch))
                     )
-            except UserError:
-                query = engine.dataframe(self._over_nothing(schemas))
-                expectation_columns.check(engine, query, rules, self._node.target)
-                raise
-        return _Written(attempt, stored)
+                else:
+                    bound = plan.bind_placed(relations)
+                frame = engine.dataframe(bound)
+                self._frame = frame if plan.stateful is None else None
+                try:
+                    with engine.translating():
+                        flagged = expectation_columns.flag_rows(frame, rules)
+                        stored = self._kind.store(
+                            BatchWork(
+                                engine,
+                                flagged,
+                                columns,
+                                attempt.columns,
+                                attempt.destination,
+                                self._target.table,
+                            )
+                        )
+                except UserError:
+                    query = engine.dataframe(self._over_nothing(schemas))
+                    expectation_columns.check(engine, query, rules, self._node.target)
+                    raise
+        transactions = {**stored.transactions, **state}
+        return _Written(attempt, replace(stored, transactions=transactions))
 
     def _over_nothing(self, schemas: Mapping[str, Any]) -> Any:
         """The query's plan over leaves of these columns that have no rows."""

@@ -210,14 +210,21 @@ class FlowRunner:
             url = context.layout.checkpoint(self.node.target, self.name, generation)
             checkpoint = Checkpoint(Store.open(url, context.options))
             sources: dict[str, Source] = {}
+            streams = self.node.plan.streams
             for leaf in self.node.plan.leaves:
                 if isinstance(leaf, FilesLeaf):
-                    state = checkpoint.leaf(leaf.key)
-                    sources[leaf.key] = FilesSource(leaf, state, context.options, context.clock)
+                    sources[leaf.key] = FilesSource(
+                        leaf,
+                        checkpoint.leaf(leaf.key),
+                        context.options,
+                        context.clock,
+                        streams.get(leaf.key),
+                    )
                 elif isinstance(leaf, TableLeaf):
                     sources[leaf.key] = ExternalTableSource(leaf, context.options)
                 else:
-                    sources[leaf.key] = TableSource(leaf, context.table(leaf.dataset))
+                    table = context.table(leaf.dataset)
+                    sources[leaf.key] = TableSource(leaf, table, places=leaf.key in streams)
             self._reading = _Reading(generation, checkpoint, sources)
         return self._reading
 

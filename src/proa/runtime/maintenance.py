@@ -5,7 +5,7 @@ Runs beside updates, continuous ones included; no row changes and no stream sees
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -21,6 +21,7 @@ from proa.runtime.runner import Runner
 from proa.runtime.sinks import BATCHES
 from proa.runtime.target import TableTarget
 from proa.storage import ObjectInfo, Store
+from proa.streaming.stream_state import StateStore, state_app
 from proa.times import duration_setting
 
 RETENTION = timedelta(days=7)
@@ -77,6 +78,7 @@ def maintain(
             continue
         streams = graph.datasets[name].dataset.kind is DatasetKind.STREAMING_TABLE
         work = _Work(runner, table, now, retention, dry_run=dry_run)
+        work.flows = [flow.flow.name for flow in graph.datasets[name].flows]
         done, postponed = work.compact() if streams else (upkeep.Compacted(), None)
         yield Upkeep(
             name,
@@ -112,6 +114,8 @@ class _Work:
         self._now = now
         self._retention = max(retention, _property(table, FILES_PROPERTY, timedelta()))
         self._dry_run = dry_run
+        self.flows: Sequence[str] = ()
+        """The flows that feed the table."""
 
     def compact(self) -> tuple[upkeep.Compacted, str | None]:
         """What was compacted, and why not all of it."""
@@ -132,6 +136,7 @@ class _Work:
     def files(self, needed: tuple[str, ...]) -> upkeep.Removed:
         found = upkeep.unneeded_objects(self._table, self._now - self._retention, needed)
         found += self._old_memories()
+        found += self._old_states()
         return self._remove_objects(Store.open(self._table.url, self._table.options), found)
 
     def _old_memories(self) -> list[ObjectInfo]:
@@ -144,6 +149,18 @@ class _Work:
         cutoff = self._now - self._retention
         old = [info for info in memories.objects() if info.modified < cutoff]
         return memories.superseded_objects(number, generation, old)
+
+    def _old_states(self) -> list[ObjectInfo]:
+        """What operators with state have left and no commit of the retention speaks of."""
+        table, found = self._table, list[ObjectInfo]()
+        cutoff, generation = self._now - self._retention, table.wanted_generation
+        for flow in self.flows:
+            number = table.transaction(state_app(flow))
+            if number is not None:
+                states = StateStore(table.url, table.options, flow)
+                old = [info for info in states.objects() if info.modified < cutoff]
+                found += states.superseded_objects(number, generation, old)
+        return found
 
     def log(self, floor: int) -> upkeep.Removed:
         age = max(_property(self._table, LOG_PROPERTY, LOG_RETENTION), self._retention)

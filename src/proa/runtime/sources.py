@@ -15,6 +15,7 @@ from proa.autoloader.loader import AutoLoader
 from proa.clock import Clock
 from proa.engine import Engine, Relation
 from proa.errors import ConflictError, DataError
+from proa.formats.place import with_place
 from proa.formats.reader_options import Evolution
 from proa.graph import DatasetLeaf, FilesLeaf
 from proa.graph.table_options import options_of, version_at
@@ -84,8 +85,10 @@ class Source(Protocol):
 class TableSource:
     """A dataset of the pipeline, as a stream of new rows, complete, or its change feed."""
 
-    def __init__(self, leaf: DatasetLeaf, table: Table) -> None:
+    def __init__(self, leaf: DatasetLeaf, table: Table, *, places: bool = False) -> None:
+        """`places`: the rows come with their places."""
         self.leaf = leaf
+        self._places = places
         self._table = table
         self._seen = -1
         self._options = options_of(leaf)
@@ -217,18 +220,29 @@ class TableSource:
         """The columns of the table at a version."""
         return self._table.schema_at(version)
 
+    def _file_columns(self, version: int) -> Any:
+        """The columns that are read of the table's files."""
+        schema = self._table.schema_at(version)
+        return with_place(schema) if self._places else schema
+
     def _complete(self, engine: Engine, version: int) -> Relation:
         """What reads all rows of a version."""
         if "deletionVectors" in self._table.features():
+            if self._places:
+                raise DataError(
+                    f"{self.leaf.dataset!r} has deletion vectors, which somebody else wrote, and an"
+                    " operator with state needs the places of its rows; refresh it fully",
+                    condition="STREAM_WITHOUT_ORDER",
+                )
             return engine.delta(self._table.url, version)
         files = list(self._table.files(version))
         self._table.check(files)
-        schema = self._table.schema_at(version)
+        schema = self._file_columns(version)
         return engine.parquet(files, schema) if files else engine.empty(schema)
 
     def _rows(self, engine: Engine, files: list[str], after: int, until: int) -> Relation:  # noqa: ARG002
         """What reads the rows of files that the versions `after`+1 to `until` added."""
-        schema = self._table.schema_at(until)
+        schema = self._file_columns(until)
         return engine.parquet(files, schema) if files else engine.empty(schema)
 
     def evolve(self, engine: Engine, error: BaseException, found: Input) -> bool:  # noqa: ARG002
@@ -242,10 +256,19 @@ class FilesSource:
     """Raw files, through the Auto Loader."""
 
     def __init__(
-        self, leaf: FilesLeaf, state: Store, options: Mapping[str, str], clock: Clock
+        self,
+        leaf: FilesLeaf,
+        state: Store,
+        options: Mapping[str, str],
+        clock: Clock,
+        stream: str | None = None,
     ) -> None:
+        """`stream` names the order of the files, when the rows come with their places."""
         self.leaf = leaf
-        self._loader = AutoLoader(leaf, state=state, storage_options=options, clock=clock)
+        self._places = stream is not None
+        self._loader = AutoLoader(
+            leaf, state=state, storage_options=options, clock=clock, stream=stream
+        )
         self._state = state
         self._known = KnownFiles(state) if leaf.streaming else None
         self._recorded = self._known.through if self._known is not None else -1
@@ -327,7 +350,8 @@ class FilesSource:
     def relation(self, engine: Engine, found: Input) -> Relation:
         assert isinstance(found, FilesInput)
         if not found.files:
-            return engine.empty(self.schema(engine, found))
+            schema = self.schema(engine, found)
+            return engine.empty(with_place(schema) if self._places else schema)
         return self._loader.relation(engine, found.files)
 
     def evolve(self, engine: Engine, error: BaseException, found: Input) -> bool:

@@ -1,0 +1,1 @@
+"""State of streaming queries: what operators remember between batches, and what they let through."""

@@ -1,0 +1,393 @@
+"""Which rows an operator with state lets through in a batch, and what it remembers afterwards.
+
+Everything is defined over whole shipments, so it does not matter which batch they come in. For the
+rows of shipment n of a stream the watermark is the greatest event time of that stream's shipments
+before n, minus the delay; what is not later than it is late. A window is let through when the
+watermarks of all streams, all shipments so far counted, have reached its end: no row for it can
+come any more. Which rows are let through is so a function of what was shipped.
+"""
+
+# ruff: noqa: S608 - identifiers are quoted, no value of a row is put into a query
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from proa.cdc.duck_session import DuckSession, duck_database, parquet_source
+from proa.cdc.duck_types import name_of
+from proa.errors import DataError, PipelineError
+from proa.formats.place import PLACE, TIME
+from proa.graph.stateful_plan import KEY, StatefulOperator, StatefulPlan
+from proa.lake import Destination, write_batches
+from proa.lake.table_schema import to_arrow
+from proa.streaming.stream_state import FOREVER, StateFile, StateStore, StreamState
+
+_UNTIL = "__proa_until"
+"""The watermark, in microseconds, from which on a remembered row is needed no more."""
+_MARK = "__proa_mark"
+_RANK = "__proa_rank"
+_FOLDER = "released"
+_ORDER = f"{PLACE}.stream, {PLACE}.shipment, {PLACE}.file, {PLACE}.start, {PLACE}.row"
+
+
+@dataclass(frozen=True)
+class ReleaseInput:
+    """The rows of a batch at an operator."""
+
+    plan: StatefulPlan
+    rows: Sequence[str]
+    """Locations of Parquet files with the rows, their hidden columns included."""
+    clock: Sequence[str] | None
+    """Files with the rows that the watermark is about, when they are others."""
+    columns: Any
+    """The columns of the rows without the hidden ones, as a StructType."""
+    before: StreamState
+    """The state after the batch before."""
+    attempt: str
+
+
+@dataclass(frozen=True)
+class Released:
+    """What an operator does with a batch."""
+
+    files: tuple[str, ...]
+    """Locations of the files with the rows that it lets through."""
+    columns: Any
+    """Their columns, as a StructType."""
+    state: StreamState
+    """What it remembers, not numbered yet."""
+
+
+def release(given: ReleaseInput, store: StateStore) -> Released:
+    """Compute what the operator lets through, and remembers.
+
+    Raises DataError for rows that have no place in an order of shipments. Files of a failed attempt
+    may be left; no log knows them.
+    """
+    with duck_database() as (database, scratch):
+        return _Release(given, store, database, scratch).run()
+
+
+class _Release(DuckSession):
+    def __init__(self, given: ReleaseInput, store: StateStore, database: Any, scratch: str) -> None:
+        super().__init__(database, Path(scratch), store.options)
+        self.given = given
+        self.plan = given.plan
+        self.store = store
+        self.before = given.before
+        self.visible = [field.name for field in given.columns.fields]
+        self.now: int | None = None
+        """The watermark after the batch."""
+
+    def run(self) -> Released:
+        seen = self.read_rows()
+        if self.plan.operator is StatefulOperator.DEDUPLICATE:
+            self.deduplicate()
+        elif self.plan.operator is StatefulOperator.DEDUPLICATE_WITHIN:
+            self.deduplicate_within()
+        elif self.plan.operator is StatefulOperator.SESSION:
+            self.sessions()
+        else:
+            self.windows()
+        columns = self.columns()
+        names = ", ".join(name_of(field.name) for field in columns.fields)
+        files = self.write(f"SELECT {names} FROM released", _FOLDER, to_arrow(columns))
+        state = replace(
+            self.before,
+            contract=self.plan.contract,
+            seen=seen,
+            closed=self.now,
+            files=self.remember(),
+        )
+        return Released(tuple(f"{self.store.url}/{path}" for path, _ in files), columns, state)
+
+    # -- what there is ----------------------------------------------------------------------------
+
+    def read_rows(self) -> Mapping[str, int]:
+        """Make `timed`: the rows with the watermark of their shipment; how far each stream is."""
+        rows = self.relation(self.given.rows, self.empty_rows())
+        self.execute(f"CREATE VIEW fresh AS SELECT * FROM {rows}")
+        lost = self.number(f"SELECT count(*) FROM fresh WHERE {PLACE} IS NULL")
+        if lost:
+            raise DataError(
+                f"{lost} row{'s' * (lost != 1)} have no place in an order of shipments, which an"
+                " operator with state needs: their landing zone has no manifest (give it one with"
+                " 'proa adopt', or ship the files), several sources are loaded as one (load each"
+                " by a flow of its own), or their table is older than its reader (refresh it"
+                " fully)",
+                condition="STREAM_WITHOUT_ORDER",
+            )
+        if self.plan.delay is None:
+            self.execute(
+                f"CREATE VIEW timed AS SELECT *, CAST(NULL AS BIGINT) AS {_MARK} FROM fresh"
+            )
+            return {}
+        clock = "fresh"
+        if self.given.clock is not None:
+            clock = self.relation(self.given.clock, self.empty_rows())
+        self.check_time()
+        past = pa.table(
+            {"s": list(self.before.seen), "m": list(self.before.seen.values())},
+            schema=pa.schema([("s", pa.string()), ("m", pa.int64())]),
+        )
+        self.database.register("past", past)
+        self.execute(
+            f"""CREATE TABLE clock AS SELECT {PLACE}.stream AS s, {PLACE}.shipment AS n,
+                max(epoch_us({TIME})) AS m FROM {clock} GROUP BY ALL"""
+        )
+        self.execute(
+            f"""CREATE TABLE mark AS SELECT s, n, greatest(past.m, max(clock.m) OVER
+                (PARTITION BY s ORDER BY n ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING))
+                - {self.plan.delay} AS w FROM clock LEFT JOIN past USING (s)"""
+        )
+        self.execute(
+            f"""CREATE VIEW timed AS SELECT fresh.*, w AS {_MARK} FROM fresh LEFT JOIN mark
+                ON s = {PLACE}.stream AND n = {PLACE}.shipment"""
+        )
+        found = self.execute(
+            """SELECT s, max(m) AS m FROM (SELECT s, m FROM past UNION ALL SELECT s, m FROM clock)
+               WHERE m IS NOT NULL GROUP BY s ORDER BY s"""
+        ).to_arrow_table()
+        seen = dict(zip(found["s"].to_pylist(), found["m"].to_pylist(), strict=True))
+        if seen and set(seen) >= set(self.plan.streams):
+            self.now = min(seen.values()) - self.plan.delay
+        return seen
+
+    def empty_rows(self) -> str:
+        """SQL of no rows, with the hidden columns that count."""
+        schema = pa.schema(
+            [*to_arrow(self.given.columns), pa.field(TIME, pa.timestamp("us", "UTC"))]
+        )
+        place = (
+            "NULL::STRUCT(stream VARCHAR, shipment BIGINT, file VARCHAR, start BIGINT, row BIGINT)"
+        )
+        keys = [key for key in self.plan.keys if key.startswith(KEY)]
+        extra = "".join(f", NULL AS {key}" for key in keys)
+        self.database.register("nothing", schema.empty_table())
+        return f"(SELECT *, {place} AS {PLACE}{extra} FROM nothing)"
+
+    def relation(self, files: Sequence[str], empty: str) -> str:
+        return parquet_source(self.local(files)) if files else empty
+
+    def check_time(self) -> None:
+        kind = self.time_type()
+        if not kind.startswith("TIMESTAMP"):
+            raise PipelineError(
+                f"the watermark's column is of type {kind}; cast it to a timestamp, or read it as"
+                " one (schemaHints)",
+                condition="EVENT_TIME_IS_NOT_ON_TIMESTAMP_TYPE",
+                location=self.plan.location,
+            )
+
+    def time_type(self) -> str:
+        return str(
+            self.execute(
+                f"SELECT any_value(typeof({TIME})) FROM (SELECT {TIME} FROM fresh LIMIT 1)"
+            ).fetchone()[0]
+            or "TIMESTAMP WITH TIME ZONE"
+        )
+
+    def memory_query(self, where: str = "true") -> str:
+        """SQL of the rows that the state holds; "" for none."""
+        if not self.before.files:
+            return ""
+        files = self.local([f"{self.store.url}/{file.path}" for file in self.before.files])
+        return f"SELECT * FROM {parquet_source(files)} WHERE {where}"
+
+    def columns(self) -> Any:
+        """The columns of the rows that are let through."""
+        from pyspark.sql.types import StructField, StructType, TimestampNTZType, TimestampType
+
+        name = self.window_name
+        if not name:
+            return self.given.columns
+        aware = self.time_type().endswith("ZONE")
+        kind = TimestampType() if aware else TimestampNTZType()
+        window = StructType([StructField("start", kind), StructField("end", kind)])
+        return StructType([*self.given.columns.fields, StructField(name, window)])
+
+    @property
+    def window_name(self) -> str:
+        """The column that holds a row's window; "" when it has none."""
+        if self.plan.operator is StatefulOperator.SESSION:
+            return "session_window"
+        window = self.plan.window
+        return "window" if window is not None and window.length else ""
+
+    # -- duplicates -------------------------------------------------------------------------------
+
+    @property
+    def keys(self) -> list[str]:
+        return [name_of(key) for key in (self.plan.keys or self.visible)]
+
+    def live(self) -> str:
+        """SQL of the rows that are not late."""
+        if self.plan.delay is None:
+            return "SELECT * FROM timed"
+        return f"""SELECT * FROM timed
+            WHERE {_MARK} IS NULL OR {TIME} IS NULL OR epoch_us({TIME}) > {_MARK}"""
+
+    def first(self, source: str) -> str:
+        """SQL of the first row of each key."""
+        rest = ", ".join(map(name_of, self.visible))
+        return f"""SELECT * EXCLUDE ({_RANK}) FROM (SELECT *, row_number() OVER
+            (PARTITION BY {", ".join(self.keys)} ORDER BY {_ORDER}, {rest}) AS {_RANK}
+            FROM ({source})) WHERE {_RANK} = 1"""
+
+    def same(self, left: str, right: str) -> str:
+        return " AND ".join(f"{left}.{key} IS NOT DISTINCT FROM {right}.{key}" for key in self.keys)
+
+    def deduplicate(self) -> None:
+        """Make `released` and `learned` for the first rows of keys."""
+        known = self.memory_query()
+        new = f"ANTI JOIN ({known}) k ON {self.same('f', 'k')}" if known else ""
+        self.execute(
+            f"CREATE TABLE released AS SELECT f.* FROM ({self.first(self.live())}) f {new}"
+        )
+        until = f"coalesce(epoch_us({TIME}), {FOREVER})" if self.plan.forgets else f"{FOREVER}"
+        self.execute(
+            f"""CREATE TABLE learned AS SELECT {", ".join(self.keys)}, {until} AS {_UNTIL}
+                FROM released"""
+        )
+
+    def deduplicate_within(self) -> None:
+        """As `deduplicate`, and keys are new again once the watermark has passed them."""
+        keys = ", ".join(self.keys)
+        known = self.memory_query()
+        self.execute(f"CREATE TABLE rest AS {self.live()}")
+        self.execute("CREATE TABLE released AS SELECT * FROM rest LIMIT 0")
+        if known:
+            latest = f"SELECT {keys}, max({_UNTIL}) AS {_UNTIL} FROM ({known}) GROUP BY {keys}"
+            self.execute(
+                f"""CREATE OR REPLACE TABLE rest AS SELECT r.* FROM rest r LEFT JOIN ({latest}) k
+                    ON {self.same("r", "k")} WHERE k.{_UNTIL} IS NULL OR {_MARK} >= k.{_UNTIL}"""
+            )
+        until = f"coalesce(epoch_us({TIME}) + {self.plan.delay}, {FOREVER})"
+        while self.number("SELECT count(*) FROM rest"):
+            self.execute(f"CREATE OR REPLACE TABLE first AS {self.first('SELECT * FROM rest')}")
+            self.execute("INSERT INTO released SELECT * FROM first")
+            self.execute(
+                f"""CREATE OR REPLACE TABLE rest AS SELECT r.* FROM rest r JOIN
+                    (SELECT {keys}, {until} AS {_UNTIL} FROM first) f
+                    ON {self.same("r", "f")} WHERE r.{_MARK} >= f.{_UNTIL}"""
+            )
+        self.execute(
+            f"""CREATE TABLE learned AS SELECT {keys}, max({until}) AS {_UNTIL}
+                FROM released GROUP BY {keys}"""
+        )
+
+    # -- windows ----------------------------------------------------------------------------------
+
+    def moment(self, micros: str) -> str:
+        aware = self.time_type().endswith("ZONE")
+        return f"make_timestamp{'tz' * aware}({micros})"
+
+    def struct_of(self, start: str, end: str) -> str:
+        return f"""struct_pack("start" := {self.moment(start)}, "end" := {self.moment(end)})"""
+
+    def windows(self) -> None:
+        """Make `released` and `learned`: rows of windows that are over, and of those that are not."""
+        window = self.plan.window
+        assert window is not None
+        names = ", ".join(map(name_of, self.visible))
+        at = f"epoch_us({TIME})"
+        if window.length:
+            count = math.ceil(window.length / window.slide)
+            last = f"({at} - (({at} - {window.offset}) % {window.slide} + {window.slide}) % {window.slide})"
+            start = f"({last} - i * {window.slide})"
+            end = f"({start} + {window.length})"
+            value = f", {self.struct_of(start, end)} AS {name_of(self.window_name)}"
+            source = f"timed, (SELECT unnest(range({count})) AS i)"
+            inside = f"{end} > {at}"
+        else:
+            end, value, source, inside = at, "", "timed", "true"
+        self.execute(
+            f"""CREATE TABLE pair AS SELECT {names}{value}, {end} AS {_UNTIL} FROM {source}
+                WHERE {TIME} IS NOT NULL AND {inside}
+                AND ({_MARK} IS NULL OR {end} > {_MARK})"""
+        )
+        over = "false" if self.now is None else f"{_UNTIL} <= {self.now}"
+        known = self.memory_query(f"{_UNTIL} > {self.closed_before} AND {over}")
+        older = f"UNION ALL BY NAME {known}" if known else ""
+        self.execute(f"CREATE TABLE released AS SELECT * FROM pair WHERE {over} {older}")
+        self.execute(f"CREATE TABLE learned AS SELECT * FROM pair WHERE NOT ({over})")
+
+    @property
+    def closed_before(self) -> int:
+        return -FOREVER if self.before.closed is None else self.before.closed
+
+    def sessions(self) -> None:
+        """As `windows`; a session's end depends on all of its rows, so all are looked at.
+
+        A row is late by its own time here, so that none can come for a session that is over.
+        """
+        window = self.plan.window
+        assert window is not None
+        hidden = list(self.plan.keys)
+        names = ", ".join([*map(name_of, self.visible), *hidden, TIME])
+        known = self.memory_query()
+        older = f"UNION ALL BY NAME SELECT * EXCLUDE ({_UNTIL}) FROM ({known})" if known else ""
+        at = f"epoch_us({TIME})"
+        parts = "".join(f"{key}, " for key in hidden)
+        by = f"PARTITION BY {', '.join(hidden)} " if hidden else ""
+        self.execute(
+            f"""CREATE TABLE open AS SELECT {names} FROM ({self.live()}) WHERE {TIME} IS NOT NULL
+                {older}"""
+        )
+        self.execute(
+            f"""CREATE TABLE run AS SELECT *, sum(CAST(begins AS INTEGER)) OVER
+                ({by}ORDER BY {at} ROWS UNBOUNDED PRECEDING) AS session FROM
+                (SELECT *, coalesce({at} > lag({at}) OVER ({by}ORDER BY {at})
+                 + {window.length}, true) AS begins FROM open)"""
+        )
+        start, end = f"min({at}) OVER s", f"(max({at}) OVER s + {window.length})"
+        self.execute(
+            f"""CREATE TABLE whole AS SELECT * EXCLUDE (begins, session),
+                {self.struct_of(start, end)} AS {self.window_name}, {end} AS {_UNTIL}
+                FROM run WINDOW s AS (PARTITION BY {parts}session)"""
+        )
+        over = "false" if self.now is None else f"{_UNTIL} <= {self.now}"
+        self.execute(f"CREATE TABLE released AS SELECT * FROM whole WHERE {over}")
+        self.execute(
+            f"CREATE TABLE learned AS SELECT {names}, {FOREVER} AS {_UNTIL} FROM whole WHERE NOT ({over})"
+        )
+
+    # -- what is written --------------------------------------------------------------------------
+
+    def remember(self) -> tuple[StateFile, ...]:
+        """Write what is remembered from now on; its files."""
+        now = -FOREVER if self.now is None else self.now
+        files = [file for file in self.before.files if file.until > now]
+        count = self.number("SELECT count(*) FROM learned")
+        merged = replace(self.before, files=tuple(files)).merges(count) if count else 0
+        if self.plan.operator is StatefulOperator.SESSION:
+            merged = len(files)
+        left = files[: len(files) - merged]
+        query = "SELECT * FROM learned"
+        if merged and self.plan.operator is not StatefulOperator.SESSION:
+            paths = self.local([f"{self.store.url}/{file.path}" for file in files[len(left) :]])
+            query += f" UNION ALL BY NAME SELECT * FROM {parquet_source(paths)}"
+        schema = self.execute(f"{query} LIMIT 0").to_arrow_table().schema
+        source = f"SELECT * FROM ({query}) WHERE {_UNTIL} > {now}"
+        self.execute(f"CREATE TABLE kept AS {source}")
+        written = self.write("SELECT * FROM kept", "rows", schema)
+        until = self.execute(f"SELECT max({_UNTIL}) FROM kept").fetchone()[0]
+        return (*left, *(StateFile(path, rows, until) for path, rows in written))
+
+    def write(self, query: str, folder: str, schema: pa.Schema) -> list[tuple[str, int]]:
+        """Write rows below the state's folder; paths in the table's folder, and rows."""
+        place = f"{self.store.folder}/{folder}"
+        target = Destination(
+            url=f"{self.store.url}/{place}",
+            options=self.store.options,
+            schema=schema,
+            attempt=self.given.attempt,
+        )
+        files = write_batches(self.batches(query), target)
+        return [(f"{place}/{file.path}", file.rows) for file in files]

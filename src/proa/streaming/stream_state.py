@@ -1,0 +1,142 @@
+"""What an operator with state remembers between the batches of its flow.
+
+It lies in files below the table that the flow feeds. Which state belongs to a version of the table,
+the table's own log says: a `txn` action in the commit of the batch. So the state is never ahead of
+the rows, and never behind.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from proa.errors import ConflictError, DataError, UnknownOutcome
+from proa.layout import folder_name
+from proa.steps import Step, step
+from proa.storage import ObjectInfo, Store
+
+FOLDER = "_proa_state"
+"""Below the table's folder; readers of Delta tables pass over it."""
+_FORMAT = 1
+_RUNS = 8
+"""Files that a state may have before all of them are put into one."""
+FOREVER = (1 << 63) - 1
+"""The `until` of rows that never go."""
+
+
+def state_app(flow: str) -> str:
+    """The `txn` application that counts a flow's states."""
+    return f"proa:state:{flow}"
+
+
+@dataclass(frozen=True)
+class StateFile:
+    """Rows that are remembered."""
+
+    path: str
+    """In the table's folder."""
+    rows: int
+    until: int
+    """All of its rows are needed no more once the watermark, in microseconds, is here."""
+
+
+@dataclass(frozen=True)
+class StreamState:
+    """The state after a batch."""
+
+    number: int = 0
+    """Its `txn` version; 0 for that before the first batch."""
+    generation: int = 0
+    batch: int = -1
+    """The batch after which it is the state."""
+    contract: Mapping[str, Any] = field(default_factory=dict)
+    """What the operator was when it was written."""
+    seen: Mapping[str, int] = field(default_factory=dict)
+    """The greatest event time of each stream, in microseconds."""
+    closed: int | None = None
+    """The watermark up to which windows were let through."""
+    files: tuple[StateFile, ...] = ()
+
+    def check(self, contract: Mapping[str, Any], flow: str, target: str) -> None:
+        """Raises DataError when the state is that of another operator."""
+        if self.batch >= 0 and self.contract != contract:
+            drifts = [name for name, value in contract.items() if self.contract.get(name) != value]
+            raise DataError(
+                f"the flow {flow!r} remembers rows by another {' and '.join(drifts)} than its query"
+                f" has now; refresh the table fully (--full-refresh {target})",
+                condition="STREAMING_STATE_DRIFT",
+            )
+
+    def merges(self, added: int) -> int:
+        """How many of the newest files a file of `added` rows is put together with.
+
+        Each file is at least twice as large as all newer ones, so that a row is written anew few
+        times only.
+        """
+        count = 0
+        for file in reversed(self.files):
+            if len(self.files) - count < _RUNS and file.rows > 2 * added:
+                break
+            count += 1
+            added += file.rows
+        return count
+
+
+class StateStore:
+    """The states of one flow."""
+
+    def __init__(self, table_url: str, options: Mapping[str, str], flow: str) -> None:
+        self.url = table_url
+        self.options = options
+        self.folder = f"{FOLDER}/{folder_name(flow)}"
+        self._store = Store.open(table_url, options)
+
+    def read(self, number: int | None, generation: int) -> StreamState:
+        """The state of a `txn` version; an empty one for None, and for one of before `generation`."""
+        if not number:
+            return StreamState(generation=generation)
+        data = json.loads(self._store.get(self._name(number)))
+        if data.pop("format") > _FORMAT:
+            raise DataError(
+                f"a state below {self.url!r} is written by a newer version of Proa; run that one",
+                condition="UNSUPPORTED_FORMAT",
+            )
+        if data["generation"] != generation:
+            return StreamState(generation=generation)
+        files = tuple(StateFile(**file) for file in data.pop("files"))
+        return StreamState(**data, files=files)
+
+    def put(self, state: StreamState, before: int) -> StreamState:
+        """Write a state under the next free number after `before`; it with that number.
+
+        Nobody reads it until a commit names the number.
+        """
+        number = before + 1
+        while True:
+            numbered = replace(state, number=number)
+            body = json.dumps({**asdict(numbered), "format": _FORMAT}).encode()
+            try:
+                with step(Step.STREAM_STATE_PUT):
+                    self._store.create(self._name(number), body)
+            except (ConflictError, UnknownOutcome):
+                # Somebody's attempt has this number, perhaps an earlier one of ours.
+                number += 1
+                continue
+            return numbered
+
+    def superseded_objects(
+        self, current: int, generation: int, objects: Iterable[ObjectInfo]
+    ) -> list[ObjectInfo]:
+        """Those of the state's objects that the state `current` does not need."""
+        state = self.read(current, generation)
+        needed = {self._name(current), *(file.path for file in state.files)}
+        return [info for info in objects if info.path not in needed]
+
+    def objects(self) -> list[ObjectInfo]:
+        """All objects of the flow's states, used or not."""
+        return list(self._store.walk(self.folder))
+
+    def _name(self, number: int) -> str:
+        return f"{self.folder}/states/{number:010d}.json"
