@@ -1,4 +1,4 @@
-"""What would need state between batches is refused by name; what would not is let through."""
+"""What needs state that batches would decide is refused by name; what does not is let through."""
 
 import pytest
 from pyspark.sql import Window
@@ -26,10 +26,12 @@ REFUSED = {
     "aggregation": lambda s: stream(s).groupBy("a").count(),
     "aggregate()": lambda s: stream(s).select(F.max("a")),
     "global agg": lambda s: stream(s).agg(F.sum("a")),
-    "removing duplicates": lambda s: stream(s).dropDuplicates(["a"]),
-    "distinct": lambda s: stream(s).distinct(),
     "within watermark": lambda s: stream(s).dropDuplicatesWithinWatermark(["a"]),
-    "watermark": lambda s: stream(s).withWatermark("t", "1 hour"),
+    "aggregation by no window": lambda s: stream(s).withWatermark("t", "1 hour").agg(F.sum("a")),
+    "two with state": lambda s: stream(s).dropDuplicates(["a"]).distinct(),
+    "a window in a cube": lambda s: (
+        stream(s).withWatermark("t", "1 hour").cube(F.window("t", "1 hour"), "a").count()
+    ),
     "sorting": lambda s: stream(s).orderBy("a"),
     "limit": lambda s: stream(s).limit(10),
     "offset": lambda s: stream(s).offset(10),
@@ -48,8 +50,6 @@ REFUSED = {
     ),
     "subquery": lambda s: s.table("dim").filter(F.col("id") > stream(s).select("id").scalar()),
     "spark.sql": lambda s: s.sql("SELECT a, count(*) FROM STREAM stream_a GROUP BY a"),
-    "spark.sql over a DataFrame": lambda s: s.sql("SELECT DISTINCT a FROM {d}", d=stream(s)),
-    "sql, then DataFrame": lambda s: s.sql("SELECT * FROM STREAM stream_a").distinct(),
 }
 
 REFUSED_SQL = [
@@ -57,7 +57,6 @@ REFUSED_SQL = [
     "SELECT count(*) FROM STREAM(stream_a)",
     "SELECT 1 + sum(a) AS s FROM STREAM(stream_a)",
     "SELECT product(a) FROM STREAM(stream_a)",
-    "SELECT DISTINCT a FROM STREAM(stream_a)",
     "SELECT a FROM STREAM(stream_a) ORDER BY a",
     "SELECT a FROM STREAM(stream_a) LIMIT 5",
     "SELECT a FROM STREAM(stream_a) HAVING count(*) > 1",
@@ -77,9 +76,7 @@ REFUSED_SQL = [
     "SELECT * FROM dim WHERE id IN (SELECT id FROM STREAM stream_a)",
     "SELECT (SELECT a FROM STREAM stream_a) AS x FROM dim",
     "SELECT window(t, '1 hour'), count(*) FROM STREAM stream_a GROUP BY window(t, '1 hour')",
-    "SELECT * FROM STREAM stream_a WATERMARK t DELAY OF INTERVAL 10 MINUTES",
     "(SELECT * FROM STREAM stream_a) LIMIT 3",
-    "SELECT * FROM STREAM(stream_a) WATERMARK t DELAY OF INTERVAL '1' HOUR AS a JOIN dim d USING (id)",
     "SELECT * FROM STREAM stream_a PIVOT (sum(v) FOR k IN ('x'))",
     "SELECT * FROM dim d, LATERAL (SELECT * FROM STREAM stream_a a WHERE a.id = d.id)",
     "SELECT * FROM STREAM stream_a a, LATERAL (SELECT * FROM STREAM stream_b)",
@@ -87,6 +84,23 @@ REFUSED_SQL = [
 ]
 
 ALLOWED = {
+    "removing duplicates": lambda s: stream(s).dropDuplicates(["a"]),
+    "distinct": lambda s: stream(s).select("a").distinct().filter("a > 1"),
+    "within watermark": lambda s: (
+        stream(s).withWatermark("t", "1 hour").dropDuplicatesWithinWatermark(["a"])
+    ),
+    "watermark": lambda s: stream(s).withWatermark("t", "1 hour"),
+    "window": lambda s: (
+        stream(s).withWatermark("t", "1 hour").groupBy(F.window("t", "1 hour"), "a").count()
+    ),
+    "session": lambda s: (
+        stream(s).withWatermark("t", "1 hour").groupBy(F.session_window("t", "1 hour")).count()
+    ),
+    "the event time itself": lambda s: (
+        stream(s).withWatermark("t", "1 hour").groupBy("t").agg(F.max("a"))
+    ),
+    "spark.sql over a DataFrame": lambda s: s.sql("SELECT DISTINCT a FROM {d}", d=stream(s)),
+    "sql, then DataFrame": lambda s: s.sql("SELECT * FROM STREAM stream_a").distinct(),
     "select": lambda s: stream(s).filter("a > 1").withColumn("b", F.col("a") + 1).drop("c"),
     "stream-static": lambda s: stream(s).join(s.table("dim"), "id"),
     "stream-static left": lambda s: stream(s).join(s.table("dim"), "id", "left"),
@@ -110,6 +124,21 @@ ALLOWED = {
 }
 
 ALLOWED_SQL = [
+    "SELECT DISTINCT a FROM STREAM(stream_a)",
+    "SELECT * FROM STREAM stream_a WATERMARK t DELAY OF INTERVAL 10 MINUTES",
+    "SELECT * FROM STREAM(stream_a) WATERMARK t DELAY OF INTERVAL '1' HOUR AS a JOIN dim d USING (id)",
+    (
+        "SELECT window(t, '1 hour'), count(*) FROM STREAM stream_a WATERMARK t DELAY OF INTERVAL 5"
+        " MINUTES GROUP BY window(t, '1 hour')"
+    ),
+    (
+        "SELECT window.start, a FROM STREAM(stream_a) WATERMARK t DELAY OF INTERVAL 5 MINUTES AS s"
+        " GROUP BY s.a, window(s.t, '2 hours', '1 hour') HAVING count(*) > 1"
+    ),
+    (
+        "SELECT session_window.end FROM STREAM stream_a WATERMARK t DELAY OF INTERVAL 5 MINUTES"
+        " WHERE a > 1 GROUP BY session_window(t, '1 hour'), upper(b)"
+    ),
     "SELECT a, upper(b) FROM STREAM(stream_a) WHERE c > 1",
     "SELECT * FROM STREAM stream_a a JOIN dim d ON a.id = d.id",
     "SELECT * FROM STREAM stream_a a LEFT JOIN dim d USING (id)",

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import textwrap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from deltalake import DeltaTable
 
 from proa.engine import Engine
+from proa.landing import Manifest, Shipment, ShippedFile
 from proa.runtime import Runner, UpdateRequest, UpdateResult
 from proa.storage import Store
 from proa.testing import FakeClock
@@ -52,6 +55,19 @@ class Project:
         """A JSON file in the landing zone."""
         body = "".join(json.dumps(row, default=str) + "\n" for row in rows)
         self.landing.put(path, body.encode())
+
+    def ship(self, source: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        """A JSON file in the landing zone, as a shipment that its manifest names."""
+        manifest = Manifest(self.landing, source)
+        manifest.refresh()
+        number = manifest.head + 1
+        at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=number)
+        path = f"{number:05d}.json"
+        body = "".join(json.dumps(row, default=str) + "\n" for row in rows).encode()
+        self.landing.put(f"{source}/{path}", body)
+        sha256 = hashlib.sha256(body).hexdigest()
+        file = ShippedFile(path=path, size=len(body), sha256=sha256, modified=at)
+        manifest.append(Shipment(first=number, shipped_at=at, files=(file,)))
 
     def runner(self, **options: Any) -> Runner:
         return Runner.from_settings(

@@ -116,10 +116,11 @@ class _Checker:
         self.stateful = step
 
     def _values(self, step: QueryStep) -> None:
+        is_having = step.operator is Operator.FILTER and step.inputs[0] is self.stateful
         for term, _ in step.terms():
             if term.kind is TermKind.WINDOW:
                 self.refuse("a window function over a stream", step, at=term.location)
-            if term.kind is TermKind.CALL and term.name in AGGREGATES:
+            if term.kind is TermKind.CALL and term.name in AGGREGATES and not is_having:
                 self.refuse(f"the aggregate {term.name}() over a stream", step, at=term.location)
 
     def refuse(

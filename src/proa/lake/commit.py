@@ -26,7 +26,7 @@ from proa.lake.table import Table
 from proa.lake.table_schema import keeps_types, merge_schemas, to_arrow, to_delta
 from proa.lake.writer import DataFile, Destination, WriteResult, discard, write
 from proa.steps import Step, step
-from proa.storage import NotFoundError, Store, is_url
+from proa.storage import NotFoundError, Store
 
 STALE_FILES = "STALE_FILES"
 """The condition of a commit whose files no longer fit the table: they must be written anew."""

@@ -413,7 +413,7 @@ class _Sink:
 
 def _refuse_nulls(batch: pa.RecordBatch, target: Destination) -> None:
     for name, column in zip(batch.schema.names, batch.columns, strict=True):
-        if column.null_count and not target.schema.field(name).nullable:
+        if column.null_count and not target.file_schema.field(name).nullable:
             row = batch.filter(pc.is_null(column)).slice(0, 1).to_pylist()[0]
             raise DataError(
                 f"the column {name!r} of {target.url!r} is NOT NULL and a row has no value there:"

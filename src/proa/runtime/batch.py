@@ -163,6 +163,8 @@ class BatchRunner:
             with ExitStack() as released:
                 state: Mapping[str, int] = {}
                 if plan.stateful is not None:
+                    # There is a table to refresh fully, should the state not come to be.
+                    self._target.ensure_table(attempt)
                     step = StatefulStep(self._node, engine, self._target.table, plan.stateful)
                     bound, state = released.enter_context(
                         step.run(relations, schemas, attempt.destination.attempt, *astuple(batch))

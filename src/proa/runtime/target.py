@@ -135,8 +135,7 @@ class TableTarget:
 
     def commit(self, delivery: TargetDelivery) -> bool:
         attempt, plan, stored = delivery.attempt, delivery.plan, delivery.stored
-        if not self.table.exists:
-            self._create(attempt.columns)
+        self.ensure_table(attempt)
         committed = commit_change(
             self.table,
             Change(
@@ -175,6 +174,11 @@ class TableTarget:
 
     def check(self, stored: Stored) -> None:
         self.table.check([f"{self.table.url}/{file.path}" for file in stored.adds])
+
+    def ensure_table(self, attempt: Attempt) -> None:
+        """Make the table, without rows, when it is not there yet."""
+        if not self.table.exists:
+            self._create(attempt.columns)
 
     def set_up(self) -> None:
         """Make the table when its columns are declared and it is not there yet.

@@ -74,7 +74,7 @@ def _step(step: QueryStep, context: RuleContext, needs: ColumnNeeds) -> Iterator
         yield Hit(m.RANDOM, None, "a sample", step.location)
     elif step.operator is Operator.LIMIT:
         yield from _limit(step, context.facts, needs)
-    elif step.operator is Operator.DEDUPLICATE and step.keys:
+    elif step.operator is Operator.DEDUPLICATE and step.keys and not _reads_stream(step):
         yield from _deduplicate(step, context.facts)
     elif step.operator is Operator.SOURCE and step.dataset is None and step.format not in _OURS:
         what = f"{step.format} {step.path}".strip()
@@ -118,6 +118,11 @@ def _columns(sort: QueryStep, needs: ColumnNeeds) -> tuple[str, ...] | None:
     keys = {naming(key) for key in sort.keys}
     sources = {o.column.lower(): naming(o.term) for o in rows.outputs if o.column is not None}
     return tuple(name if name in keys else sources.get(name, name) for name in columns)
+
+
+def _reads_stream(step: QueryStep) -> bool:
+    """Whether the rows come in the order of shipments, so that the first one is a fact."""
+    return any(below.operator is Operator.SOURCE and below.streaming for below in step.walk())
 
 
 def _deduplicate(step: QueryStep, facts: ColumnFacts) -> Iterator[Hit]:

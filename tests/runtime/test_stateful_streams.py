@@ -1,0 +1,305 @@
+"""Operators with state over streams: two regions hold the same rows, whenever each of them ran."""
+
+import contextlib
+from datetime import timedelta
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from small_projects import Project, ok
+
+from proa.clock import SystemClock
+from proa.errors import DataError, PipelineError
+from proa.formats.place import PLACE
+from proa.runtime.maintenance import maintain
+from proa.steps import Step, probing
+from proa.testing import FakeClock, FaultProbe, Kill, Killed, LoseAnswer, When
+
+BRONZE = """
+zone = spark.conf.get("landing_zone")
+
+@dp.table
+def bronze():
+    return (
+        spark.readStream.format("cloudFiles").option("cloudFiles.format", "json")
+        .option("cloudFiles.schemaHints", "id long, v long, ts timestamp").load(zone + "/events")
+    )
+
+def events():
+    return spark.readStream.table("bronze").withWatermark("ts", "10 minutes")
+"""
+OPERATORS = (
+    BRONZE
+    + """
+@dp.temporary_view
+def doubled():
+    return spark.readStream.table("bronze").withColumn("v", F.col("v") * 2)
+
+@dp.table
+def first():
+    return events().dropDuplicates(["id"]).select("id", "v")
+
+@dp.table
+def again():
+    return events().dropDuplicatesWithinWatermark(["id"]).select("id", "v")
+
+@dp.table
+def by_window():
+    return (
+        events().groupBy(F.window("ts", "10 minutes", "5 minutes"), "id")
+        .agg(F.sum("v").alias("total"), F.countDistinct("v").alias("n"))
+        .select(F.col("window.start").alias("at"), "id", "total", "n")
+    )
+
+@dp.table
+def by_session():
+    return (
+        spark.readStream.table("doubled").withWatermark("ts", "1 minute").filter("v > 2")
+        .groupBy(F.session_window("ts", "4 minutes").alias("w"), (F.col("id") % 2).alias("odd"))
+        .agg(F.sum("v").alias("total")).select("w.start", "w.end", "odd", "total")
+    )
+"""
+)
+SQL = """
+CREATE OR REFRESH STREAMING TABLE ids AS SELECT DISTINCT id FROM STREAM bronze;
+
+CREATE OR REFRESH STREAMING TABLE windows AS
+SELECT window.start AS at, id AS who, count(*) AS n
+FROM STREAM(bronze) WATERMARK ts DELAY OF INTERVAL 10 MINUTES AS b
+WHERE b.v > 1
+GROUP BY window(b.ts, '5 minutes'), b.id
+HAVING count(*) > 0;
+
+CREATE OR REFRESH STREAMING TABLE sessions AS
+SELECT session_window.start AS at, session_window.end AS until, sum(v) AS total
+FROM STREAM bronze WATERMARK ts DELAY OF INTERVAL '1' MINUTE
+GROUP BY session_window(ts, '4 minutes'), id % 2;
+"""
+TABLES = ["first", "again", "by_window", "by_session", "ids", "windows", "sessions"]
+
+
+def at(minutes: int) -> str:
+    return f"2026-01-01T{minutes // 60:02}:{minutes % 60:02}:00Z"
+
+
+SHIPMENTS = [
+    [
+        {"id": (number * 5 + row) % 4, "v": row + number % 3, "ts": at(number * 7 - row * 6 + 30)}
+        for row in range(4)
+    ]
+    for number in range(9)
+]
+
+
+@pytest.fixture
+def region(engines, tmp_path):
+    """Makes a region with a landing zone of its own."""
+
+    def make(name: str, text: str = OPERATORS, sql: str = SQL) -> Project:
+        source = tmp_path / f"{name}-source"
+        source.mkdir()
+        project = Project(source, str(tmp_path / name), engines({}))
+        project.write(text)
+        return project.write(sql, "more.sql") if sql else project
+
+    return make
+
+
+def contents(project: Project, tables=TABLES):
+    return {name: project.rows(name) for name in tables}
+
+
+@pytest.mark.slow
+def test_a_region_that_ran_after_each_shipment_equals_one_that_ran_once(region):
+    often, late = region("often"), region("late")
+    for rows in SHIPMENTS:
+        often.ship("events", rows)
+        late.ship("events", rows)
+        ok(often.run())
+    ok(late.run())
+    assert contents(often) == contents(late)
+    assert all(contents(late).values())
+    names = [field.name for field in late.table("bronze").schema().fields]
+    assert names == ["id", "ts", "v", "_rescued_data"]
+
+
+ONE = (
+    BRONZE
+    + """
+@dp.table
+@dp.expect_or_drop("positive", "total >= 0")
+def by_window():
+    return (
+        events().groupBy(F.window("ts", "5 minutes"), "id").agg(F.sum("v").alias("total"))
+        .select("window.start", "id", "total")
+    )
+"""
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", [1, 2])
+@pytest.mark.parametrize(
+    "step",
+    [Step.PLAN_PUT, Step.COMPUTE_WRITE, Step.STREAM_STATE_PUT, Step.TABLE_CREATE, Step.COMMIT],
+)
+def test_a_crash_at_any_step_counts_no_row_twice(region, step, moment):
+    whole = region("whole", ONE, "")
+    crashing = region("crashing", ONE, "")
+    for number, rows in enumerate(SHIPMENTS[:6]):
+        whole.ship("events", rows)
+        crashing.ship("events", rows)
+        faults = [Kill(step, When.BEFORE, moment), Kill(step, When.AFTER, moment)]
+        fault = [*faults, LoseAnswer(step, moment)][number % 3]
+        with contextlib.suppress(Killed), probing(FaultProbe(fault)):
+            crashing.run()
+    ok(whole.run())
+    ok(crashing.run())
+    tables = ["bronze", "by_window"]
+    assert contents(whole, tables) == contents(crashing, tables)
+    assert whole.rows("by_window")
+
+
+def test_straight_from_files_a_row_is_the_first_of_its_key_by_its_shipment(region):
+    project = region(
+        "one",
+        """
+        @dp.table
+        def first():
+            files = spark.readStream.format("cloudFiles").option("cloudFiles.format", "json")
+            rows = files.option("cloudFiles.schemaHints", "id long, v long").load(
+                spark.conf.get("landing_zone") + "/events")
+            return rows.dropDuplicates(["id"])
+        """,
+        "",
+    )
+    for value in (3, 1, 2):
+        project.ship("events", [{"id": 1, "v": value}, {"id": value + 1, "v": 0}])
+    ok(project.run())
+    assert project.rows("first", "id", "v") == [(1, 3), (2, 0), (3, 0), (4, 0)]
+
+
+def test_a_zone_without_a_manifest_is_refused_with_the_remedy(region):
+    project = region(
+        "one", BRONZE + "\n@dp.table\ndef first():\n    return events().distinct()\n", ""
+    )
+    project.land("events/1.json", [{"id": 1, "v": 1, "ts": at(1)}])
+    error = project.run().error
+    assert isinstance(error, DataError)
+    assert error.condition == "STREAM_WITHOUT_ORDER"
+    assert "manifest" in str(error)
+
+
+def test_a_table_from_before_its_reader_is_refreshed_first(region):
+    project = region("one", BRONZE, "")
+    project.ship("events", SHIPMENTS[0])
+    ok(project.run())
+    project.write(ONE)
+    error = project.run().error
+    assert isinstance(error, DataError)
+    assert error.condition == "STREAM_WITHOUT_ORDER"
+    ok(project.run(full_refresh_all=True))
+
+
+def test_a_changed_operator_asks_for_a_full_refresh(region):
+    project = region("one", ONE, "")
+    project.ship("events", SHIPMENTS[0])
+    ok(project.run())
+    project.ship("events", SHIPMENTS[5])
+    project.write(ONE.replace('"5 minutes"', '"10 minutes"'))
+    error = project.run().error
+    assert isinstance(error, DataError)
+    assert error.condition == "STREAMING_STATE_DRIFT"
+    ok(project.run(full_refresh=["by_window"]))
+    assert project.rows("by_window")
+
+
+@pytest.mark.slow
+def test_places_survive_maintenance_and_old_states_do_not(region):
+    project, other = region("one", ONE, ""), region("other", ONE, "")
+    for rows in [*SHIPMENTS, *SHIPMENTS]:
+        project.ship("events", rows)
+        other.ship("events", rows)
+        ok(project.run())
+    project.clock = FakeClock(SystemClock().now() + timedelta(days=40))
+    states = Path(project.storage, "tables/by_window/_proa_state")
+    before = len(list(states.rglob("*.json")))
+    with project.runner() as runner:
+        list(maintain(runner))
+    assert len(list(states.rglob("*.json"))) < before
+    files = project.table("bronze").file_uris()
+    assert len(files) < 18
+    assert all(PLACE in pq.read_schema(file).names for file in files)
+    project.write(OPERATORS)
+    project.write(SQL, "more.sql")
+    other.write(OPERATORS)
+    other.write(SQL, "more.sql")
+    ok(project.run())
+    ok(other.run())
+    tables = [name for name in TABLES if name != "by_window"]
+    assert contents(project, tables) == contents(other, tables)
+
+
+REFUSED = {
+    "over another": (
+        "events().dropDuplicates(['id']).groupBy(F.window('ts', '1 hour')).count()",
+        "streaming table of its own",
+    ),
+    "another column": (
+        "events().withColumn('t', F.col('ts')).groupBy(F.window('t', '1 hour')).count()",
+        "very column",
+    ),
+    "a changed column": (
+        (
+            "events().withColumn('ts', F.col('ts') + F.expr('INTERVAL 1 HOUR'))"
+            ".groupBy(F.window('ts', '1 hour')).count()"
+        ),
+        "very column",
+    ),
+    "no watermark": (
+        "spark.readStream.table('bronze').dropDuplicatesWithinWatermark(['id'])",
+        "withWatermark",
+    ),
+    "rollup": ("events().rollup(F.window('ts', '1 hour'), 'id').count()", "window"),
+    "months": ("events().groupBy(F.window('ts', 'a while')).count()", "duration"),
+    "two streams": (
+        (
+            "spark.readStream.table('bronze').union(spark.readStream.table('silver'))"
+            ".dropDuplicates(['id'])"
+        ),
+        "one source",
+    ),
+    "no place": (
+        "spark.readStream.table('mapped').dropDuplicates(['id'])",
+        "materialized view",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED.keys())
+def test_what_has_no_meaning_is_refused_by_name(region, case):
+    query, remedy = case
+    text = (
+        BRONZE
+        + f"""
+@dp.table
+def silver():
+    return spark.readStream.format("cloudFiles").option("cloudFiles.format", "json").option(
+        "cloudFiles.schemaHints", "id long, v long, ts timestamp").load(zone + "/others")
+
+@dp.table
+def mapped():
+    return spark.readStream.table("bronze").mapInArrow(lambda b: b, "id long, v long")
+
+@dp.table
+def target():
+    return {query}
+"""
+    )
+    project = region("one", text, "")
+    project.ship("events", SHIPMENTS[0])
+    result = project.run()
+    assert isinstance(result.error, PipelineError)
+    assert result.error.condition == "UNSUPPORTED_STREAMING_OPERATOR"
+    assert remedy in str(result.error)
+    assert "pipeline.py:" in str(result.error)
