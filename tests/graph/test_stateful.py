@@ -187,8 +187,9 @@ def test_a_refusal_names_the_operator_the_line_and_the_remedy(streams):
         streams.build()
     assert str(caught.value) == (
         "[UNSUPPORTED_STREAMING_OPERATOR] GROUP BY over a stream would depend on how a region cuts"
-        " its batches; write the result as a materialized view, which is computed from all rows"
-        " (pipeline.sql:4)"
+        " its batches; group by a window of event time that has a watermark (WATERMARK,"
+        " withWatermark), or write the result as a materialized view, which is computed from all"
+        " rows (pipeline.sql:4)"
     )
 
 

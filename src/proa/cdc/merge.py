@@ -18,9 +18,9 @@ import pyarrow as pa
 from pyspark.sql import types as T  # noqa: N812 - the name that Spark's users know it by
 
 from proa.cdc import memory as memories
-from proa.cdc.duck_session import THREADS, DuckSession, duck_database, parquet_source
 from proa.cdc.duck_types import name_of, text_of
 from proa.cdc.fold import fold_statements
+from proa.cdc.local_database import THREADS, LocalDatabase, duck_database, parquet_source
 from proa.cdc.memory import Memory, MemoryStore, newest_events
 from proa.cdc.shape import ChangeShape
 from proa.errors import DataError
@@ -90,7 +90,7 @@ def merge(given: MergeInput) -> Merged:
         return _Merge(given, before, store, database, scratch).run()
 
 
-class _Merge(DuckSession):
+class _Merge(LocalDatabase):
     """One merge on its way."""
 
     def __init__(

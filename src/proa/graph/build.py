@@ -20,7 +20,7 @@ from proa.graph import checks, plan_proto, sql_text
 from proa.graph.change_target import target_schema
 from proa.graph.dataset_names import DatasetNames
 from proa.graph.external_tables import ExternalTables
-from proa.graph.kept_places import KeptPlaces
+from proa.graph.flow_places import FlowPlaces
 from proa.graph.leaves import DatasetLeaf, FilesLeaf, Leaf, TableLeaf
 from proa.graph.local_paths import check_paths
 from proa.graph.mistakes import Mistakes
@@ -142,7 +142,8 @@ class _Builder:
     ) -> dict[str, tuple[FlowNode, ...]]:
         """The flows, with what operators with state need; flows as they are after a mistake."""
         views = {n for n in nodes if self.datasets[n].kind is DatasetKind.TEMPORARY_VIEW}
-        places = KeptPlaces(nodes, views)
+        sinks = {n for n in nodes if self.datasets[n].kind is DatasetKind.SINK}
+        places = FlowPlaces(nodes, views, sinks)
         with self.collecting(""):
             places.settle()
         return places.flows

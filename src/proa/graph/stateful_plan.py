@@ -19,15 +19,15 @@ from sqlglot import exp
 from proa.errors import PipelineError, SourceLocation
 from proa.formats.place import TIME
 from proa.graph import plan_proto
-from proa.graph.hidden_columns import (
-    HiddenColumns,
-    NotCarriedError,
+from proa.graph.plan_proto import Relation
+from proa.graph.row_places import (
+    LostPlaceError,
+    RowPlaces,
     add_column,
     column,
     drop,
     top_clauses,
 )
-from proa.graph.plan_proto import Relation
 from proa.graph.sql_mask import TextEdit
 from proa.graph.sql_text import SqlTexts, apply_edits
 from proa.pipelines.identifiers import parts as name_parts
@@ -110,25 +110,25 @@ class StatefulPlan:
         }
 
 
-def cut(template: Relation, cutter: Cutter) -> StatefulPlan | None:
+def cut(template: Relation, reader: StatefulReader) -> StatefulPlan | None:
     """Cut a plan at its operator with state. Returns None if it has none.
 
     Raises PipelineError for what has no meaning that is the same in every region.
     """
     plan = proto.Relation()
     plan.CopyFrom(template)
-    nodes = [node for node in plan_proto.relations(plan) if cutter.is_stateful(node)]
+    nodes = [node for node in plan_proto.relations(plan) if reader.is_stateful(node)]
     if not nodes:
         return None
     if len(nodes) > 1:
-        cutter.refuse(
+        reader.refuse(
             "one operator with state over another",
             "let a streaming table of its own hold the result of the first one",
         )
-    return cutter.cut(plan, nodes[0])
+    return reader.cut(plan, nodes[0])
 
 
-class Cutter:
+class StatefulReader:
     """Cuts the plans of one flow."""
 
     def __init__(
@@ -140,7 +140,7 @@ class Cutter:
         self._texts = texts
         self._is_stream = is_stream
         self._location = location
-        self._hidden = HiddenColumns(texts, is_stream)
+        self._hidden = RowPlaces(texts, is_stream)
 
     def refuse(self, what: str, remedy: str) -> NoReturn:
         raise PipelineError(
@@ -153,7 +153,7 @@ class Cutter:
         """Let the plan's rows have their place. Raises PipelineError, naming `what`, if it cannot."""
         try:
             self._hidden.carry(relation)
-        except NotCarriedError as error:
+        except LostPlaceError as error:
             raise PipelineError(
                 f"{what} loses its rows' places in the order of shipments by {error.args[0]}; an"
                 " operator with state over its stream needs them. Do that step behind the operator,"

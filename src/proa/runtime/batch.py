@@ -23,7 +23,7 @@ from proa.runtime.context import Context
 from proa.runtime.flow_kinds import BatchWork, FlowKind, Stored
 from proa.runtime.sources import FilesSource, Source
 from proa.runtime.stateful_step import StatefulStep
-from proa.runtime.target import Attempt, Target, TargetDelivery
+from proa.runtime.target import Attempt, TableTarget, Target, TargetDelivery
 
 LONG = timedelta(hours=1)
 """A process that has slept longer looks again: maintenance may have removed what it knows of."""
@@ -163,6 +163,7 @@ class BatchRunner:
             with ExitStack() as released:
                 state: Mapping[str, int] = {}
                 if plan.stateful is not None:
+                    assert isinstance(self._target, TableTarget)
                     # There is a table to refresh fully, should the state not come to be.
                     self._target.ensure_table(attempt)
                     step = StatefulStep(self._node, engine, self._target.table, plan.stateful)

@@ -14,8 +14,8 @@ from proa.engine import Engine, Relation
 from proa.errors import ConflictError, DataError
 from proa.formats.place import PLACE, TIME, with_place
 from proa.graph import FlowNode
-from proa.graph.hidden_columns import column
 from proa.graph.plan import bind
+from proa.graph.row_places import column
 from proa.graph.stateful_plan import KEY, RELEASED, StatefulPlan
 from proa.lake import Destination, Table, discard, write
 from proa.lake.table_schema import to_arrow

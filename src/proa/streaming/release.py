@@ -19,8 +19,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from proa.cdc.duck_session import DuckSession, duck_database, parquet_source
 from proa.cdc.duck_types import name_of
+from proa.cdc.local_database import LocalDatabase, duck_database, parquet_source
 from proa.errors import DataError, PipelineError
 from proa.formats.place import PLACE, TIME
 from proa.graph.stateful_plan import KEY, StatefulOperator, StatefulPlan
@@ -74,7 +74,7 @@ def release(given: ReleaseInput, store: StateStore) -> Released:
         return _Release(given, store, database, scratch).run()
 
 
-class _Release(DuckSession):
+class _Release(LocalDatabase):
     def __init__(self, given: ReleaseInput, store: StateStore, database: Any, scratch: str) -> None:
         super().__init__(database, Path(scratch), store.options)
         self.given = given

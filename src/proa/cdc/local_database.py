@@ -39,7 +39,7 @@ def duck_database() -> Iterator[tuple[Any, str]]:
             database.close()
 
 
-class DuckSession:
+class LocalDatabase:
     """A database with what is asked of it again and again."""
 
     def __init__(self, database: Any, scratch: Path, options: Mapping[str, str]) -> None:

@@ -38,11 +38,11 @@ _PASSING = frozenset(
 _JOINS = frozenset({"join", "lateral_join"})
 
 
-class NotCarriedError(Exception):
+class LostPlaceError(Exception):
     """A plan loses the places of its rows; the argument says where, and what to do."""
 
 
-class HiddenColumns:
+class RowPlaces:
     """Makes plans carry hidden columns."""
 
     def __init__(self, texts: SqlTexts, is_stream: Callable[[Relation], bool]) -> None:
@@ -53,7 +53,7 @@ class HiddenColumns:
     def carry(self, relation: Relation) -> Hidden:
         """Change the plan so that its rows have the hidden columns of its streams; which these are.
 
-        Raises NotCarriedError.
+        Raises LostPlaceError.
         """
         if self._is_stream(relation):
             return (PLACE,)
@@ -69,14 +69,14 @@ class HiddenColumns:
             return ()
         [hidden, *others] = carried
         if others:
-            raise NotCarriedError("a join of two streams")
+            raise LostPlaceError("a join of two streams")
         if kind == "project":
             return self._project(node, hidden)
         if kind == "with_columns" and any(alias.name[0] in hidden for alias in node.aliases):
-            raise NotCarriedError("a column with a reserved name (__proa_...)")
+            raise LostPlaceError("a column with a reserved name (__proa_...)")
         if kind in _PASSING or (kind == "sort" and not node.is_global) or kind in _JOINS:
             return hidden
-        raise NotCarriedError(f"an operator that hides where its rows come from ({kind})")
+        raise LostPlaceError(f"an operator that hides where its rows come from ({kind})")
 
     def _project(self, node: proto.Project, hidden: Hidden) -> Hidden:
         stars = [self._is_star(expression) for expression in node.expressions]
@@ -85,11 +85,11 @@ class HiddenColumns:
         return hidden
 
     def _is_star(self, expression: proto.Expression) -> bool:
-        """Whether an item is `*`. Raises NotCarriedError for a star inside of something."""
+        """Whether an item is `*`. Raises LostPlaceError for a star inside of something."""
         kind = expression.WhichOneof("expr_type")
         if kind == "unresolved_star":
             if expression.unresolved_star.unparsed_target:
-                raise NotCarriedError("a star of one table (t.*); name the columns")
+                raise LostPlaceError("a star of one table (t.*); name the columns")
             return True
         if kind == "expression_string":
             tree = self._texts.expression(expression.expression_string.expression).tree
@@ -99,7 +99,7 @@ class HiddenColumns:
             _check_stars(items)
             return False
         if any(isinstance(part, proto.Expression.UnresolvedStar) for part in _inside(expression)):
-            raise NotCarriedError("a star inside of an expression; name the columns")
+            raise LostPlaceError("a star inside of an expression; name the columns")
         return False
 
     def _union(self, node: proto.SetOperation) -> Hidden:
@@ -108,7 +108,7 @@ class HiddenColumns:
             return ()
         union = proto.SetOperation.SetOpType.SET_OP_TYPE_UNION
         if set(left) != set(right) or node.set_op_type != union or not node.is_all:
-            raise NotCarriedError("a set operation over a stream that is no UNION ALL of streams")
+            raise LostPlaceError("a set operation over a stream that is no UNION ALL of streams")
         for side in (node.left_input, node.right_input):
             _move_last(side, left)
         return left
@@ -120,7 +120,7 @@ class HiddenColumns:
         }
         if plan_proto.kind(node.root) != "sql":
             if any(carried.values()):
-                raise NotCarriedError("a subquery over a stream")
+                raise LostPlaceError("a subquery over a stream")
             return self.carry(node.root)
         streams = {name: hidden for name, hidden in carried.items() if hidden}
         if not streams:
@@ -129,13 +129,13 @@ class HiddenColumns:
         read = self._texts.query(node.root.sql.query)
         selects = list(read.tree.find_all(exp.Select))
         if len(selects) != 1 or others:
-            raise NotCarriedError(
+            raise LostPlaceError(
                 "a text with several SELECTs over a stream; write each as a view of its own"
                 " (CREATE TEMPORARY VIEW)"
             )
         [select] = selects
         if select.args.get("group") or select.args.get("distinct"):
-            raise NotCarriedError("GROUP BY or DISTINCT")
+            raise LostPlaceError("GROUP BY or DISTINCT")
         items = select.expressions
         if any(isinstance(item, exp.Star) for item in items):
             return hidden
@@ -226,4 +226,4 @@ def _check_stars(items: Iterable[exp.Expr]) -> None:
     for item in items:
         for star in item.find_all(exp.Star):
             if not isinstance(star.parent, exp.Count):
-                raise NotCarriedError("a star inside of an expression; name the columns")
+                raise LostPlaceError("a star inside of an expression; name the columns")

@@ -18,28 +18,34 @@ from proa.graph.plan import FlowPlan, placeholder_key
 from proa.graph.plan_proto import Relation
 from proa.graph.query_origin import QueryOrigin
 from proa.graph.sql_text import SqlTexts
-from proa.graph.stateful_plan import CONDITION, Cutter, StatefulOperator, cut
+from proa.graph.stateful_plan import CONDITION, StatefulOperator, StatefulReader, cut
 
 _SHIP = "ship the files to a landing zone, read them with cloudFiles, and read that table"
 
 
-class KeptPlaces:
+class FlowPlaces:
     """Cuts the plans of flows with state, and lets the flows before them keep places."""
 
     def __init__(
-        self, flows: Mapping[str, tuple[FlowNode, ...]], views: Collection[str] = ()
+        self,
+        flows: Mapping[str, tuple[FlowNode, ...]],
+        views: Collection[str] = (),
+        sinks: Collection[str] = (),
     ) -> None:
-        """`flows` by the datasets that they feed; of these `views` are never stored."""
+        """`flows` by the datasets that they feed; `views` of these are never stored, and `sinks` lie
+        outside of the pipeline.
+        """
         self.flows = dict(flows)
         """The flows; once they are settled, with everything that state needs."""
         self._views = views
+        self._sinks = sinks
         self._placed: dict[str, tuple[FlowNode, ...]] = {}
         self._streams: dict[str, tuple[str, ...]] = {}
 
     def settle(self) -> None:
         """Cut what has state, and let what is before it keep places. Raises PipelineError."""
         cuts = {
-            name: tuple(self._cut(flow) if flow.plan.remembers else flow for flow in flows)
+            name: tuple(self._cut(flow) if _remembers(flow) else flow for flow in flows)
             for name, flows in self.flows.items()
         }
         self.flows = {
@@ -51,12 +57,17 @@ class KeptPlaces:
         }
 
     def _cut(self, flow: FlowNode) -> FlowNode:
-        cutter = _cutter(flow)
-        stateful = cut(flow.plan.template, cutter)
+        reader = _reader_of(flow)
+        stateful = cut(flow.plan.template, reader)
         if stateful is None:
-            cutter.refuse(
+            reader.refuse(
                 "an operator with state inside of a larger text",
                 "write that query as a view or a streaming table of its own",
+            )
+        if flow.target in self._sinks:
+            reader.refuse(
+                "an operator with state of a flow to a sink",
+                "let a streaming table hold the result, and the sink read that",
             )
         if flow.target in self._views:
             return replace(flow, plan=replace(flow.plan, stateful=stateful))
@@ -64,7 +75,7 @@ class KeptPlaces:
         streams = tuple(sorted({stream for of_leaf in names.values() for stream in of_leaf}))
         picks = stateful.operator is StatefulOperator.DEDUPLICATE_WITHIN or stateful.keys
         if len(streams) > 1 and picks and stateful.operator in _PICKING:
-            cutter.refuse(
+            reader.refuse(
                 "the first row of each key over several streams, which have no order together,",
                 "let one flow read all files as one source, or name all columns",
             )
@@ -97,7 +108,7 @@ class KeptPlaces:
             for flow in self.flows[name]:
                 if flow.flow.cdc is not None or not flow.plan.streaming:
                     raise _error(reader, f"{name!r}, whose rows do not all come from files,")
-                if flow.plan.remembers:
+                if _remembers(flow):
                     raise _error(
                         reader,
                         f"{name!r}, whose rows come from an operator with state,",
@@ -107,24 +118,28 @@ class KeptPlaces:
                 streams += [stream for of_leaf in names.values() for stream in of_leaf]
                 plan = proto.Relation()
                 plan.CopyFrom(flow.plan.template)
-                _cutter(flow).carry(plan, f"the query of {flow.flow.name!r}")
+                _reader_of(flow).carry(plan, f"the query of {flow.flow.name!r}")
                 labels = _labels(flow.plan, names)
                 placed.append(replace(flow, plan=replace(flow.plan, placed=plan, streams=labels)))
             self._placed[name], self._streams[name] = tuple(placed), tuple(streams)
         return self._streams[name]
 
 
+def _remembers(flow: FlowNode) -> bool:
+    return flow.plan.remembers and flow.plan.streaming
+
+
 _PICKING = (StatefulOperator.DEDUPLICATE, StatefulOperator.DEDUPLICATE_WITHIN)
 
 
-def _cutter(flow: FlowNode) -> Cutter:
+def _reader_of(flow: FlowNode) -> StatefulReader:
     origin = QueryOrigin.of(flow.flow)
     streaming = {leaf.key for leaf in flow.plan.leaves if leaf.streaming}
 
     def is_stream(relation: Relation) -> bool:
         return placeholder_key(relation) in streaming
 
-    return Cutter(SqlTexts(origin.of_line), is_stream, flow.flow.location)
+    return StatefulReader(SqlTexts(origin.of_line), is_stream, flow.flow.location)
 
 
 def _labels(plan: FlowPlan, names: Mapping[str, Iterable[str]]) -> dict[str, str]:
