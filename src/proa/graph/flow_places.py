@@ -19,6 +19,7 @@ from proa.graph.plan_proto import Relation
 from proa.graph.query_origin import QueryOrigin
 from proa.graph.sql_text import SqlTexts
 from proa.graph.stateful_plan import CONDITION, StatefulOperator, StatefulReader, cut
+from proa.graph.table_options import options_of
 
 _SHIP = "ship the files to a landing zone, read them with cloudFiles, and read that table"
 
@@ -95,6 +96,8 @@ class FlowPlaces:
             if isinstance(leaf, FilesLeaf):
                 found[leaf.key] = (f"{flow.target}/{flow.flow.name}/{leaf.key}",)
             elif isinstance(leaf, DatasetLeaf):
+                if options_of(leaf).feed:
+                    raise _error(flow, f"the change feed of {leaf.dataset!r},")
                 found[leaf.key] = self._table(leaf.dataset, flow)
             else:
                 assert isinstance(leaf, TableLeaf)
