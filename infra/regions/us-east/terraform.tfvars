@@ -1,4 +1,4 @@
-# Region us-east. The token is no value of a file: export TF_VAR_token.
+# Region us-east. The token is not a value of a file: export TF_VAR_token.
 
 host    = "http://127.0.0.1:8101"
 address = "http://127.0.0.1:8101"

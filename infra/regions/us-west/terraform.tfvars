@@ -1,4 +1,4 @@
-# Region us-west. The token is no value of a file: export TF_VAR_token.
+# Region us-west. The token is not a value of a file: export TF_VAR_token.
 
 host    = "http://127.0.0.1:8102"
 address = "http://127.0.0.1:8102"

@@ -496,7 +496,7 @@ class _Merge(LocalDatabase):
         )
 
     def forget(self) -> None:
-        """Delete deletions, and history that is no row, from before the time that is kept."""
+        """Delete deletions, and history that is not a row, from before the time that is kept."""
         clock = self.shape.clock_of("o")
         if clock is None or self.shape.retention is None:
             return

@@ -32,7 +32,7 @@ class Container:
 
     @classmethod
     def open(cls, file: BinaryIO) -> Container:
-        """Read the header. ValueError or EOFError if the file is no Avro file."""
+        """Read the header. ValueError or EOFError if the file is not an Avro file."""
         if _exactly(file, len(MAGIC)) != MAGIC:
             raise ValueError("it does not begin as an Avro file does")
         values: dict[str, bytes] = {}

@@ -53,9 +53,9 @@ def round_decimals(texts: pa.Array, scale: int) -> pa.Array:
 
 
 def cast(texts: pa.Array, type_: pa.DataType, options: ReaderOptions) -> tuple[pa.Array, Any]:
-    """(the values, a mask of texts that are none, or None when all are).
+    """(the values, a mask of the texts that are not values, or None if all are).
 
-    Texts that are no value of the type become null.
+    Texts that are not values of the type become null.
     """
     kinds = pa.types
     if kinds.is_string(type_):
@@ -228,7 +228,7 @@ def separate(texts: pa.Array, column: pa.Field, convert: Converter) -> tuple[pa.
 
 
 def wrong_shape(texts: pa.Array, type_: pa.DataType) -> pa.Array:
-    """Which texts are no object, or no array, where the nested type wants one."""
+    """Which texts are not an object, or not an array, where the nested type wants one."""
     bracket = "{" if pa.types.is_struct(type_) else "["
     other = pc.and_not(pc.not_equal(texts, "null"), pc.starts_with(texts, bracket))
     return _sure(other)
@@ -305,7 +305,7 @@ _DAY = (
 _NO_DAY = (
     r'^[tf{\[]|^"[A-Za-z#$%&()*,./:;<=>?@!_][^\\"]*"$|^"[0-9]{1,3}(?:[ -!/:-Z^-~-][^\\"]*)?"$|^""$'
 )
-"""Of what is no string, or what begins with no year of four digits."""
+"""Of what is not a string, or what begins with no year of four digits."""
 
 
 def _json_dates(texts: pa.Array, type_: pa.DataType, options: ReaderOptions) -> Found:

@@ -28,7 +28,7 @@ from proa.formats.source import OpenPart, Part, is_utf8
 
 @dataclass
 class Rows:
-    """Records as text: one column per value, and what was no plain record."""
+    """Records as text: one column per value, and what was not a plain record."""
 
     texts: pa.Table
     surplus: dict[int, list[str | None]]

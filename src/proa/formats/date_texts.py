@@ -18,7 +18,7 @@ _TIME = re.compile(
 
 
 def parse_date(text: str, pattern: str | None) -> date:
-    """The day that `text` names; ValueError when it is none."""
+    """The day that `text` names; ValueError when it is not one."""
     if pattern is not None:
         return _by_pattern(text, pattern).date()
     text = text.strip()
@@ -29,7 +29,7 @@ def parse_date(text: str, pattern: str | None) -> date:
 
 
 def parse_timestamp(text: str, pattern: str | None) -> int:
-    """Microseconds since 1970; a time without an offset is UTC; ValueError when it is no time."""
+    """Microseconds since 1970; a time without an offset is UTC; ValueError when it is not a time."""
     if pattern is not None:
         found = _by_pattern(text, pattern)
     else:

@@ -40,7 +40,7 @@ _VALUE = re.compile(r"(?:couldn't parse:|\): )([^\s\"\\]+)")
 _AT_ONCE = 4096
 """Records that are read one by one before they become a table."""
 _PATIENCE = 8
-"""How many values that are no strings a string column may have before it is read as text."""
+"""How many values that are not strings a string column may have before it is read as text."""
 
 
 class DirtyError(Exception):
@@ -399,7 +399,7 @@ class JsonReader:
 
 
 def _suspect(message: str, block: bytes) -> int | None:
-    """The first line with the value that the parser complains of; reading it exactly is no harm."""
+    """The first line with the value that the parser complains of; reading it exactly does no harm."""
     value = _VALUE.search(message)
     at = block.find(value.group(1).encode()) if value else -1
     return None if at < 0 else block.count(b"\n", 0, at)
@@ -417,7 +417,7 @@ def _lines(block: bytes) -> tuple[list[int], list[int]]:
 
 
 def array_lines(data: bytes) -> bytes | None:
-    """The elements of a top-level array as lines; None when it is no array of objects."""
+    """The elements of a top-level array as lines; None when it is not an array of objects."""
     if data.lstrip()[:1] != b"[":
         return None
     try:

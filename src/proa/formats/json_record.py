@@ -75,7 +75,7 @@ class Converter:
         return name.lower() in self.options.partitions
 
     def new_columns(self, names: Iterable[str]) -> list[str]:
-        """Those of the unknown names that can become columns and are no folders' names."""
+        """Those of the unknown names that can become columns and are not folders' names."""
         return [n for n in names if self.options.may_be_column(n) and not self.is_folder(n)]
 
     def folder(self, name: str) -> str | None:
@@ -115,7 +115,7 @@ class Converter:
         return not any(name in self._shape.members for name in leftover)
 
     def corrupt(self, text: str, reason: str) -> list[dict[str, Any]]:
-        """The row of something that is no record at all."""
+        """The row of something that is not a record at all."""
         options = self.options
         if options.mode is Mode.DROP:
             return self.drop(text, reason)

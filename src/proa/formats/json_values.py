@@ -45,15 +45,15 @@ _BLANKS = frozenset(" \t\r\n")
 
 
 def parse(text: str) -> Any:
-    """The JSON value, numbers as `Number`, objects as `JsonObject`; ValueError when it is none."""
+    """The JSON value, numbers as `Number`, objects as `JsonObject`; ValueError when it is not one."""
     with _sound(text):
         return _DECODER.decode(text)
 
 
 def parse_record(text: str) -> JsonObject | None:
-    """The JSON object with `raw` filled; None when the value is no object.
+    """The JSON object with `raw` filled; None when the value is not an object.
 
-    ValueError when it is no JSON.
+    ValueError when it is not JSON.
     """
     with _sound(text):
         at = _skip(text, 0)

@@ -65,7 +65,7 @@ DAMAGED = (
 
 
 NoteBad = Callable[[str, str], None]
-"""Takes a record and the reason why it is none."""
+"""Takes a record and the reason why it is not one."""
 
 
 class OpenPart:

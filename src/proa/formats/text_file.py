@@ -16,7 +16,7 @@ from proa.formats.source import OpenPart
 
 
 class TextReader:
-    r"""Reads into the one string column of `schema`. Bytes that are no UTF-8 come as `\xhh`."""
+    r"""Reads into the one string column of `schema`. Bytes that are not UTF-8 come as `\xhh`."""
 
     def __init__(self, schema: pa.Schema, options: ReaderOptions) -> None:
         self.schema = schema

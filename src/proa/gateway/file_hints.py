@@ -264,7 +264,7 @@ def _spelling(values: Mapping[str, Any], column: str) -> str | None:
 
 
 def _like(value: Any, example: Any) -> Any:
-    """A value of a hint as the same kind as a column's. ValueError when it is no such value."""
+    """A value of a hint as the same kind as a column's. ValueError when it is not such a value."""
     if isinstance(example, bool):
         return value if isinstance(value, bool) else {"true": True, "false": False}[_text(value)]
     if isinstance(example, datetime):

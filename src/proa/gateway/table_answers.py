@@ -310,7 +310,7 @@ def parse_timestamp(text: str, name: str) -> datetime:
         moment = datetime.fromisoformat(text)
     except ValueError as error:
         raise InvalidParameterError(
-            f"{name} is no time: {text[:40]!r}; write it like 2023-02-28T13:00:00Z"
+            f"{name} is not a time: {text[:40]!r}; write it like 2023-02-28T13:00:00Z"
         ) from error
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 

@@ -136,7 +136,7 @@ def sink_read(dataset: Dataset, reader: str, location: SourceLocation) -> Pipeli
 
 
 def predecessors(datasets: Mapping[str, DatasetNode]) -> None:
-    """Raise PipelineError for a flow that depends on what is no flow, or in a circle."""
+    """Raise PipelineError for a flow that depends on what is not a flow, or in a circle."""
     nodes = [node for one in datasets.values() for node in one.flows]
     by_name = {node.flow.name.casefold(): node for node in nodes}
     feeding: dict[str, list[FlowNode]] = {}
@@ -164,7 +164,7 @@ def predecessors(datasets: Mapping[str, DatasetNode]) -> None:
             before = by_name.get(wanted.casefold())
             if before is None:
                 raise PipelineError(
-                    f"the flow {name!r} depends on {wanted!r}, which is no flow of the pipeline"
+                    f"the flow {name!r} depends on {wanted!r}, which is not a flow of the pipeline"
                     f"{suggestion(wanted, [other.flow.name for other in nodes])}",
                     condition="FLOW_NOT_FOUND",
                     location=node.flow.location,
@@ -201,7 +201,7 @@ def dataset(node: DatasetNode, datasets: Mapping[str, DatasetNode]) -> None:
     for flow in node.flows:
         if flow.flow.to_sink and not node.is_sink:
             raise PipelineError(
-                f"the update flow {flow.flow.name!r} writes to {declared.name!r}, which is no sink;"
+                f"the update flow {flow.flow.name!r} writes to {declared.name!r}, which is not a sink;"
                 " declare it with create_sink() or @foreach_batch_sink, or write an append flow",
                 condition="UPDATE_FLOW_TARGET_IS_NOT_A_SINK",
                 location=flow.flow.location,

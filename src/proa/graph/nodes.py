@@ -91,7 +91,7 @@ class Graph:
     ) -> Selection:
         """What an update of these datasets works on; everything when none is named.
 
-        Raises UserError for names that are no table of the pipeline, for names in both lists, and
+        Raises UserError for names that are not tables of the pipeline, for names in both lists, and
         (TABLE_NOT_RESETTABLE) for a table that may not be reset. `full_refresh_all` leaves such
         tables as they are and refreshes them.
         """

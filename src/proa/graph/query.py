@@ -133,7 +133,7 @@ class QueryStep:
     streaming: bool = False
     """Whether a source is read as a stream."""
     format: str = ""
-    """The format of a source that is no dataset ("jdbc", "parquet")."""
+    """The format of a source that is not a dataset ("jdbc", "parquet")."""
     path: str = ""
     schema: str = ""
     """DDL or JSON that a source's user gave, hints included."""

@@ -14,7 +14,7 @@ from proa.graph.query import JoinKind, Operator, Output, QueryStep, Term, TermKi
 
 Locate = Callable[[exp.Expr], SourceLocation | None]
 Source = Callable[[exp.Table], QueryStep]
-"""What a table that is no common table expression reads."""
+"""What a table that is not a common table expression reads."""
 
 _OPERATORS: dict[type[exp.Expr], str] = {
     exp.Add: "+",

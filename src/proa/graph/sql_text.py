@@ -16,7 +16,7 @@ import sqlglot
 from sqlglot import Token, exp
 from sqlglot.errors import SqlglotError
 
-from proa.engine.spark_functions import AGGREGATES, words
+from proa.engine.spark_functions import words
 from proa.errors import PipelineError, SourceLocation
 from proa.graph.sql_mask import LocateLine, Mask, TextEdit
 from proa.text import quote_identifier
@@ -444,8 +444,3 @@ def _qualifiers(tree: exp.Expr, tables: list[TableRead]) -> Iterator[TextEdit]:
 def _shorten(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= 60 else line[:57] + "..."
-
-
-def is_aggregate(function: str) -> bool:
-    """Whether Spark's function of that name makes one value of many rows."""
-    return function.lower() in AGGREGATES

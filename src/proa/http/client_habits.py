@@ -2,7 +2,7 @@
 
 * JSON without a content type, or with that of a form, is JSON.
 * A query parameter with an empty value was not given.
-* JSON that no client means (nested without end, numbers that are none) is refused before it is read.
+* JSON that no client means (nested without end, numbers that are not numbers) is refused before it is read.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ def token(**place: Any) -> str:
 def place(text: str | None, *keys: str) -> dict[str, Any] | None:
     """What `token` was given, with exactly `keys`, integers or strings; None for no token.
 
-    An empty token is no token. InvalidParameterError when `text` never was one of ours.
+    An empty token is not a token. InvalidParameterError when `text` never was one of ours.
     """
     if not text:
         return None

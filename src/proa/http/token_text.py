@@ -20,7 +20,7 @@ def new_token(ids: Ids) -> tuple[str, str]:
 
 
 def token_id_of(text: str) -> str:
-    """The id that a token's text begins with; of any other text, something that is no id."""
+    """The id that a token's text begins with; of any other text, something that is not an id."""
     return text.removeprefix(_PREFIX)[:_ID_LENGTH]
 
 

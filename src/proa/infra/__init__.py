@@ -130,7 +130,7 @@ def _region_values(tree: Tree, region: RegionRoot) -> str:
     return (
         "\n\n".join(
             (
-                f"# Region {region.name}. The token is no value of a file: export TF_VAR_token.",
+                f"# Region {region.name}. The token is not a value of a file: export TF_VAR_token.",
                 _assignments({"host": region.host, "address": region.host}),
                 "# Whether this region is the active one: failover sets it to true, failback to false.\n"
                 + _assignments({"active_region": region.name == tree.active}),

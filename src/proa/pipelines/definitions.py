@@ -69,7 +69,7 @@ class Dataset:
     primary_key: tuple[str, ...] = ()
     """Columns that the user says identify a row; nothing enforces it."""
     sink: SinkPlace | None = None
-    """Where a sink's rows go; None for what is no sink."""
+    """Where a sink's rows go; None for what is not a sink."""
 
 
 @dataclass(frozen=True)

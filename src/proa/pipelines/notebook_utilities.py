@@ -176,7 +176,7 @@ class _DeclaringNotebook:
 
 
 class _DeclaringJobs:
-    """A pipeline is no task: values that tasks tell one another are their debug values."""
+    """A pipeline is not a task: values that tasks tell one another are their debug values."""
 
     @property
     def taskValues(self) -> _DeclaringJobs:  # noqa: N802 - Databricks' own name

@@ -139,7 +139,7 @@ _FILES = {
 def create(name: str, parent: Path) -> tuple[Path, ...]:
     """Write the project `parent/name`; returns its files, spark-pipeline.yml first.
 
-    Raises SettingsError when the name is no name, or when something is there already.
+    Raises SettingsError when the name cannot name a project, or when something is there already.
     """
     if not _NAME.fullmatch(name):
         raise SettingsError(

@@ -19,7 +19,7 @@ Span = tuple[datetime, datetime]
 def span(files: Iterable[DataFile], column: str | None) -> Span | None:
     """The event times of a batch, to the millisecond, from the statistics of its files.
 
-    None when no file says anything about the column, or what it says is no time.
+    None when no file says anything about the column, or what it says is not a time.
     """
     if column is None:
         return None

@@ -31,7 +31,7 @@ class BatchWork:
     """Where the table's new files go; its attempt names them."""
     table: Table | None
     """The table as it was looked at last; there is none yet when its version is -1. None for a
-    target that is no table."""
+    target that is not a table."""
 
 
 @dataclass(frozen=True)

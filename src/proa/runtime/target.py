@@ -247,7 +247,7 @@ class TableTarget:
         missing = [c for c in self._dataset.partition_cols if c.lower() not in names]
         if missing:
             raise DataError(
-                f"{self._name!r} is partitioned by {missing[0]!r}, which is none of its"
+                f"{self._name!r} is partitioned by {missing[0]!r}, which is not one of its"
                 f" columns: {', '.join(names.values())}",
                 condition="PARTITION_COLUMN_NOT_FOUND",
             )

@@ -162,7 +162,7 @@ class Folds(Generic[T]):
         self._spans: set[Span] | None = None
         self._memory: dict[Span, T] | None = {} if remember else None
         self.other_names: frozenset[str] = frozenset()
-        """Names in the folder that are no fold's, as of the last `refresh`."""
+        """Names in the folder that are not a fold's, as of the last `refresh`."""
 
     def refresh(self) -> None:
         """List the folds."""

@@ -191,9 +191,3 @@ def common_type_of(nodes: list[Node], *, what: str = "values") -> DataType:
         shown = ", ".join(dict.fromkeys(map(st.type_text, types)))
         raise refuse(f"{what} of different types ({shown})", "cast them to one type", nodes[0])
     return found
-
-
-def alike(nodes: list[Node], *, what: str = "values") -> list[Node]:
-    """`nodes`, cast to the type in which they meet."""
-    target = common_type_of(nodes, what=what)
-    return [spark_cast(node, target) for node in nodes]

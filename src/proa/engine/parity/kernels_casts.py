@@ -192,7 +192,7 @@ _BITS = {"int8": 7, "int16": 15, "int32": 31, "int64": 63}
 
 
 def whole_of(value: str, type_: Any, *, cut: bool) -> int | None:
-    """The integer that a text is; None where it is none. `cut` takes "1.9" for 1, as try_cast does not."""
+    """The integer that a text is; None where it is not one. `cut` takes "1.9" for 1, as try_cast does not."""
     stripped = value.strip(_BLANK)
     if _WHOLE.fullmatch(stripped) and stripped.isascii():
         number = int(stripped)
@@ -226,7 +226,7 @@ _WIDE = Context(prec=100)
 
 
 def decimal_of(value: str, precision: int, scale: int) -> Decimal | None:
-    """The decimal that a text is, rounded half up; None where it is none or too large."""
+    """The decimal that a text is, rounded half up; None where it is not one, or is too large."""
     stripped = value.strip(_BLANK)
     if not re.fullmatch(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", stripped):
         return None
@@ -275,7 +275,7 @@ def _date(sign: str, year: str, month: str | None, day: str | None) -> date | No
 
 
 def timestamp_of(value: str, *, zoned: bool = True) -> datetime | None:
-    """The moment in UTC, without a zone, that a text is; None where it is none."""
+    """The moment in UTC, without a zone, that a text is; None where it is not one."""
     match = _STAMP.fullmatch(value.strip(_BLANK))
     if match is not None and match.group(6) is not None:
         raise SparkError(

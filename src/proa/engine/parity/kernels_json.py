@@ -43,7 +43,7 @@ _DECODER = json.JSONDecoder(
 
 
 def parsed(text: str) -> Any:
-    """The value that a text is; _ABSENT where it is no JSON."""
+    """The value that a text is; _ABSENT if it is not JSON."""
     try:
         value, _ = _DECODER.raw_decode(text.lstrip(" \t\r\n"))
     except (ValueError, RecursionError):

@@ -101,16 +101,6 @@ def div(type_: Any, left: Array, right: Array) -> Array:
     return each(one, type_, left, right)
 
 
-def _mod(a: Any, b: Any) -> Any:
-    return (
-        math.fmod(a, b)
-        if isinstance(a, float)
-        else int(math.fmod(a, b))
-        if abs(a) < 1 << 50
-        else _int_mod(a, b)
-    )
-
-
 def _int_mod(a: int, b: int) -> int:
     found = abs(a) % abs(b)
     return -found if a < 0 else found

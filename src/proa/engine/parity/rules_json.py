@@ -77,7 +77,7 @@ def _from_json(node: Node, typist: Typist) -> Node | None:
     schema = constant_of(node.args[1])
     if not isinstance(schema, str):
         raise refuse(
-            "from_json() of a schema that is no constant", "write the schema as a text", node
+            "from_json() of a schema that is not a constant", "write the schema as a text", node
         )
     try:
         target = st.type_of(schema)

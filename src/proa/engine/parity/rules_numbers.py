@@ -210,11 +210,7 @@ def _unary(node: Node, typist: Typist) -> Node | None:
     if node.name == "~":
         if not st.is_integer(a):
             raise refuse(f"~ over {st.type_text(a)}", "cast it to bigint", node)
-        return (
-            call("-", call("negative", arg, type=a), literal(1), type=a)
-            if False
-            else kernel("bits_not", a, arg)
-        )
+        return kernel("bits_not", a, arg)
     if isinstance(a, INTERVALS):
         return call("negative", arg, type=a) if node.name == "negative" else None
     if not st.is_number(a):
@@ -266,7 +262,7 @@ def _round_rule(node: Node, typist: Typist) -> Node | None:
             return literal(None, _round_type(a, 0, down=down, given=True))
         if second.constant is None or not isinstance(second.constant, int):
             raise refuse(
-                f"{node.name}() with a scale that is no constant",
+                f"{node.name}() with a scale that is not a constant",
                 "write the scale as a number",
                 node,
             )

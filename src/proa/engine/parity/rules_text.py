@@ -118,7 +118,9 @@ def _format(node: Node, typist: Typist) -> Node | None:
     pattern = constant_of(node.args[0])
     if not isinstance(pattern, str):
         raise refuse(
-            f"{node.name}() with a format that is no constant", "write the format as a text", node
+            f"{node.name}() with a format that is not a constant",
+            "write the format as a text",
+            node,
         )
     for code in re.findall(r"%(?:\d+\$)?[-#+ 0,(]*\d*(?:\.\d+)?([a-zA-Z%])", pattern):
         if code not in "sSdxXofebcn%":

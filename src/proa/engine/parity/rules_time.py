@@ -34,7 +34,9 @@ def _date_field(node: Node, typist: Typist) -> Node | None:
         field_name, arg = constant_of(node.args[0]), node.args[1]
         if not isinstance(field_name, str):
             raise refuse(
-                f"{node.name}() of a field that is no constant", "write the field as a text", node
+                f"{node.name}() of a field that is not a constant",
+                "write the field as a text",
+                node,
             )
     field_name = _FIELDS.get(field_name.lower(), "")
     (a,) = known_types(arg)
@@ -93,7 +95,7 @@ def _unix_seconds(node: Node, typist: Typist) -> Node | None:
 def _trunc(node: Node, typist: Typist) -> Node | None:
     unit = constant_of(node.args[1])
     if not isinstance(unit, str):
-        raise refuse("trunc() to a unit that is no constant", "write the unit as a text", node)
+        raise refuse("trunc() to a unit that is not a constant", "write the unit as a text", node)
     if unit.lower() not in {"year", "yyyy", "yy", "quarter", "month", "mon", "mm", "week"}:
         return literal(None, st.DATE)
     return kernel(
@@ -152,7 +154,9 @@ def _pattern_text(node: Node, pattern: Node, *, reads: bool) -> str:
     text = constant_of(pattern)
     if not isinstance(text, str):
         raise refuse(
-            f"{node.name}() with a pattern that is no constant", "write the pattern as a text", node
+            f"{node.name}() with a pattern that is not a constant",
+            "write the pattern as a text",
+            node,
         )
     try:
         check_reading(text) if reads else pieces_of(text)

@@ -36,7 +36,7 @@ _MOST = 38
 
 @functools.lru_cache(4096)
 def type_of(text: str) -> DataType:
-    """The type that SQL names `text`. Raises UnreadableSqlError where that is none of Spark's."""
+    """The type that SQL names `text`. Raises UnreadableSqlError where that is not one of Spark's."""
     reader = _TypeReader(tokens(text))
     found = reader.type()
     if reader.token.kind != "end":

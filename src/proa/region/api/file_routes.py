@@ -393,7 +393,7 @@ def _seconds(date: str) -> float:
     try:
         return parsedate_to_datetime(date).timestamp()
     except ValueError as error:
-        raise InvalidParameterError(f"{date[:60]!r} is no date") from error
+        raise InvalidParameterError(f"{date[:60]!r} is not a date") from error
 
 
 def _address(request: Request, path: str, **query: Any) -> dict[str, Any]:

@@ -184,6 +184,6 @@ def _timestamp(text: str) -> int:
         found = datetime.fromisoformat(text)
     except ValueError:
         raise InvalidParameterError(
-            f"{text!r} is no timestamp; write it like '2026-01-01T00:00:00.000Z'"
+            f"{text!r} is not a timestamp; write it like '2026-01-01T00:00:00.000Z'"
         ) from None
     return millis(found if found.tzinfo else found.replace(tzinfo=UTC))

@@ -96,7 +96,7 @@ class Database:
             parsed = make_url(url)
         except ArgumentError as error:
             raise SettingsError(
-                f"{_mask_password(url)!r} is no database URL; use sqlite:///path or postgresql://..."
+                f"{_mask_password(url)!r} is not a database URL; use sqlite:///path or postgresql://..."
             ) from error
         if parsed.drivername == "sqlite":
             engine = _sqlite(parsed.database)

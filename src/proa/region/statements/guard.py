@@ -65,7 +65,7 @@ def guard_statement(
 ) -> Reading:
     """What the engine is asked for a statement over `tables`, `{"catalog", "schema", "name"}`.
 
-    InvalidParameterError for what is no single statement, or does more than read those tables.
+    InvalidParameterError for what is not a single statement, or does more than read those tables.
     """
     catalogs = {str(table["catalog"]) for table in tables if table.get("catalog")}
     known = {(str(table["schema"] or DEFAULT_SCHEMA), str(table["name"])) for table in tables}
@@ -222,7 +222,7 @@ def _query(statement: str, tables: Collection[tuple[str, str]]) -> str:
 
 
 def _check(table: sql_text.TableRead, tables: Collection[tuple[str, str]]) -> None:
-    """InvalidParameterError for a stream, or a name with a schema that is no table of the region."""
+    """InvalidParameterError for a stream, or a name with a schema that is not a table of the region."""
     spelled = ".".join(table.parts)
     if table.streaming:
         raise InvalidParameterError(f"a statement reads {spelled!r} complete; leave STREAM out")

@@ -169,7 +169,7 @@ def _inside(path: str) -> str:
     """The path in the tree. UserError for one that lies elsewhere."""
     text = path.removeprefix("dbfs:").removeprefix("/dbfs")
     if not text.startswith("/"):
-        raise UserError(f"{path!r} is no path of DBFS; read other storage with spark.read")
+        raise UserError(f"{path!r} is not a path of DBFS; read other storage with spark.read")
     return text
 
 

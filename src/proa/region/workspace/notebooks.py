@@ -30,7 +30,7 @@ def source(language: str, content: bytes) -> bytes:
 
 
 def from_jupyter(content: bytes) -> tuple[str, bytes]:
-    """(language, source) of a Jupyter notebook. InvalidParameterError when it is none."""
+    """(language, source) of a Jupyter notebook. InvalidParameterError when it is not one."""
     try:
         document = json.loads(content)
         blocks = [(cell["cell_type"], _joined_text(cell["source"])) for cell in document["cells"]]

@@ -66,7 +66,7 @@ class WorkspaceObject:
 
 
 def canonical(path: str) -> str:
-    """`path` as the tree spells it. InvalidParameterError when it is no absolute path."""
+    """`path` as the tree spells it. InvalidParameterError when it is not an absolute path."""
     if not path.startswith("/"):
         raise InvalidParameterError(f"the path {path!r} must be absolute: begin it with '/'")
     if len(path) > _MAX_PATH:
