@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pyspark.sql import types as t
@@ -255,6 +256,28 @@ def _widens(old: pa.DataType, new: pa.DataType) -> bool:
     return any(found for is_kind, found in widens.items() if is_kind(new))
 
 
+def in_utc(type_: pa.DataType) -> pa.DataType:
+    """The type with every time in microseconds and in UTC: files have it as a clock shows it."""
+    kinds = pa.types
+    if kinds.is_timestamp(type_):
+        return pa.timestamp("us", "UTC")
+    if kinds.is_struct(type_):
+        return pa.struct([f.with_type(in_utc(f.type)) for f in type_])
+    if kinds.is_map(type_):
+        return pa.map_(in_utc(type_.key_type), in_utc(type_.item_type))
+    if kinds.is_list(type_):
+        return pa.list_(in_utc(type_.value_type))
+    return type_
+
+
+def change_types(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """The batch with its columns of the types that the schema, which may have more, gives them."""
+    names = batch.schema.names
+    fields = list(schema) if names == schema.names else [schema.field(name) for name in names]
+    arrays = [change_type(column, f.type) for column, f in zip(batch.columns, fields, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))
+
+
 def change_type(array: pa.Array, type_: pa.DataType) -> pa.Array:
     """The array as a type of the same shape. ArrowInvalid if a value does not fit.
 
@@ -280,6 +303,8 @@ def change_type(array: pa.Array, type_: pa.DataType) -> pa.Array:
         return pa.MapArray.from_arrays(array.offsets, keys, items, type=type_, mask=mask)
     if kinds.is_decimal(type_) and kinds.is_binary(array.type):
         return _decimals_of_bytes(array, type_)
+    if array.type == pa.timestamp("us"):
+        array = _mend_far_years(array)
     return pc.cast(array, options=pc.CastOptions(target_type=type_, allow_time_truncate=True))
 
 
@@ -290,3 +315,25 @@ def _decimals_of_bytes(array: pa.Array, type_: pa.DataType) -> pa.Array:
     decimals = pa.Array.from_buffers(type_, len(array), [None, pa.py_buffer(body)])
     decimals.validate(full=True)
     return pc.if_else(array.is_valid(), decimals, pa.scalar(None, type_))
+
+
+_FIRST_DAY = -2_440_588 * 86_400_000_000
+"""Microseconds of the first Julian day: before it no time of 96 bits can be."""
+_MISREAD = (2**32 * 86_400_000_000 + 2**64 // 1000) % 2**64
+"""What Arrow's reading adds, without a carry, where day and nanoseconds are negative."""
+
+
+def _mend_far_years(array: pa.Array) -> pa.Array:
+    """The times, as Spark means them, of which Arrow makes others.
+
+    Spark writes times of 96 bits after the year 287000 with a negative day and negative
+    nanoseconds, which Arrow takes for large ones.
+    """
+    first = pc.min(array).cast(pa.int64()).as_py()
+    if first is None or first >= _FIRST_DAY:
+        return array
+    numbers = np.asarray(pc.fill_null(array.cast(pa.int64()), 0)).astype(np.uint64)
+    meant = (numbers - np.uint64(_MISREAD)).astype(np.int64)
+    far = pa.array(meant, pa.int64()).cast(array.type)
+    late = pc.less(array.cast(pa.int64()), _FIRST_DAY)
+    return pc.if_else(late, far, array)
