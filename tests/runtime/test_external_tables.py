@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -311,3 +312,77 @@ def test_each_region_names_its_own_tables(tmp_path, capsys):
     assert cli(["dry-run", "--json", *command]) == 1
     (first, *_) = json.loads(capsys.readouterr().out)["errors"]
     assert (first["code"], first["expression"]) == ("EXTERNAL_LOOKUP", "table raw.orders")
+
+
+def fake_statistics(path, change):
+    """Let another writer have written other statistics into the table's first version."""
+    log = path / "_delta_log" / "00000000000000000000.json"
+    actions = [json.loads(line) for line in log.read_text().splitlines()]
+    for action in actions:
+        if "add" in action:
+            action["add"]["stats"] = change(action["add"]["stats"])
+    log.write_text("".join(json.dumps(action) + "\n" for action in actions))
+
+
+def test_values_are_those_of_the_files_whatever_the_statistics_say(project: Project):
+    path = project.folder / "odd"
+    exact = Decimal("3333333333.3333333333")
+    table = {
+        "p": pa.array([exact] * 2, pa.decimal128(20, 10)),
+        "f": [1.0, float("nan")],
+        "s": pa.array([{"x": 1}] * 2, pa.struct([pa.field("x", pa.int32(), nullable=False)])),
+    }
+    write_deltalake(str(path), pa.table(table))
+    fake_statistics(path, lambda text: text.replace("3333333333.333333", str(exact)))
+    project.write(f"""
+        @dp.materialized_view
+        def a():
+            return spark.read.format("delta").load("{path}")
+
+        @dp.materialized_view
+        def b():
+            return a_where("p = 3333333333.3333333333BD and f > 5")
+
+        def a_where(text):
+            return spark.read.format("delta").load("{path}").where(text)
+    """)
+    ok(project.run())
+    rows = project.rows("a")
+    assert [row["p"] for row in rows] == [exact, exact]
+    assert sorted(str(row["f"]) for row in rows) == ["1.0", "nan"]
+    assert [row["s"] for row in rows] == [{"x": 1}] * 2
+    assert len(project.rows("b")) == 1
+
+
+def test_statistics_of_nulls_in_columns_that_have_none_are_no_matter(project: Project):
+    path = project.folder / "odd"
+    inner = pa.struct([pa.field("x", pa.int32(), nullable=False), ("y", pa.string())])
+    schema = pa.schema([pa.field("s", inner, nullable=False)])
+    write_deltalake(str(path), pa.table({"s": [{"x": 1, "y": None}]}, schema=schema))
+    nothing = {"s": {"x": None, "y": None}}
+    odd = {"numRecords": 1, "minValues": nothing, "maxValues": nothing, "nullCount": nothing}
+    fake_statistics(path, lambda _: json.dumps(odd))
+    project.write(f"CREATE MATERIALIZED VIEW a AS SELECT * FROM delta.`{path}`", "a.sql")
+    ok(project.run())
+    assert project.rows("a", "s") == [{"x": 1, "y": None}]
+
+
+def test_partition_columns_of_every_type_have_their_values(project: Project):
+    path = project.folder / "parts"
+    at = dt.datetime(2026, 1, 31, 1, 2, 3, 4, dt.UTC)
+    table = pa.table(
+        {
+            "id": [1, 2],
+            "day": pa.array([dt.date(2026, 1, 31), None]),
+            "number": [7, None],
+            "yes": [True, None],
+            "text": ["x y/z", "ä"],
+            "at": pa.array([at, None], pa.timestamp("us", "UTC")),
+            "price": pa.array([Decimal("1.50"), None], pa.decimal128(5, 2)),
+        }
+    )
+    names = [name for name in table.column_names if name != "id"]
+    write_deltalake(str(path), table, partition_by=names)
+    project.write(f"CREATE MATERIALIZED VIEW a AS SELECT * FROM delta.`{path}`", "a.sql")
+    ok(project.run())
+    assert sorted(project.rows("a"), key=lambda row: row["id"]) == table.to_pylist()

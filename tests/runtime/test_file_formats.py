@@ -94,3 +94,26 @@ def test_a_column_of_another_type_is_an_error_where_nothing_is_rescued(project: 
     assert result.state == "FAILED"
     assert "1.avro" in str(result)
     assert "'name' has the type string" in str(result)
+
+
+def test_what_is_no_number_stays_so_from_table_to_table(project: Project) -> None:
+    project.land("x/1.json", [{"id": 1, "f": 1.0, "s": {"g": 1.0}}])
+    project.landing.put("x/2.json", b'{"id":2,"f":"NaN","s":{"g":"NaN"}}\n')
+    project.write(f"""
+        @dp.table
+        def a():
+            files = spark.readStream.format("cloudFiles").option("cloudFiles.format", "json")
+            return files.schema("id int, f double, s struct<g double>").load("{project.base}/landing/x")
+
+        @dp.materialized_view
+        def b():
+            return spark.read.table("a")
+
+        @dp.materialized_view
+        def c():
+            return spark.read.table("b").where("f > 5 and s.g > 5")
+    """)
+    ok(project.run())
+    for name in ("a", "b"):
+        assert sorted(map(str, project.rows(name, "f"))) == ["1.0", "nan"]
+    assert project.rows("c", "id") == [2]

@@ -41,7 +41,13 @@ _PASSED_ON = {
 }
 """Object-store settings that the embedded engine finds in its environment."""
 
-_SILENT = {"RUST_LOG": "error"}
+_EMBEDDED = {
+    "RUST_LOG": "error",
+    # With statistics of files the engine puts their bounds in the place of values, and a NaN, which
+    # no bound tells of, is then another number.
+    "SAIL_EXECUTION__COLLECT_STATISTICS": "false",
+}
+"""What the embedded engine finds in its environment unless that says otherwise."""
 
 _embedding = threading.Lock()
 
@@ -306,7 +312,7 @@ class Engine:
             os.environ.update(
                 {_PASSED_ON[k]: v for k, v in self._options.items() if k in _PASSED_ON}
             )
-            for name, value in _SILENT.items():
+            for name, value in _EMBEDDED.items():
                 os.environ.setdefault(name, value)
             from pysail.spark import SparkConnectServer
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 INDEXED_COLUMNS = 32
 """Leaf columns that get statistics, counted from the first: Delta's own default."""
@@ -24,30 +26,31 @@ _MILLISECOND = timedelta(milliseconds=1)
 _LAST = "\U0010ffff"
 
 
-def of_file(footer: Any, schema: pa.Schema, nan_columns: Iterable[str], skip: Iterable[str]) -> str:
+def of_file(footer: Any, schema: pa.Schema, floats: FloatBounds, skip: Iterable[str]) -> str:
     """The `stats` of an add action, as JSON.
 
-    `footer` is the Parquet file's metadata. `nan_columns` are the paths ("a", "a.b") of float
-    columns that hold a NaN, `skip` the columns that need no statistics (partition columns).
+    `footer` is the Parquet file's metadata. `floats` has seen all of the file's rows, `skip` are
+    the columns that need no statistics (partition columns).
     """
-    left_out, unordered = set(skip), set(nan_columns)
+    left_out = set(skip)
     low: dict[str, Any] = {}
     high: dict[str, Any] = {}
     nulls: dict[str, Any] = {}
-    leaves = [path for path in _leaves(schema) if path[0] not in left_out][:INDEXED_COLUMNS]
+    leaves = [path for path, _ in _leaf_types(schema) if path[0] not in left_out][:INDEXED_COLUMNS]
     where = {footer.schema.column(index).path: index for index in range(footer.num_columns)}
     for path in leaves:
         index = where.get(".".join(path))
         if index is None:
             continue
-        bounds = _Bounds()
-        for group in range(footer.num_row_groups):
-            bounds.add(footer.row_group(group).column(index))
+        bounds = floats.columns.get(path)
+        if bounds is None:
+            bounds = _Bounds()
+            for group in range(footer.num_row_groups):
+                bounds.add(footer.row_group(group).column(index))
         if bounds.nulls is not None:
             _put(nulls, path, bounds.nulls)
-        if ".".join(path) not in unordered:
-            _put(low, path, _lower(bounds.low))
-            _put(high, path, _upper(bounds.high))
+        _put(low, path, _lower(bounds.low))
+        _put(high, path, _upper(bounds.high))
     return _dump(
         {"numRecords": footer.num_rows, "minValues": low, "maxValues": high, "nullCount": nulls}
     )
@@ -108,14 +111,59 @@ class _Bounds:
         self.low = low if self.low is None else min(self.low, low)
         self.high = high if self.high is None else max(self.high, high)
 
+    def add_values(self, values: pa.ChunkedArray) -> None:
+        """Take in floats; a NaN leaves them without bounds."""
+        assert self.nulls is not None
+        self.nulls += values.null_count
+        if pc.any(pc.is_nan(values)).as_py():
+            self._known, self.low, self.high = False, None, None
+        ends = pc.min_max(values)
+        low, high = ends["min"].as_py(), ends["max"].as_py()
+        if low is None or not self._known:
+            return
+        self.low = low if self.low is None else min(self.low, low)
+        self.high = high if self.high is None else max(self.high, high)
 
-def _leaves(schema: Any) -> Iterable[tuple[str, ...]]:
-    """Paths of all columns that are not lists, maps or structs, in order."""
+
+class FloatBounds:
+    """The bounds of a file's columns of floats, which its footer does not have.
+
+    A footer's bounds leave NaN out, and readers that trust them lose such rows. So a file has none
+    for floats, as Spark's have none where there is a NaN.
+    """
+
+    def __init__(self, schema: pa.Schema) -> None:
+        floats = [path for path, type_ in _leaf_types(schema) if pa.types.is_floating(type_)]
+        self.columns = {path: _Bounds() for path in floats}
+
+    def add(self, table: pa.Table) -> None:
+        """Take in some rows of the file."""
+        for path, bounds in self.columns.items():
+            column = table.column(path[0])
+            for name in path[1:]:
+                column = pc.struct_field(column, name)
+            bounds.add_values(column)
+
+
+def ordered_leaves(schema: pa.Schema) -> list[str]:
+    """The leaves, as Parquet names them, whose bounds tell of every value: all but floats."""
+    sink = pa.BufferOutputStream()
+    with pq.ParquetWriter(sink, schema, store_schema=False) as writer:
+        pass
+    columns = writer.writer.metadata.schema
+    leaves = [columns.column(i) for i in range(len(columns))]
+    return [leaf.path for leaf in leaves if leaf.physical_type not in {"FLOAT", "DOUBLE"}]
+
+
+def _leaf_types(
+    schema: Any, prefix: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], pa.DataType]]:
+    """Paths and types of all columns that are not lists, maps or structs, in order."""
     for field in schema:
         if pa.types.is_struct(field.type):
-            yield from ((field.name, *rest) for rest in _leaves(field.type))
+            yield from _leaf_types(field.type, (*prefix, field.name))
         elif not pa.types.is_nested(field.type):
-            yield (field.name,)
+            yield (*prefix, field.name), field.type
 
 
 def _lower(value: Any) -> Any:

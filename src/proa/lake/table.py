@@ -190,6 +190,28 @@ class Table:
             paths = self._as_of(version).get_add_actions(flatten=False).column("path").to_pylist()
             return tuple(sorted(f"{self.url}/{urllib.parse.unquote(path)}" for path in paths))
 
+    def partition_texts(self, version: int) -> dict[str, dict[str, str | None]]:
+        """The values of partition columns, as text, of each file of a version, by its location."""
+        with self.lock:
+            found = self._as_of(version).get_add_actions(flatten=True)
+        names = [name for name in found.schema.names if name.startswith(_PARTITION)]
+        columns = [map(_partition_text, found.column(name).to_pylist()) for name in names]
+        paths = found.column("path").to_pylist()
+        rows = zip(*columns, strict=True) if names else ((),) * len(paths)
+        keys = [name.removeprefix(_PARTITION) for name in names]
+        return {
+            f"{self.url}/{urllib.parse.unquote(path)}": dict(zip(keys, row, strict=True))
+            for path, row in zip(paths, rows, strict=True)
+        }
+
+    def is_plain(self, version: int) -> bool:
+        """Whether a version's rows are those of its files, under the names that they have there."""
+        with self.lock:
+            there = self._as_of(version)
+            features = there.protocol().reader_features or ()
+            mapping = there.metadata().configuration.get("delta.columnMapping.mode", "none")
+        return mapping == "none" and "deletionVectors" not in features
+
     def check(self, files: Sequence[str]) -> None:
         """DataError when one of these files of the table is gone.
 
@@ -494,6 +516,17 @@ class _Wrapped:
                 UnknownOutcome if is_url(self._url) and self._verb != "read" else UnavailableError
             )
             raise kind(f"cannot {self._verb} the table {self._url!r}: {line}") from error
+
+
+_PARTITION = "partition."
+
+
+def _partition_text(value: Any) -> str | None:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=None).isoformat(" ")
+    return None if value is None else str(value)
 
 
 def _line(text: str) -> str:

@@ -323,8 +323,7 @@ class _File:
         self._stack = ExitStack()
         self._sink: _Sink | None = None
         self._writer: Any = None
-        self._floats = list(_float_paths(target.schema))
-        self._nan: set[str] = set()
+        self._floats = stats.FloatBounds(target.schema)
 
     @property
     def written(self) -> int:
@@ -349,11 +348,10 @@ class _File:
                 compression_level=1,
                 dictionary_pagesize_limit=256 << 10,
                 store_schema=False,
+                write_statistics=stats.ordered_leaves(self._target.schema),
             )
         table = pa.Table.from_batches(self._batches)
-        for path in self._floats:
-            if path not in self._nan and _holds_nan(table, path):
-                self._nan.add(path)
+        self._floats.add(table)
         self._writer.write_table(table, row_group_size=max(1, table.num_rows))
         self._batches, self.held = [], 0
 
@@ -369,7 +367,9 @@ class _File:
             size=self._sink.position,
             rows=footer.num_rows,
             partition=partition,
-            stats=stats.of_file(footer, self._target.schema, self._nan, self._target.partition_by),
+            stats=stats.of_file(
+                footer, self._target.schema, self._floats, self._target.partition_by
+            ),
             modified=int(SystemClock().now().timestamp() * 1000),
         )
 
@@ -420,19 +420,3 @@ def _refuse_nulls(batch: pa.RecordBatch, target: Destination) -> None:
                 f" {json.dumps(row, default=str)}; mend the row or the query",
                 condition="NOT_NULL_CONSTRAINT_VIOLATION",
             )
-
-
-def _float_paths(schema: Any, prefix: tuple[str, ...] = ()) -> Iterator[str]:
-    for column in schema:
-        if pa.types.is_floating(column.type):
-            yield ".".join((*prefix, column.name))
-        elif pa.types.is_struct(column.type):
-            yield from _float_paths(column.type, (*prefix, column.name))
-
-
-def _holds_nan(table: pa.Table, path: str) -> bool:
-    top, *rest = path.split(".")
-    column = table.column(top)
-    for name in rest:
-        column = pc.struct_field(column, name)
-    return bool(pc.any(pc.is_nan(column)).as_py())
