@@ -151,7 +151,7 @@ class Known:
 LOGS: dict[type[Log], tuple[int, int]] = {
     Plain: (2, 3),
     Plans: (4, 3),
-    Shipments: (3, 4),
-    Known: (1, 8),
+    Shipments: (3, 2),
+    Known: (1, 4),
 }
 """Each log, how many entries a fold takes, and how many folds make a larger one."""

@@ -25,7 +25,7 @@ _KIND = b"PROAKNOW"
 _FORMAT = 1
 _UNIT = 32
 """Batches in the smallest segments, more or less."""
-_FACTOR = 8
+_FACTOR = 4
 """Segments that make a larger one."""
 
 _HASH = np.dtype([("high", ">u8"), ("low", ">u8")])

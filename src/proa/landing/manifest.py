@@ -51,7 +51,7 @@ SCHEMA = pa.schema(
 `shipment` is the number of its shipment's first file.
 """
 
-_FACTOR = 4
+_FACTOR = 2
 """Segments that make a larger one."""
 _SEGMENT_FORMAT = 2
 _FORMAT_KEY = b"proa.format"
