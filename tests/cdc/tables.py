@@ -62,7 +62,7 @@ class Merging:
         file = self.folder / f"changes-{self.batch}.parquet"
         pq.write_table(rows, file)
         self.table.refresh()
-        merged = merge(
+        merged = self.compute(
             MergeInput(
                 self.table,
                 self.table.version,
@@ -75,8 +75,10 @@ class Merging:
                 f"attempt-{self.batch}",
             )
         )
-        store = MemoryStore(self.table.url, {})
-        memory = store.put(merged.memory, merged.memory.number)
+        transactions = {}
+        if merged.memory is not None:
+            store = MemoryStore(self.table.url, {})
+            transactions = {MEMORY: store.put(merged.memory, merged.memory.number).number}
         commit_change(
             self.table,
             Change(
@@ -86,11 +88,14 @@ class Merging:
                 0,
                 adds=merged.adds,
                 removes=merged.removes,
-                transactions={MEMORY: memory.number},
+                transactions=transactions,
             ),
         )
         self.batch += 1
         return merged
+
+    def compute(self, given: MergeInput) -> Merged:
+        return merge(given)
 
     def rows(self) -> list[tuple]:
         table = self.table.to_arrow()

@@ -355,10 +355,6 @@ def test_expectations_of_one_dataset_have_different_names(python_refused):
             "dp.create_auto_cdc_flow('t', 's', ['k'], 'n', stored_as_scd_type='bitemporal')",
             "bitemporal",
         ),
-        ("@dp.replace_flow(target='s')\ndef f(): ...", "replace flows"),
-        ("@dp.table(replace_using=['a'], sequence_by='b')\ndef f(): ...", "replace flows"),
-        ("dp.create_table('t')", "CREATE TABLE"),
-        ("dp.create_table(name='t')", "CREATE TABLE"),
         ("@dlt.on_event_hook\ndef f(e): ...", "event hooks"),
         ("@dp.table(row_filter='f ON (a)')\ndef f(): ...", "row filters"),
         (

@@ -252,10 +252,10 @@ def test_a_syntax_error_names_file_line_and_what_was_expected(text, line, messag
 @pytest.mark.parametrize(
     ("text", "feature"),
     [
-        ("CREATE STREAMING TABLE t FLOW REPLACE WHERE a BY NAME SELECT 1", "replace flows"),
-        ("CREATE FLOW f AS INSERT INTO t REPLACE WHERE a = 1 SELECT 1", "replace flows"),
+        ("CREATE STREAMING TABLE t FLOW REPLACE WHERE a BY NAME SELECT 1", "REPLACE WHERE flows"),
+        ("CREATE FLOW f AS INSERT INTO t REPLACE WHERE a = 1 SELECT 1", "REPLACE WHERE flows"),
         ("CREATE SINK s USING kafka", "sinks"),
-        ("CREATE TABLE t AS SELECT 1", "tables without a stream"),
+        ("CREATE TABLE t AS SELECT 1", "tables with a query"),
         ("CREATE FUNCTION f(a INT) RETURNS INT RETURN a", "functions in SQL files"),
         ("CREATE TEMPORARY FUNCTION f AS 'x'", "functions in SQL files"),
         ("CREATE STREAMING TABLE t (a INT MASK m) AS SELECT 1", "column masks"),

@@ -5,8 +5,10 @@ What the table itself does not show of that set is its memory, which lies beside
 """
 
 from proa.cdc.memory import MEMORY, Memory, MemoryStore
-from proa.cdc.merge import Merged, MergeInput, merge
+from proa.cdc.merge import merge
+from proa.cdc.replacement import replace_keys
 from proa.cdc.shape import ChangeShape, change_shape
+from proa.cdc.table_merge import Merged, MergeInput
 
 __all__ = [
     "MEMORY",
@@ -17,4 +19,5 @@ __all__ = [
     "Merged",
     "change_shape",
     "merge",
+    "replace_keys",
 ]

@@ -1,79 +1,31 @@
-"""Merges change rows into a table's files: which files change, and what is in their place.
-
-The work is SQL over Parquet files in an embedded DuckDB; rows never become Python objects. Files
-without a touched key are not read, files without a changed row are not written.
-"""
+"""AUTO CDC: merges change rows, or the differences between snapshots, into a table's files."""
 
 # ruff: noqa: S608 - identifiers are quoted, no value of a row is put into a query
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from pyspark.sql import types as T  # noqa: N812 - the name that Spark's users know it by
 
 from proa.cdc import memory as memories
-from proa.cdc.duck_types import name_of, text_of
+from proa.cdc.duck_types import name_of
 from proa.cdc.fold import fold_statements
-from proa.cdc.local_database import THREADS, LocalDatabase, duck_database, parquet_source
+from proa.cdc.local_database import duck_database, parquet_source
 from proa.cdc.memory import Memory, MemoryStore, newest_events
-from proa.cdc.shape import ChangeShape
-from proa.errors import DataError
+from proa.cdc.table_merge import (
+    FILE,
+    POSITION,
+    FileMerge,
+    Merged,
+    MergeInput,
+    invalid_changes,
+)
 from proa.graph.change_target import DELETE, END_AT, SEQUENCE, START_AT, TRUNCATE, UPDATE
-from proa.graph.table_options import CHANGE_TYPE
-from proa.lake import DataFile, Destination, Table, write_batches
-from proa.lake.table_schema import to_arrow
-
-FILE_BYTES = 8 << 20
-"""Files of a merged table stay small, so that a change of one row writes little anew."""
-CHANGES = "_change_data"
-"""Below the table: where Delta keeps files that say what changed."""
-_FILE, _POSITION = "__proa_file", "file_row_number"
-
-
-@dataclass(frozen=True)
-class MergeInput:
-    """One batch of change rows and the table that they change."""
-
-    table: Table
-    version: int
-    """The version of the table that is changed; -1: it has no rows, whatever the table shows."""
-    generation: int
-    """The generation that the batch belongs to."""
-    shape: ChangeShape
-    dataset: str
-    changes: Sequence[str]
-    """Locations of the Parquet files with the change rows."""
-    schema: Any
-    """The table's columns after the batch, as a StructType."""
-    partition_by: tuple[str, ...]
-    attempt: str
-    feed: bool = False
-    """Whether the table records what changed, row by row."""
-    versions: tuple[Any, ...] | None = None
-    """For snapshots: their versions, oldest first; empty for one that has only a time. None: the
-    rows are changes."""
-
-
-@dataclass(frozen=True)
-class Merged:
-    """What a batch does to a table. Nothing of it is part of the table yet."""
-
-    adds: tuple[DataFile, ...]
-    removes: tuple[str, ...]
-    """Files of the table, relative to it, in whose place `adds` are."""
-    memory: Memory
-    upserted: int
-    deleted: int
-    changes: tuple[DataFile, ...]
-    """Files that say row by row what changed, where the table records that and files are removed."""
-    ties: int
-    """Keys that had several different changes of one sequence."""
+from proa.lake import Destination, write_batches
 
 
 def merge(given: MergeInput) -> Merged:
@@ -87,24 +39,20 @@ def merge(given: MergeInput) -> Merged:
     before = store.read(number, given.generation)
     before.check(given.shape, given.dataset)
     with duck_database() as (database, scratch):
-        return _Merge(given, before, store, database, scratch).run()
+        return _Merge(given, before, store, database, Path(scratch)).run()
 
 
-class _Merge(LocalDatabase):
+class _Merge(FileMerge):
     """One merge on its way."""
 
     def __init__(
-        self, given: MergeInput, before: Memory, store: MemoryStore, database: Any, scratch: str
+        self, given: MergeInput, before: Memory, store: MemoryStore, database: Any, scratch: Path
     ) -> None:
-        super().__init__(database, Path(scratch), given.table.options)
-        self.given = given
-        self.shape = given.shape
+        super().__init__(given, database, scratch)
         self.before = before
         self.store = store
         self.truncates = False
         """Whether the batch holds a truncation that is newer than all before."""
-        self.paths: dict[str, str] = {}
-        """Table files by the path at which DuckDB reads them."""
         self.unique = False
         """Whether no key has two changes in `fresh`."""
 
@@ -157,12 +105,9 @@ class _Merge(LocalDatabase):
         """Raises DataError for a change that belongs to no key or has no place in the order."""
         self.check_keys()
         if count := self.number(f"SELECT count(*) FROM change WHERE {SEQUENCE} IS NULL"):
-            raise _invalid(self.given.dataset, count, "NULL as the sequence", "NULL_SEQUENCE")
-
-    def check_keys(self) -> None:
-        missing = " OR ".join(f"k{i} IS NULL" for i in range(len(self.shape.keys)))
-        if count := self.number(f"SELECT count(*) FROM fresh WHERE {missing}"):
-            raise _invalid(self.given.dataset, count, "NULL in a key", "NULL_KEY")
+            raise invalid_changes(
+                self.given.dataset, count, "NULL as the sequence", "NULL_SEQUENCE"
+            )
 
     def read_snapshots(self) -> None:
         """Make `fresh` of what differs between the table and the snapshots, one after the other."""
@@ -301,7 +246,7 @@ class _Merge(LocalDatabase):
                     FROM (SELECT {none}) WHERE false"""
             )
             return
-        source = parquet_source(list(self.paths), f", filename = '{_FILE}', file_row_number = true")
+        source = parquet_source(list(self.paths), f", filename = '{FILE}', file_row_number = true")
         names = self.names(source)
         if shape.history:
             period = ", ".join(
@@ -316,36 +261,11 @@ class _Merge(LocalDatabase):
         same = " AND ".join(f"t.{name_of(key)} = touched.k{i}" for i, key in enumerate(shape.keys))
         self.execute(
             f"""CREATE TABLE old AS SELECT {shape.key_values("t.")}, {period},
-                {values} AS v, {_FILE} AS file, {_POSITION} AS pos
+                {values} AS v, {FILE} AS file, {POSITION} AS pos
                 FROM {source} t SEMI JOIN touched ON {same}"""
         )
         if shape.history:
             self.execute("DELETE FROM old WHERE s IS NULL")
-
-    def touched_files(self) -> dict[str, str]:
-        """The files that may hold a touched key: path to read from, and path in the table."""
-        table, shape = self.given.table, self.shape
-        files = table.files(self.given.version) if self.given.version >= 0 else ()
-        if not files:
-            return {}
-        key = next(f for f in shape.columns.fields if f.name.lower() == shape.keys[0].lower())
-        bounds = table.key_bounds(key.name, self.given.version)
-        wanted = files
-        if bounds is not None:
-            self.database.register("bounds", bounds)
-            rows = self.execute(
-                """SELECT path FROM bounds WHERE low IS NULL OR high IS NULL OR EXISTS
-                   (SELECT 1 FROM touched WHERE k0 BETWEEN low AND high)"""
-            ).to_arrow_table()
-            wanted = tuple(f"{table.url}/{path}" for path in rows.column(0).to_pylist())
-        table.check(wanted)
-        return dict(
-            zip(
-                self.local(wanted),
-                (file.removeprefix(f"{table.url}/") for file in wanted),
-                strict=True,
-            )
-        )
 
     # -- what changes -----------------------------------------------------------------------------
 
@@ -391,74 +311,6 @@ class _Merge(LocalDatabase):
             f"""SELECT count(*) FROM (SELECT 1 FROM (SELECT DISTINCT {keys}, o, d, v FROM fresh)
                 GROUP BY {keys}, o HAVING count(*) > 1)"""
         )
-
-    # -- what is written --------------------------------------------------------------------------
-
-    def write_rows(self) -> tuple[tuple[str, ...], tuple[DataFile, ...]]:
-        """Write the changed files anew, and new rows into files of their own."""
-        rows = self.execute("SELECT DISTINCT file FROM removed ORDER BY file").to_arrow_table()
-        changed = rows.column(0).to_pylist()
-        queries = [
-            f"""SELECT * EXCLUDE ({_FILE}, {_POSITION}) FROM
-                {parquet_source(group, f", filename = '{_FILE}', file_row_number = true")} t
-                ANTI JOIN removed ON t.{_FILE} = removed.file AND t.{_POSITION} = removed.pos
-                UNION ALL BY NAME SELECT {self.shape.row_of()} FROM added
-                WHERE file IN ({", ".join(map(text_of, group))})"""
-            for group in self.groups(changed)
-        ]
-        if self.number("SELECT count(*) FROM added WHERE file IS NULL"):
-            keys = self.shape.key_names
-            queries.append(
-                f"SELECT {self.shape.row_of()} FROM added WHERE file IS NULL ORDER BY {keys}"
-            )
-        with ThreadPoolExecutor(THREADS) as pool:
-            files = [file for part in pool.map(self.write, queries) for file in part]
-        return tuple(self.paths[path] for path in changed), tuple(files)
-
-    def write_changes(self) -> tuple[DataFile, ...]:
-        """Write what changed as Delta's change feed has it: rows that went, and rows that came."""
-        row = self.shape.key_names + (", s" if self.shape.history else "")
-        change = f"AS {name_of(CHANGE_TYPE)}"
-        sides = (
-            ("removed", "added", "delete", "update_preimage"),
-            ("added", "removed", "insert", "update_postimage"),
-        )
-        query = " UNION ALL BY NAME ".join(
-            f"""SELECT {self.shape.row_of()},
-                CASE WHEN ({row}) IN (SELECT ({row}) FROM {other}) THEN '{both}' ELSE '{one}' END
-                {change} FROM {side}"""
-            for side, other, one, both in sides
-        )
-        columns = T.StructType(
-            [*self.given.schema.fields, T.StructField(CHANGE_TYPE, T.StringType())]
-        )
-        files = self.write(query, f"/{CHANGES}", columns)
-        return tuple(replace(file, path=f"{CHANGES}/{file.path}") for file in files)
-
-    def groups(self, paths: Sequence[str]) -> list[list[str]]:
-        """Files that are written anew together: small ones become one."""
-        groups: list[list[str]] = []
-        room = 0
-        for path in paths:
-            size = Path(path).stat().st_size
-            if not groups or size > room:
-                groups.append([])
-                room = FILE_BYTES
-            groups[-1].append(path)
-            room -= size
-        return groups
-
-    def write(self, query: str, folder: str = "", columns: Any = None) -> tuple[DataFile, ...]:
-        given = self.given
-        target = Destination(
-            url=given.table.url + folder,
-            options=given.table.options,
-            schema=to_arrow(columns or given.schema),
-            attempt=given.attempt,
-            partition_by=given.partition_by,
-            file_bytes=2 * FILE_BYTES,
-        )
-        return write_batches(self.batches(query), target)
 
     def write_memory(self) -> Memory:
         """Write what the memory is to hold from now on."""
@@ -520,11 +372,3 @@ class _Merge(LocalDatabase):
 
     def memory_files(self) -> list[str]:
         return self.local([f"{self.store.url}/{path}" for path, _ in self.before.files])
-
-
-def _invalid(dataset: str, count: int, what: str, condition: str) -> DataError:
-    return DataError(
-        f"{count} change{'s' * (count != 1)} for {dataset!r} {'have' if count != 1 else 'has'}"
-        f" {what}; filter them out in the source, or give them a value",
-        condition=f"AUTOCDC_MICROBATCH_VALIDATION.{condition}",
-    )

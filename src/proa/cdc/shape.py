@@ -17,7 +17,7 @@ from pyspark.sql import types as T  # noqa: N812 - the name that Spark's users k
 from proa.cdc.duck_types import duck_type, name_of, text_of
 from proa.errors import PipelineError
 from proa.graph.change_target import END_AT, START_AT, sequence_type, target_schema
-from proa.pipelines.definitions import ColumnChoice, Flow, SnapshotCdc
+from proa.pipelines.definitions import AutoCdc, ColumnChoice, Flow, Replacement
 
 TOMBSTONES = "pipelines.cdc.tombstoneGCThresholdInSeconds"
 """The table property that says how long deletions are remembered."""
@@ -233,18 +233,24 @@ def change_shape(flow: Flow, query: Any, properties: Mapping[str, str]) -> Chang
     shape = ChangeShape(
         keys=cdc.keys,
         columns=T.StructType(columns),
-        sequence=sequence_type(query),
+        sequence=_type_of(cdc.sequence, columns)
+        if isinstance(cdc, Replacement)
+        else sequence_type(query),
         history=cdc.history,
         tracked=None if cdc.tracked is None else _lower_names(cdc.tracked.of(names)),
         retention=_retention(properties),
     )
-    if isinstance(cdc, SnapshotCdc):
+    if not isinstance(cdc, AutoCdc):
         return shape
     return replace(
         shape,
         null_keeps=frozenset() if cdc.null_keeps is None else _null_keeps(cdc.null_keeps, columns),
         names_updates=cdc.update_column is not None,
     )
+
+
+def _type_of(name: str, columns: Sequence[Any]) -> Any:
+    return next(field.dataType for field in columns if field.name.lower() == name.lower())
 
 
 def _null_keeps(choice: ColumnChoice, columns: Sequence[Any]) -> frozenset[str]:

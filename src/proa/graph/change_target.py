@@ -8,7 +8,7 @@ from typing import Any
 from pyspark.sql.types import StructField, StructType, TimestampType
 
 from proa.errors import PipelineError
-from proa.pipelines.definitions import AutoCdc, ColumnChoice, Flow, SnapshotCdc
+from proa.pipelines.definitions import AutoCdc, ColumnChoice, Flow, Replacement
 from proa.text import suggestion
 
 START_AT, END_AT = "__START_AT", "__END_AT"
@@ -65,9 +65,14 @@ def _check_names(flow: Flow, names: Iterable[str]) -> None:
     cdc, known = flow.cdc, {name.lower() for name in names}
     assert cdc is not None
     choices: list[ColumnChoice | None] = [cdc.tracked]
-    if not isinstance(cdc, SnapshotCdc):
+    if isinstance(cdc, AutoCdc):
         choices += [cdc.columns, cdc.null_keeps]
-    for name in (*cdc.keys, *(name for choice in choices if choice for name in choice.names)):
+    named = (cdc.sequence,) if isinstance(cdc, Replacement) else ()
+    for name in (
+        *cdc.keys,
+        *named,
+        *(name for choice in choices if choice for name in choice.names),
+    ):
         if name.lower() not in known and name.split(".")[0].lower() not in known:
             raise PipelineError(
                 f"the source of {flow.target!r} has no column {name!r}{suggestion(name, names)};"

@@ -10,7 +10,14 @@ from proa.errors import PipelineError, SourceLocation, UserError
 from proa.graph.dataset_names import DatasetNames
 from proa.graph.leaves import DatasetLeaf, FilesLeaf, TableLeaf
 from proa.graph.table_options import FEED_PROPERTY, options_of
-from proa.pipelines.definitions import Dataset, DatasetKind, Declarations, Flow, SnapshotCdc
+from proa.pipelines.definitions import (
+    Dataset,
+    DatasetKind,
+    Declarations,
+    Flow,
+    Replacement,
+    SnapshotCdc,
+)
 from proa.text import suggestion
 
 if TYPE_CHECKING:
@@ -256,8 +263,9 @@ def _change_flows(declared: Dataset, flows: Sequence[Flow]) -> None:
         return
     first = changing[0]
     if declared.kind is not DatasetKind.STREAMING_TABLE:
+        what = "a replace flow" if isinstance(first.cdc, Replacement) else "AUTO CDC"
         raise PipelineError(
-            f"AUTO CDC writes to {declared.name!r}, which is not a streaming table; declare it with"
+            f"{what} writes to {declared.name!r}, which is not a streaming table; declare it with"
             " create_streaming_table() or CREATE STREAMING TABLE, without a query",
             condition="AUTOCDC_TARGET_IS_NOT_A_STREAMING_TABLE",
             location=first.location,
@@ -265,7 +273,7 @@ def _change_flows(declared: Dataset, flows: Sequence[Flow]) -> None:
     if len(changing) != len(flows):
         other = next(flow for flow in flows if flow.cdc is None)
         raise PipelineError(
-            f"{declared.name!r} is fed by AUTO CDC and by the flow {other.name!r}, which appends;"
+            f"{declared.name!r} is fed by {first.name!r} and by the flow {other.name!r}, which appends;"
             " let one kind of flow feed it",
             condition="AUTOCDC_TARGET_WITH_OTHER_FLOWS",
             location=other.location,
@@ -273,8 +281,8 @@ def _change_flows(declared: Dataset, flows: Sequence[Flow]) -> None:
     for flow in changing[1:]:
         if _row_identity(flow) != _row_identity(first):
             raise PipelineError(
-                f"the flows {first.name!r} and {flow.name!r} apply changes to {declared.name!r} with"
-                " different keys, SCD types or tracked columns; make them the same",
+                f"the flows {first.name!r} and {flow.name!r} change {declared.name!r} with different"
+                " kinds, keys, SCD types or tracked columns; make them the same",
                 condition="AUTOCDC_MULTIPLE_FLOWS_TO_TARGET",
                 location=flow.location,
             )
@@ -282,7 +290,9 @@ def _change_flows(declared: Dataset, flows: Sequence[Flow]) -> None:
 
 def _row_identity(flow: Flow) -> object:
     assert flow.cdc is not None
-    return ([key.lower() for key in flow.cdc.keys], flow.cdc.history, flow.cdc.tracked)
+    cdc = flow.cdc
+    sequence = cdc.sequence.lower() if isinstance(cdc, Replacement) else None
+    return ([key.lower() for key in cdc.keys], cdc.history, cdc.tracked, sequence)
 
 
 def _readable(node: FlowNode, leaf: DatasetLeaf | TableLeaf, datasets: _Datasets) -> None:
@@ -321,8 +331,8 @@ def _streamable(node: FlowNode, upstream: DatasetNode) -> None:
         )
     if any(flow.flow.cdc is not None for flow in upstream.flows):
         raise PipelineError(
-            f"{node.flow.name!r} reads {name!r} as a stream, but AUTO CDC changes and removes rows"
-            " of it; read it with spark.read, without STREAM, in a materialized view, or with the"
+            f"{node.flow.name!r} reads {name!r} as a stream, but {upstream.flows[0].flow.name!r}"
+            " changes and removes rows of it; read it with spark.read, without STREAM, in a materialized view, or with the"
             " option skipChangeCommits or readChangeFeed",
             condition="UNSUPPORTED_STREAMING_SOURCE",
             location=node.flow.location,

@@ -9,7 +9,7 @@ from typing import Any
 from proa.errors import PipelineError, SourceLocation
 from proa.pipelines import arguments
 from proa.pipelines.arguments import check_arguments, wrong_type
-from proa.pipelines.definitions import AutoCdc, ColumnChoice, Flow, SnapshotCdc
+from proa.pipelines.definitions import AutoCdc, ColumnChoice, Flow, Replacement, SnapshotCdc
 from proa.pipelines.environment import current_session
 from proa.pipelines.identifiers import parts
 from proa.pipelines.registry import active
@@ -277,6 +277,22 @@ def _keys(value: Any, location: SourceLocation) -> tuple[str, ...]:
             location=location,
         )
     return keys
+
+
+def replace_using(keys: Any, sequence_by: Any, location: SourceLocation) -> Replacement | None:
+    """How the rows of a replace flow take the place of others; None when nothing is given."""
+    if keys is None and sequence_by is None:
+        return None
+    columns = _column_names("replace_using", [keys] if isinstance(keys, str) else keys)
+    sequence = _column_name("sequence_by", sequence_by)
+    if not columns or sequence is None:
+        raise PipelineError(
+            "a replace flow needs both 'replace_using', the columns whose rows it replaces, and"
+            " 'sequence_by', the column that says which rows are newer",
+            condition="INVALID_MULTIPLE_ARGUMENT_CONDITIONS",
+            location=location,
+        )
+    return Replacement(columns, sequence)
 
 
 def _choice(name: str, names: Any, excluded: Any, location: SourceLocation) -> ColumnChoice | None:

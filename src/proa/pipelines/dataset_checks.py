@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from proa.errors import PipelineError, SourceLocation
-from proa.pipelines.definitions import AutoCdc, Dataset, Expectation, Flow, SnapshotCdc
+from proa.pipelines.definitions import (
+    AutoCdc,
+    Dataset,
+    Expectation,
+    Flow,
+    Replacement,
+    SnapshotCdc,
+)
 from proa.pipelines.expectations import CONDITION as INVALID_EXPECTATION
 from proa.pipelines.identifiers import parts
 
@@ -65,9 +72,11 @@ def check_unique(dataset: str, expectations: tuple[Expectation, ...]) -> None:
         seen.add(expectation.name)
 
 
-def _check_changes(cdc: AutoCdc | SnapshotCdc | None, location: SourceLocation) -> None:
+def _check_changes(
+    cdc: AutoCdc | SnapshotCdc | Replacement | None, location: SourceLocation
+) -> None:
     """Raise PipelineError for parameters of AUTO CDC that exclude one another."""
-    if cdc is None:
+    if cdc is None or isinstance(cdc, Replacement):
         return
     if cdc.tracked is not None and not cdc.history:
         raise _conflict(

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Any, cast
 
 from proa.errors import PipelineError, SourceLocation
-from proa.pipelines import arguments
+from proa.pipelines import arguments, change_flows
 from proa.pipelines.arguments import check_arguments, names
-from proa.pipelines.definitions import Dataset, DatasetKind, Expectation, Flow
+from proa.pipelines.definitions import Dataset, DatasetKind, Expectation, Flow, Replacement
 from proa.pipelines.expectations import CONDITION as INVALID_EXPECTATION
 from proa.pipelines.expectations import check_all, check_expectation
 from proa.pipelines.registry import active
@@ -70,12 +70,12 @@ def table(  # noqa: PLR0913, PLR0917 - the names are Databricks'
     It becomes a streaming table over a streaming query, a materialized view over a batch query.
     """
     _refuse_given("row filters", row_filter)
-    _refuse_given("replace flows", replace_using, sequence_by)
     return _declare(
         "table",
         DatasetKind.TABLE,
         query_function,
         name,
+        replacement=change_flows.replace_using(replace_using, sequence_by, _here()),
         private=arguments.flag("temporary", temporary) or arguments.flag("private", private),
         **_stored_fields(
             comment, spark_conf, table_properties, partition_cols, path, schema, cluster_by
@@ -84,24 +84,38 @@ def table(  # noqa: PLR0913, PLR0917 - the names are Databricks'
 
 
 def create_table(*args: Any, **options: Any) -> Any:
-    """`table`, as it was called at first. Databricks' newer function of this name, which declares a
-    table without a query, is refused.
+    """`table`, as it was called at first. As Databricks' newer function of this name, it decorates
+    nothing and declares a table that flows write to.
     """
     registry = active()
-    newer = unsupported_error("tables without a stream (CREATE TABLE)", registry.caller())
     if args and isinstance(args[0], str):
-        raise newer
-    mark_used = registry.awaiting_use(newer)
-    declare = table(*args, **options)
-    if isinstance(declare, Decorated):
-        mark_used()
-        return declare
+        create_streaming_table(*args, **options)
+        return None
+    if args:
+        return table(*args, **options)
+    location = registry.caller()
+    mark_used = registry.otherwise(lambda: registry.add_dataset(_managed_table(options, location)))
 
     def decorate(function: Any) -> Decorated:
         mark_used()
-        return cast("Decorated", declare(function))
+        return cast("Decorated", table(function, **options))
 
     return decorate
+
+
+def _managed_table(options: dict[str, Any], location: SourceLocation) -> Dataset:
+    """The table of a `create_table(name=...)` that no function stood below."""
+    name = arguments.required_name("name", options.get("name"))
+    for option in options:
+        if option not in {"name", "cluster_by_auto", "format", *_STORED}:
+            raise PipelineError(
+                f"create_table() has no parameter {option!r}, unless it decorates a query function;"
+                f" it takes name, {', '.join(_STORED)}",
+                condition="UNEXPECTED_ARGUMENT",
+                location=location,
+            )
+    fields = _stored_fields(*map(options.get, _STORED))
+    return Dataset(name, DatasetKind.STREAMING_TABLE, location, **fields)
 
 
 @check_arguments
@@ -303,7 +317,13 @@ def _stored_fields(  # noqa: PLR0913, PLR0917 - they are always given together
 
 
 def _declare(
-    decorator: str, kind: DatasetKind, query_function: Any, name: Any, **facts: Any
+    decorator: str,
+    kind: DatasetKind,
+    query_function: Any,
+    name: Any,
+    *,
+    replacement: Replacement | None = None,
+    **facts: Any,
 ) -> Any:
     """Declare a dataset with its query; a decorator, when the query is yet to come."""
     registry = active()
@@ -331,11 +351,38 @@ def _declare(
                 comment=dataset.comment,
                 spark_conf=dataset.spark_conf,
                 implicit=True,
+                cdc=replacement,
             )
         )
         return Decorated(query.function, dataset=dataset.name)
 
     return declare if query_function is None else declare(query_function)
+
+
+@check_arguments
+def replace_flow(  # noqa: PLR0913, PLR0917 - the names are Databricks'
+    target: str,
+    replace_using: list[str] | None = None,
+    sequence_by: Any = None,
+    name: str | None = None,
+    comment: str | None = None,
+    spark_conf: dict[str, str] | None = None,
+    *,
+    depends_on: str | list[str] | None = None,
+) -> Callable[[Query], Decorated]:
+    """Declare a flow whose rows replace those of `target` with the same values in `replace_using`,
+    unless these have a higher `sequence_by`.
+    """
+    cdc = change_flows.replace_using(replace_using or [], sequence_by, _here())
+    return _declare_flow(
+        "replace_flow",
+        target,
+        name,
+        comment=arguments.text("comment", comment),
+        spark_conf=arguments.mapping("spark_conf", spark_conf),
+        depends_on=_flow_names(depends_on),
+        cdc=cdc,
+    )
 
 
 def _declare_flow(
@@ -445,3 +492,15 @@ def _expectation_on_flow(target: str, location: SourceLocation) -> PipelineError
 def _refuse_given(feature: str, *values: Any) -> None:
     if any(value is not None for value in values):
         raise unsupported_error(feature, _here())
+
+
+_STORED = (
+    "comment",
+    "spark_conf",
+    "table_properties",
+    "partition_cols",
+    "path",
+    "schema",
+    "cluster_by",
+)
+"""What `_stored_fields` takes, in its order."""

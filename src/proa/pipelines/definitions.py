@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, ClassVar
 
 from proa.errors import SourceLocation
 from proa.violations import Violation
@@ -136,6 +136,17 @@ class SnapshotCdc:
 
 
 @dataclass(frozen=True)
+class Replacement:
+    """How a flow's rows take the place of all rows of their keys."""
+
+    keys: tuple[str, ...]
+    sequence: str
+    """The column that says which rows of a key are newer."""
+    history: ClassVar[bool] = False
+    tracked: ClassVar[None] = None
+
+
+@dataclass(frozen=True)
 class Flow:
     """A query that feeds a dataset."""
 
@@ -150,7 +161,7 @@ class Flow:
     spark_conf: Mapping[str, str] = field(default_factory=dict)
     implicit: bool = False
     """True for the flow that a decorated table or view brings along."""
-    cdc: AutoCdc | SnapshotCdc | None = None
+    cdc: AutoCdc | SnapshotCdc | Replacement | None = None
     """How the rows are applied; None: they are the table's own."""
     depends_on: tuple[str, ...] = ()
     """Flows that must be completed before this one begins."""

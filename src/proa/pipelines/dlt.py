@@ -26,6 +26,7 @@ from proa.pipelines.decorators import (
     expect_or_drop,
     expect_or_fail,
     materialized_view,
+    replace_flow,
     table,
     temporary_view,
     update_flow,
@@ -66,7 +67,6 @@ def _refusing(feature: str) -> Callable[..., NoReturn]:
     return refuse
 
 
-replace_flow = _refusing("replace flows")
 on_event_hook = _refusing("event hooks")
 
 __all__ = [

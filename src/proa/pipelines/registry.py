@@ -55,12 +55,14 @@ class Registry(GraphElementRegistry):  # type: ignore[misc] # pyspark is untyped
         self._namespace = namespace
         self._datasets: dict[str, Dataset] = {}
         self._flows: dict[str, Flow] = {}
-        self._unused: dict[object, PipelineError] = {}
+        self._unused: dict[object, PipelineError | Callable[[], None]] = {}
 
     def declarations(self) -> Declarations:
         """All that was declared, in order. Raises PipelineError when that makes no pipeline."""
-        for error in self._unused.values():
-            raise error
+        for unused in list(self._unused.values()):
+            if isinstance(unused, PipelineError):
+                raise unused
+            unused()
         datasets = tuple(self._datasets.values())
         if all(dataset.kind is DatasetKind.TEMPORARY_VIEW for dataset in datasets):
             raise PipelineError(
@@ -84,8 +86,15 @@ class Registry(GraphElementRegistry):  # type: ignore[misc] # pyspark is untyped
 
     def awaiting_use(self, error: PipelineError) -> Callable[[], None]:
         """Raise `error` in the end, unless the function returned is called before."""
+        return self._unless_used(error)
+
+    def otherwise(self, declare: Callable[[], None]) -> Callable[[], None]:
+        """Call `declare` in the end, unless the function returned is called before."""
+        return self._unless_used(declare)
+
+    def _unless_used(self, then: PipelineError | Callable[[], None]) -> Callable[[], None]:
         token = object()
-        self._unused[token] = error
+        self._unused[token] = then
 
         def mark_used() -> None:
             self._unused.pop(token, None)
@@ -216,6 +225,10 @@ class LocalRegistry(Registry):
 
     def awaiting_use(self, error: PipelineError) -> Callable[[], None]:
         del error
+        return lambda: None
+
+    def otherwise(self, declare: Callable[[], None]) -> Callable[[], None]:
+        del declare
         return lambda: None
 
     def add_dataset(self, dataset: Dataset) -> None:

@@ -9,19 +9,19 @@ CONDITION = "UNSUPPORTED_FEATURE"
 
 _QUARANTINE = "state the rule as an expectation (CONSTRAINT name EXPECT (...) ON VIOLATION ...)"
 _COMPUTE = "compute the column in the query"
-_APPEND = (
-    "write append flows (@append_flow, CREATE FLOW ... AS INSERT INTO) into a streaming table,"
-    " and pick the newest row of each key in a materialized view"
+_TABLE = (
+    "write a streaming table or a materialized view; a table that flows write to is CREATE TABLE"
+    " name FLOW ..., or CREATE TABLE name and CREATE FLOW"
 )
-_TABLE = "write a streaming table or a materialized view"
 _RIGHTS = "restrict the rows or columns in a table of their own, and share that one"
 
 REMEDIES = {
     "bitemporal AUTO CDC": "keep one history (SCD type 2) and the other time as a column",
     "sinks in SQL (CREATE SINK)": "declare the sink in a Python file (create_sink), and write to it"
     " here (CREATE FLOW ... AS INSERT INTO)",
-    "replace flows": _APPEND,
-    "tables without a stream (CREATE TABLE)": _TABLE,
+    "REPLACE WHERE flows": "name the columns whose rows are replaced (REPLACE USING ... SEQUENCE BY),"
+    " or compute the rows in a materialized view",
+    "tables with a query (CREATE TABLE ... AS)": _TABLE,
     "event hooks": "read the event log (`proa events --json`)",
     "row filters": _RIGHTS,
     "column masks": _RIGHTS,

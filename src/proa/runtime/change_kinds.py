@@ -1,4 +1,4 @@
-"""The kinds of flows that apply changes: AUTO CDC, for each new batch or once."""
+"""The kinds of flows that change rows: AUTO CDC, for each new batch or once, and replacements."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from proa.cdc import MEMORY, MemoryStore, MergeInput, change_shape, merge
+from proa.cdc import MEMORY, MemoryStore, MergeInput, change_shape, merge, replace_keys
 from proa.graph.change_target import DELETE, TRUNCATE, target_schema
 from proa.graph.snapshot_query import KnownTarget
 from proa.graph.table_options import FEED_PROPERTY
 from proa.lake import Destination, RowChanges, Table, WriteResult, discard, write
 from proa.lake.table_schema import to_arrow
-from proa.pipelines.definitions import Dataset, Flow, SnapshotCdc
+from proa.pipelines.definitions import Dataset, Flow, Replacement, SnapshotCdc
 from proa.runtime.checkpoint import Plan
 from proa.runtime.flow_kinds import Append, BatchWork, Once, Stored
 
@@ -109,22 +109,27 @@ def _merge(
         begins = table.generation < table.wanted_generation
         version = table.version
         generation, last = table.wanted_generation, table.transaction(MEMORY)
-    merged = merge(
-        MergeInput(
-            table,
-            -1 if begins else version,
-            generation,
-            change_shape(flow, work.query, dataset.properties),
-            dataset.name,
-            [f"{changes.url}/{file.path}" for file in result.files],
-            work.columns,
-            work.destination.partition_by,
-            work.destination.attempt,
-            not begins and _records_changes(table, dataset),
-            flow.cdc.versions or () if isinstance(flow.cdc, SnapshotCdc) else None,
-        )
+    given = MergeInput(
+        table,
+        -1 if begins else version,
+        generation,
+        change_shape(flow, work.query, dataset.properties),
+        dataset.name,
+        [f"{changes.url}/{file.path}" for file in result.files],
+        work.columns,
+        work.destination.partition_by,
+        work.destination.attempt,
+        not begins and _records_changes(table, dataset),
+        flow.cdc.versions or () if isinstance(flow.cdc, SnapshotCdc) else None,
     )
-    memory = MemoryStore(table.url, table.options).put(merged.memory, last or 0)
+    if isinstance(flow.cdc, Replacement):
+        merged = replace_keys(given, flow.cdc.sequence)
+    else:
+        merged = merge(given)
+    transactions = {}
+    if merged.memory is not None:
+        store = MemoryStore(table.url, table.options)
+        transactions = {MEMORY: store.put(merged.memory, last or 0).number}
     return Stored(
         dataclasses.replace(
             result,
@@ -135,7 +140,7 @@ def _merge(
         merged.adds,
         merged.removes,
         based_on=version,
-        transactions={MEMORY: memory.number},
+        transactions=transactions,
         changes=merged.changes,
     )
 

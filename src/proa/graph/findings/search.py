@@ -22,7 +22,7 @@ from proa.graph.python_code import Use, declared_with, line_in_source
 from proa.graph.query import Operator, Output, QueryStep
 from proa.graph.query_from_plan import PlanReader
 from proa.graph.table_options import options_of
-from proa.pipelines.definitions import DatasetKind, Expectation, SqlQuery
+from proa.pipelines.definitions import DatasetKind, Expectation, Replacement, SqlQuery
 from proa.violations import Violation
 
 
@@ -143,6 +143,8 @@ class _Dataset:
         if dataset.primary_key:
             yield frozenset(name.lower() for name in dataset.primary_key)
         changes = [flow.flow.cdc for flow in self.node.flows]
+        if any(isinstance(cdc, Replacement) for cdc in changes):
+            return
         applied = {(cdc.keys, cdc.history) for cdc in changes if cdc is not None}
         if len(applied) == 1 and None not in changes:
             ((names, history),) = applied

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from proa.errors import PipelineError
-from proa.pipelines.definitions import Dataset, DatasetKind, Flow, SqlQuery
+from proa.pipelines.definitions import Dataset, DatasetKind, Flow, Replacement, SqlQuery
 from proa.pipelines.identifiers import parts
 from proa.pipelines.identifiers import parts as name_parts
 from proa.pipelines.sql import substitution
@@ -143,6 +143,7 @@ class _DeclarationReader:
         if not replaces and parser.accept("OR"):
             raise parser.failure("expected REFRESH or REPLACE after CREATE OR")
         private = parser.accept_one_of("PRIVATE", "TEMPORARY", "TEMP") is not None
+        managed = parser.sees("TABLE")
         kind = _kind(parser)
         what = kind.value.replace("_", " ").lower()
         parser.accept("IF", "NOT", "EXISTS")
@@ -169,16 +170,18 @@ class _DeclarationReader:
             raise parser.source.error(
                 f"the view {name!r} lists columns; name and cast them in its query", start
             )
+        if managed and not (parser.at_end or parser.sees("FLOW")):
+            raise refusal("tables with a query (CREATE TABLE ... AS)", parser.source, start)
         self._query_of_dataset(parser, kind, name, start)
 
     def _query_of_dataset(self, parser: Parser, kind: DatasetKind, name: str, start: int) -> None:
         """The rest of CREATE: `AS query`, `FLOW ... query`, or nothing when flows follow."""
-        once = False
+        once, replacement = False, None
         if parser.accept("FLOW"):
             if kind is DatasetKind.STREAMING_TABLE and sees_changes(parser):
                 self._changes(parser, start, target=name)
                 return
-            once = _inline_flow(parser, kind)
+            once, replacement = _inline_flow(parser, kind)
         elif not parser.accept("AS") and not begins_query(parser):
             if kind is DatasetKind.STREAMING_TABLE and parser.at_end:
                 return
@@ -192,6 +195,7 @@ class _DeclarationReader:
                 once=once,
                 spark_conf=dict(self._spark_conf),
                 implicit=True,
+                cdc=replacement,
             )
         )
 
@@ -205,8 +209,7 @@ class _DeclarationReader:
         parser.expect("INSERT", "INTO", after=f"after CREATE FLOW {name} AS")
         once = parser.accept("ONCE")
         target = parser.name("the table that the flow writes to")
-        if parser.sees("REPLACE"):
-            raise refusal("replace flows", parser.source, parser.here)
+        replacement = _replacement(parser)
         parser.expect("BY", "NAME", after=f"after INSERT INTO {target}")
         self._flows.append(
             Flow(
@@ -217,6 +220,7 @@ class _DeclarationReader:
                 once=once,
                 comment=comment,
                 spark_conf=dict(self._spark_conf),
+                cdc=replacement,
             )
         )
 
@@ -275,7 +279,7 @@ def _kind(parser: Parser) -> DatasetKind:
         if streaming or live:
             # A LIVE TABLE that is not STREAMING is what a materialized view was called.
             return DatasetKind.STREAMING_TABLE if streaming else DatasetKind.MATERIALIZED_VIEW
-        raise refusal("tables without a stream (CREATE TABLE)", parser.source, start)
+        return DatasetKind.STREAMING_TABLE
     if parser.sees("SINK"):
         raise refusal("sinks in SQL (CREATE SINK)", parser.source, start)
     if parser.sees("FUNCTION"):
@@ -285,18 +289,37 @@ def _kind(parser: Parser) -> DatasetKind:
     )
 
 
-def _inline_flow(parser: Parser, kind: DatasetKind) -> bool:
-    """`FLOW INSERT [ONCE] BY NAME`, up to the query. Whether it runs once."""
+def _inline_flow(parser: Parser, kind: DatasetKind) -> tuple[bool, Replacement | None]:
+    """`FLOW INSERT [ONCE] BY NAME` or `FLOW REPLACE ...`, up to the query.
+
+    Returns whether it runs once, and what its rows replace.
+    """
     if kind is not DatasetKind.STREAMING_TABLE:
         raise parser.failure("only a streaming table has a FLOW; expected AS and a query")
-    if parser.sees("REPLACE"):
-        raise refusal("replace flows", parser.source, parser.here)
     if parser.sees("IMPORT"):
         raise refusal("IMPORT CHECKPOINT", parser.source, parser.here)
+    replacement = _replacement(parser)
+    if replacement is not None:
+        parser.expect("BY", "NAME", after="after FLOW REPLACE")
+        return False, replacement
     parser.expect("INSERT", after="after FLOW")
     once = parser.accept("ONCE")
+    replacement = _replacement(parser)
     parser.expect("BY", "NAME", after="after FLOW INSERT")
-    return once
+    return once, replacement
+
+
+def _replacement(parser: Parser) -> Replacement | None:
+    """`REPLACE USING (column, ...) SEQUENCE BY column`; None when it is not there."""
+    start = parser.here
+    if not parser.accept("REPLACE"):
+        return None
+    if parser.sees("WHERE"):
+        raise refusal("REPLACE WHERE flows", parser.source, start)
+    parser.expect("USING", after="after REPLACE")
+    keys = parser.names("a column whose rows are replaced")
+    parser.expect("SEQUENCE", "BY", after="after REPLACE USING (...)")
+    return Replacement(keys, parser.identifier("the column that says which rows are newer"))
 
 
 def _query(parser: Parser, target: str) -> SqlQuery:
