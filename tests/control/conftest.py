@@ -37,10 +37,10 @@ def control(tmp_path: Path, clock: FakeClock, ids: FixedIds) -> Control:
         open_controller,
         AlertBook(store, "shop", [pager], clock, ids),
         clock=clock,
-        folder=tmp_path,
+        driver=world,
         begin=lambda job: job(),
     )
     access = ControlAccess(store, "shop", clock, ids)
-    made = Control(group, witness, access, Caller(create_control_app(witness, access)), pager)
+    made = Control(group, witness, access, Caller(create_control_app(witness, access, ids)), pager)
     made.look()
     return made

@@ -57,7 +57,7 @@ def control(
     access = ControlAccess.of(settings, clock, ids)
     witness = open_witness(settings, find_project(project), clock, ids)
     listen = Listen(host, port, tls_cert, tls_key)
-    server = HttpServer(create_control_app(witness, access), listen)
+    server = HttpServer(create_control_app(witness, access, ids), listen)
     server.stop_on_signals()
 
     def on_start(address: str) -> None:

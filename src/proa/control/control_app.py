@@ -6,22 +6,25 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from proa.clock import Clock, Ids
-from proa.control import control_routes, official_routes
+from proa.control import control_routes, official_routes, page_routes
 from proa.control.access import ControlAccess, third_place
 from proa.control.alerts import AlertBook, open_channels
 from proa.control.witness import Witness
 from proa.http.answer_cache import AnswerCache
+from proa.http.api_errors import ApiError
 from proa.http.client_habits import ClientHabits
-from proa.http.error_answers import ERROR_SCHEMA, answer_errors
+from proa.http.error_answers import ERROR_SCHEMA, answer_errors, error_body
 from proa.http.gate import Gate
 from proa.http.metrics import RequestMetrics
 from proa.recovery.control_record import ControlStore
 from proa.recovery.controller import open_controller
+from proa.recovery.driver import open_driver
 from proa.recovery.region_view import open_view
 from proa.settings import ProjectSettings
 
@@ -37,11 +40,11 @@ def open_witness(settings: ProjectSettings, folder: Path, clock: Clock, ids: Ids
         lambda who, tell: open_controller(settings, folder, clock, who, tell),
         AlertBook(store, group, open_channels(settings.recovery.alerts), clock, ids),
         clock=clock,
-        folder=folder,
+        driver=open_driver(settings, folder),
     )
 
 
-def create_control_app(witness: Witness, access: ControlAccess) -> FastAPI:
+def create_control_app(witness: Witness, access: ControlAccess, ids: Ids) -> FastAPI:
     """The application that serves `witness`. Starting and stopping it is the caller's."""
     metrics = RequestMetrics("control")
     metrics.registry.register(WitnessNumbers(witness))
@@ -57,9 +60,12 @@ def create_control_app(witness: Witness, access: ControlAccess) -> FastAPI:
     app.state.witness = witness
     app.state.access = access
     app.state.metrics = metrics
-    for part in (control_routes, official_routes):
+    app.state.sessions = page_routes.Sessions(access, witness.clock, ids)
+    for part in (control_routes, official_routes, page_routes):
         app.include_router(part.router)
     answer_errors(app)
+    app.add_exception_handler(ApiError, _answer_error)
+    app.add_exception_handler(page_routes.NotSignedInError, page_routes.answer_stranger)
     app.add_middleware(ClientHabits)
     app.add_middleware(
         Gate,
@@ -68,9 +74,21 @@ def create_control_app(witness: Witness, access: ControlAccess) -> FastAPI:
         clock=witness.clock,
         metrics=metrics,
         answers=AnswerCache(lambda: 0, ()),
-        open_paths=(*control_routes.OPEN_PATHS, "/.well-known/databricks-config"),
+        open_paths=(
+            *control_routes.OPEN_PATHS,
+            *page_routes.OPEN_PATHS,
+            "/.well-known/databricks-config",
+        ),
     )
     return app
+
+
+async def _answer_error(request: Request, error: Exception) -> Response:
+    """An error as who asked can read it: a page for people, JSON for programs."""
+    assert isinstance(error, ApiError)
+    if request.url.path.startswith("/ui/"):
+        return page_routes.answer_page_error(request, error, error.status)
+    return JSONResponse(error_body(error.condition, str(error)), error.status)
 
 
 class WitnessNumbers(Collector):

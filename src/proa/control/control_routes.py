@@ -19,7 +19,6 @@ from proa.http.api_errors import (
 )
 from proa.recovery.control_record import Operation
 from proa.recovery.controller import Request as ChangeRequest
-from proa.recovery.driver import open_driver
 from proa.recovery.readiness import Level, checks
 from proa.times import duration_setting
 
@@ -231,12 +230,11 @@ def check_confirmation(witness: Witness, request: ChangeRequest, confirm: str) -
 
 def run_checks(witness: Witness) -> dict[str, Any]:
     """The answers of `proa validate`."""
-    folder = witness.folder
     found = list(
         checks(
             witness.settings,
             witness.store,
-            open_driver(witness.settings, folder),
+            witness.driver,
             witness.view,
             witness.clock,
         )

@@ -15,7 +15,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import structlog
@@ -31,7 +30,7 @@ from proa.recovery.control_record import (
     first_record,
 )
 from proa.recovery.controller import Controller, Request, Tell, drift
-from proa.recovery.driver import Role
+from proa.recovery.driver import Driver, Role, role_of
 from proa.recovery.readiness import last_drill
 from proa.recovery.region_status import RegionStatus, status_facts
 from proa.recovery.region_view import RegionsView
@@ -112,20 +111,19 @@ class Witness:
         alerts: AlertBook,
         *,
         clock: Clock,
-        folder: Path,
+        driver: Driver,
         begin: Callable[[Callable[[], None]], None] | None = None,
     ) -> None:
-        """`folder` is the project's; `begin` runs a change in the background; a thread of its own when None."""
+        """`driver` tells how regions are set to run; `begin` runs a change in the background; a thread of its own when None."""
         self.settings = settings
         self.recovery = settings.recovery or RecoverySettings()
         self.clock = clock
-        self.folder = folder
+        self.driver = driver
         self.alerts = alerts
         self.view = view
         self.store = store
         self._open_controller = open_controller
         self._begin = begin or (lambda job: threading.Thread(target=job, daemon=True).start())
-        self._roles = open_controller("witness", lambda _sentence: None)
         self.record_look = RecordLook(clock.now(), error=UserError("not looked yet"))
         self.looks: dict[str, RegionLook] = {}
         self.lags: dict[str, deque[tuple[datetime, float]]] = {
@@ -178,7 +176,7 @@ class Witness:
     def look_at(self, region: str) -> None:
         """Look at one region; may take as long as the region likes."""
         status = self.view.status(region)
-        role = self._roles.role_of(region)
+        role = role_of(self.driver, region)
         now = self.clock.now()
         before = self.looks.get(region)
         details = before.details if before is not None else RegionDetails()

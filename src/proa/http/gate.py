@@ -62,7 +62,9 @@ class Gate:
         """`open_paths` answer without a token, those that end with "/" with all below; `most_bytes` says how long a request's body may be."""
         self._app = app
         self._open_paths = frozenset(open_paths)
-        self._open_folders = tuple(path for path in open_paths if path.endswith("/"))
+        self._open_folders = tuple(
+            path for path in open_paths if path.endswith("/") and path != "/"
+        )
         self._most_bytes = most_bytes
         self._user_of = user_of
         self._workspace_id = workspace_id

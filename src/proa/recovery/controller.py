@@ -22,7 +22,7 @@ from proa.recovery.control_record import (
     Phase,
     first_record,
 )
-from proa.recovery.driver import Driver, Role, open_driver, run_command
+from proa.recovery.driver import Driver, Role, open_driver, role_of, run_command
 from proa.recovery.failover_table import Action, FailoverEvent
 from proa.recovery.region_view import Loss, Proof, RegionsView, open_view
 from proa.settings import ProjectSettings, RecoverySettings
@@ -399,14 +399,7 @@ class Controller:
 
     def roles(self) -> dict[str, Role | ProaError]:
         """How each region is set to run, or why that is not known."""
-        return {region: self.role_of(region) for region in self._settings.regions}
-
-    def role_of(self, region: str) -> Role | ProaError:
-        """How a region is set to run, or why that is not known."""
-        try:
-            return self._driver.role(region)
-        except ProaError as error:
-            return error
+        return {region: role_of(self._driver, region) for region in self._settings.regions}
 
 
 def open_controller(

@@ -10,7 +10,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from proa.errors import SettingsError, UnavailableError
+from proa.errors import ProaError, SettingsError, UnavailableError
 from proa.settings import CommandSettings, ProjectSettings
 
 
@@ -44,6 +44,14 @@ class Driver(Protocol):
 
     def demote(self, region: str) -> None:
         """Let the region run by its schedule."""
+
+
+def role_of(driver: Driver, region: str) -> Role | ProaError:
+    """How a region is set to run, or why that is not known."""
+    try:
+        return driver.role(region)
+    except ProaError as error:
+        return error
 
 
 class CommandDriver:
