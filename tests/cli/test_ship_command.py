@@ -62,7 +62,14 @@ def test_json_is_one_document(project: Path):
                 "files": 1,
                 "bytes": 1,
                 "zones": [
-                    {"zone": zone, "landed_through": 1, "files": 1, "bytes": 1, "error": None}
+                    {
+                        "zone": zone,
+                        "landed_through": 1,
+                        "files": 1,
+                        "bytes": 1,
+                        "restored": [],
+                        "error": None,
+                    }
                     for zone in ("east", "west")
                 ],
                 "catching_up": [],

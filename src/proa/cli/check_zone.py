@@ -33,6 +33,8 @@ def check_zone(
 ) -> None:
     """Compare each landing zone with its manifest: lost files, other bytes, unknown files.
 
+    Files whose names hide them are listed, and are no fault.
+
     Exit codes: 0 each zone holds what was shipped and nothing else; 1 one does not; 3 a zone did
     not answer, run it again.
 
@@ -78,6 +80,7 @@ def _facts(check: ZoneCheck) -> dict[str, Any]:
         "missing": [file.path for file in check.missing],
         "differing": list(check.differing),
         "unknown": list(check.unknown),
+        "left_out": list(check.left_out),
         "repaired": list(check.repaired),
     }
 
@@ -93,6 +96,8 @@ def _print(check: ZoneCheck) -> None:
             f"  other bytes than were shipped: {path}; remove it and run proa check-zone --repair",
             markup=False,
         )
+    for path in check.left_out:
+        console.print(f"  left out because of its name: {path}", markup=False)
     for path in check.unknown:
         console.print(
             f"  not in the manifest, so not read: {path}; put it into the source instead",

@@ -127,7 +127,7 @@ def _watch(
             state = _state(report)
             if (
                 report.files
-                or any(zone.files for zone in report.zones)
+                or any(zone.files or zone.restored for zone in report.zones)
                 or state != last.get(shipper.source.name)
             ):
                 _print([report], as_json=as_json, lines=True)
@@ -160,6 +160,7 @@ def _facts(report: ShipReport) -> dict[str, Any]:
                 "landed_through": zone.through,
                 "files": zone.files,
                 "bytes": zone.bytes,
+                "restored": list(zone.restored),
                 "error": str(zone.error) if zone.error else None,
             }
             for zone in report.zones
@@ -211,6 +212,8 @@ def _print_report(report: ShipReport) -> None:
         markup=False,
     )
     for zone in report.zones:
+        for path in zone.restored:
+            console.print(f"  {zone.zone}: was lost, sent again: {path}", markup=False)
         if zone.error is None:
             console.print(
                 f"  {zone.zone}: {zone.files} files delivered, landed through {zone.through}",

@@ -21,6 +21,8 @@ from proa.steps import Step, step
 from proa.storage import NotFoundError, Store
 
 _THREADS = 4
+_LOOKED_BACK = 100
+"""Files; so many of a zone's last ones are looked for."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class ZoneReport:
     zone: str
     files: int = 0
     bytes: int = 0
+    restored: tuple[str, ...] = ()
+    """Files that had been shipped before, were lost, and are there again."""
     through: int | None = None
     """The sequence number up to which the zone has everything; None when it could not be asked."""
     error: ProaError | None = None
@@ -91,15 +95,18 @@ class Delivery:
         """The zones that are still receiving what they missed, sorted."""
         return tuple(sorted(self._running))
 
-    def start(self, head: int, limit: int) -> Handover:
+    def start(self, head: int, limit: int, *, look_back: bool) -> Handover:
         """Let each idle zone serve itself from the handover that is returned.
 
-        It begins at file `head`, and holds about `limit` bytes.
+        It begins at file `head`, and holds about `limit` bytes. With `look_back` each zone's last
+        files are looked for, and sent again where they are gone.
         """
         idle = set(self._zones) - set(self._running)
         handover = Handover(idle, head, limit, others=bool(self._running))
         for name in sorted(idle):
-            self._running[name] = self._workers.submit(self._serve, self._zones[name], handover)
+            self._running[name] = self._workers.submit(
+                self._serve, self._zones[name], handover, look_back
+            )
         return handover
 
     def wait(self, patience: float | None) -> list[ZoneReport]:
@@ -140,15 +147,17 @@ class Delivery:
         for pool in (self._workers, *self._writers.values()):
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _serve(self, zone: Zone, handover: Handover) -> ZoneReport:
+    def _serve(self, zone: Zone, handover: Handover, look_back: bool) -> ZoneReport:  # noqa: FBT001 - submitted
         """Deliver to one zone until it has everything that is ordered."""
         files = size = 0
+        restored: list[str] = []
         through: int | None = None
         error: ProaError | None = None
         try:
             store = zone.open()
             manifest = self._manifest_of(zone, store)
             through = manifest.head
+            recent = manifest.recent(_LOOKED_BACK) if look_back else []
             while not self._stop.is_set():
                 todo = handover.next(zone.name, through)
                 if todo is None:
@@ -159,13 +168,23 @@ class Delivery:
                 files += len(parcel.shipment.files)
                 size += parcel.shipment.size
                 self._delivered(zone.name, parcel.shipment)
+            restored += self._fill_holes(zone, store, recent)
         except ProaError as failure:
             error = failure
         finally:
             handover.leave(zone.name)
             if error is not None:
                 self._manifests.pop(zone.name, None)
-        return ZoneReport(zone.name, files, size, through, error)
+        return ZoneReport(zone.name, files, size, tuple(restored), through, error)
+
+    def _fill_holes(self, zone: Zone, store: Store, files: Sequence[ShippedFile]) -> list[str]:
+        """Send those of the files again that the zone lost. DataError if nobody has one's bytes."""
+        paths = [f"{self._source.name}/{file.path}" for file in files]
+        there = spread(self._writers[zone.name], store.exists, paths)
+        lost = [file for file, is_there in zip(files, there, strict=True) if not is_there]
+        for file in lost:
+            self.restore(zone, file)
+        return sorted(file.path for file in lost)
 
     def _manifest_of(self, zone: Zone, store: Store) -> Manifest:
         """The zone's manifest up to date; what an earlier cycle learned holds while it is there."""

@@ -15,6 +15,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -139,6 +140,11 @@ class Manifest:
     def newest(self) -> Shipment | None:
         """The last shipment, when it is not in a segment yet."""
         return self._loose[-1] if self._loose else None
+
+    def recent(self, count: int) -> list[ShippedFile]:
+        """The last files, the newest first, at most `count`: those that are in no segment yet."""
+        newest_first = (f for shipment in reversed(self._loose) for f in reversed(shipment.files))
+        return list(islice(newest_first, count))
 
     def is_there(self) -> bool:
         """Whether the last shipment that was seen is still there."""

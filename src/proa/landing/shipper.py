@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from proa.clock import Clock
 from proa.errors import ConflictError, DataError
@@ -34,6 +34,8 @@ IN_MEMORY = 64 * 1024 * 1024
 _PARCEL_BYTES = 16 * 1024 * 1024
 _PARCEL_FILES = 500
 _THREADS = 4
+_LOOK_BACK_EVERY = timedelta(minutes=1)
+"""How often zones are asked for the files that they got last."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ class Shipper:
         self._known: dict[str, int] | None = None
         self._refused: dict[str, tuple[int, Refusal]] = {}
         self._readers = ThreadPoolExecutor(_THREADS, "proa-read")
+        self._looked_back: datetime | None = None
 
     def ship(self, *, patience: float | None = None) -> ShipReport:
         """One cycle: decide the order of what is new, deliver what each zone lacks.
@@ -98,7 +101,9 @@ class Shipper:
         except BaseException:
             self._forget()
             raise
-        handover = self._delivery.start(self._journal.head, 8 * _PARCEL_BYTES)
+        handover = self._delivery.start(
+            self._journal.head, 8 * _PARCEL_BYTES, look_back=self._is_time_to_look_back()
+        )
         orders = _Orders()
         try:
             self._order(handover, orders)
@@ -120,6 +125,13 @@ class Shipper:
             tuple(sorted(orders.waiting)),
             dict(sorted(orders.left_out.items())),
         )
+
+    def _is_time_to_look_back(self) -> bool:
+        now, before = self._clock.now(), self._looked_back
+        if before is not None and now - before < _LOOK_BACK_EVERY:
+            return False
+        self._looked_back = now
+        return True
 
     def close(self) -> None:
         """Let what has begun end."""

@@ -25,6 +25,8 @@ class ZoneCheck:
     """There with another size, or other bytes, than were shipped."""
     unknown: tuple[str, ...] = ()
     """There, and not named by the manifest: flows do not read them."""
+    left_out: tuple[str, ...] = ()
+    """There under names that nobody reads or ships."""
     repaired: tuple[str, ...] = ()
     """Were missing, and are there again."""
 
@@ -41,11 +43,8 @@ def check_zone(zone: Zone, source: str, *, deep: bool = False) -> ZoneCheck:
     manifest.refresh()
     rows = manifest.table().select(["path", "size", "sha256", "modified"]).to_pylist()
     files = {row["path"]: ShippedFile(**row) for row in rows}
-    there = {
-        info.path.removeprefix(f"{source}/"): info.size
-        for info in store.walk(source)
-        if not is_hidden(info.path.removeprefix(f"{source}/"))
-    }
+    sizes = {info.path.removeprefix(f"{source}/"): info.size for info in store.walk(source)}
+    there = {path: size for path, size in sizes.items() if not is_hidden(path)}
     common = [file for path, file in files.items() if path in there]
     return ZoneCheck(
         zone.name,
@@ -54,6 +53,7 @@ def check_zone(zone: Zone, source: str, *, deep: bool = False) -> ZoneCheck:
         missing=tuple(file for path, file in files.items() if path not in there),
         differing=tuple(f.path for f in common if _differs(store, source, f, there[f.path], deep)),
         unknown=tuple(sorted(set(there) - set(files))),
+        left_out=tuple(sorted(set(sizes) - set(there) - set(files))),
     )
 
 
