@@ -92,7 +92,7 @@ CONDITIONS: dict[str, dict[str, str]] = {
         "UNSUPPORTED_FEATURE": "Databricks or Apache has it and this version does not; the message says what to do instead",
         "UNSUPPORTED_STREAMING_OPERATOR": "a streaming query has an operator whose result batches would decide: an aggregation without a window, a join of two streams",
         "UNSUPPORTED_STREAMING_SOURCE": "a stream of something that cannot be read exactly once",
-        "UNSUPPORTED_BATCH_SOURCE": "a format is read as a batch that can only be a stream, or that asks a system outside",
+        "UNSUPPORTED_BATCH_SOURCE": "a format that can only be a stream is read as a batch",
         "DATA_SOURCE_NOT_FOUND": "no reader knows the format",
         "UNSUPPORTED_SUBQUERY_EXPRESSION": "an expression written as text reads a table",
         "UNSUPPORTED_TABLE_VALUED_FUNCTION": "a table function that a pipeline cannot follow",

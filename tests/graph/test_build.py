@@ -138,14 +138,6 @@ def test_a_source_that_two_regions_cannot_share_is_refused_by_name(pipeline, sou
     assert "cloudFiles" in str(error)
 
 
-@pytest.mark.parametrize("source", ["jdbc", "KAFKA", "net.snowflake.spark.snowflake"])
-def test_a_batch_of_a_system_outside_is_refused_by_name(pipeline, source):
-    pipeline.materialized_view("t", lambda spark: spark.read.format(source).load())
-    error = fails(pipeline, "UNSUPPORTED_BATCH_SOURCE")
-    assert repr(source) in str(error)
-    assert "land its data" in str(error)
-
-
 def test_apaches_file_streams_are_read_by_the_auto_loader(pipeline):
     pipeline.streaming_table(
         "t",

@@ -11,8 +11,8 @@ from deltalake import DeltaTable
 from proa import settings
 from proa.cli.main import run as cli
 from proa.errors import UnavailableError
-from proa.recovery.control_record import ControlStore, first_record
-from proa.recovery.sink_turns import ControlAddress, SinkTurns
+from proa.recovery.control_record import ControlAddress, ControlStore, first_record
+from proa.recovery.sink_turns import SinkTurns
 from proa.runtime.context import Turn
 from proa.testing import FakeClock
 

@@ -93,7 +93,8 @@ def run(
 def _sink_gate(folder: Path, region: str) -> SinkGate:
     """What tells, at each batch, whether the region is the one that writes to sinks."""
     from proa import settings
-    from proa.recovery.sink_turns import ControlAddress, SinkTurns
+    from proa.recovery.control_record import ControlAddress
+    from proa.recovery.sink_turns import SinkTurns
 
     return SinkTurns(region, ControlAddress.of(settings.load(folder / settings.FILE_NAME)))
 

@@ -76,7 +76,7 @@ def reword(message: str) -> tuple[str, str] | None:
             "DATA_SOURCE_NOT_FOUND",
             (
                 f"the engine reads no format {found.group(1)!r}; land the data as json, csv, parquet,"
-                f" avro or orc, {_SPARK_TOO}"
+                f" avro or orc (proa capture does so for PostgreSQL), {_SPARK_TOO}"
             ),
         )
     if found := _SYNTAX.match(message):

@@ -30,25 +30,6 @@ _LEAF_OPTION = "proa.leaf"
 _FILE_FORMATS = frozenset({"json", "csv", "parquet", "text", "avro", "orc", "binaryfile"})
 _NOT_IN_ENGINES = frozenset({"avro", "binaryfile", "orc"})
 """Formats that the embedded engine cannot read by itself, or not as Spark does."""
-_DATABASES = frozenset(
-    [
-        "bigquery",
-        "cosmos.oltp",
-        "jdbc",
-        "kafka",
-        "kinesis",
-        "mongodb",
-        "mysql",
-        "net.snowflake.spark.snowflake",
-        "oracle",
-        "postgresql",
-        "redshift",
-        "snowflake",
-        "sqldw",
-        "sqlserver",
-    ]
-)
-"""Formats of batch reads that ask a system outside, whose answer depends on when it is asked."""
 _STREAM_FUNCTIONS = frozenset({"read_kafka", "read_kinesis", "read_pubsub", "read_pulsar"})
 _TIME_TRAVEL = frozenset({"versionasof", "timestampasof"})
 _PER_TRIGGER = {
@@ -283,12 +264,6 @@ class _Reader:
         elif name == "delta" and (streaming or not _travels(source.options)):
             options = dict(source.options)
             leaf = TableLeaf("", self._path(source, options), streaming, options)
-        elif not streaming and name in _DATABASES:
-            raise self._error(
-                f"format {source.format!r} asks a system outside, which answers each region at"
-                " another time; land its data as files (proa capture does so for PostgreSQL)",
-                "UNSUPPORTED_BATCH_SOURCE",
-            )
         elif not streaming and not (
             name in _NOT_IN_ENGINES or (self.asks_metadata and name in _FILE_FORMATS)
         ):

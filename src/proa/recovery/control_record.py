@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
@@ -264,6 +264,23 @@ class ControlStore:
             " in proa.yml) makes this impossible",
             condition="CONTROL_RECORD_CONFLICT",
         )
+
+
+@dataclass(frozen=True)
+class ControlAddress:
+    """Where the control record of a group is, as plain data that travels to a worker."""
+
+    group: str
+    first: str
+    """The region that is active until the record has an entry."""
+    places: Mapping[str, tuple[str, Mapping[str, str]]] = field(default_factory=dict)
+    """Locations with their options, by name."""
+
+    @classmethod
+    def of(cls, settings: ProjectSettings) -> Self:
+        """The record that `proa.yml` names."""
+        recovery = settings.recovery or RecoverySettings()
+        return cls(recovery.group, first_active(settings), places_of(settings))
 
 
 def places_of(settings: ProjectSettings) -> dict[str, tuple[str, Mapping[str, str]]]:

@@ -3,30 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Self
 
-from proa.recovery.control_record import ControlStore, first_active, places_of
+from proa.recovery.control_record import ControlAddress, ControlStore
 from proa.runtime.context import Turn
-from proa.settings import ProjectSettings, RecoverySettings
-
-
-@dataclass(frozen=True)
-class ControlAddress:
-    """Where the control record of a group is, as plain data that travels to a worker."""
-
-    group: str
-    first: str
-    """The region that is active until the record has an entry."""
-    places: Mapping[str, tuple[str, Mapping[str, str]]] = field(default_factory=dict)
-    """Locations with their options, by name."""
-
-    @classmethod
-    def of(cls, settings: ProjectSettings) -> Self:
-        """The record that `proa.yml` names."""
-        recovery = settings.recovery or RecoverySettings()
-        return cls(recovery.group, first_active(settings), places_of(settings))
 
 
 class SinkTurns:

@@ -12,7 +12,7 @@ from typing import Any
 from proa.http.api_errors import InvalidParameterError, MissingError
 from proa.layout import dataset_of
 from proa.pipelines.identifiers import parts
-from proa.recovery.sink_turns import ControlAddress
+from proa.recovery.control_record import ControlAddress
 from proa.region.jobs.job_tasks import type_of
 from proa.region.jobs.parameters import of_run
 from proa.region.jobs.runs import Run

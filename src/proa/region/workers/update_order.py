@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from proa.recovery.sink_turns import ControlAddress
+from proa.recovery.control_record import ControlAddress
 from proa.settings import AcceptedFinding
 
 
