@@ -17,6 +17,7 @@ from typing import Annotated
 import typer
 
 from proa.cli import (
+    adopt,
     advise,
     capture,
     check_zone,
@@ -32,6 +33,7 @@ from proa.cli import (
     maintain,
     port,
     query,
+    schema,
     serve,
     ship,
     status,
@@ -72,6 +74,7 @@ def root(
 
 
 for group in (
+    adopt,
     advise,
     capture,
     check_zone,
@@ -87,6 +90,7 @@ for group in (
     maintain,
     port,
     query,
+    schema,
     status,
     verify,
     run_command,
