@@ -202,3 +202,24 @@ def test_a_folder_without_pipelines_and_one_that_is_not_there(tmp_path, capsys):
     assert run(["port", str(tmp_path)]) == 0
     assert "no file declares a dataset" in capsys.readouterr().out
     assert run(["port", str(tmp_path / "nowhere")]) == 2
+
+
+def test_code_that_asks_for_the_columns_of_a_table_from_elsewhere_needs_the_table(tmp_path, engine):
+    write(
+        tmp_path,
+        **{
+            "a.py": """
+                import dlt
+
+                @dlt.table
+                def a():
+                    frame = spark.readStream.table("main.crm.customers")
+                    return frame.select([c for c in frame.columns if c != "x"])
+            """
+        },
+    )
+    (report,) = port(tmp_path, engine)
+    assert report.verdict is PortingVerdict.NEEDS
+    said = {obstacle.message for obstacle in report.obstacles}
+    assert any("'main.crm.customers', which is made elsewhere; name it" in text for text in said)
+    assert not any("assumed" in text for text in said)

@@ -80,6 +80,10 @@ def build(  # noqa: PLR0913 - what a graph is made of
     return builder.build()
 
 
+_ASSUMED = "assumed:"
+"""Begins the path of a table that is taken to be elsewhere, when nothing is to be read."""
+
+
 class _Builder:
     def __init__(
         self,
@@ -281,6 +285,13 @@ class _Builder:
 
     def table_schema(self, leaf: TableLeaf, flow: Flow) -> StructType:
         assert self.analyze is not None
+        if leaf.path.startswith(_ASSUMED):
+            raise PipelineError(
+                f"the code asks for the columns of the table {leaf.path.removeprefix(_ASSUMED)!r},"
+                " which is made elsewhere; name it under 'tables' in proa.yml",
+                condition="TABLE_OR_VIEW_NOT_FOUND",
+                location=flow.location,
+            )
         try:
             return self.analyze(delta(leaf.path))
         except UserError as error:
@@ -339,7 +350,7 @@ class _Names:
             spelled = ".".join(parts)
             if self.builder.assumed is not None:
                 self.builder.assumed.setdefault(spelled, self.location(parts[-1], line))
-                return TableLeaf("", f"assumed:{spelled}", streaming, dict(options))
+                return TableLeaf("", f"{_ASSUMED}{spelled}", streaming, dict(options))
             raise PipelineError(
                 f"{self.flow.name!r} reads {spelled!r}, which the pipeline does not"
                 f" declare{self.builder.names.suggestion(parts)}{self.builder.tables.remedy(parts)}",
