@@ -146,6 +146,7 @@ CONDITIONS: dict[str, dict[str, str]] = {
         "CANNOT_UPDATE_PARTITION_COLUMNS": "the partition columns of a table that has rows were changed",
         "DELTA_SOURCE_TABLE_IGNORE_CHANGES": "a table that is read as a stream was refreshed fully, or rows were removed from it",
         "DELTA_VERSION_NOT_FOUND": "a version of a table is not in its log any more",
+        "DELTA_STATE_RECOVER_ERROR": "the log of a table is damaged, or is no Delta log",
         "FAILED_READ_FILE.FILE_NOT_EXIST": "a file that belongs to a table was removed by somebody else",
         "CHECKPOINT_DAMAGED": "a plan, a schema or a segment of a checkpoint is gone or damaged",
         "PYTHON_FAILED": "Python code of the pipeline, such as a UDF, failed in the engine",

@@ -69,6 +69,9 @@ def test_a_file_that_grew_is_an_error_that_names_it(source):
         ("no.json.zst", b"not zstd", {}),
         ("no.parquet", b"PAR1 not parquet", PARQUET),
         ("empty.parquet", b"", PARQUET),
+        ("archive.csv", b"PK\x03\x04" + bytes(90), CSV),
+        ("packed.json", gzip.compress(GOOD.encode(), mtime=0), {}),
+        ("avro.csv", b"Obj\x01" + bytes(90), CSV),
         ("latin.csv", b"a\n\xff\xfe\xfd\n", {**CSV, "encoding": "utf-16"}),
     ],
 )

@@ -386,3 +386,14 @@ def test_partition_columns_of_every_type_have_their_values(project: Project):
     project.write(f"CREATE MATERIALIZED VIEW a AS SELECT * FROM delta.`{path}`", "a.sql")
     ok(project.run())
     assert sorted(project.rows("a"), key=lambda row: row["id"]) == table.to_pylist()
+
+
+@pytest.mark.parametrize("log", ['{"protocol":{"minReaderVersion":1,"minWriterVersion":2}}', "{"])
+def test_a_damaged_log_is_the_users_to_mend(project: Project, log):
+    path = project.folder / "odd"
+    (path / "_delta_log").mkdir(parents=True)
+    (path / "_delta_log" / f"{0:020}.json").write_text(log)
+    project.write(f"CREATE MATERIALIZED VIEW a AS SELECT * FROM delta.`{path}`", "a.sql")
+    result = project.run()
+    assert result.state == "FAILED"
+    assert "restore its _delta_log" in str(result)

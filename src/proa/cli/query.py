@@ -131,7 +131,23 @@ def _value(scalar: Any) -> Any:
         return scalar.as_py()
     except (OverflowError, ValueError):
         number = getattr(scalar, "value", None)
-        return f"{scalar.type} out of range" + ("" if number is None else f": {number}")
+        return _far_time(scalar, number) if number is not None else f"{scalar.type} out of range"
+
+
+def _far_time(scalar: Any, number: int) -> str:
+    """A time beyond Python's years as Java writes it: `+290000-12-31T01:00:00Z`."""
+    import numpy as np
+    import pyarrow as pa
+
+    kinds = pa.types
+    if not (kinds.is_timestamp(scalar.type) or kinds.is_date32(scalar.type)):
+        return f"{scalar.type} out of range: {number}"
+    unit: Any = scalar.type.unit if kinds.is_timestamp(scalar.type) else "D"
+    text = str(np.datetime64(number, unit))
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    zone = "Z" if kinds.is_timestamp(scalar.type) and scalar.type.tz else ""
+    return ("" if number < 0 else "+") + text + zone
 
 
 def _cell(value: Any) -> str:

@@ -199,6 +199,8 @@ class OpenPart:
             part = self.part
             ranged = part.start > 0 or part.end is not None
             text = self._range() if ranged else self._text()
+            if ranged and part.start == 0:
+                text = self._check_kind(text)
             if self._options.any_line_end and not ranged:
                 text = _one_line_end(text)
             first = part.start == 0
@@ -207,14 +209,22 @@ class OpenPart:
                 first = False
 
     def _text(self) -> Iterator[bytes]:
-        """The unpacked file as UTF-8, in chunks."""
-        chunks = _decompress(self.part.path, self.raw())
+        """The unpacked file as UTF-8, in chunks. ReadError if it is a file of another kind."""
+        chunks = self._check_kind(_decompress(self.part.path, self.raw()))
         if self._options.encoding != "utf-8":
             chunks = _recode(chunks, self._options.encoding)
         separator = self._options.line_separator.encode()
         if separator == b"\n":
             return chunks
         return (chunk.replace(separator, b"\n") for chunk in chunks)
+
+    def _check_kind(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        """The chunks; ReadError if the first one begins as no text does."""
+        for number, chunk in enumerate(chunks):
+            kind = None if number else _kind_of_file(chunk)
+            if kind is not None:
+                raise self.problem(ProblemKind.CORRUPT, f"it is {kind}, and text is wanted")
+            yield chunk
 
     def _range(self) -> Iterator[bytes]:
         """The lines that begin in the range: a line belongs to the range of its first byte."""
@@ -334,6 +344,22 @@ def _with_line_ends(chunks: Iterator[bytes]) -> Iterator[bytes]:
         if alone is None:
             alone = b"\r" in chunk and b"\n" not in chunk
         yield chunk.replace(b"\r", b"\n") if alone else chunk
+
+
+_BEGINNINGS = {
+    b"PK\x03\x04": "a zip archive",
+    b"PK\x05\x06": "an empty zip archive",
+    b"\x1f\x8b\x08": "packed with gzip and not named .gz",
+    b"\x28\xb5\x2f\xfd": "packed with zstd and not named .zst",
+    b"\xfd7zXZ\x00": "packed with xz",
+    b"PAR1\x15": "a Parquet file",
+    b"Obj\x01": "an Avro file",
+}
+"""How files begin that are no text."""
+
+
+def _kind_of_file(data: bytes) -> str | None:
+    return next((kind for begin, kind in _BEGINNINGS.items() if data.startswith(begin)), None)
 
 
 def is_utf8(data: bytes) -> bool:

@@ -511,6 +511,12 @@ class _Wrapped:
             raise ConflictError(
                 f"another commit to the table {self._url!r} was first: {line}"
             ) from error
+        if self._verb == "read" and _NO_DELTA_LOG.search(text):
+            raise DataError(
+                f"the log of the table {self._url!r} cannot be read: {line}; restore its _delta_log,"
+                " or name another table",
+                condition="DELTA_STATE_RECOVER_ERROR",
+            ) from error
         if isinstance(error, (DeltaError, OSError)):
             kind = (
                 UnknownOutcome if is_url(self._url) and self._verb != "read" else UnavailableError
@@ -518,6 +524,10 @@ class _Wrapped:
             raise kind(f"cannot {self._verb} the table {self._url!r}: {line}") from error
 
 
+_NO_DELTA_LOG = re.compile(
+    r"Json error|Invalid argument error|Invalid protocol action|No (?:table metadata|protocol) found"
+)
+"""What delta-rs says of a log that is damaged, whenever it is asked."""
 _PARTITION = "partition."
 
 
