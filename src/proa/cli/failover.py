@@ -13,11 +13,13 @@ import typer
 from proa.cli.exit_codes import ANSWER_IS_NO
 from proa.cli.output import console, print_json, print_text, stderr
 from proa.cli.project import JsonOption, ProjectOption, find_project, load_regions
-from proa.errors import SettingsError, UserError
+from proa.errors import ProaError, SettingsError, UserError
 
 if TYPE_CHECKING:
     from proa.recovery.control_record import ControlRecord, Operation
     from proa.recovery.controller import Controller, Request
+    from proa.recovery.readiness import Check
+    from proa.settings import ProjectSettings
 
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before it begins.")]
 ExplainOption = Annotated[
@@ -216,6 +218,9 @@ def validate(
 ) -> None:
     """Would a failover work now? Looks at everything that it needs, and changes nothing.
 
+    The control record; each region's storage, driver and token, role and loss; whether the regions run the
+    same files, versions and settings; findings; the objectives; the last drill.
+
     Exit codes: 0 it would, perhaps with warnings; 1 it would not.
 
     Example: proa validate
@@ -229,6 +234,7 @@ def validate(
     folder, settings, clock = find_project(project), load_regions(project), SystemClock()
     driver, view = open_driver(settings, folder), open_view(settings, clock)
     answers = list(checks(settings, ControlStore.of(settings), driver, view, clock))
+    answers += _findings_checks(folder, settings)
     ready = all(check.level is not Level.FAILURE for check in answers)
     if as_json:
         facts = [
@@ -242,6 +248,33 @@ def validate(
         print_text("a failover would work now" if ready else "a failover would not work now")
     if not ready:
         raise typer.Exit(ANSWER_IS_NO)
+
+
+def _findings_checks(folder: Path, settings: ProjectSettings) -> list[Check]:
+    """What in the project's pipeline depends on where it runs. Empty if the project has no pipeline."""
+    from proa.pipelines.spec import find
+    from proa.recovery.readiness import Check, Level
+
+    try:
+        if find(folder).parent != folder:
+            return []
+    except SettingsError:
+        return []
+    from proa.runtime.compile import compile_project
+    from proa.runtime.dr_policy import DrPolicy
+
+    try:
+        policy = DrPolicy.of(settings, "error")
+        judged = compile_project(folder, next(iter(settings.regions)), policy=policy).verdicts
+    except ProaError as error:
+        return [Check("findings", Level.WARNING, f"the pipeline cannot be read now: {error}")]
+    found = [*judged.errors, *judged.warnings]
+    if found:
+        names = ", ".join(sorted({f"{one.code} in {one.dataset}" for one in found}))
+        sentence = f"regions may compute other rows: {names}; `proa dry-run` says more"
+        return [Check("findings", Level.WARNING, sentence)]
+    accepted = f", {len(judged.accepted)} accepted" if judged.accepted else ""
+    return [Check("findings", Level.OK, f"nothing depends on where it runs{accepted}")]
 
 
 def _request(operation: Operation, target: str, reason: str, wait: str) -> Request:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 from proa.clock import Clock
 from proa.errors import ProaError
+from proa.recovery.advice import Objectives, cheapest, forecasts
 from proa.recovery.by_storage import StoredRegion
 from proa.recovery.control_record import (
     ControlRecord,
@@ -18,7 +19,9 @@ from proa.recovery.control_record import (
 )
 from proa.recovery.controller import drift
 from proa.recovery.driver import Driver, Role
+from proa.recovery.measured_rates import measure
 from proa.recovery.region_view import RegionsView
+from proa.runtime.declared import DeclaredPipeline
 from proa.settings import ProjectSettings, RecoverySettings
 
 
@@ -56,7 +59,12 @@ def checks(
     active = record.active if record else first_active(settings)
     for region in settings.regions:
         yield from _region_checks(region, record, driver, view, recovery, active=region == active)
-    yield _texts_check(settings)
+    declared = _declared_pipelines(settings)
+    yield _texts_check(settings, declared)
+    yield _software_check(declared)
+    yield _settings_check(settings)
+    if recovery.rpo is not None or recovery.rto is not None:
+        yield _objectives_check(settings, recovery, active, history)
     yield _drill_check(history, recovery, clock.now())
 
 
@@ -119,32 +127,107 @@ def _region_checks(  # noqa: PLR0913 - what is looked at
         yield Check(f"{region}: loss", Level.WARNING if over else Level.OK, loss.sentence)
 
 
-def _texts_check(settings: ProjectSettings) -> Check:
-    """Regions that run other files compute other rows."""
-    texts = {}
+def _declared_pipelines(settings: ProjectSettings) -> dict[str, DeclaredPipeline]:
+    """What each region's last update wrote down of itself; without those of which nothing is known."""
+    declared = {}
     for name, region in settings.regions.items():
         try:
-            declared = StoredRegion(name, region).lineage.declared_pipeline()
+            pipeline = StoredRegion(name, region).lineage.declared_pipeline()
         except ProaError:
             continue
-        if declared.whole:
-            texts[name] = (declared.text, tuple(declared.tables))
-    if len(texts) < len(settings.regions):
-        lacking = ", ".join(name for name in settings.regions if name not in texts)
+        if pipeline.whole:
+            declared[name] = pipeline
+    return declared
+
+
+def _texts_check(settings: ProjectSettings, declared: Mapping[str, DeclaredPipeline]) -> Check:
+    """Regions that run other files compute other rows."""
+    if len(declared) < len(settings.regions):
+        lacking = ", ".join(name for name in settings.regions if name not in declared)
         return Check("pipeline", Level.WARNING, f"it is not known which files {lacking} runs")
-    if len({text for text, _ in texts.values()}) == 1:
+    if len({pipeline.text for pipeline in declared.values()}) == 1:
         return Check("pipeline", Level.OK, "all regions run the same files")
-    first, *others = texts
+    first, *others = declared
+    other = next(name for name in others if declared[name].text != declared[first].text)
+    here, there = declared[first], declared[other]
     more = [
-        f"{name} has {table!r}, {other} has not"
-        for name, other in ((first, others[0]), (others[0], first))
-        for table in texts[name][1]
-        if table not in texts[other][1]
+        f"{name} has the file {file!r}, {lacking} has not"
+        for name, lacking in ((first, other), (other, first))
+        for file in declared[name].files
+        if declared[lacking].files and file not in declared[lacking].files
     ]
-    sentence = "the regions' last updates ran other files" + (
+    more += [
+        f"the file {file!r} is another one"
+        for file, digest in here.files.items()
+        if there.files.get(file, digest) != digest
+    ]
+    more += [
+        f"{name} has {table!r}, {lacking} has not"
+        for name, lacking in ((first, other), (other, first))
+        for table in declared[name].tables
+        if table not in declared[lacking].tables
+    ]
+    sentence = f"the last updates of {first} and {other} ran other files" + (
         f": {'; '.join(more)}" if more else ""
     )
     return Check("pipeline", Level.FAILURE, f"{sentence}; update both, then `proa verify`")
+
+
+def _software_check(declared: Mapping[str, DeclaredPipeline]) -> Check:
+    """Other versions of an engine or a library may compute other rows."""
+    known = {name: pipeline.software for name, pipeline in declared.items() if pipeline.software}
+    differing = [
+        f"{library} is {' and '.join(f'{one.get(library)} in {name}' for name, one in known.items())}"
+        for library in sorted({library for one in known.values() for library in one})
+        if len({one.get(library) for one in known.values()}) > 1
+    ]
+    if differing:
+        sentence = f"{'; '.join(differing)}: install the same, then `proa verify`"
+        return Check("versions", Level.WARNING, sentence)
+    if len(known) < 2:
+        return Check("versions", Level.OK, "not known of two regions yet")
+    return Check("versions", Level.OK, "all regions ran the same engine and libraries")
+
+
+def _settings_check(settings: ProjectSettings) -> Check:
+    """Settings that one region has and another lacks."""
+    regions = settings.regions
+    engines = {
+        name: "a remote" if one.engine.remote else "the embedded" for name, one in regions.items()
+    }
+    wrong = []
+    if len(set(engines.values())) > 1:
+        wrong.append("; ".join(f"{name} has {kind} engine" for name, kind in engines.items()))
+    for what in ("configuration", "tables"):
+        keys = {name: set(getattr(one, what)) for name, one in regions.items()}
+        every = set().union(*keys.values())
+        wrong += [
+            f"{name} lacks {what}.{key}" for name in regions for key in sorted(every - keys[name])
+        ]
+    if wrong:
+        return Check("settings", Level.WARNING, f"the regions' settings differ: {'; '.join(wrong)}")
+    return Check("settings", Level.OK, "all regions have the same settings")
+
+
+def _objectives_check(
+    settings: ProjectSettings,
+    recovery: RecoverySettings,
+    active: str,
+    history: list[ControlRecord],
+) -> Check:
+    """Whether any schedule of the standby can meet the objectives."""
+    objectives = Objectives(recovery.rpo, recovery.rto)
+    standby = next((name for name in settings.regions if name != active), active)
+    try:
+        measured = measure(settings, standby, history)
+    except ProaError as error:
+        return Check("objectives", Level.WARNING, str(error))
+    best = cheapest(forecasts(measured.arrivals, measured.processing), objectives)
+    if best is None:
+        sentence = f"no schedule of {standby} meets rpo and rto; `proa advise` says why"
+        return Check("objectives", Level.WARNING, sentence)
+    how = f"runs all the time ({best.name})" if best.cron is None else f"runs {best.name}"
+    return Check("objectives", Level.OK, f"rpo and rto are met if {standby} {how}")
 
 
 def _drill_check(history: list[ControlRecord], recovery: RecoverySettings, now: datetime) -> Check:

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,7 @@ from proa.steps import Step, step
 from proa.storage import NotFoundError, Store, absolute
 
 _FORMAT = 1
+_SOFTWARE = ("proa", "pysail", "pyspark-client", "deltalake", "pyarrow")
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,10 @@ class DeclaredPipeline:
     """The pipeline's name, catalog and schema: those of another pipeline cannot be compared."""
     text: str = ""
     """A digest of the source files; see `text_digest`."""
+    files: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """By the source files' names, a digest of each; nothing where an older version wrote it down."""
+    software: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """The versions of what computed the last update; nothing where an older version wrote it down."""
     whole: bool = field(default=True, compare=False)
     """False when nobody has written it down, and it was guessed from what the storage holds."""
 
@@ -72,6 +80,8 @@ class DeclaredPipeline:
                 "format": _FORMAT,
                 "identity": self.identity,
                 "text": self.text,
+                "files": dict(self.files),
+                "software": dict(self.software),
                 "tables": {name: asdict(table) for name, table in self.tables.items()},
             },
         )
@@ -88,11 +98,13 @@ class DeclaredPipeline:
             )
         name, catalog, schema = data["identity"]
         tables = {name: _table(value) for name, value in data["tables"].items()}
-        return cls(tables, (name, catalog, schema), data["text"])
+        files, software = data.get("files", {}), data.get("software", {})
+        return cls(tables, (name, catalog, schema), data["text"], files, software)
 
 
 def declared_by(graph: Graph, spec: PipelineSpec, files: Iterable[Path]) -> DeclaredPipeline:
     """What a checked graph declares; `files` are the sources that it was built from."""
+    sources = list(files)
     return DeclaredPipeline(
         {
             name: DeclaredTable(
@@ -107,7 +119,9 @@ def declared_by(graph: Graph, spec: PipelineSpec, files: Iterable[Path]) -> Decl
             for name in graph.tables
         },
         identity_of(spec),
-        text_digest(files),
+        text_digest(sources),
+        file_digests(sources),
+        software_versions(),
     )
 
 
@@ -120,6 +134,23 @@ def text_digest(files: Iterable[Path]) -> str:
     """32 hexadecimal digits over the contents of source files, wherever they lie."""
     texts = sorted(hashlib.sha256(file.read_bytes()).digest() for file in files)
     return hashlib.sha256(b"".join(texts)).hexdigest()[:32]
+
+
+def file_digests(files: Iterable[Path]) -> dict[str, str]:
+    """A digest of each source file, by its path below the folder that holds them all."""
+    paths = sorted(file.absolute() for file in files)
+    if not paths:
+        return {}
+    folder = os.path.commonpath([path.parent for path in paths])
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        for path in paths
+    }
+
+
+def software_versions() -> dict[str, str]:
+    """The versions of what computes and writes tables, here."""
+    return {"python": platform.python_version()} | {name: version(name) for name in _SOFTWARE}
 
 
 def read_declared(storage: str, options: Mapping[str, str]) -> DeclaredPipeline | None:
