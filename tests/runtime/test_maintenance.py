@@ -5,12 +5,14 @@ from datetime import timedelta
 
 import duckdb
 import pytest
+from deltalake import DeltaTable
 from small_projects import Project, ok
 
 from proa.clock import SystemClock
 from proa.errors import SettingsError
 from proa.runtime import UpdateRequest
 from proa.runtime.checkpoint import FOLD
+from proa.runtime.context import Turn
 from proa.runtime.lineage import Lineage
 from proa.runtime.maintenance import Upkeep, maintain
 from proa.steps import Step, probing
@@ -262,3 +264,49 @@ def test_a_table_may_keep_its_files_longer(make) -> None:
 def test_a_retention_that_could_hit_a_running_batch_is_refused(shop: Project, hours: int) -> None:
     with pytest.raises(SettingsError, match="at least 1 day"):
         upkeep(shop, retention=timedelta(hours=hours))
+
+
+SINKS = """
+dp.create_sink("table", "delta", {"path": spark.conf.get("out")})
+
+@dp.append_flow(target="table")
+def to_table():
+    return spark.readStream.table("bronze").select("id")
+
+@dp.foreach_batch_sink
+def seen(df, batch_id):
+    with open(spark.conf.get("out") + ".txt", "a") as file:
+        file.writelines(f"{row.id}\\n" for row in df.collect())
+
+@dp.append_flow(target="seen")
+def to_function():
+    return spark.readStream.table("bronze").select("id")
+"""
+
+
+def test_a_sink_that_was_held_back_for_long_gets_each_row_once(project: Project) -> None:
+    project.configuration = {"out": str(project.folder / "out")}
+    project.write(PIPELINE + SINKS)
+    land(project, 0, 2)
+    ok(project.run())
+    probe = FaultProbe(Kill(Step.SINK_NOTE, When.BEFORE))
+    land(project, 2, 3)
+    with contextlib.suppress(Killed), probing(probe):
+        project.run()
+    for number in range(3, 9):
+        land(project, number, number + 1)
+        with project.runner(gate=lambda: Turn(1, "another region is active")) as runner:
+            result = runner.update()
+        assert result.error is None
+    in_days(project, 90)
+    with project.runner() as runner:
+        done = {one.table: one for one in maintain(runner)}
+    assert done["bronze"].compacted.before > 0
+    assert done["seen"].files.files == 1
+    ok(project.run())
+    ids = list(range(18))
+    written = DeltaTable(str(project.folder / "out")).to_pyarrow_table().column("id").to_pylist()
+    assert sorted(written) == ids
+    lines = (project.folder / "out.txt").read_text().split()
+    assert sorted(map(int, set(lines))) == ids
+    assert len(lines) == len(ids) + 2, "the batch that was not noted came again, and no other"
