@@ -6,8 +6,9 @@ import contextlib
 import json
 from collections.abc import Callable
 
+import pyarrow as pa
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, write_deltalake
 from small_projects import Project, ok
 
 from proa.runtime import UpdateRequest
@@ -260,3 +261,42 @@ def test_a_continuous_update_waits_for_flows_that_end_only(project: Project) -> 
     error = project.run(continuous=True).error
     assert error is not None
     assert error.condition == "INVALID_FLOW_DEPENDENCY"
+
+
+def test_a_pipeline_may_have_sinks_and_no_tables(project: Project) -> None:
+    project.configuration = {"out": str(project.folder / "out")}
+    files = BRONZE.replace("@dp.table", "@dp.view") + DELTA
+    project.write(
+        files
+        + """
+@dp.append_flow(target="out", once=True)
+def seed():
+    return spark.range(500, 502)
+"""
+    )
+    land(project, 1)
+    ok(project.run())
+    land(project, 2)
+    ok(project.run())
+    assert written(project) == [1, 2, 101, 102, 500, 501]
+
+
+def test_a_flow_that_changed_goes_on_where_it_was(delta: Project) -> None:
+    land(delta, 1)
+    ok(delta.run())
+    delta.write(BRONZE + DELTA.replace('.select("id")', '.where("id < 100").select("id")'))
+    land(delta, 2)
+    ok(delta.run())
+    assert written(delta) == [1, 2, 101]
+
+
+def test_a_table_that_asks_more_of_its_writers_is_refused_by_name(delta: Project) -> None:
+    path = str(delta.folder / "out")
+    rows = pa.table({"id": pa.array([1], pa.int64())})
+    write_deltalake(path, rows)
+    DeltaTable(path).alter.add_constraint({"small": "id < 5"})
+    land(delta, 1)
+    error = delta.run().error
+    assert error is not None
+    assert error.condition == "DELTA_UNSUPPORTED_FEATURES_FOR_WRITE"
+    assert "delta.constraints.small" in str(error)
