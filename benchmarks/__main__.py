@@ -89,6 +89,13 @@ def _changes(folder: Path, quick: bool) -> list[Result]:  # noqa: FBT001
     return changes.measure(folder, rows=rows, changes=count, runs=2 if quick else 5)
 
 
+def _numbered(folder: Path, quick: bool) -> list[Result]:  # noqa: ARG001, FBT001
+    from benchmarks import numbered
+
+    sizes = (100_000,) if quick else (100_000, 1_000_000)
+    return [result for size in sizes for result in numbered.measure(files=size, runs=11)]
+
+
 def _kernels(folder: Path, quick: bool) -> list[Result]:  # noqa: FBT001
     from benchmarks import kernels
 
@@ -113,6 +120,7 @@ PARTS: dict[str, Part] = {
     "verifying": _verifying,
     "changes": _changes,
     "kernels": _kernels,
+    "numbered": _numbered,
 }
 PEERS: dict[str, Part] = {"spark": _spark}
 

@@ -150,6 +150,13 @@ class PipelineUnderTest:
                     f"{name!r} is fed by AUTO CDC, which needs what the table held before; test the"
                     " query of its source, or run the project"
                 )
+            stateful = flow.plan.stateful
+            if stateful is not None and (stateful.keys or stateful.delay is not None):
+                raise UserError(
+                    f"{name!r} has an operator whose result the order of shipments decides, and rows"
+                    " of a test have none; test the query below it as a view of its own, or run the"
+                    " project"
+                )
             leaves = {leaf.key: self._leaf(leaf, flow, inputs) for leaf in flow.plan.leaves}
             plan = flow.plan.bind(leaves)
             whole = plan if whole is None else _union(whole, plan)

@@ -324,3 +324,23 @@ def test_a_folder_that_was_adopted_is_not_read_twice_and_has_an_order(region):
     project.write(BRONZE + "\n@dp.table\ndef first():\n    return events().dropDuplicates(['v'])\n")
     ok(project.run(full_refresh_all=True))
     assert project.rows("first", "id") == [1]
+
+
+def test_a_view_may_have_the_operator(region):
+    project = region(
+        "one",
+        BRONZE,
+        """
+        CREATE TEMPORARY VIEW spells AS
+        SELECT session_window.start AS at, upper(CAST(id AS STRING)) AS who, count(*) AS n
+        FROM STREAM bronze WATERMARK ts DELAY OF INTERVAL 1 MINUTE
+        GROUP BY session_window(ts, '4 minutes'), upper(CAST(id AS STRING));
+
+        CREATE OR REFRESH STREAMING TABLE long_spells AS
+        SELECT who, n FROM STREAM(spells) WHERE n > 1;
+        """,
+    )
+    project.ship("events", [{"id": 1, "v": 1, "ts": at(minute)} for minute in (1, 4, 20, 40)])
+    project.ship("events", [{"id": 2, "v": 1, "ts": at(60)}])
+    ok(project.run())
+    assert project.rows("long_spells", "who", "n") == [("1", 2)]

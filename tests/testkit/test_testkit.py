@@ -133,3 +133,20 @@ def test_a_rule_that_fails_the_update_fails_the_test(tmp_path):
 def test_a_test_that_is_wrong_is_told_so(shop, dataset, given, message):
     with pytest.raises(UserError, match=message):
         shop.rows(dataset, given)
+
+
+def test_what_the_order_of_shipments_decides_is_not_guessed(tmp_path):
+    pipeline = write(
+        tmp_path,
+        a_sql="""
+        CREATE STREAMING TABLE bronze AS SELECT * FROM STREAM read_files(
+            '/x', format => 'json', schema => 'id bigint, ts timestamp');
+        CREATE STREAMING TABLE ids AS SELECT DISTINCT id FROM STREAM bronze;
+        CREATE STREAMING TABLE hours AS SELECT window.start, count(*) AS n
+        FROM STREAM bronze WATERMARK ts DELAY OF INTERVAL 1 HOUR GROUP BY window(ts, '1 hour');
+        """,
+    )
+    rows = [{"id": 1}, {"id": 1}]
+    assert len(pipeline.rows("ids", bronze=rows)) == 1
+    with pytest.raises(UserError, match="order of shipments"):
+        pipeline.rows("hours", bronze=rows)
