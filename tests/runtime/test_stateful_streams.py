@@ -344,3 +344,16 @@ def test_a_view_may_have_the_operator(region):
     project.ship("events", [{"id": 2, "v": 1, "ts": at(60)}])
     ok(project.run())
     assert project.rows("long_spells", "who", "n") == [("1", 2)]
+
+
+@pytest.mark.slow
+def test_state_lies_in_an_object_store_as_well(make, s3_location, region):
+    remote, local = make(s3_location), region("local", ONE, "")
+    remote.write(ONE)
+    for rows in SHIPMENTS[:5]:
+        remote.ship("events", rows)
+        local.ship("events", rows)
+        ok(remote.run())
+    ok(local.run())
+    assert remote.rows("by_window") == local.rows("by_window")
+    assert remote.rows("by_window")
