@@ -13,7 +13,7 @@ from format_reading import read
 
 from proa.autoloader.options import parse
 from proa.autoloader.tasks import opener_of
-from proa.formats.columnar import infer_columns
+from proa.formats.columnar import change_type, infer_columns
 from proa.formats.problems import ProblemKind, ReadError
 from proa.formats.source import OpenPart, Part
 
@@ -81,3 +81,10 @@ def test_a_page_that_is_not_what_was_written_is_told() -> None:
         read(damaged, schema, {"format": "parquet"})
     assert caught.value.problem.kind is ProblemKind.CORRUPT
     assert "checksum" in caught.value.problem.detail
+
+
+def test_the_farthest_years_are_those_that_spark_wrote() -> None:
+    # As Arrow reads what Spark writes for 290000-12-31T23:00: day and nanoseconds are negative.
+    misread = pa.array([-7_188_624_036_226_874_385, 0, None], pa.int64()).cast(CLOCK)
+    meant = change_type(misread, pa.timestamp("us", "UTC"))
+    assert meant.cast(pa.int64()).to_pylist() == [9_089_380_393_200_000_000, 0, None]
