@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 from decimal import Decimal
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -253,6 +254,71 @@ def test_rows_that_deletion_vectors_mark_are_not_read(project: Project):
     error = project.run().error
     assert error is not None
     assert (error.condition, "deletion vectors" in str(error)) == ("UNSUPPORTED_FEATURE", True)
+
+
+OWN = """
+@dp.table
+def bronze():
+    return (
+        spark.readStream.format("cloudFiles").option("cloudFiles.format", "json")
+        .option("cloudFiles.schemaHints", "id long").load(spark.conf.get("landing_zone"))
+        .select("id")
+    )
+
+@dp.materialized_view
+def seen():
+    return spark.read.table("bronze")
+
+dp.create_streaming_table("t")
+dp.create_auto_cdc_flow("t", "bronze", ["id"], "id")
+"""
+
+
+def mark_rows(table: DeltaTable) -> None:
+    """Delete the rows 1 and 3 of a table's only file, as another program with deletion vectors."""
+    path, version = Path(table.table_uri.removeprefix("file://")), table.version()
+    entries = sorted((path / "_delta_log").glob("*.json"))
+    lines = [json.loads(line) for entry in entries for line in entry.read_text().splitlines()]
+    (found,) = [line["add"] for line in lines if "add" in line]
+    feature = ["deletionVectors"]
+    protocol = {"minReaderVersion": 3, "minWriterVersion": 7}
+    protocol |= {"readerFeatures": feature, "writerFeatures": feature}
+    commit(
+        path,
+        version + 1,
+        {"protocol": protocol},
+        {"remove": {"path": found["path"], "deletionTimestamp": 1, "dataChange": True}},
+        {"add": {**found, "deletionVector": MARKS}},
+    )
+
+
+def test_rows_that_others_mark_in_the_pipelines_own_tables_are_not_read(project: Project):
+    project.write(OWN)
+    project.land("1.json", [{"id": number} for number in range(5)])
+    ok(project.run())
+    mark_rows(project.table("bronze"))
+    ok(project.run(refresh=["seen"]))
+    assert project.rows("seen", "id") == [0, 2, 4]
+    mark_rows(project.table("t"))
+    project.land("2.json", [{"id": 7}])
+    error = project.run(refresh=["bronze", "t"]).error
+    assert error is not None
+    assert error.condition == "DELTA_SOURCE_TABLE_IGNORE_CHANGES"
+
+
+def test_changes_are_not_merged_into_files_whose_rows_others_marked(project: Project):
+    project.write(OWN)
+    project.land("1.json", [{"id": number} for number in range(5)])
+    ok(project.run())
+    mark_rows(project.table("t"))
+    project.land("2.json", [{"id": 4}])
+    error = project.run().error
+    assert error is not None
+    assert (error.condition, "deletion vectors" in str(error)) == ("UNSUPPORTED_FEATURE", True)
+    ok(project.run(full_refresh=["t"]))
+    engine, version = project.engine, project.table("t").version()
+    rows = engine.arrow(engine.dataframe(engine.delta(f"{project.storage}/tables/t", version)))
+    assert sorted(rows.column("id").to_pylist()) == [0, 1, 2, 3, 4]
 
 
 def test_a_table_that_is_not_there_is_a_missing_path(project: Project):

@@ -159,7 +159,7 @@ class _Merge(FileMerge):
     def current_rows(self) -> str:
         """SQL of the rows that the table has now: `k0, ..., v`."""
         shape, table = self.shape, self.given.table
-        files = table.files(self.given.version) if self.given.version >= 0 else ()
+        files = table.whole_files(self.given.version) if self.given.version >= 0 else ()
         if not files:
             return f"SELECT {shape.no_event} WHERE false"
         table.check(files)

@@ -97,7 +97,7 @@ class FileMerge(LocalDatabase):
     def touched_files(self) -> dict[str, str]:
         """The files that may hold a touched key: path to read from, and path in the table."""
         table, shape = self.given.table, self.shape
-        files = table.files(self.given.version) if self.given.version >= 0 else ()
+        files = table.whole_files(self.given.version) if self.given.version >= 0 else ()
         if not files:
             return {}
         key = next(f for f in shape.columns.fields if f.name.lower() == shape.keys[0].lower())

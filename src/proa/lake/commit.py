@@ -461,7 +461,9 @@ def _widen(table: Table, widening: _Widening, rewriter: Rewriter | None) -> None
     """Put the table's rows, in wider types, in the place of its files; others may be first."""
     if rewriter is None:
         raise ConflictError(f"the types of {table.url!r} changed", condition=STALE_FILES)
-    destination, result = rewriter.write(table, table.files(widening.version), widening.schema)
+    destination, result = rewriter.write(
+        table, table.whole_files(widening.version), widening.schema
+    )
     with table.lock:
         if table.version != widening.version:
             discard(destination, result.files)

@@ -190,6 +190,32 @@ class Table:
             paths = self._as_of(version).get_add_actions(flatten=False).column("path").to_pylist()
             return tuple(sorted(f"{self.url}/{urllib.parse.unquote(path)}" for path in paths))
 
+    def whole_files(self, version: int | None = None) -> tuple[str, ...]:
+        """The same, when all rows of these files count. Raises UserError where others have marked
+        rows as deleted in files that stay.
+        """
+        if self.marks_rows():
+            raise UserError(
+                f"rows of the table {self.url!r} were deleted by another program with deletion"
+                " vectors, which are not followed here; rewrite its files (REORG TABLE ... APPLY"
+                " (PURGE)) and its history, or refresh it fully",
+                condition="UNSUPPORTED_FEATURE",
+            )
+        return self.files(version)
+
+    def marks_rows(self) -> bool:
+        """Whether a version that the log knows since the last full refresh has deletion vectors."""
+        if "deletionVectors" not in self.features():
+            return False
+        for version in range(self.version, -1, -1):
+            try:
+                commit = self.commit_info(version)
+            except NotFoundError:
+                return False
+            if commit.vectors or commit.begins_generation:
+                return commit.vectors
+        return False
+
     def partition_texts(self, version: int) -> dict[str, dict[str, str | None]]:
         """The values of partition columns, as text, of each file of a version, by its location."""
         with self.lock:

@@ -56,9 +56,12 @@ class Removed:
 def small_files(table: Table) -> list[list[str]]:
     """The table's small files, as one commit after the other would replace them.
 
-    Paths as in the log. A partition with few of them is left alone.
+    Paths as in the log. A partition with few of them is left alone, and so is a table in which
+    others have marked rows as deleted.
     """
     by_folder: dict[str, list[tuple[str, int]]] = {}
+    if table.marks_rows():
+        return []
     for path, size, _ in table.live():
         if size < SMALL:
             by_folder.setdefault(path.rpartition("/")[0], []).append((path, size))

@@ -111,6 +111,8 @@ class Queries:
         at = newest if version is None else version
         if not 0 <= at <= newest:
             raise UserError(f"{name!r} has the versions 0 to {newest}, and no version {at}")
+        if "deletionVectors" in table.features():
+            return self._engine.delta(table.url, at)
         try:
             files, schema = table.files(at), table.schema_at(at)
         except NotFoundError as error:
