@@ -268,7 +268,7 @@ def end_generation(table: Table, metadata: Mapping[str, Any]) -> None:
                 return
             actions = [_info(table, "TRUNCATE", metadata), _txn(table, GENERATION, wanted)]
             now = _millis(table)
-            actions += [log.remove_action(path, now, rows_go=True) for path in table.live_paths()]
+            actions += _removals(table, table.live_paths(), now)
             try:
                 with step(Step.COMMIT):
                     table.put(actions)
@@ -403,7 +403,7 @@ def _actions(table: Table, change: Change) -> list[Mapping[str, Any]] | _Widenin
     if wanted != before:
         actions.append({"metaData": wanted})
     gone = table.live_paths() if replaces else _live(table, change)
-    actions += [log.remove_action(path, now, rows_go=True) for path in gone]
+    actions += _removals(table, gone, now)
     actions += [log.add_action(file, new_rows=True) for file in change.adds]
     if not replaces:
         actions += [log.change_action(file) for file in change.changes]
@@ -504,6 +504,17 @@ def _exchange_actions(
     now = _millis(table)
     gone = [log.remove_action(path, now, rows_go=False) for path in old]
     return [*gone, *(log.add_action(file, new_rows=False) for file in new)]
+
+
+def _removals(table: Table, paths: Sequence[str], now: int) -> list[Mapping[str, Any]]:
+    """The actions that take out files with their rows; one with a deletion vector is named by both."""
+    vectors = table.deletion_vectors()
+    actions = [log.remove_action(path, now, rows_go=True) for path in paths]
+    for action in actions:
+        vector = vectors.get(action["remove"]["path"])
+        if vector is not None:
+            action["remove"]["deletionVector"] = vector
+    return list(actions)
 
 
 def _info(

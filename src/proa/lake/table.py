@@ -216,6 +216,19 @@ class Table:
                 return commit.vectors
         return False
 
+    def deletion_vectors(self) -> dict[str, Any]:
+        """The deletion vectors of files that others have marked rows in, by paths as in the log."""
+        found: dict[str, Any] = {}
+        if self.marks_rows():
+            for version in range(self.version, -1, -1):
+                try:
+                    adds = [a["add"] for a in self.actions(version) if "add" in a]
+                except NotFoundError:
+                    break
+                for add in adds:
+                    found.setdefault(add["path"], add.get("deletionVector"))
+        return found
+
     def partition_texts(self, version: int) -> dict[str, dict[str, str | None]]:
         """The values of partition columns, as text, of each file of a version, by its location."""
         with self.lock:
