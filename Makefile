@@ -60,7 +60,7 @@ check: $(VENV)/.ready
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 parity: $(VENV)/.ready
-	PROA_PARITY=whole $(BIN)/pytest -n 0 tests/engine/test_parity.py
+	PROA_PARITY=whole $(BIN)/pytest -n 0 tests/engine/test_parity.py tests/engine/test_parity_plans.py
 
 bench: $(VENV)/.ready
 	$(BIN)/python -m benchmarks $(BENCH)

@@ -305,17 +305,15 @@ def _flatten(node: Node, typist: Typist) -> Node | None:
 
 @rule("hash", "xxhash64")
 def _hash(node: Node, typist: Typist) -> Node | None:
-    types = known_types(*node.args)
-    for a in types:
-        odd = (*_NESTED, t.DayTimeIntervalType, t.YearMonthIntervalType)
-        if (
-            st.is_decimal(a)
-            or (isinstance(a, odd) and node.name == "hash")
-            or isinstance(a, t.MapType)
-        ):
-            raise refuse(
-                f"{node.name}() of {st.type_text(a)}", "use xxhash64() or md5() of text", node
-            )
+    nested = (*_NESTED, t.DayTimeIntervalType, t.YearMonthIntervalType)
+    for a in known_types(*node.args):
+        differs = isinstance(a, t.MapType)
+        if node.name == "hash":
+            differs = differs or st.is_decimal(a) or isinstance(a, nested)
+        else:
+            differs = differs or (st.is_decimal(a) and a.precision > 18)
+        if differs:
+            raise refuse(f"{node.name}() of {st.type_text(a)}", "use md5() of text", node)
     return None
 
 
