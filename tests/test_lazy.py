@@ -66,3 +66,38 @@ def imported_names(node: ast.AST) -> list[str]:
     if isinstance(node, ast.ImportFrom) and node.module:
         return [node.module]
     return []
+
+
+COMMANDS = """
+import contextlib, io, sys
+from proa.cli.main import run
+with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    run(sys.argv[1:])
+print(*sorted({name.partition(".")[0] for name in sys.modules}))
+"""
+ENGINES = {"duckdb", "fastapi", "grpc", "pysail", "sqlalchemy"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "forbidden"),
+    [
+        (["--help"], ENGINES | {"deltalake", "numpy", "obstore", "pandas", "pyarrow", "pydantic", "pyspark", "sqlglot"}),
+        (["run", "--help"], ENGINES | {"deltalake", "numpy", "pandas", "pyarrow", "pyspark", "sqlglot"}),
+        (["init", "somewhere"], ENGINES | {"deltalake", "pandas", "pyspark"}),
+        (["status"], {"fastapi", "grpc", "pysail", "sqlalchemy"}),
+    ],
+)  # fmt: skip
+def test_a_command_imports_no_engine_that_it_does_not_use(tmp_path, arguments, forbidden):
+    project = tmp_path / "p"
+    project.mkdir()
+    (project / "proa.yml").write_text(
+        "regions: {east: {landing_zone: data/landing, storage: data/storage}}\n", encoding="utf-8"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", COMMANDS, *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=project,
+    )
+    assert forbidden & set(done.stdout.split()) == set()

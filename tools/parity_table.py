@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "engine"))
 import parity_corpus
 
 from proa.engine import Engine
+from proa.engine.parity.coerce import REMEDY
 from proa.engine.parity.refusals import signature, title
 from proa.engine.parity.sql_nodes import Node
 from proa.engine.parity.sql_queries import QueryReader
@@ -27,6 +29,10 @@ from proa.engine.parity.sql_tokens import UnreadableSqlError
 from proa.engine.parity.typist import DiffersError, Scope, Typist, World
 
 TABLE = Path(__file__).parents[1] / "src/proa/engine/parity/refused.json"
+LIST = Path(__file__).with_name("parity_refusals.json")
+"""What has no answer, for the reference: [function, what, what to do instead]."""
+
+_SENTENCE = re.compile(r"does not compute (.+?) as Spark does(?: \(.*?\))?: (.+)", re.DOTALL)
 _WRONG = {"value", "type", "lenient"}
 _MOST = 0.5
 
@@ -43,6 +49,15 @@ def outermost(text: str, columns: list[tuple[str, Any]], world: World) -> Node:
     return node
 
 
+def refusal(name: str, kind: str, detail: str) -> tuple[str, str, str]:
+    """(function, what, instead) of an outcome without an answer."""
+    match = _SENTENCE.search(detail)
+    if match is None or kind != "refused":
+        return name, "some arguments: the engine fails", REMEDY
+    what, instead = match.groups()
+    return name, re.sub(r"the pattern .+? of (\w+\(\)): .*", r"some patterns of \1", what), instead
+
+
 def main() -> None:
     from proa.engine.parity import parity_table as table
 
@@ -51,6 +66,7 @@ def main() -> None:
     TABLE.write_text(json.dumps({"refused": known}) + "\n")
     tested: collections.Counter[str] = collections.Counter()
     wrong: dict[str, set[str]] = collections.defaultdict(set)
+    listed: set[tuple[str, str, str]] = set()
     with Engine.start() as engine:
         frame = parity_corpus.edge(engine.spark)
         columns = [(f.name, f.dataType) for f in frame.schema.fields]
@@ -86,6 +102,8 @@ def main() -> None:
                 continue
             name = title(node)
             tested[name] += 1
+            if kind in {"refused", "fails"}:
+                listed.add(refusal(name, kind, detail))
             if kind in _WRONG:
                 wrong[name].add(signature(node))
                 print(kind, "|", name, "|", signature(node), "|", query, "|", detail)
@@ -94,6 +112,9 @@ def main() -> None:
         whole = len(merged) > 2 and len(merged) > _MOST * tested[name]
         known[name] = ["*"] if whole or "*" in merged else merged
     TABLE.write_text(json.dumps({"refused": dict(sorted(known.items()))}, indent=1) + "\n")
+    LIST.write_text(
+        json.dumps(sorted(listed), indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
     print(collections.Counter(kind for kind, _, _ in outcomes), len(known))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from proa.autoloader.hints import Hint, parse_hints
 from proa.errors import PipelineError
@@ -19,10 +19,13 @@ from proa.formats.reader_options import (
     Mode,
     ReaderOptions,
 )
-from proa.graph import FilesLeaf, Graph
+from proa.graph.leaves import FilesLeaf
 from proa.storage import absolute
 from proa.text import suggestion
 from proa.times import parse_duration
+
+if TYPE_CHECKING:
+    from proa.graph import Graph
 
 FORMATS = ("avro", "binaryFile", "csv", "json", "orc", "parquet", "text")
 """The formats that are read; `xml` is refused by name."""

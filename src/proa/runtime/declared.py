@@ -15,16 +15,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from proa.errors import DataError
-from proa.graph import Graph
 from proa.graph.leaves import DatasetLeaf, FilesLeaf, Leaf, TableLeaf
 from proa.layout import DECLARED
 from proa.pipelines.definitions import DatasetKind
 from proa.pipelines.spec import PipelineSpec
 from proa.steps import Step, step
 from proa.storage import NotFoundError, Store, absolute
+
+if TYPE_CHECKING:
+    from proa.graph import Graph
 
 _FORMAT = 1
 _SOFTWARE = ("proa", "pysail", "pyspark-client", "deltalake", "pyarrow")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from proa.errors import PipelineError
-from proa.graph import Graph
 from proa.graph.findings import Finding, Verdicts, judge
 from proa.settings import LANDING_ZONE, AcceptedFinding, ProjectSettings
+
+if TYPE_CHECKING:
+    from proa.graph import Graph
 
 _VOLATILE = frozenset(
     {"CLOCK", "RANDOM", "NONDETERMINISTIC_UDF", "EXTERNAL_LOOKUP", "UNTRACKED_FILES"}

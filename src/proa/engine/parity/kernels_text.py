@@ -236,3 +236,61 @@ def converted(text: str, source: int, target: int) -> str | None:
 
 
 _matching(converted, "conv")
+
+
+@kernel
+def elt(type_: Any, index: Array, *choices: Array) -> Array:
+    """The text of a number from 1; an error where there is none."""
+    answers: list[str | None] = []
+    columns = [choice.to_pylist() for choice in choices]
+    for row, number in enumerate(index.to_pylist()):
+        if number is not None and not 1 <= number <= len(columns):
+            raise SparkError("INVALID_ARRAY_INDEX", f"elt() has no text number {number}")
+        answers.append(None if number is None else columns[number - 1][row])
+    return pa.array(answers, type_)
+
+
+def masked_text(value: str, upper: str, lower: str, digit: str, other: str) -> str:
+    """The text with signs in the place of its characters; "" keeps a kind as it is."""
+
+    def put(sign: str) -> str:
+        if sign.isupper():
+            return upper or sign
+        if sign.islower():
+            return lower or sign
+        if sign.isdigit():
+            return digit or sign
+        return (other * (2 if ord(sign) > 0xFFFF else 1)) or sign  # Java counts halves
+
+    return "".join(map(put, value))
+
+
+_matching(masked_text, "mask")
+
+_NO_URL = re.compile(r"[\x00-\x20\"<>\\^`{|}\x7f]|%(?![0-9a-fA-F]{2})")
+
+
+def _url(value: str) -> str:
+    if _NO_URL.search(value):
+        raise SparkError("INVALID_URL", f"{value!r} is no URL; use try_parse_url")
+    return value
+
+
+_matching(_url, "url")
+_matching(lambda v: None if _NO_URL.search(v) else v, "try_url")
+
+
+def _bytes_of_hex(value: str) -> bytes | None:
+    digits = value if len(value) % 2 == 0 else f"0{value}"
+    return bytes.fromhex(digits) if re.fullmatch(r"[0-9a-fA-F]*", value) else None
+
+
+def _hex_or_raise(value: str) -> bytes:
+    found = _bytes_of_hex(value)
+    if found is None:
+        raise SparkError("CONVERSION_INVALID_INPUT", f"{value!r} has other signs than hexadecimal")
+    return found
+
+
+_matching(_hex_or_raise, "bytes_of_hex")
+_matching(_bytes_of_hex, "try_bytes_of_hex")

@@ -22,7 +22,7 @@ def _array_item(node: Node, typist: Typist) -> Node | None:
     a, b = known_types(array, item)
     if not isinstance(a, t.ArrayType):
         raise refuse(f"{node.name}() over {st.type_text(a)}", "give it an array", node)
-    target = a.elementType if st.is_void(b) else st.common(a.elementType, b)
+    target = None if st.is_void(b) else st.common(a.elementType, b)
     if (
         target is None
         or st.is_string(a.elementType) != st.is_string(target)

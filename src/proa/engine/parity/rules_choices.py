@@ -14,6 +14,7 @@ from proa.engine.parity.coerce import (
     spark_cast,
 )
 from proa.engine.parity.rule_base import (
+    by_signature,
     guard_null,
     rule,
     truth,
@@ -111,6 +112,9 @@ def _in(node: Node, typist: Typist) -> Node | None:
 @rule("coalesce", "nvl", "ifnull", "greatest", "least")
 def _choice_rule(node: Node, typist: Typist) -> Node | None:
     target = common_type_of(node.args, what=f"{node.name}() of values")
+    kinds = {type(a) for a in known_types(*node.args)}
+    if t.BinaryType in kinds and t.StringType in kinds:
+        raise refuse(f"{node.name}() of binary and text", "cast one of them", node)
     if node.name in {"greatest", "least"}:
         if isinstance(target, (t.MapType,)):
             raise refuse(f"{node.name}() of maps", "compare their entries", node)
@@ -160,7 +164,7 @@ def _nanvl(node: Node, typist: Typist) -> Node | None:
     return kernel("nanvl", target, *(spark_cast(arg, target) for arg in node.args))
 
 
-@rule("if", "iff")
+@rule("if")
 def _if(node: Node, typist: Typist) -> Node | None:
     condition = truth(node.args[0], node)
     target = common_type_of(node.args[1:], what="if() of values")
@@ -239,6 +243,9 @@ def _is(node: Node, typist: Typist) -> Node | None:
     return call("not", same, type=st.BOOLEAN) if negated else same
 
 
+_SPECIAL_TIMES = frozenset({"epoch", "now", "today", "tomorrow", "yesterday"})
+
+
 @rule("cast")
 def _cast(node: Node, typist: Typist) -> Node | None:
     arg = node.args[0]
@@ -246,6 +253,12 @@ def _cast(node: Node, typist: Typist) -> Node | None:
     tries = node.name == "try_cast"
     if st.same(a, node.value):
         return None
+    text = arg.constant
+    moment = isinstance(node.value, (t.DateType, t.TimestampType, t.TimestampNTZType))
+    if moment and isinstance(text, str) and text.strip().lower() in _SPECIAL_TIMES:
+        raise refuse(
+            f"the cast of {text!r} to a time", "write the date, or use current_date()", node
+        )
     if isinstance(a, (t.DayTimeIntervalType, t.YearMonthIntervalType)) and type(a) is type(
         node.value
     ):
@@ -277,7 +290,7 @@ def _subquery(node: Node, typist: Typist) -> Node | None:
 
 
 _TAKES: dict[str, tuple[type, ...]] = {
-    **dict.fromkeys(("soundex", "mask", "str_to_map", "is_valid_utf8"), (t.StringType,)),
+    **dict.fromkeys(("soundex", "str_to_map"), (t.StringType,)),
     "unix_date": (t.DateType,),
     **dict.fromkeys(("unix_micros", "unix_millis"), (t.TimestampType,)),
     "date_from_unix_date": (t.ByteType, t.ShortType, t.IntegerType),
@@ -318,3 +331,34 @@ def _hash(node: Node, typist: Typist) -> Node | None:
 
 
 _NESTED = (t.ArrayType, t.MapType, t.StructType)
+
+
+_NEVER = {
+    "iff": "use if()",
+    "nth_value": "number the rows with row_number() and join",
+    "is_valid_utf8": "text is valid UTF-8 where files are read",
+    "quote": "use concat() and replace()",
+    "sentences": "use split()",
+    **dict.fromkeys(
+        ("make_time", "time_diff", "time_trunc", "to_time", "try_to_time"), "use timestamps"
+    ),
+}
+"""What differs over any argument, and what to write instead."""
+
+
+@rule(*_NEVER)
+def _refused_always(node: Node, typist: Typist) -> Node | None:
+    raise refuse(f"{node.name}()", _NEVER[node.name], node)
+
+
+@rule("approx_count_distinct", "lpad", "rpad", "width_bucket")
+def _not_over(node: Node, typist: Typist) -> Node | None:
+    """Functions that differ over some types."""
+    types = known_types(*node.args)
+    differs = {
+        "approx_count_distinct": isinstance(types[0], _NESTED),
+        "width_bucket": any(map(st.is_float, types)),
+    }.get(node.name, isinstance(types[0], t.BinaryType))
+    if differs:
+        raise refuse(f"{node.name}() of {st.type_text(types[0])}", "cast it to another type", node)
+    return by_signature(node)

@@ -258,6 +258,10 @@ def _round_rule(node: Node, typist: Typist) -> Node | None:
     scale = 0
     if len(node.args) > 1:
         second = node.args[1]
+        if second.is_null and down:
+            raise refuse(
+                f"{node.name}() with NULL for a scale", "write the scale as a number", node
+            )
         if second.is_null:
             return literal(None, _round_type(a, 0, down=down, given=True))
         if second.constant is None or not isinstance(second.constant, int):
@@ -330,6 +334,3 @@ def _math_of_two(node: Node, typist: Typist) -> Node | None:
     if node.name == "log" and len(args) == 1:
         return kernel("ln", st.DOUBLE, *args)
     return kernel({"pow": "power", "log": "log_of"}.get(node.name, node.name), st.DOUBLE, *args)
-
-
-# -- text ---------------------------------------------------------------------------------------------

@@ -24,6 +24,14 @@ from proa.engine.parity.typist import Typist
       "not ilike any", "not ilike all")  # fmt: skip
 def _like(node: Node, typist: Typist) -> Node | None:
     words = node.name.split()
+    for pattern in node.args[1:]:
+        text = constant_of(pattern)
+        if (
+            isinstance(text, str)
+            and re.search(r"(?<!\\)(?:\\\\)*\\$", text)
+            and len(node.args) == 2
+        ):
+            raise refuse("LIKE with a pattern that ends in its escape", "write it twice", node)
     args = [implicit(arg, st.STRING, node) for arg in node.args]
     if len(words) == 1:
         node.type = st.BOOLEAN
@@ -245,3 +253,67 @@ def _conv(node: Node, typist: Typist) -> Node | None:
 @rule("size", "cardinality")
 def _size(node: Node, typist: Typist) -> Node | None:
     return literal(None, st.INT) if node.args and node.args[0].is_null else None
+
+
+@rule("elt")
+def _elt(node: Node, typist: Typist) -> Node | None:
+    texts = [implicit(arg, st.STRING, node) for arg in node.args[1:]]
+    return kernel("elt", st.STRING, implicit(node.args[0], st.INT, node), *texts)
+
+
+_MASKED = ("str", "upperchar", "lowerchar", "digitchar", "otherchar")
+
+
+@rule("mask")
+def _mask(node: Node, typist: Typist) -> Node | None:
+    (a,) = known_types(node.args[0])
+    if not (st.is_string(a) or st.is_void(a)):
+        raise refuse(f"mask() of {st.type_text(a)}", "cast it to string", node)
+    signs: dict[str, str | None] = dict(zip(_MASKED[1:], ["X", "x", "n", None], strict=True))
+    for place, arg in enumerate(node.args[1:], 1):
+        name, value = (arg.name, arg.args[0]) if arg.kind == "named" else (_MASKED[place], arg)
+        constant = constant_of(value)
+        if name not in signs or not (isinstance(constant, str) or value.is_null):
+            raise refuse("mask() by what is no constant", "write the characters as texts", node)
+        signs[name] = constant
+    if any(sign is not None and len(sign) != 1 for sign in signs.values()):
+        raise refuse("mask() by other than single characters", "write one character each", node)
+    given = [literal(sign or "", st.STRING) for sign in signs.values()]
+    return kernel("mask", st.STRING, implicit(node.args[0], st.STRING, node), *given)
+
+
+_URL_PARTS = frozenset({"HOST", "PATH", "QUERY", "REF", "PROTOCOL", "FILE", "USERINFO"})
+
+
+@rule("parse_url", "try_parse_url")
+def _parse_url(node: Node, typist: Typist) -> Node | None:
+    if constant_of(node.args[1]) not in _URL_PARTS:
+        raise refuse(
+            f"{node.name}() of this part", f"use one of {', '.join(sorted(_URL_PARTS))}", node
+        )
+    args = coerce_arguments(node, "S" * len(node.args))
+    name = "url" if node.name == "parse_url" else "try_url"
+    return call("parse_url", kernel(name, st.STRING, args[0]), *args[1:], type=st.STRING)
+
+
+@rule("to_binary", "try_to_binary")
+def _to_binary(node: Node, typist: Typist) -> Node | None:
+    (a,) = known_types(node.args[0])
+    shape = constant_of(node.args[1]) if len(node.args) > 1 else "hex"
+    if isinstance(a, (t.ArrayType, t.MapType, t.StructType)) or not isinstance(shape, str):
+        raise refuse(f"{node.name}() of {st.type_text(a)}", "cast it to string", node)
+    text = implicit(node.args[0], st.STRING, node)
+    if shape.lower() in {"utf-8", "utf8"}:
+        return kernel("encode", st.BINARY, text, literal("utf-8"))
+    if shape.lower() == "hex":
+        name = "bytes_of_hex" if node.name == "to_binary" else "try_bytes_of_hex"
+        return kernel(name, st.BINARY, text)
+    return None
+
+
+@rule("to_number", "try_to_number")
+def _to_number(node: Node, typist: Typist) -> Node | None:
+    shape = constant_of(node.args[1])
+    if not isinstance(shape, str) or "0" in shape:
+        raise refuse(f"{node.name}() with this format", "use 9 for digits, or a cast", node)
+    return None

@@ -123,7 +123,7 @@ def _date_add(node: Node, typist: Typist) -> Node | None:
     return kernel("date_plus", st.DATE, day, number, sign)
 
 
-@rule("to_date", "to_timestamp", "try_to_date", "try_to_timestamp")
+@rule("to_date", "to_timestamp", "to_timestamp_ltz", "try_to_date", "try_to_timestamp")
 def _to_moment(node: Node, typist: Typist) -> Node | None:
     tries = node.name.startswith("try")
     target = st.DATE if node.name.endswith("date") else st.TIMESTAMP
@@ -273,3 +273,11 @@ def _add_units(node: Node, typist: Typist) -> Node | None:
     number = implicit(node.args[1], st.INT, node)
     target = a if isinstance(a, t.TimestampNTZType) else st.TIMESTAMP
     return kernel(f"{kind}_later", target, implicit(value, target, node), number, literal(size))
+
+
+@rule("to_timestamp_ntz")
+def _to_ntz(node: Node, typist: Typist) -> Node | None:
+    (a,) = known_types(node.args[0])
+    if not (st.is_string(a) or isinstance(a, MOMENTS) or st.is_void(a)):
+        raise refuse(f"to_timestamp_ntz() of {st.type_text(a)}", "cast it to timestamp", node)
+    return None
