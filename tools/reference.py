@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import re
 import sys
 import textwrap
@@ -482,7 +483,9 @@ def engine_functions() -> str:
 
     assert table
     made = sorted({*rules.RULES, *(name for name, _ in rules.SIGNATURES)})
-    rows = [
+    listed = json.loads((ROOT / "tools/parity_refusals.json").read_text(encoding="utf-8"))
+    rows = [[f"`{name}`", what.replace("|", "\\|"), instead] for name, what, instead in listed]
+    rows += [
         [f"`{name}`", "any" if "*" in types else "; ".join(f"`{text}`" for text in types), remedy]
         for name, types, remedy in refusals.rows()
     ]
@@ -508,7 +511,7 @@ def engine_functions() -> str:
                 " one class, and flags in the middle; `to_json` with options, and `from_json` with others than"
                 " `mode` and `columnNameOfCorruptRecord`; variants; arithmetic with intervals of months."
             ),
-            _table(["function", "over", "instead"], rows),
+            _table(["function", "what", "instead"], rows),
         ]
     )
 
