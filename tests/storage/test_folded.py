@@ -248,6 +248,17 @@ def test_an_entry_whose_answer_was_lost_is_ours(tmp_path) -> None:
         entries.settle(1, b"mine")
 
 
+def test_an_entry_is_added_behind_those_that_are_there(tmp_path) -> None:
+    entries = NumberedEntries(Store.open(str(tmp_path)), "log")
+    for expected in (1, 2):
+        assert entries.add(0, lambda n, mine=expected: b"%d by %d" % (n, mine)) == expected
+    with probing(FaultProbe(LoseAnswer(Step.STORE_WRITE))):
+        assert entries.add(2, lambda n: b"%d" % n) == 3
+    with probing(FaultProbe(Fail(Step.STORE_WRITE))), pytest.raises(ProaError, match="on purpose"):
+        entries.add(3, lambda n: b"%d" % n)
+    assert entries.numbers() == [1, 2, 3]
+
+
 @pytest.mark.parametrize("names", [SpanNames(10), SpanNames(20, last=1), SpanNames(20, ".x", 1)])
 def test_a_fold_is_named_after_its_span(names: SpanNames) -> None:
     assert names.span(names.name(Span(7, 12))) == Span(7, 12)

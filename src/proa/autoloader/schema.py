@@ -10,7 +10,7 @@ from pyspark.sql import types as t
 
 from proa.errors import DataError
 from proa.formats.arrow_types import merge_structs
-from proa.steps import Step, step
+from proa.steps import Step
 from proa.storage import Store
 from proa.storage.folded import NumberedEntries, check_format
 
@@ -82,7 +82,7 @@ class SchemaVersions:
 
     def __init__(self, state: Store) -> None:
         self._state = state
-        self._entries = NumberedEntries(state, "_schemas")
+        self._entries = NumberedEntries(state, "_schemas", step=Step.SCHEMA_PUT)
 
     def latest(self) -> SchemaVersion | None:
         """The newest version; None before the first."""
@@ -111,8 +111,7 @@ class SchemaVersions:
             indent=1,
         )
         data = body.encode()
-        with step(Step.SCHEMA_PUT):
-            standing = self._entries.settle(version.number, data)
+        standing = self._entries.settle(version.number, data)
         return version if standing == data else self._decode(version.number, standing)
 
     def _read(self, number: int) -> SchemaVersion:

@@ -20,11 +20,11 @@ from typing import Any
 
 from proa.cdc.duck_types import text_of
 from proa.cdc.shape import ChangeShape
-from proa.errors import ConflictError, DataError, UnknownOutcome
+from proa.errors import DataError
 from proa.lake import DataFile
-from proa.steps import Step, step
+from proa.steps import Step
 from proa.storage import ObjectInfo, Store
-from proa.storage.folded import check_format
+from proa.storage.folded import NumberedEntries, check_format
 
 MEMORY = "proa:cdc"
 """The `txn` application that counts a table's memories."""
@@ -119,15 +119,17 @@ class MemoryStore:
         self.url = url
         self.options = options
         self._store = Store.open(url, options)
+        self._entries = NumberedEntries(
+            self._store, f"{FOLDER}/memory", suffix=".json", step=Step.MEMORY_PUT
+        )
 
     def read(self, number: int | None, generation: int) -> Memory:
         """The memory of a `txn` version; an empty one for None, and for one of before `generation`."""
         if not number:
             return Memory(generation=generation)
-        data = json.loads(self._store.get(_name(number)))
-        check_format(
-            data.get("format", 1), _FORMAT, f"the memory {self._store.url_of(_name(number))!r}"
-        )
+        path = self._entries.path(number)
+        data = json.loads(self._store.get(path))
+        check_format(data.get("format", 1), _FORMAT, f"the memory {self._store.url_of(path)!r}")
         if data["generation"] != generation:
             return Memory(generation=generation)
         files = tuple((path, rows) for path, rows in data["files"])
@@ -139,25 +141,23 @@ class MemoryStore:
 
         Nobody reads it until a commit names the number.
         """
-        number = before + 1
-        while True:
-            numbered = replace(memory, number=number)
-            body = {**asdict(numbered), "format": _FORMAT}
-            try:
-                with step(Step.MEMORY_PUT):
-                    self._store.create(_name(number), json.dumps(body).encode())
-            except (ConflictError, UnknownOutcome):
-                # Somebody's attempt has this number, perhaps an earlier one of ours.
-                number += 1
-                continue
-            return numbered
+
+        def body(number: int) -> bytes:
+            numbered = {**asdict(replace(memory, number=number)), "format": _FORMAT}
+            return json.dumps(numbered).encode()
+
+        return replace(memory, number=self._entries.add(before, body))
 
     def superseded_objects(
         self, current: int, generation: int, objects: Iterable[ObjectInfo]
     ) -> list[ObjectInfo]:
         """Those of the memory's objects that the memory `current` does not need."""
         memory = self.read(current, generation)
-        needed = {_name(current), memory.truncated, *(path for path, _ in memory.files)}
+        needed = {
+            self._entries.path(current),
+            memory.truncated,
+            *(path for path, _ in memory.files),
+        }
         return [info for info in objects if info.path not in needed]
 
     def objects(self) -> list[ObjectInfo]:
@@ -194,10 +194,6 @@ def newest_events(
         f"SELECT {keys}, o, d, v, u FROM (SELECT *, max(run) OVER (PARTITION BY {keys}) AS newest"
         f" FROM ({union})) WHERE run = newest AND {having}"
     )
-
-
-def _name(number: int) -> str:
-    return f"{FOLDER}/memory/{number:010d}.json"
 
 
 def _json_value(value: Any) -> str:

@@ -11,9 +11,11 @@ from proa.clock import Clock, Ids
 from proa.errors import UserError
 from proa.http.token_text import new_token, token_hash, token_id_of
 from proa.storage import NotFoundError, Store
+from proa.storage.folded import check_format
 from proa.times import millis, rfc3339
 
 _FOLDER = "recipients"
+_FORMAT = 1
 PROFILE_VERSION = 1
 """Of profile files with a bearer token."""
 
@@ -58,7 +60,9 @@ class Recipients:
             None if lifetime_s is None else now + int(1000 * lifetime_s),
             token_hash(text),
         )
-        self._store.create(_path(token_id), json.dumps(asdict(recipient)).encode())
+        self._store.create(
+            _path(token_id), json.dumps({"format": _FORMAT, **asdict(recipient)}).encode()
+        )
         return recipient, text
 
     def list(self) -> list[Recipient]:
@@ -89,6 +93,7 @@ class Recipients:
             data = json.loads(self._store.get(_path(token_id)))
         except NotFoundError:
             return None
+        check_format(data.pop("format", 1), _FORMAT, f"the recipient {token_id!r}")
         shares = data.pop("shares")
         return Recipient(shares=None if shares is None else tuple(shares), **data)
 

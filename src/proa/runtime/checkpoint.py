@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from proa.autoloader.file_ref import FileRef
 from proa.errors import DataError
 from proa.layout import folder_name
-from proa.steps import Step, step
+from proa.steps import Step
 from proa.storage import Store
 from proa.storage.folded import Folds, NumberedEntries, Span, SpanNames, check_format, seal, unseal
 
@@ -141,7 +141,7 @@ class Checkpoint:
     def __init__(self, store: Store, *, fold: int = FOLD, factor: int = _FACTOR) -> None:
         self._store = store
         self._fold = fold
-        self._entries = NumberedEntries(store, "plans", suffix=".json")
+        self._entries = NumberedEntries(store, "plans", suffix=".json", step=Step.PLAN_PUT)
         self._folds = Folds(
             store,
             "history",
@@ -206,8 +206,7 @@ class Checkpoint:
     def put(self, plan: Plan) -> Plan:
         """Write the plan down. Whatever plan stands for the batch afterwards, ours or another's."""
         data = plan.to_json().encode()
-        with step(Step.PLAN_PUT):
-            standing = self._entries.settle(plan.batch, data)
+        standing = self._entries.settle(plan.batch, data)
         return plan if standing == data else Plan.from_json(standing)
 
     def leaf(self, key: str) -> Store:

@@ -15,8 +15,8 @@ process dies:
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Generic, Protocol, TypeVar
@@ -34,9 +34,19 @@ _LOOKS = 10
 class NumberedEntries:
     """Objects that a number names, each created once and never changed."""
 
-    def __init__(self, store: Store, folder: str, *, digits: int = 10, suffix: str = "") -> None:
+    def __init__(
+        self,
+        store: Store,
+        folder: str,
+        *,
+        digits: int = 10,
+        suffix: str = "",
+        step: Step | None = None,
+    ) -> None:
+        """`step` is the dangerous step that writing an entry is, unless its owner says so."""
         self._store = store
         self._folder = folder
+        self._step = step
         self._digits = digits
         self._suffix = suffix
 
@@ -53,7 +63,8 @@ class NumberedEntries:
 
     def create(self, number: int, data: bytes) -> None:
         """Write an entry. Raises ConflictError if there is one of that number."""
-        self._store.create(self.path(number), data)
+        with nullcontext() if self._step is None else step(self._step):
+            self._store.create(self.path(number), data)
 
     def settle(self, number: int, data: bytes) -> bytes:
         """Write an entry unless there is one; return the content that stands in the end.
@@ -68,6 +79,16 @@ class NumberedEntries:
                 raise
             return standing
         return data
+
+    def add(self, before: int, content: Callable[[int], bytes]) -> int:
+        """Write an entry under the next free number after `before`; returns that number.
+
+        `content` makes the entry for a number.
+        """
+        number = before + 1
+        while self.settle(number, data := content(number)) != data:
+            number += 1
+        return number
 
     def numbers(self) -> list[int]:
         """The numbers of all entries, ascending. Lists the folder."""

@@ -12,10 +12,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from proa.errors import ConflictError, DataError, UnknownOutcome
+from proa.errors import DataError
 from proa.layout import folder_name
-from proa.steps import Step, step
+from proa.steps import Step
 from proa.storage import ObjectInfo, Store
+from proa.storage.folded import NumberedEntries, check_format
 
 FOLDER = "_proa_state"
 """Below the table's folder; readers of Delta tables pass over it."""
@@ -92,17 +93,17 @@ class StateStore:
         self.options = options
         self.folder = f"{FOLDER}/{folder_name(flow)}"
         self._store = Store.open(table_url, options)
+        self._entries = NumberedEntries(
+            self._store, f"{self.folder}/states", suffix=".json", step=Step.STREAM_STATE_PUT
+        )
 
     def read(self, number: int | None, generation: int) -> StreamState:
         """The state of a `txn` version; an empty one for None, and for one of before `generation`."""
         if not number:
             return StreamState(generation=generation)
-        data = json.loads(self._store.get(self._name(number)))
-        if data.pop("format") > _FORMAT:
-            raise DataError(
-                f"a state below {self.url!r} is written by a newer version of Proa; run that one",
-                condition="UNSUPPORTED_FORMAT",
-            )
+        path = self._entries.path(number)
+        data = json.loads(self._store.get(path))
+        check_format(data.pop("format"), _FORMAT, f"the state {self._store.url_of(path)!r}")
         if data["generation"] != generation:
             return StreamState(generation=generation)
         files = tuple(StateFile(**file) for file in data.pop("files"))
@@ -113,30 +114,21 @@ class StateStore:
 
         Nobody reads it until a commit names the number.
         """
-        number = before + 1
-        while True:
-            numbered = replace(state, number=number)
-            body = json.dumps({**asdict(numbered), "format": _FORMAT}).encode()
-            try:
-                with step(Step.STREAM_STATE_PUT):
-                    self._store.create(self._name(number), body)
-            except (ConflictError, UnknownOutcome):
-                # Somebody's attempt has this number, perhaps an earlier one of ours.
-                number += 1
-                continue
-            return numbered
+
+        def body(number: int) -> bytes:
+            numbered = {**asdict(replace(state, number=number)), "format": _FORMAT}
+            return json.dumps(numbered).encode()
+
+        return replace(state, number=self._entries.add(before, body))
 
     def superseded_objects(
         self, current: int, generation: int, objects: Iterable[ObjectInfo]
     ) -> list[ObjectInfo]:
         """Those of the state's objects that the state `current` does not need."""
         state = self.read(current, generation)
-        needed = {self._name(current), *(file.path for file in state.files)}
+        needed = {self._entries.path(current), *(file.path for file in state.files)}
         return [info for info in objects if info.path not in needed]
 
     def objects(self) -> list[ObjectInfo]:
         """All objects of the flow's states, used or not."""
         return list(self._store.walk(self.folder))
-
-    def _name(self, number: int) -> str:
-        return f"{self.folder}/states/{number:010d}.json"
