@@ -82,6 +82,14 @@ def _region_costs(folder: Path, quick: bool) -> list[Result]:  # noqa: FBT001
     )
 
 
+def _sharing(folder: Path, quick: bool) -> list[Result]:  # noqa: FBT001
+    from benchmarks import sharing
+
+    return sharing.measure(
+        folder, megabytes=50 if quick else 500, runs=3 if quick else 5, clients=100
+    )
+
+
 def _changes(folder: Path, quick: bool) -> list[Result]:  # noqa: FBT001
     from benchmarks import changes
 
@@ -119,6 +127,7 @@ PARTS: dict[str, Part] = {
     "growing": _growing,
     "verifying": _verifying,
     "changes": _changes,
+    "sharing": _sharing,
     "kernels": _kernels,
     "numbered": _numbered,
 }

@@ -29,7 +29,8 @@ router = APIRouter(prefix=PREFIX, tags=["sharing"])
 
 _LINES = "application/x-ndjson; charset=utf-8"
 _PAGE = 500
-_CHUNK = 1024 * 1024
+_CHUNK = 256 * 1024
+"""Bytes of a file that are sent at a time: about what a socket takes at once."""
 
 
 async def gateway_of(request: Request) -> Gateway:
