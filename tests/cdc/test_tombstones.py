@@ -81,7 +81,7 @@ def test_what_is_shown_does_not_depend_on_what_is_forgotten(tmp_path: Path, shap
     for name, retention in (("ever", None), ("short", 1.0)):
         (tmp_path / name).mkdir()
         target = Timed(tmp_path / name, replace(shape, retention=retention))
-        for n in range(12):
+        for n in range(6):
             target.bring((n % 3, n * 10, None if n % 4 == 3 else "abc"[n % 3]), (9, n * 10, str(n)))
         tables.append(target.rows())
     assert tables[0] == tables[1]
