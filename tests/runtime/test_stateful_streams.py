@@ -242,6 +242,52 @@ def test_places_survive_maintenance_and_old_states_do_not(region):
     assert contents(project, tables) == contents(other, tables)
 
 
+def test_columns_may_be_chosen_behind_the_watermark_and_by_their_table(region):
+    project = region(
+        "one",
+        BRONZE
+        + """
+@dp.table
+def days():
+    return events().select(F.to_date("ts").alias("day"), "ts").select("ts", "day").distinct()
+
+@dp.table
+def counts():
+    rows = spark.readStream.table("bronze")
+    timed = rows.withWatermark("ts", "10 minutes").filter(rows.v >= 0)
+    return timed.groupBy(F.window(rows.ts, "5 minutes"), rows.id).count()
+""",
+        "",
+    )
+    project.ship("events", [{"id": 1, "v": 1, "ts": at(minute)} for minute in (1, 1, 2)])
+    project.ship("events", [{"id": 1, "v": 1, "ts": at(60)}])
+    ok(project.run())
+    assert len(project.rows("days")) == 3
+    assert project.rows("counts", "id", "count") == [(1, 3)]
+
+
+def test_a_text_may_hold_queries_in_queries(region):
+    project = region(
+        "one",
+        BRONZE,
+        """
+        CREATE OR REFRESH STREAMING TABLE named AS
+        WITH c AS (
+            SELECT id, ts FROM STREAM bronze WATERMARK ts DELAY OF INTERVAL 3 MINUTES WHERE v >= 0
+        ), d AS (SELECT c.*, id + 1 AS more FROM c)
+        SELECT more, window(ts, '10 minutes') AS w, count(*) AS n FROM d GROUP BY more, w;
+
+        CREATE OR REFRESH STREAMING TABLE inner_query AS
+        SELECT DISTINCT id FROM (SELECT id, v FROM STREAM(bronze)) WHERE v > 0;
+        """,
+    )
+    project.ship("events", [{"id": 1, "v": 1, "ts": at(minute)} for minute in (1, 1, 2)])
+    project.ship("events", [{"id": 2, "v": 1, "ts": at(60)}])
+    ok(project.run())
+    assert project.rows("named", "more", "n") == [(2, 3)]
+    assert project.rows("inner_query", "id") == [1, 2]
+
+
 REFUSED = {
     "over another": (
         "events().dropDuplicates(['id']).groupBy(F.window('ts', '1 hour')).count()",

@@ -8,12 +8,13 @@ is refused, with the remedy.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from pyspark.sql.connect import proto
 from sqlglot import exp
 
-from proa.formats.place import PLACE
+from proa.formats.place import PLACE, TIME
 from proa.graph import plan_proto
 from proa.graph.plan_proto import Relation
 from proa.graph.sql_mask import TextEdit
@@ -74,9 +75,10 @@ class RowPlaces:
             return self._project(node, hidden)
         if kind == "with_columns" and any(alias.name[0] in hidden for alias in node.aliases):
             raise LostPlaceError("a column with a reserved name (__proa_...)")
-        if kind in _PASSING or (kind == "sort" and not node.is_global) or kind in _JOINS:
-            return hidden
-        raise LostPlaceError(f"an operator that hides where its rows come from ({kind})")
+        if not (kind in _PASSING or (kind == "sort" and not node.is_global) or kind in _JOINS):
+            raise LostPlaceError(f"an operator that hides where its rows come from ({kind})")
+        is_mark = kind == "with_columns" and [list(a.name) for a in node.aliases] == [[TIME]]
+        return (*hidden, TIME) if is_mark else hidden
 
     def _project(self, node: proto.Project, hidden: Hidden) -> Hidden:
         stars = [self._is_star(expression) for expression in node.expressions]
@@ -126,31 +128,157 @@ class RowPlaces:
         if not streams:
             return ()
         [hidden, *others] = streams.values()
-        read = self._texts.query(node.root.sql.query)
-        selects = list(read.tree.find_all(exp.Select))
-        if len(selects) != 1 or others:
-            raise LostPlaceError(
-                "a text with several SELECTs over a stream; write each as a view of its own"
-                " (CREATE TEMPORARY VIEW)"
-            )
-        [select] = selects
-        if select.args.get("group") or select.args.get("distinct"):
-            raise LostPlaceError("GROUP BY or DISTINCT")
-        items = select.expressions
-        if any(isinstance(item, exp.Star) for item in items):
-            return hidden
-        qualified = [i for i in items if isinstance(i, exp.Column) and isinstance(i.this, exp.Star)]
-        if qualified:
-            source = select.args["from_"].this.alias_or_name
-            if any(item.table.casefold() == source.casefold() for item in qualified):
-                return hidden
-        _check_stars([item for item in items if item not in qualified])
-        clauses = top_clauses(node.root.sql.query, self._texts)
-        at = clauses["from"]
-        text = "".join(f", {name}" for name in hidden)
-        edit = TextEdit(at, at, f"{text} ")
-        node.root.sql.query = apply_edits(node.root.sql.query, [edit])
+        if others:
+            raise LostPlaceError("a join of two streams")
+        text = node.root.sql.query
+        edits = [
+            TextEdit(at, at, f", {', '.join(hidden)} ") for at in self._ends(text, set(streams))
+        ]
+        node.root.sql.query = apply_edits(text, edits)
         return hidden
+
+    def _ends(self, text: str, streams: set[str]) -> list[int]:
+        """Where the select lists end that must name the hidden columns, for them to be in the result.
+
+        `streams` are the names of the streams. Raises LostPlaceError.
+        """
+        read = self._texts.query(text)
+        if read.tree.find(exp.SetOperation):
+            raise LostPlaceError("a set operation inside of a text; write it as a view of its own")
+        found: list[int] = []
+        carrying = set(streams)
+        for part in query_spans(text, self._texts):
+            if not part.names & carrying:
+                continue
+            if part.groups:
+                raise LostPlaceError("GROUP BY or DISTINCT")
+            if part.name:
+                carrying.add(part.name)
+            if part.stars_inside:
+                raise LostPlaceError("a star inside of an expression; name the columns")
+            if not part.has_star:
+                found.append(part.end)
+        return found
+
+
+@dataclass(frozen=True)
+class QuerySpan:
+    """One SELECT of a text."""
+
+    name: str
+    """The name that its rows have around it; "" where none can read them by a name."""
+    names: frozenset[str]
+    """What it reads: names of tables and of queries with a name, and of all in its subqueries."""
+    end: int
+    """Where its select list ends."""
+    has_star: bool
+    """Whether all columns of what it reads are selected."""
+    stars_inside: bool
+    groups: bool
+
+
+_BEHIND_FROM = frozenset(
+    {"where", "group", "having", "order", "limit", "qualify", "union", "cluster"}
+)
+_NEXT_SOURCE = frozenset(
+    {
+        "join",
+        "inner",
+        "left",
+        "right",
+        "full",
+        "cross",
+        "semi",
+        "anti",
+        "natural",
+        "lateral",
+        ",",
+        "on",
+    }
+)
+
+
+class _OpenSelect:
+    """A SELECT on the way through its tokens."""
+
+    def __init__(self, name: str, depth: int) -> None:
+        self.name = name
+        self.depth = depth
+        self.end = 0
+        self.names: set[str] = set()
+        self.stars: set[str] = set()
+        self.first_source = ""
+        self.is_first = True
+        self.stars_inside = self.groups = self.is_over = False
+
+    def part(self) -> QuerySpan:
+        has_star = bool(self.stars & {"", self.first_source})
+        lost = self.stars - {"", self.first_source} and not has_star
+        return QuerySpan(
+            self.name,
+            frozenset(self.names),
+            self.end,
+            has_star,
+            self.stars_inside or bool(lost),
+            self.groups,
+        )
+
+
+def query_spans(text: str, texts: SqlTexts) -> list[QuerySpan]:
+    """The SELECTs of a text, in the order in which they begin."""
+    words = [t.text.lower().split(" ")[0] for t in texts.query(text).tokens]
+    starts = [t.start for t in texts.query(text).tokens]
+    found: list[_OpenSelect] = []
+    active: list[_OpenSelect] = []
+    depth = 0
+    for index, word in enumerate(words):
+        before = words[index - 1] if index else ""
+        if word == "(":
+            depth += 1
+        elif word == ")":
+            depth -= 1
+            active = [each for each in active if each.depth <= depth]
+        elif word == "select":
+            named = before == "(" and index > 2 and words[index - 2] == "as"
+            found.append(_OpenSelect(words[index - 3] if named else "", depth))
+            active.append(found[-1])
+        else:
+            for each in active:
+                _take_word(each, words, index, starts[index], depth)
+    return [each.part() for each in found]
+
+
+def _take_word(each: _OpenSelect, words: list[str], index: int, start: int, depth: int) -> None:
+    own = depth == each.depth
+    if not each.end:
+        if own and words[index] == "from" and words[index - 1] != "distinct":
+            each.end = start
+        else:
+            _take_item(each, words, index, own=own)
+    elif own and words[index] in _BEHIND_FROM:
+        each.is_over = True
+        each.groups = each.groups or words[index] == "group"
+    elif not each.is_over:
+        each.names.add(words[index])
+        if own and words[index] in _NEXT_SOURCE:
+            each.is_first = False
+        elif own and each.is_first:
+            each.first_source = words[index]
+
+
+def _take_item(each: _OpenSelect, words: list[str], index: int, *, own: bool) -> None:
+    """Look at a word of a select list."""
+    before = words[index - 1]
+    if own and words[index] == "distinct" and before == "select":
+        each.groups = True
+    elif words[index] != "*":
+        return
+    elif own and before in {"select", "all", ","}:
+        each.stars.add("")
+    elif own and before == ".":
+        each.stars.add(words[index - 2])
+    elif before in {"(", ","} and words[index - 2] != "count":
+        each.stars_inside = True
 
 
 def top_clauses(text: str, texts: SqlTexts) -> dict[str, int]:

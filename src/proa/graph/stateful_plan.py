@@ -17,7 +17,7 @@ from pyspark.sql.connect import proto
 from sqlglot import exp
 
 from proa.errors import PipelineError, SourceLocation
-from proa.formats.place import TIME
+from proa.formats.place import PLACE, TIME
 from proa.graph import plan_proto
 from proa.graph.plan_proto import Relation
 from proa.graph.row_places import (
@@ -195,12 +195,16 @@ class StatefulReader:
                 "say with withWatermark (WATERMARK ... DELAY OF ...) how late rows may come, or"
                 " write the result as a materialized view",
             )
-        plain = proto.Relation()
-        plain.CopyFrom(rows)
         self.carry(rows, "the query")
         plan_proto.replace(node, result)
         _forget_missing_ids(plan)
-        outline = _outline(plan, plain, keys) if operator is StatefulOperator.SESSION else None
+        outline = None
+        if window is not None and window.length:
+            is_session = operator is StatefulOperator.SESSION
+            name = "session_window" if is_session else "window"
+            outline = _outline(
+                plan, add_column(self._without_places(rows), name, _one_moment()), keys
+            )
         return StatefulPlan(
             operator,
             rows,
@@ -423,6 +427,16 @@ class StatefulReader:
                 return str(node.with_watermark.event_time)
         return ""
 
+    def _without_places(self, rows: Relation) -> Relation:
+        """The rows of leaves that know no places."""
+        plan = proto.Relation()
+        plan.CopyFrom(rows)
+        nothing = proto.Expression()
+        nothing.literal.null.null.SetInParent()
+        for leaf in [node for node in plan_proto.relations(plan) if self._is_stream(node)]:
+            plan_proto.replace(leaf, add_column(leaf, PLACE, nothing))
+        return plan
+
     def _keeps(self, rows: Relation, event_time: str) -> bool:
         """Whether the watermark's column, by its name, is the same in the operator's rows."""
         node, name = rows, event_time.lower()
@@ -510,6 +524,7 @@ def without_state(template: Relation) -> Relation:
             plan_proto.replace(node, inner)
         elif kind == "deduplicate":
             node.deduplicate.within_watermark = False
+    _forget_missing_ids(plan)
     return plan
 
 
@@ -541,8 +556,8 @@ def _function_of(expression: proto.Expression) -> str:
     return str(expression.unresolved_function.function_name).lower()
 
 
-def _outline(result: Relation, rows: Relation, keys: tuple[str, ...]) -> Relation:
-    """The result as if each row were a session."""
+def _one_moment() -> proto.Expression:
+    """A window that begins and ends with the row."""
     pair = proto.Expression()
     call = pair.unresolved_function
     call.function_name = "named_struct"
@@ -550,7 +565,12 @@ def _outline(result: Relation, rows: Relation, keys: tuple[str, ...]) -> Relatio
         text = proto.Expression()
         text.literal.string = name
         call.arguments.extend([text, column(TIME)])
-    released = drop(add_column(rows, "session_window", pair), [TIME, *keys])
+    return pair
+
+
+def _outline(result: Relation, rows: Relation, keys: tuple[str, ...]) -> Relation:
+    """The result over rows that have the columns of those that are let through."""
+    released = drop(rows, [PLACE, TIME, *keys])
     plan = proto.Relation()
     plan.CopyFrom(result)
     for node in list(plan_proto.relations(plan)):
