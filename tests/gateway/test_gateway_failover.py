@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import threading
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from proa.gateway.shared_versions import SPAN, parse_version, shared_version
+from proa.steps import Step, probing
 from proa.testing import FakeClock
 
 ORDERS = f"{TABLES}/orders"
@@ -104,6 +106,35 @@ def test_a_region_that_was_lost_this_moment_is_not_taken_for_one_without_tables(
     shop.lose("east")
     assert is_unavailable(client.get(f"{ORDERS}/version"))
     assert not (shop.base / "east" / "storage").exists()
+
+
+class _HangingStore:
+    """A probe that keeps every read of a store waiting until the test lets it go."""
+
+    def __init__(self) -> None:
+        self.reached, self.let_go = threading.Event(), threading.Event()
+
+    def before(self, step: Step) -> None:
+        if step is Step.STORE_READ:
+            self.reached.set()
+            assert self.let_go.wait(30)
+
+    def after(self, step: Step) -> None:
+        pass
+
+
+def test_a_region_that_hangs_is_refused_without_waiting_for_it(shop):
+    client, region, store = shop.client(), shop.gateway.regions["east"], _HangingStore()
+    with probing(store):
+        looking = threading.Thread(target=region.look)
+        looking.start()
+        assert store.reached.wait(30)
+        assert client.get("/ready").is_success
+        shop.clock.advance(6)
+        assert is_unavailable(client.get("/ready"))
+        store.let_go.set()
+        looking.join()
+    assert client.get("/ready").is_success
 
 
 def test_a_lost_standby_disturbs_nobody(shop):

@@ -50,6 +50,8 @@ class Gateway:
             for name, region in settings.regions.items()
         }
         self._looked = looked
+        self.has_looked = threading.Event()
+        """Set when a region was looked at for the first time."""
         self._stopping = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -80,6 +82,7 @@ class Gateway:
             return
         self._looked(serving)
         self.regions[serving.region].look()
+        self.has_looked.set()
 
     def now(self) -> tuple[Serving, ServedRegion]:
         """What is served now. Raises UnavailableError, at once, while nothing can be."""

@@ -18,6 +18,7 @@ from proa.settings import ProjectSettings
 from proa.storage import Store
 
 _WORKER_MEMORY = 4096 << 20
+_FIRST_LOOK_S = 2.0
 
 _log = structlog.get_logger("proa.gateway")
 
@@ -52,9 +53,9 @@ class GatewayServer:
         sockets = self._listen.sockets()
         try:
             self._workers.open()
-            for place in self.gateway.active.places[:1]:
-                self.gateway.active.look(place)
             self.gateway.start()
+            # The first answers are no 503 for nothing; but a lost region does not keep it from starting.
+            self.gateway.clock.wait(_FIRST_LOOK_S, self.gateway.has_looked)
             self._http.run(sockets, on_start)
         finally:
             self.gateway.stop()
