@@ -10,11 +10,12 @@ import typer
 
 from proa.cli.exit_codes import ANSWER_IS_NO
 from proa.cli.output import console, print_json, stderr
-from proa.cli.project import JsonOption, ProjectOption, load_regions
+from proa.cli.project import JsonOption, ProjectOption, find_project, load_regions
 from proa.errors import SettingsError
 
 if TYPE_CHECKING:
     from proa.recovery import Comparison, Rules, TableReport
+    from proa.recovery.kept_sums import KeptSums
     from proa.settings import ProjectSettings
 
 
@@ -48,6 +49,12 @@ def verify(
         list[str] | None,
         typer.Option("--region", metavar="R", help="Compare these two; default: the first two."),
     ] = None,
+    incremental: Annotated[
+        bool,
+        typer.Option(
+            "--incremental", help="Read only files that no earlier proof of this project has read."
+        ),
+    ] = False,
     report: Annotated[
         Path | None,
         typer.Option(
@@ -63,7 +70,8 @@ def verify(
 
     Tables are compared at versions that hold the same raw files. Where rows differ, they are shown
     with their key and the columns that differ. The settings `verify` in proa.yml say the same as the
-    options.
+    options. With --incremental the answer is the same; files whose bytes were changed in place since they
+    were read are found by a whole comparison only.
 
     Exit codes: 0 all tables are equal; 1 one differs, is missing, or cannot be compared because a region
     is behind; 3 a region does not answer.
@@ -80,7 +88,8 @@ def verify(
 
     wanted = [name for given in tables or () for name in given.split(",") if name]
     names = region or list(settings.regions)[:2]
-    _compare(settings, names, wanted, rules, report, as_json=as_json)
+    kept = _kept_sums(find_project(project)) if incremental else None
+    _compare(settings, names, wanted, rules, report, kept, as_json=as_json)
 
 
 def _compare(
@@ -89,6 +98,7 @@ def _compare(
     wanted: list[str],
     rules: Callable[[str], Rules],
     report: Path | None,
+    kept: KeptSums | None,
     *,
     as_json: bool,
 ) -> None:
@@ -101,7 +111,7 @@ def _compare(
     left, right = (StoredRegion(name, settings.region(name)) for name in names)
     reports = []
     with stderr.status(f"comparing {left.name} and {right.name}") as spinner:
-        for found in compare_regions(left, right, rules, wanted):
+        for found in compare_regions(left, right, rules, wanted, kept):
             reports.append(found)
             if not as_json:
                 spinner.stop()
@@ -112,12 +122,28 @@ def _compare(
         _write_report(report, (left.name, right.name), reports, rules)
     if as_json:
         facts = [_report_facts(found) for found in reports]
-        print_json({"left": left.name, "right": right.name, "equal": equal, "tables": facts})
+        read = None if kept is None else {"read": kept.read_files, "known": kept.known_files}
+        answer = {"left": left.name, "right": right.name, "equal": equal, "files": read}
+        print_json({**answer, "tables": facts})
     else:
         both = f"{left.name} and {right.name}"
         console.print(_sum(both, reports, equal=equal), markup=False)
+        if kept is not None:
+            console.print(
+                f"{kept.read_files} files were read, {kept.known_files} were known", markup=False
+            )
     if not equal:
         raise typer.Exit(ANSWER_IS_NO)
+
+
+def _kept_sums(folder: Path) -> KeptSums:
+    """The sums of earlier proofs, in the project."""
+    from proa.recovery.kept_sums import KeptSums
+    from proa.storage import Store
+
+    place = folder / ".proa" / "proof"
+    place.mkdir(parents=True, exist_ok=True)
+    return KeptSums(Store.open(str(place)))
 
 
 def _write_report(

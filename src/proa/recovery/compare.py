@@ -9,7 +9,8 @@ looked at; what is left over on both sides is paired by its key and compared col
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -114,7 +115,7 @@ def compare(left: Any, right: Any, rules: Rules | None = None) -> Comparison:
         rows = (_count(left), _count(right))
         only = (max(0, rows[0] - rows[1]), max(0, rows[1] - rows[0]))
         return Comparison(rows, schema=schema, only=only, ignored=tuple(sorted(rules.ignore)))
-    with TemporaryDirectory(prefix="proa-verify-") as folder, _connect(folder) as db:
+    with connect() as db:
         names = [one.name for one in shared[0]]
         for side, data in zip(_ROWS, (left, right), strict=True):
             db.register(f"{side}_given", data)
@@ -130,9 +131,47 @@ def compare(left: Any, right: Any, rules: Rules | None = None) -> Comparison:
         return _Comparing(db, (fields[0], fields[1]), tuple(names), schema, rules).run()
 
 
-def _connect(folder: str) -> duckdb.DuckDBPyConnection:
+@contextmanager
+def connect() -> Iterator[duckdb.DuckDBPyConnection]:
     """A database in memory that moves to disk what is more than its share."""
-    return duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "temp_directory": folder})
+    with (
+        TemporaryDirectory(prefix="proa-verify-") as folder,
+        duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "temp_directory": folder}) as db,
+    ):
+        yield db
+
+
+def rename_shared(
+    left: pa.Schema, right: pa.Schema, rules: Rules
+) -> tuple[tuple[dict[str, pa.Field], dict[str, pa.Field]], tuple[str, ...]]:
+    """The columns that both sides have, by name and under names of ours, and sentences about the others.
+
+    The names of ours follow from the set of the columns alone, whatever their order.
+    """
+    shared, sentences = _shared_fields(left, right, rules)
+    first, second = (
+        {
+            one.name: one.with_name(_column(number))
+            for number, one in enumerate(sorted(side, key=lambda one: one.name))
+        }
+        for side in shared
+    )
+    return (first, second), sentences
+
+
+def sum_rows(
+    db: duckdb.DuckDBPyConnection, data: Any, fields: Mapping[str, pa.Field]
+) -> tuple[int, int]:
+    """(rows, sum of their hashes modulo 2^128) of a dataset; `fields` are those of `rename_shared`."""
+    db.register("file_rows", data)
+    columns = ", ".join(
+        f"#{data.schema.get_field_index(name) + 1} AS {one.name}" for name, one in fields.items()
+    )
+    (row,) = db.execute(
+        f"SELECT count(*), sum(CAST(h >> 64 AS UBIGINT)), sum(CAST(h & {_LOW}::UHUGEINT AS UBIGINT))"
+        f" FROM (SELECT {row_hash(fields.values())} AS h FROM (SELECT {columns} FROM file_rows))"
+    ).fetchall()
+    return row[0], ((int(row[1] or 0) << 64) + int(row[2] or 0)) % (1 << 128)
 
 
 def _shared_fields(

@@ -14,6 +14,7 @@ from proa.errors import SettingsError
 from proa.recovery.by_storage import StoredRegion
 from proa.recovery.common_files import FileLedger, find_common
 from proa.recovery.compare import Comparison, Rules, compare
+from proa.recovery.kept_sums import KeptSums
 from proa.settings import VerifySettings
 
 
@@ -60,10 +61,12 @@ def verify(
     right: StoredRegion,
     rules: Callable[[str], Rules],
     tables: Sequence[str] = (),
+    kept: KeptSums | None = None,
 ) -> Iterator[TableReport]:
     """Compare `tables`, or all that a pipeline of the regions declares, one after the other.
 
-    Tables that a pipeline once fed and does not declare any more are left out.
+    Tables that a pipeline once fed and does not declare any more are left out. With `kept`, files that an
+    earlier proof has read are not read again.
 
     Raises UnavailableError when a region does not answer, SettingsError for a table that no region
     has.
@@ -89,7 +92,7 @@ def verify(
             sentence = f"{table} does not exist in {missing[0]}"
             yield TableReport(table, Verdict.MISSING, sentence, versions)
         else:
-            yield _verify(ledgers, table, rules(table))
+            yield _verify(ledgers, table, rules(table), kept)
 
 
 def _counts(ledger: FileLedger, table: str) -> bool:
@@ -99,7 +102,9 @@ def _counts(ledger: FileLedger, table: str) -> bool:
     )
 
 
-def _verify(ledgers: tuple[FileLedger, FileLedger], table: str, rules: Rules) -> TableReport:
+def _verify(
+    ledgers: tuple[FileLedger, FileLedger], table: str, rules: Rules, kept: KeptSums | None
+) -> TableReport:
     left, right = (ledger.region for ledger in ledgers)
     common = find_common(*ledgers, table)
     behind = common.behind
@@ -110,7 +115,11 @@ def _verify(ledgers: tuple[FileLedger, FileLedger], table: str, rules: Rules) ->
     for region, version in zip((left, right), versions, strict=True):
         held = region.lineage.table(table)
         held.check(held.files(version))
-    found = compare(left.rows(table, versions[0]), right.rows(table, versions[1]), rules)
+    sides = (left.rows(table, versions[0]), right.rows(table, versions[1]))
+    if kept is None:
+        found = compare(*sides, rules)
+    else:
+        found = kept.compare(table, (left.name, right.name), sides, rules)
     verdict = Verdict.EQUAL if found.equal else Verdict.DIFFERENT
     sentence = f"{table} {_difference_lines(found, left, right)}"
     if any(behind):
