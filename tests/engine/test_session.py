@@ -11,6 +11,9 @@ import pytest
 from pyspark.sql.types import LongType, StringType, StructField, StructType
 
 from proa.engine import Engine, carry_errors
+from proa.engine.parity.parity_table import decide
+from proa.engine.parity.sql_queries import QueryReader
+from proa.engine.parity.typist import Scope, Typist, World
 from proa.engine.relations import relation_of
 from proa.engine.session import encoded_path, hadoop_path
 from proa.errors import DataError, UnavailableError, UserError
@@ -185,3 +188,14 @@ def test_apache_spark_takes_paths_as_they_are_but_for_globs():
     assert hadoop_path("/a b/k=%41/[1]*?.parquet") == "file:///a b/k=%41/\\[1\\]\\*\\?.parquet"
     assert hadoop_path("s3://b/x{y}") == "s3://b/x\\{y\\}"
     assert encoded_path("/a b/k=%41") == "file:///a%20b/k%3D%2541"
+
+
+@pytest.mark.parametrize(
+    "expression", ["from_unixtime(0)", "unix_timestamp('1970-01-01 00:00:00')"]
+)
+def test_seconds_are_left_to_the_engine_where_the_zone_is_not_utc(expression: str) -> None:
+    """Proa's own functions read moments as UTC; the engine's know the session's zone."""
+    for utc in (True, False):
+        node = QueryReader(expression).whole()
+        Typist(World(lambda _: [], lambda _: None, decide, utc=utc)).node(node, Scope())
+        assert node.changed is utc

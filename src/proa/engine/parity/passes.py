@@ -40,6 +40,7 @@ class Parity:
         given = settings or {}
         self._ansi = given.get("spark.sql.ansi.enabled", "true").lower() != "false"
         self._zone = given.get("spark.sql.session.timeZone", "UTC")
+        self._utc = self._zone in {"UTC", "Etc/UTC", "Z"}
         self._schema = schema
         self._register = register
         self._asked: dict[str, DataType] = {}
@@ -58,7 +59,7 @@ class Parity:
     def _make(self, relation: Any) -> Any:
         copy = proto.Relation()
         copy.CopyFrom(relation)
-        typist = Typist(World(self._table, self.ask, decide, self._ansi))
+        typist = Typist(World(self._table, self.ask, decide, self._ansi, self._utc))
         plan_pass = PlanPass(typist, self._columns, self._text_relation, self._make_known)
         try:
             plan_pass.visit(copy)
@@ -113,7 +114,7 @@ class Parity:
             return self._table(parts)
 
         nodes: list[Node] = []
-        typist = Typist(World(table, self.ask, decide, self._ansi))
+        typist = Typist(World(table, self.ask, decide, self._ansi, self._utc))
         typist.query(query, {}, None, nodes)
         for node in nodes:
             self._make_known(node)
@@ -130,9 +131,7 @@ class Parity:
     def _check_zone(self, node: Node) -> None:
         """Proa's own functions read moments as UTC."""
         types = [node.type, *(arg.now.type for arg in node.args)]
-        if self._zone not in {"UTC", "Etc/UTC", "Z"} and any(
-            isinstance(x, TimestampType) for x in types
-        ):
+        if not self._utc and any(isinstance(x, TimestampType) for x in types):
             raise DiffersError(
                 f"{node.name}() of timestamps in the time zone {self._zone!r}",
                 "use UTC, or convert with from_utc_timestamp()",

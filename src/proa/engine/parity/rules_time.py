@@ -188,6 +188,9 @@ def _from_unixtime(node: Node, typist: Typist) -> Node | None:
         raise refuse(f"from_unixtime() of {st.type_text(a)}", "use date_format()", node)
     pattern = node.args[1] if len(node.args) > 1 else literal("yyyy-MM-dd HH:mm:ss")
     text = _pattern_text(node, pattern, reads=False)
+    if not typist.world.utc and _OWN_PATTERN.fullmatch(text) and st.is_integer(a):
+        node.type = st.STRING
+        return None
     seconds = implicit(node.args[0], st.LONG, node)
     moments = kernel("moments_of_seconds", st.TIMESTAMP, seconds)
     return kernel("date_format", st.STRING, moments, literal(text))
@@ -206,6 +209,9 @@ def _unix_timestamp(node: Node, typist: Typist) -> Node | None:
     pattern = node.args[1] if len(node.args) > 1 else literal("yyyy-MM-dd HH:mm:ss")
     text = _pattern_text(node, pattern, reads=True)
     value = implicit(node.args[0], st.STRING, node)
+    if not typist.world.utc and _OWN_PATTERN.fullmatch(text) and st.is_string(a):
+        node.type = st.LONG
+        return None
     return kernel("seconds", st.LONG, kernel("to_moment", st.TIMESTAMP, value, literal(text)))
 
 

@@ -85,6 +85,8 @@ class World:
     ask: Callable[[Node], DataType]
     rule: Callable[[Node, Typist], Node | None]
     ansi: bool = True
+    utc: bool = True
+    """Whether the session's time zone is UTC, which Proa's own functions read moments in."""
 
 
 class Typist:
