@@ -185,7 +185,11 @@ def _software_check(declared: Mapping[str, DeclaredPipeline]) -> Check:
         sentence = f"{'; '.join(differing)}: install the same, then `proa verify`"
         return Check("versions", Level.WARNING, sentence)
     if len(known) < 2:
-        return Check("versions", Level.OK, "not known of two regions yet")
+        return Check(
+            "versions",
+            Level.WARNING,
+            "what each region's engine and libraries are is known after an update of each",
+        )
     return Check("versions", Level.OK, "all regions ran the same engine and libraries")
 
 
