@@ -5,7 +5,7 @@ from __future__ import annotations
 import duckdb
 import pytest
 import sqlglot
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from proa.cdc.duck_types import name_of, text_of
@@ -22,6 +22,8 @@ STRINGS = st.text(st.characters(codec="utf-8"), max_size=8) | st.text(
 
 
 @given(NAMES)
+@example(" ")
+@example("a ")
 def test_a_quoted_name_is_read_back_by_each_reader(name: str) -> None:
     text = quote_identifier(name)
     (token,) = tokenize(SqlText(text, "f.sql"))

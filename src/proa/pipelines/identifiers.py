@@ -21,7 +21,8 @@ def parts(name: str) -> tuple[str, ...]:
 def plain(name: str) -> str:
     """The name with backticks only where a part needs them: "main.`my table`" is "main.my table"."""
     return ".".join(
-        quote_identifier(part) if "." in part or "`" in part else part for part in parts(name)
+        quote_identifier(part) if "." in part or "`" in part or part != part.strip() else part
+        for part in parts(name)
     )
 
 
