@@ -29,6 +29,7 @@ class World:
     silent: set[str] = field(default_factory=set)
     equal: bool = True
     missing_s: float = 0.0
+    loss_is_told_after_drain: bool = True
     consumers: str = "east"
     waiting_s: dict[str, float] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
@@ -73,6 +74,8 @@ class World:
         return CaughtUp(region, as_of, not self.behind[region], "so it is", None)
 
     def loss(self, region: str) -> Loss:
+        if not self.loss_is_told_after_drain and f"drain {region}" in self.calls:
+            raise UnavailableError("the source does not answer")
         return Loss(
             int(self.missing_s > 0), 1, self.missing_s, certain=True, sentence="1 file is missing"
         )

@@ -114,7 +114,10 @@ def test_a_failover_by_clicks(control):
     assert (done.status_code, done.headers["location"]) == (303, "/ui/")
     assert control.group.world.consumers == "west"
     assert "west is active in epoch 2" in open_page(control, "/ui/").text
-    assert "fire" in open_page(control, "/ui/history").text
+    history = open_page(control, "/ui/history")
+    assert "fire" in history.text
+    report = re.search(r"/ui/reports/\d+", history.text).group()
+    assert "west took over without a comparison" in open_page(control, report).text
 
 
 def test_a_drill_leaves_a_report_that_can_be_read(control):

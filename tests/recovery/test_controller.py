@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from datetime import timedelta
 from pathlib import Path
 
@@ -117,6 +118,18 @@ def test_a_drill_moves_nobody_and_files_its_report(group: Group):
     assert b'"equal": false' in report
     with pytest.raises(UserError, match="practised on a standby"):
         group.begin(Operation.DRILL, "east")
+
+
+@pytest.mark.parametrize("loss_is_known", [True, False])
+def test_a_failover_files_what_it_did_without_a_comparison(group: Group, loss_is_known):
+    group.world.loss_is_told_after_drain = loss_is_known
+    group.world.silent.add("east")
+    assert group.begin(Operation.FAILOVER, "west", force=True).active == "west"
+    (data,) = group.store().reports().values()
+    report = json.loads(data)
+    assert (report["operation"], report["equal"], report["tables"]) == ("failover", None, {})
+    assert "west took over without a comparison" in report["sentence"]
+    assert report["loss"]["certain"] is loss_is_known
 
 
 def test_another_change_waits_for_the_one_under_way(group: Group):

@@ -158,7 +158,9 @@ def history_page(witness: Witness, reports: Sequence[Mapping[str, Any]], visitor
                 (
                     str(one.get("at", ""))[:19].replace("T", " "),
                     f"{one.get('operation')} of {' and '.join(map(str, one.get('regions', ())))}",
-                    tag("span", one.get("sentence"), class_="ok" if one.get("equal") else "bad"),
+                    tag(
+                        "span", one.get("sentence"), class_=_class_of_result(equal=one.get("equal"))
+                    ),
                     duration_text(float(one.get("seconds") or 0)),
                     tag("a", "report", href=f"/ui/reports/{one['name']}"),
                 )
@@ -176,13 +178,18 @@ def history_page(witness: Witness, reports: Sequence[Mapping[str, Any]], visitor
     )
 
 
+def _class_of_result(*, equal: bool | None) -> str:
+    """How a report's result looks. None: nothing was compared."""
+    return "warn" if equal is None else "ok" if equal else "bad"
+
+
 def report_page(report: Mapping[str, Any], visitor: Visitor) -> str:
     """One report: which tables were compared, at which versions, with which result."""
     tables: Mapping[str, Mapping[str, Any]] = report.get("tables") or {}
     return _page(
         f"{str(report['operation']).capitalize()} of {' and '.join(map(str, report['regions']))}",
         visitor,
-        tag("p", report["sentence"], class_="ok" if report["equal"] else "bad"),
+        tag("p", report["sentence"], class_=_class_of_result(equal=report["equal"])),
         tag(
             "p",
             f"Begun {report['began']}, filed {report['at']} by {report['who']}, in epoch {report['epoch']};"

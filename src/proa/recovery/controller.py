@@ -257,6 +257,8 @@ class Controller:
             self._driver.fence(source)
         elif action is Action.DRAIN:
             self._drain(record, target)
+            if record.operation is Operation.FAILOVER:
+                self.file_report(record, _unproven(source, target))
         elif action is Action.PROVE:
             self._prove(record, source, target)
         elif action is Action.ACTIVATE:
@@ -328,7 +330,7 @@ class Controller:
             "at": now.isoformat(),
             "who": self._who,
             "seconds": (now - began).total_seconds(),
-            "loss": asdict(self._view.loss(record.target or record.active)),
+            "loss": self._loss_facts(record.target or record.active),
             "equal": proof.equal,
             "sentence": proof.sentence,
             "tables": proof.tables,
@@ -336,6 +338,12 @@ class Controller:
         self._store.file(
             f"{record.number:010d}", json.dumps(report, indent=1, default=str).encode()
         )
+
+    def _loss_facts(self, target: str) -> dict[str, Any]:
+        try:
+            return asdict(self._view.loss(target))
+        except UnavailableError as error:  # a report waits for nobody
+            return {"certain": False, "sentence": f"what {target} lacks is not known: {error}"}
 
     def _move(
         self,
@@ -439,6 +447,12 @@ def drift(record: ControlRecord, region: str, role: Role) -> str | None:
         f"{region} is set to run as {role}, and the record says {wanted}: a later apply or an edit has"
         " undone the change. `proa resume` sets active and standby again where it can"
     )
+
+
+def _unproven(source: str, target: str) -> Proof:
+    """What can be said of two regions when the one that was active is given up."""
+    sentence = f"{target} took over without a comparison: {source} was given up"
+    return Proof(None, f"{sentence}; `proa verify` compares them once it is back")
 
 
 def _with_sentence(record: ControlRecord, sentence: str) -> ControlRecord:

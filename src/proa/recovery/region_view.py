@@ -33,7 +33,8 @@ class Loss:
 class Proof:
     """Whether two regions hold the same rows."""
 
-    equal: bool
+    equal: bool | None
+    """None: nothing could be compared, since one of them is lost."""
     sentence: str
     tables: Mapping[str, Any] = field(default_factory=dict)
     """By table: verdict, sentence, versions, files, rows."""
