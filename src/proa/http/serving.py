@@ -135,6 +135,10 @@ class _Uvicorn(uvicorn.Server):
             self.on_start(self.servers[0].sockets[0].getsockname()[1])
 
 
+_GONE = (OSError, ValueError)
+"""What a stream raises that cannot be written to: a ValueError when it was closed."""
+
+
 class _Unfailing:
     """A stream for logs: a full disk, or a reader that has gone, must not stop a region."""
 
@@ -142,11 +146,11 @@ class _Unfailing:
         self._stream = stream
 
     def write(self, text: str) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(*_GONE):
             self._stream.write(text)
 
     def flush(self) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(*_GONE):
             self._stream.flush()
 
 
