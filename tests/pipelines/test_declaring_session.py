@@ -26,7 +26,7 @@ def spark():
 
 def test_the_installed_session_is_found_and_gone_afterwards():
     session = DeclaringSession()
-    before = os.environ.get("SPARK_REMOTE")
+    active, before = SparkSession.getActiveSession(), os.environ.get("SPARK_REMOTE")
     with session.install():
         assert SparkSession.getActiveSession() is session
         assert SparkSession.builder.config("a", "b").getOrCreate() is session
@@ -34,7 +34,7 @@ def test_the_installed_session_is_found_and_gone_afterwards():
         with inner.install():
             assert SparkSession.active() is inner
         assert SparkSession.active() is session
-    assert SparkSession.getActiveSession() is None
+    assert SparkSession.getActiveSession() is active
     assert os.environ.get("SPARK_REMOTE") == before
 
 
