@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(
     path
     for top in ROOT.iterdir()
-    if not top.name.startswith(".")
+    if not top.name.startswith(".") and top.name not in {"build", "dist"}
     for path in ([top] if top.suffix == ".md" else top.rglob("*.md"))
 )
 COMMANDS = {
