@@ -83,6 +83,26 @@ def test_moving_a_query_in_its_file_changes_nothing(project: Project) -> None:
     assert ok(project.run()).flows[1].progress.batches == 0
 
 
+def test_a_view_that_is_finished_and_then_computed_again_counts_its_rows_once(
+    project: Project,
+) -> None:
+    view = """
+@dp.materialized_view
+@dp.expect_or_drop("even", "v % 2 = 0")
+def gold():
+    return spark.read.table("bronze").selectExpr({!r})
+"""
+    project.write(BRONZE + view.format("cast('x' as long) AS v"))
+    land(project, "a", 1, 2, 3)
+    assert project.run().state is UpdateState.FAILED
+    project.write(BRONZE + view.format("v"))
+    result = ok(project.run())
+    gold = next(flow.progress for flow in result.flows if flow.flow == "gold")
+    assert (gold.batches, gold.rows, gold.dropped) == (2, 1, 2)
+    assert (gold.outcomes["even"].passed, gold.outcomes["even"].failed) == (1, 2)
+    assert project.rows("gold", "v") == [2]
+
+
 def test_a_view_may_change_its_columns(project: Project) -> None:
     project.write(BRONZE + GOLD)
     land(project, "a", 1)

@@ -51,7 +51,12 @@ class FlowProgress:
     held_back: str | None = None
     """Why nothing may be written: the flow feeds a sink, and another region is active."""
 
-    def add(self, plan: Plan, result: WriteResult, event_time: Span | None) -> None:
+    def add(
+        self, plan: Plan, result: WriteResult, event_time: Span | None, *, replaces: bool
+    ) -> None:
+        """Add what a batch did. With `replaces` its rows are all that the table holds now."""
+        if replaces:
+            self.rows, self.dropped, self.outcomes, self.event_time = 0, 0, {}, None
         self.batches += 1
         self.rows += result.rows
         self.dropped += result.dropped
@@ -150,7 +155,7 @@ class FlowRunner:
                 progress.waiting_for = str(error)
                 return
             if result is not None:
-                progress.add(plan, result, self._event_time(result))
+                progress.add(plan, result, self._event_time(result), replaces=self.kind.replaces)
             progress.backlog = ahead
             on_progress()
             for source in reading.sources.values():
