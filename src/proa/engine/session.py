@@ -51,6 +51,13 @@ _EMBEDDED = {
 
 _embedding = threading.Lock()
 
+_LOOKS_AGAIN = (
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 500),
+)
+"""How gRPC looks again at an address that was dead: soon, and without what another channel met there."""
+
 
 class Engine:
     """Computes plans. Starts at first use; safe to share between threads.
@@ -279,9 +286,12 @@ class Engine:
             from proa.engine.parity_channel import channel
 
             connection, parity = channel(address)
+        else:
+            from pyspark.sql.connect.client import DefaultChannelBuilder
+
+            connection = DefaultChannelBuilder(address, list(_LOOKS_AGAIN))
         try:
             spark = SparkSession(connection)
-            # gRPC itself waits a second before it looks again at an address that was dead
             spark.client.set_retry_policies([DefaultPolicy(max_retries=7, max_backoff=500)])
             # not conf.set(): a pipeline's code may be running, in which that is forbidden
             settings = {"spark.sql.session.timeZone": "UTC", **self._settings}
