@@ -22,6 +22,15 @@ from proa.settings import (
 from proa.storage import Store
 from proa.testing import FakeClock
 
+PROJECT_SETTINGS = """\
+regions:
+  east: {landing_zone: east/landing, storage: east/storage}
+  west: {landing_zone: west/landing, storage: west/storage}
+sources:
+  orders: {path: source}
+"""
+"""What the `proa.yml` of a project with these regions begins with."""
+
 SCHEMA = pa.schema([("id", pa.string()), ("at", pa.timestamp("us", "UTC"))])
 
 

@@ -14,15 +14,14 @@ from proa.landing import Shipper, open_source, open_zones
 from proa.recovery.measured_rates import MeasuredUpdate, fit_processing, measured_updates
 from proa.settings import load
 from proa.testing import FakeClock
+from two_region_project import PROJECT_SETTINGS
 
-SETTINGS = """
-regions:
-  east: {landing_zone: east/landing, storage: east/storage}
-  west: {landing_zone: west/landing, storage: west/storage}
-sources:
-  orders: {path: source}
+SETTINGS = (
+    PROJECT_SETTINGS
+    + """\
 recovery: {control: {path: third}, rpo: 10m, rto: 5m}
 """
+)
 
 
 @pytest.fixture

@@ -12,16 +12,15 @@ from typer.testing import CliRunner, Result
 
 from proa.cli.main import app
 from proa.errors import SettingsError, UnavailableError
+from two_region_project import PROJECT_SETTINGS
 
-SETTINGS = """
-regions:
-  east: {landing_zone: east/landing, storage: east/storage}
-  west: {landing_zone: west/landing, storage: west/storage}
-sources:
-  orders: {path: source}
+SETTINGS = (
+    PROJECT_SETTINGS
+    + """\
 verify:
   ignore: {"*": [at]}
 """
+)
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from typing import Any
 import pyarrow as pa
 
 from proa.autoloader.options import parse
-from proa.autoloader.tasks import reader_of
+from proa.autoloader.tasks import opener_of, reader_of
+from proa.formats.columnar import infer_columns
 from proa.formats.json_record import Converter
 from proa.formats.source import OpenPart, Part
 
@@ -74,3 +75,13 @@ def one_by_one(
 def as_texts(rows: list[dict[str, Any]]) -> list[str]:
     """Rows without an order, NaN equal to NaN."""
     return sorted(repr(row) for row in rows)
+
+
+def inferred(format_name: str, data: bytes, folder: Path) -> str:
+    """The type that is inferred of a typed file with these bytes, as text."""
+    path = folder / f"f.{format_name}"
+    path.write_bytes(data)
+    options = parse({"format": format_name}, schema_given=False).reader
+    part = OpenPart(Part(str(path), len(data), 0), options, {})
+    text: str = infer_columns(part, options, opener_of(format_name)).simpleString()
+    return text

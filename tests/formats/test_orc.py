@@ -10,15 +10,11 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from format_reading import read, tables
+from format_reading import inferred, read, tables
 from pyarrow import orc
 
-from proa.autoloader.options import parse
-from proa.autoloader.tasks import opener_of
 from proa.formats.binary_file import BINARY_FILE
-from proa.formats.columnar import infer_columns
 from proa.formats.problems import ProblemKind, ReadError
-from proa.formats.source import OpenPart, Part
 
 TABLE = pa.table(
     {
@@ -43,17 +39,8 @@ def orc_bytes(table: pa.Table, **options: object) -> bytes:
     return file.getvalue()
 
 
-def inferred(data: bytes, tmp_path: Path) -> str:
-    path = tmp_path / "f.orc"
-    path.write_bytes(data)
-    options = parse({"format": "orc"}, schema_given=False).reader
-    part = OpenPart(Part(str(path), len(data), 0), options, {})
-    text: str = infer_columns(part, options, opener_of("orc")).simpleString()
-    return text
-
-
 def test_the_types_are_sparks(tmp_path: Path) -> None:
-    assert inferred(orc_bytes(TABLE), tmp_path) == (
+    assert inferred("orc", orc_bytes(TABLE), tmp_path) == (
         "struct<id:bigint,small:tinyint,name:string,price:decimal(10,2),day:date,at:timestamp,"
         "tags:map<string,int>,lines:array<struct<sku:string,at:timestamp>>,a.b:binary>"
     )

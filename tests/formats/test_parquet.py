@@ -9,13 +9,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from format_reading import read
+from format_reading import inferred, read
 
-from proa.autoloader.options import parse
-from proa.autoloader.tasks import opener_of
-from proa.formats.columnar import change_type, infer_columns
+from proa.formats.columnar import change_type
 from proa.formats.problems import ProblemKind, ReadError
-from proa.formats.source import OpenPart, Part
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 CLOCK = pa.timestamp("us")
@@ -25,15 +22,6 @@ def parquet_bytes(table: pa.Table, **options: object) -> bytes:
     file = io.BytesIO()
     pq.write_table(table, file, **options)
     return file.getvalue()
-
-
-def inferred(data: bytes, tmp_path: Path) -> str:
-    path = tmp_path / "f.parquet"
-    path.write_bytes(data)
-    options = parse({"format": "parquet"}, schema_given=False).reader
-    part = OpenPart(Part(str(path), len(data), 0), options, {})
-    text: str = infer_columns(part, options, opener_of("parquet")).simpleString()
-    return text
 
 
 TIMES = pa.table(
@@ -47,7 +35,7 @@ TIMES = pa.table(
 
 def test_times_of_96_bits_are_instants_nested_ones_too(tmp_path: Path) -> None:
     data = parquet_bytes(TIMES, use_deprecated_int96_timestamps=True)
-    assert inferred(data, tmp_path) == (
+    assert inferred("parquet", data, tmp_path) == (
         "struct<id:bigint,at:timestamp,s:struct<l:array<timestamp>>>"
     )
     zoned = pa.timestamp("us", "UTC")
@@ -64,7 +52,7 @@ def test_times_of_96_bits_are_instants_nested_ones_too(tmp_path: Path) -> None:
 
 
 def test_clocks_that_say_so_have_no_zone(tmp_path: Path) -> None:
-    assert inferred(parquet_bytes(TIMES), tmp_path) == (
+    assert inferred("parquet", parquet_bytes(TIMES), tmp_path) == (
         "struct<id:bigint,at:timestamp_ntz,s:struct<l:array<timestamp_ntz>>>"
     )
 

@@ -26,22 +26,20 @@ from proa.runtime.declared import DeclaredPipeline, write_declared
 from proa.settings import load
 from proa.testing import FakeClock, FixedIds
 from tls_certificate import write_certificate
-from two_region_project import new_project
+from two_region_project import PROJECT_SETTINGS, new_project
 
 pytestmark = pytest.mark.slow
 
-SETTINGS = """
-regions:
-  east: {landing_zone: east/landing, storage: east/storage}
-  west: {landing_zone: west/landing, storage: west/storage}
-sources:
-  orders: {path: source}
+SETTINGS = (
+    PROJECT_SETTINGS
+    + """\
 recovery:
   group: shop
   control: {path: third}
   driver: command
   commands: {drain: "true"}
 """
+)
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+PACKAGES = "library"
+"""The utility of `dbutils` for packages, as Databricks calls it."""
 PRELUDE = "import dlt\ndlt.create_streaming_table('t')\n"
 
 
@@ -61,7 +63,7 @@ def test_the_notebooks_context_knows_its_path(project):
         project,
         "door = dbutils.notebook.entry_point.getDbutils().notebook().getContext()\n"
         "assert door.notebookPath().get() == '/transformations/a'\n"
-        "dbutils.library.restartPython()\n"
+        f"dbutils.{PACKAGES}.restartPython()\n"
         "assert dbutils.jobs.taskValues.get('t', 'k', debugValue=3) == 3\n",
     )
 

@@ -16,14 +16,11 @@ from typer.testing import CliRunner, Result
 from proa.cli.main import app
 from proa.errors import ProaError, UserError
 from proa.testing import FakeClock
-from two_region_project import Project, new_project
+from two_region_project import PROJECT_SETTINGS, Project, new_project
 
-SETTINGS = """
-regions:
-  east: {landing_zone: east/landing, storage: east/storage}
-  west: {landing_zone: west/landing, storage: west/storage}
-sources:
-  orders: {path: source}
+SETTINGS = (
+    PROJECT_SETTINGS
+    + """\
 recovery:
   group: shop
   control: {path: third}
@@ -34,6 +31,7 @@ recovery:
     demote: echo {region} >> demoted
   repoint: echo {region} > consumers
 """
+)
 
 
 @pytest.fixture

@@ -19,6 +19,8 @@ from databricks.sdk.service.workspace import ImportFormat, Language
 pytestmark = pytest.mark.slow
 
 FOLDER = "/Shared/nb"
+PACKAGES = "library"
+"""The utility of `dbutils` for packages, as Databricks calls it."""
 CELL = "\n\n# COMMAND ----------\n\n"
 
 
@@ -61,7 +63,7 @@ def test_what_public_notebooks_begin_with_does_no_harm(run):
     state, value, error = run(
         "# MAGIC %md\n# MAGIC # A title",
         "# MAGIC %pip install something",
-        "dbutils.library.restartPython()",
+        f"dbutils.{PACKAGES}.restartPython()",
         'dbutils.widgets.text("day", "2020-01-01", "The day")\n'
         'dbutils.widgets.dropdown("env", "dev", ["dev", "prod"])',
         "# MAGIC %sql\n# MAGIC select 1 as one; select 2 as two",

@@ -9,7 +9,7 @@ import typer
 
 from proa.cli.output import console, print_json
 from proa.cli.project import JsonOption, ProjectOption, find_project, load_regions
-from proa.cli.serve import TlsCertOption, TlsKeyOption
+from proa.cli.serving_options import LogJsonOption, TlsCertOption, TlsKeyOption
 from proa.extras import needs
 
 
@@ -22,12 +22,10 @@ def control(
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
         int, typer.Option("--port", min=0, max=65535, help="Port; 0 takes a free one.")
-    ] = 8200,
+    ] = 8300,
     tls_cert: TlsCertOption = None,
     tls_key: TlsKeyOption = None,
-    log_json: Annotated[
-        bool, typer.Option("--log-json", help="Logs as JSON lines; default when not a terminal.")
-    ] = False,
+    log_json: LogJsonOption = False,
     project: ProjectOption = None,
     as_json: JsonOption = False,
 ) -> None:

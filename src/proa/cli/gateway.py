@@ -12,6 +12,7 @@ from rich.text import Text
 
 from proa.cli.output import console, new_table, print_json, print_table, print_text, stderr
 from proa.cli.project import JsonOption, ProjectOption, find_project, load_regions
+from proa.cli.serving_options import LogJsonOption, TlsCertOption, TlsKeyOption
 from proa.errors import SettingsError, UnavailableError
 from proa.extras import needs
 
@@ -58,15 +59,9 @@ def serve_gateway(
         ),
     ] = None,
     state: StateOption = None,
-    tls_cert: Annotated[
-        Path | None, typer.Option("--tls-cert", metavar="FILE", help="Certificate chain, PEM.")
-    ] = None,
-    tls_key: Annotated[
-        Path | None, typer.Option("--tls-key", metavar="FILE", help="The certificate's key, PEM.")
-    ] = None,
-    log_json: Annotated[
-        bool, typer.Option("--log-json", help="Logs as JSON lines; default when not a terminal.")
-    ] = False,
+    tls_cert: TlsCertOption = None,
+    tls_key: TlsKeyOption = None,
+    log_json: LogJsonOption = False,
     project: ProjectOption = None,
     as_json: JsonOption = False,
 ) -> None:

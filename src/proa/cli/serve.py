@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from proa.cli.output import console, print_json
 from proa.cli.project import JsonOption, ProjectOption, find_project, load_regions
+from proa.cli.serving_options import LogJsonOption, TlsCertOption, TlsKeyOption
 from proa.extras import needs
 
 RegionOption = Annotated[
@@ -24,13 +24,6 @@ StateOption = Annotated[
         " default: server.state of proa.yml, else .proa/REGION.db in the project.",
         show_default=False,
     ),
-]
-
-TlsCertOption = Annotated[
-    Path | None, typer.Option("--tls-cert", metavar="FILE", help="Certificate chain, PEM.")
-]
-TlsKeyOption = Annotated[
-    Path | None, typer.Option("--tls-key", metavar="FILE", help="The certificate's key, PEM.")
 ]
 
 
@@ -54,9 +47,7 @@ def serve(
     state: StateOption = None,
     tls_cert: TlsCertOption = None,
     tls_key: TlsKeyOption = None,
-    log_json: Annotated[
-        bool, typer.Option("--log-json", help="Logs as JSON lines; default when not a terminal.")
-    ] = False,
+    log_json: LogJsonOption = False,
     project: ProjectOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -80,12 +71,17 @@ def serve(
     agreed = load_regions(project)
     settings = agreed.region(region)
     log_to(sys.stderr, json=log_json or not sys.stderr.isatty())
-    where = Listen(host or settings.server.host, settings.server.port if port is None else port)
+    listen = Listen(
+        host or settings.server.host,
+        settings.server.port if port is None else port,
+        tls_cert,
+        tls_key,
+    )
     server = Server(
         region,
         settings,
         state_url(region, state or settings.server.state, find_project(project)),
-        Listen(where.host, where.port, tls_cert, tls_key),
+        listen,
         project=agreed,
     )
     server.stop_on_signals()

@@ -403,7 +403,9 @@ class _Reader:
                 leaf = FilesLeaf("", each.path, each.options, each.schema, each.streaming)
                 inner, alias = placeholder(self._files_leaf(leaf)), ""
             references.append(
-                _alias(name, _with_watermark(inner, each.watermark if each.streaming else None))
+                plan_proto.alias(
+                    name, _with_watermark(inner, each.watermark if each.streaming else None)
+                )
             )
             edits.append(TextEdit(each.start, each.end, name))
             if each.alias_at is not None and alias:
@@ -449,14 +451,6 @@ def _with_watermark(inner: Relation, watermark: tuple[str, str] | None) -> Relat
     plan.common.plan_id = plan_proto.fresh_plan_id()
     plan.with_watermark.input.CopyFrom(inner)
     plan.with_watermark.event_time, plan.with_watermark.delay_threshold = watermark
-    return plan
-
-
-def _alias(name: str, inner: Relation) -> Relation:
-    plan = proto.Relation()
-    plan.common.plan_id = plan_proto.fresh_plan_id()
-    plan.subquery_alias.alias = name
-    plan.subquery_alias.input.CopyFrom(inner)
     return plan
 
 

@@ -126,3 +126,12 @@ def location(message: Message) -> SourceLocation | None:
 def _call_site(text: str) -> SourceLocation | None:
     file, _, line = text.partition("\n")[0].rpartition(":")
     return SourceLocation(file, int(line)) if file and line.isdigit() else None
+
+
+def alias(name: str, inner: Relation) -> Relation:
+    """Return `inner` under a name."""
+    plan = proto.Relation()
+    plan.common.plan_id = fresh_plan_id()
+    plan.subquery_alias.alias = name
+    plan.subquery_alias.input.CopyFrom(inner)
+    return plan

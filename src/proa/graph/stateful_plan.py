@@ -316,7 +316,7 @@ class StatefulReader:
         begin, start, end = clauses["select"], clauses["from"], clauses["group"]
         rows.with_relations.root.sql.query = f"{text[:begin]}SELECT * {text[start:end]}"
         alias = quote_identifier(select.args["from_"].this.alias_or_name or _NAME)
-        aliased = _alias(alias.strip("`"), rows)
+        aliased = plan_proto.alias(alias.strip("`"), rows)
         calls = list(self._window_calls(text, begin))
         event_time = self._event_time(rows)
         by_time = [
@@ -350,7 +350,9 @@ class StatefulReader:
             if not any(map(self._is_stream, plan_proto.relations(reference)))
         ]
         del result.with_relations.references[:]
-        result.with_relations.references.extend([_alias(_NAME, _released_rows()), *others])
+        result.with_relations.references.extend(
+            [plan_proto.alias(_NAME, _released_rows()), *others]
+        )
         return operator, aliased, keys, window, result
 
     def _window_calls(self, text: str, begin: int) -> Iterator[_Call]:
@@ -587,14 +589,6 @@ def _released_rows() -> Relation:
     relation.read.named_table.unparsed_identifier = RELEASED
     relation.read.named_table.options[_RELEASED_OPTION] = RELEASED
     return relation
-
-
-def _alias(name: str, inner: Relation) -> Relation:
-    plan = proto.Relation()
-    plan.common.plan_id = plan_proto.fresh_plan_id()
-    plan.subquery_alias.alias = name
-    plan.subquery_alias.input.CopyFrom(inner)
-    return plan
 
 
 def _one_for_one(rows: Relation, mark: Relation) -> bool:

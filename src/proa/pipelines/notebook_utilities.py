@@ -139,6 +139,8 @@ class NotebookContext:
 class DeclaringUtilities:
     """What the files of a pipeline call `dbutils`."""
 
+    library = LibraryUtility()
+
     def __init__(self, configuration: Mapping[str, str], path: str) -> None:
         """`path` is the file's as seen from the pipeline's root."""
         self._configuration = configuration
@@ -153,7 +155,6 @@ class DeclaringUtilities:
         self.notebook = _DeclaringNotebook(path)
         self.entry_point = self.notebook.entry_point
         self.jobs = _DeclaringJobs()
-        self.library = LibraryUtility()
         self.fs = _DeclaringFiles()
 
     def _secret(self, scope: str, key: str) -> str | None:

@@ -38,6 +38,8 @@ class NotebookExit(BaseException):
 class Utilities:
     """What a notebook calls `dbutils`."""
 
+    library = LibraryUtility()
+
     def __init__(
         self,
         work: Mapping[str, Any],
@@ -51,7 +53,6 @@ class Utilities:
         self.secrets = SecretsUtility(lambda scope, key: secrets.get(f"{scope}/{key}"))
         self.notebook = NotebookUtility(path, run)
         self.jobs = JobsUtility(work.get("task_values") or {}, say)
-        self.library = LibraryUtility()
         self._storage = work.get("storage"), work.get("options") or {}
         self._fs: FileSystemUtility | None = None
 
