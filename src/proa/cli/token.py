@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -49,9 +49,12 @@ def create(
     region: RegionOption = None,
     control: ControlOption = False,
     role: Annotated[
-        str,
-        typer.Option("--role", help="With --control: operator, or reader who may change nothing."),
-    ] = "operator",
+        str | None,
+        typer.Option(
+            "--role",
+            help="With --control: operator, or reader who may change nothing; default: operator.",
+        ),
+    ] = None,
     user: Annotated[
         str, typer.Option("--user", help="Whose token it is: the name that clients see.")
     ] = "admin@proa",
@@ -71,11 +74,16 @@ def create(
     if _is_of_control(region, control):
         from proa.control.access import AccessRole
 
+        _refuse_given(
+            {"--comment": comment, "--state": state}, "a region's server, not proa control"
+        )
+        role = AccessRole.OPERATOR if role is None else role
         if role not in set(AccessRole):
             raise SettingsError(f"--role is one of {', '.join(AccessRole)}, not {role!r}")
         access, text = _access(project).create(user, AccessRole(role), lifetime)
         token_id = access.token_id
     else:
+        _refuse_given({"--role": role}, "proa control; a region's tokens may do everything")
         with _tokens(region, state, project) as tokens:
             token, text = tokens.create(user, comment, lifetime)
         token_id = token.token_id
@@ -100,6 +108,7 @@ def show(
     from proa.times import rfc3339
 
     if _is_of_control(region, control):
+        _refuse_given({"--state": state}, "a region's server, not proa control")
         _print_rows([token.facts() for token in _access(project).list()], as_json=as_json)
         return
     with _tokens(region, state, project) as tokens:
@@ -122,7 +131,7 @@ def _print_rows(rows: list[dict[str, Any]], *, as_json: bool) -> None:
     if as_json:
         print_json(rows)
         return
-    table = Table(*(rows[0] if rows else ("token",)))
+    table = Table(*(rows[0] if rows else ("token_id",)))
     for row in rows:
         table.add_row(*(value or "-" for value in row.values()))
     console.print(table)
@@ -140,6 +149,7 @@ def revoke(
     Example: proa token revoke 0123456789ab --region us-east
     """
     if _is_of_control(region, control):
+        _refuse_given({"--state": state}, "a region's server, not proa control")
         _access(project).revoke(token_id)
     else:
         with _tokens(region, state, project) as tokens:
@@ -152,6 +162,13 @@ def _is_of_control(region: str | None, control: bool) -> bool:
     if control == (region is not None):
         raise SettingsError("name whose tokens are meant: --region REGION, or --control")
     return control
+
+
+def _refuse_given(options: Mapping[str, str | None], whose: str) -> None:
+    """Raise SettingsError for an option that would have no effect."""
+    for option, value in options.items():
+        if value:
+            raise SettingsError(f"{option} is an option of tokens of {whose}; leave it out")
 
 
 def _access(project: Path | None) -> ControlAccess:
