@@ -7,7 +7,7 @@ from pyspark.sql import functions as F
 
 from proa.engine import Engine
 from proa.engine.relations import relation_of
-from proa.errors import PipelineError
+from proa.errors import PipelineError, UserError
 from proa.graph import DatasetLeaf, FilesLeaf, plan_proto
 
 
@@ -245,6 +245,37 @@ def test_the_whole_of_metadata_can_be_selected(pipeline, engine):
         plan = graph.datasets[name].flows[0].plan
         bound = plan.bind({plan.leaves[0].key: local(engine, *FILES)})
         assert engine.schema(bound).names == ["id", "_metadata"]
+
+
+BEHIND_OTHER_ROWS = {
+    "distinct": lambda s: batch(s).select("id").distinct().withColumn("n", F.input_file_name()),
+    "dropDuplicates": lambda s: batch(s).dropDuplicates(["id"]).select("_metadata.file_name"),
+    "aggregation": lambda s: batch(s).groupBy("id").count().selectExpr("input_file_name()"),
+}
+
+
+def batch(spark):
+    return spark.read.format("json").load("/l")
+
+
+@pytest.mark.parametrize("query", BEHIND_OTHER_ROWS.values(), ids=BEHIND_OTHER_ROWS.keys())
+def test_metadata_is_not_there_behind_rows_that_are_not_those_of_files(pipeline, engine, query):
+    pipeline.materialized_view("t", query)
+    plan = pipeline.build().flows[0].plan
+    (leaf,) = plan.leaves
+    assert "proa.metadata" not in leaf.options
+    bound = plan.bind({leaf.key: local(engine, [(1,), (2,)], "id int")})
+    with pytest.raises(UserError, match=r"'_metadata\.|_metadata\.file_path"):
+        engine.schema(bound)
+
+
+def test_metadata_that_was_selected_is_a_column_as_any_other(pipeline, compute):
+    pipeline.materialized_view(
+        "t",
+        lambda s: batch(s).select("id", "_metadata").distinct().select("id", "_metadata.file_name"),
+    )
+    (leaf,) = pipeline.build().flows[0].plan.leaves
+    assert compute("t", {leaf.key: FILES}) == [(1, "x.json"), (2, "y.json")]
 
 
 NAMED_BY_THE_FUNCTION = {

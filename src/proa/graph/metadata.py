@@ -27,6 +27,8 @@ HIDDEN = "__proa_metadata"
 OPTION = "proa.metadata"
 """The leaf's option that makes the Auto Loader yield the column."""
 
+_MERGING = {"aggregate", "deduplicate", "set_op"}
+"""Operators whose rows are not those of single files any more: the column does not pass them."""
 _FILE_PATH = f"{HIDDEN}.file_path"
 _CALL_ALIAS = f" AS `{FILE_NAME_FUNCTION}()`"
 _ITEM_BEGINNINGS = {TokenType.SELECT, TokenType.COMMA, TokenType.DISTINCT, TokenType.ALL}
@@ -157,25 +159,32 @@ class _Exposing:
         self.texts = texts
         self.keys: set[str] = set()
 
-    def settle(self, relation: Relation, *, asked_above: bool) -> None:
+    def settle(self, relation: Relation, *, asked_above: bool) -> bool:
+        """Let the files below `relation` yield the column; returns whether any do for those above.
+
+        Behind rows that are not those of files, who asks is left alone: a column of the query's own may
+        have the name, and if there is none the engine says so.
+        """
         key = self.is_files(relation)
         if key is not None:
             if asked_above:
                 self.keys.add(key)
                 _wrap(relation, _rename)
-            return
+            return asked_above
+        kind = plan_proto.kind(relation)
         inputs = list(_inputs(relation))
         below = (part for child in inputs for part in plan_proto.relations(child))
         has_files = any(map(self.is_files, below))
         asks = has_files and self._asks(relation)
-        if asked_above and has_files and plan_proto.kind(relation) == "project":
+        if asked_above and has_files and kind == "project":
             _pass_on(relation.project.expressions)
-        for child in inputs:
-            self.settle(child, asked_above=asked_above or asks)
-        if asks:
+        passes = asked_above and kind not in _MERGING
+        exposed = [self.settle(child, asked_above=passes or asks) for child in inputs]
+        if asks and any(exposed):
             self._ask_for_hidden(relation)
-            if not asked_above:
+            if not passes:
                 _wrap(relation, _drop)
+        return passes and any(exposed)
 
     def _asks(self, relation: Relation) -> bool:
         for part in _own(relation):
