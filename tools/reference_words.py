@@ -90,7 +90,7 @@ CONDITIONS: dict[str, dict[str, str]] = {
         "SESSION_MUTATION_IN_DECLARATIVE_PIPELINE": "code changes the session; what follows the dot says how",
         "UNSUPPORTED_PIPELINE_SPARK_SQL_COMMAND": "`spark.sql()` or `proa query` is given something else than a query",
         "UNSUPPORTED_FEATURE": "Databricks or Apache has it and this version does not; the message says what to do instead",
-        "UNSUPPORTED_STREAMING_OPERATOR": "a streaming query has an operator whose result batches would decide: an aggregation without a window, a join of two streams",
+        "UNSUPPORTED_STREAMING_OPERATOR": "a streaming query has an operator whose result batches would decide: an aggregation without a window, a semi join of two streams",
         "UNSUPPORTED_STREAMING_SOURCE": "a stream of something that cannot be read exactly once",
         "UNSUPPORTED_BATCH_SOURCE": "a format that can only be a stream is read as a batch",
         "DATA_SOURCE_NOT_FOUND": "no reader knows the format",

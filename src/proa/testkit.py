@@ -151,7 +151,9 @@ class PipelineUnderTest:
                     " query of its source, or run the project"
                 )
             stateful = flow.plan.stateful
-            if stateful is not None and (stateful.keys or stateful.delay is not None):
+            if stateful is not None and (
+                stateful.keys or stateful.sides or stateful.delay is not None
+            ):
                 raise UserError(
                     f"{name!r} has an operator whose result the order of shipments decides, and rows"
                     " of a test have none; test the query below it as a view of its own, or run the"

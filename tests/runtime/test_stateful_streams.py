@@ -266,6 +266,30 @@ def counts():
     assert project.rows("counts", "id", "count") == [(1, 3)]
 
 
+def test_columns_may_have_any_names(region):
+    project = region(
+        "one",
+        BRONZE
+        + """
+@dp.table
+def windows():
+    rows = events().select("id", "ts", *[F.lit(1).alias(name) for name in ("s", "n", "w", "m", "i")])
+    return rows.groupBy(F.window("ts", "5 minutes"), "i").agg(F.sum("w").alias("total"))
+
+@dp.table
+def spells():
+    rows = events().select("ts", F.col("id").alias("session"), F.col("v").alias("begins"))
+    return rows.groupBy(F.session_window("ts", "5 minutes"), "session").agg(F.sum("begins"))
+""",
+        "",
+    )
+    project.ship("events", [{"id": 1, "v": 1, "ts": at(minute)} for minute in (1, 1, 2)])
+    project.ship("events", [{"id": 1, "v": 1, "ts": at(60)}])
+    ok(project.run())
+    assert project.rows("windows", "i", "total") == [(1, 3)]
+    assert project.rows("spells", "session") == [1]
+
+
 def test_a_text_may_hold_queries_in_queries(region):
     project = region(
         "one",

@@ -81,3 +81,28 @@ def sessions(shipments: Shipments, delay: int, gap: int) -> list[tuple[Any, ...]
                 open_rows = []
             open_rows.append(row)
     return found
+
+
+def joined(
+    left: Shipments, right: Shipments, delays: tuple[int, int], low: int, high: int
+) -> list[tuple[Row | None, Row | None]]:
+    """A full outer join by key, of rows whose right time minus left time is from `low` to `high`."""
+    rows = [row for row, _ in in_time(left, delays[0])]
+    others = [row for row, _ in in_time(right, delays[1])]
+    over, other_over = last_mark(left, delays[0]), last_mark(right, delays[1])
+
+    def match(one: Row, other: Row) -> bool:
+        if one.key != other.key or one.at is None or other.at is None:
+            return False
+        return low <= other.at - one.at <= high
+
+    found = [(one, other) for one in rows for other in others if match(one, other)]
+    for one in rows:
+        is_over = one.at is None or one.at + high <= other_over
+        if is_over and not any(match(one, other) for other in others):
+            found.append((one, None))
+    for other in others:
+        is_over = other.at is None or other.at - low <= over
+        if is_over and not any(match(one, other) for one in rows):
+            found.append((None, other))
+    return found

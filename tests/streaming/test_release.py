@@ -13,14 +13,15 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracles import Row, Shipments, first_rows, first_rows_within, sessions, windows
+from oracles import Row, Shipments, first_rows, first_rows_within, joined, sessions, windows
 from pyspark.sql.connect import proto
 from pyspark.sql.types import LongType, StructField, StructType, TimestampType
 
 from proa.errors import DataError
 from proa.formats.place import PLACE, PLACE_TYPE, TIME
 from proa.graph.stateful_plan import KEY, EventWindow, StatefulOperator, StatefulPlan
-from proa.streaming.release import ReleaseInput, release
+from proa.graph.stream_joins import LEFT, OVER, RIGHT, JoinSide
+from proa.streaming.release import ReleaseInput, release, release_pairs
 from proa.streaming.stream_state import StateStore
 
 SECOND = 1_000_000
@@ -211,3 +212,93 @@ def test_rows_without_a_place_are_refused_with_the_remedy(tmp_path):
         )
     assert caught.value.condition == "STREAM_WITHOUT_ORDER"
     assert "manifest" in str(caught.value)
+
+
+LOW, HIGH = -2, 6
+DELAYS = (DELAY, 3)
+JOIN = StatefulPlan(
+    StatefulOperator.JOIN,
+    NOTHING,
+    NOTHING,
+    sides=(
+        JoinSide(NOTHING, HIGH * SECOND, True, DELAYS[0] * SECOND, None, ("s",)),
+        JoinSide(NOTHING, -LOW * SECOND, True, DELAYS[1] * SECOND, None, ("s",)),
+    ),
+)
+
+
+class Join:
+    """A join's batches, without an engine: pairs are made here of what is let through."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.store = StateStore(str(folder), {}, "flow")
+        self.number = 0
+        self.shipped = [0, 0]
+        self.rows: list[tuple[Row | None, Row | None]] = []
+
+    def batch(self, *sides: Shipments) -> None:
+        """Compute one batch with what is new on both sides."""
+        before = self.store.read(self.number, 0)
+        given = []
+        for index, shipments in enumerate(sides):
+            rows = table(shipments, self.shipped[index] + 1)
+            self.shipped[index] += len(shipments)
+            path = str(self.folder / f"{index}-{before.batch}.parquet")
+            pq.write_table(rows, path)
+            name = f"{before.batch}-{index}"
+            files = [path] if len(rows) else []
+            given.append(ReleaseInput(JOIN, files, None, COLUMNS, before, name))
+        left, right = release_pairs((given[0], given[1]), self.store)
+        self.number = self.store.put(
+            replace(left.state, batch=before.batch + 1), self.number
+        ).number
+        self._pair(self._rows(left.files, LEFT), self._rows(right.files, RIGHT))
+
+    @staticmethod
+    def _rows(files: Any, mark: str) -> list[tuple[Row, int]]:
+        rows = [row for file in files for row in pq.read_table(file).to_pylist()]
+        return [(Row(*Flow.row_of(row)), row[mark]) for row in rows]
+
+    def _pair(self, left: list[tuple[Row, int]], right: list[tuple[Row, int]]) -> None:
+        def match(one: Row, other: Row) -> bool:
+            times = one.at is not None and other.at is not None
+            return times and one.key == other.key and LOW <= other.at - one.at <= HIGH
+
+        for one, mark in left:
+            partners = [(other, m) for other, m in right if match(one, other)]
+            self.rows += [(one, other) for other, m in partners if mark % 2 + m % 2 > 0]
+            if not partners and mark >= OVER:
+                self.rows.append((one, None))
+        for other, mark in right:
+            if mark >= OVER and not any(match(one, other) for one, _ in left):
+                self.rows.append((None, other))
+
+
+@settings(max_examples=30, deadline=None)
+@given(left=SHIPMENTS, right=SHIPMENTS, data=st.data())
+def test_any_interleaving_of_two_streams_joins_the_oracles_rows(left, right, data):
+    """After each batch the rows are those of the two prefixes that were read."""
+    with tempfile.TemporaryDirectory() as folder:
+        join, at = Join(Path(folder)), (0, 0)
+        while at != (len(left), len(right)):
+            more = (
+                data.draw(st.integers(at[0], len(left))),
+                data.draw(st.integers(at[1], len(right))),
+            )
+            if more == at:
+                more = (len(left), len(right))
+            join.batch(left[at[0] : more[0]], right[at[1] : more[1]])
+            at = more
+            expected = joined(left[: at[0]], right[: at[1]], DELAYS, LOW, HIGH)
+            assert sorted(join.rows, key=str) == sorted(expected, key=str)
+
+
+def test_rows_that_find_no_partner_any_more_leave_the_state_of_a_join(tmp_path):
+    join = Join(tmp_path)
+    for number in range(30):
+        rows = [[Row(1, number, 0)]]
+        join.batch(rows, rows)
+    state = join.store.read(join.number, 0)
+    assert sum(file.rows for file in state.files) < 50
+    assert len(join.rows) > 200

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pyspark.sql.connect import proto
 
 from proa.errors import PipelineError
+from proa.graph import plan_proto
 from proa.graph.leaves import DatasetLeaf, FilesLeaf, TableLeaf
 from proa.graph.nodes import FlowNode
 from proa.graph.plan import FlowPlan, placeholder_key
@@ -80,9 +81,12 @@ class FlowPlaces:
                 "the first row of each key over several streams, which have no order together,",
                 "let one flow read all files as one source, or name all columns",
             )
+        sides = tuple(
+            replace(side, streams=_orders_in(side.rows, names)) for side in stateful.sides
+        )
         plan = replace(
             flow.plan,
-            stateful=replace(stateful, streams=streams),
+            stateful=replace(stateful, streams=streams, sides=sides),
             streams=_labels(flow.plan, names),
         )
         return replace(flow, plan=plan)
@@ -143,6 +147,12 @@ def _reader_of(flow: FlowNode) -> StatefulReader:
         return placeholder_key(relation) in streaming
 
     return StatefulReader(SqlTexts(origin.of_line), is_stream, flow.flow.location)
+
+
+def _orders_in(rows: Relation, names: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
+    """The orders in which the rows of a part of a plan come."""
+    keys = map(placeholder_key, plan_proto.relations(rows))
+    return tuple(sorted({name for key in keys if key is not None for name in names.get(key, ())}))
 
 
 def _labels(plan: FlowPlan, names: Mapping[str, Iterable[str]]) -> dict[str, str]:

@@ -87,10 +87,13 @@ class _Checker:
                 )
 
     def _join(self, step: QueryStep, left: bool, right: bool) -> None:  # noqa: FBT001
-        if left and right:
-            self.refuse("a join of two streams", step)
         if step.join is JoinKind.NEAREST:
             self.refuse(f"{step.text} over a stream", step)
+        if left and right:
+            if step.join is JoinKind.LATERAL:
+                self.refuse("a lateral join of two streams", step)
+            self._remember(step, "a join of two streams")
+            return
         must_be = _STREAM_MUST_BE.get(step.join)
         if must_be == "nowhere":
             self.refuse("a full outer join over a stream", step)
@@ -107,9 +110,12 @@ class _Checker:
             self.refuse(f"{step.text} over a stream", step, _WINDOW)
         if step.text == "UNION without ALL":
             self.refuse(f"{step.text} over streams", step, "use UNION ALL, and DISTINCT above it")
+        self._remember(step, step.text)
+
+    def _remember(self, step: QueryStep, text: str) -> None:
         if self.stateful is not None:
             self.refuse(
-                f"{step.text} over another operator with state",
+                f"{text} over another operator with state",
                 step,
                 "let a streaming table of its own hold the result of the first one",
             )

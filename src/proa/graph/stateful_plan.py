@@ -8,8 +8,8 @@ are the user's own plan, so the engine computes nothing but queries over given r
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, NoReturn
 
@@ -19,6 +19,7 @@ from sqlglot import exp
 from proa.errors import PipelineError, SourceLocation
 from proa.formats.place import PLACE, TIME
 from proa.graph import plan_proto
+from proa.graph.event_times import TimeColumns, event_time_of, one_for_one
 from proa.graph.plan_proto import Relation
 from proa.graph.row_places import (
     LostPlaceError,
@@ -30,6 +31,7 @@ from proa.graph.row_places import (
 )
 from proa.graph.sql_mask import TextEdit
 from proa.graph.sql_text import SqlTexts, apply_edits
+from proa.graph.stream_joins import RIGHT, JoinSide, cut_join, is_stream_join, own_ids
 from proa.pipelines.identifiers import parts as name_parts
 from proa.text import quote_identifier
 from proa.times import parse_duration
@@ -37,17 +39,12 @@ from proa.times import parse_duration
 CONDITION = "UNSUPPORTED_STREAMING_OPERATOR"
 RELEASED = "proa:released"
 """The leaf that stands above the operator for the rows that it let through."""
+RELEASED_RIGHT = "proa:released:right"
+"""Of a join the leaf for the rows of its right side."""
 _RELEASED_OPTION = "proa.leaf"
 KEY = "__proa_key_"
 """Begins the names of the hidden columns that a session's rows are grouped by."""
 WINDOWS = frozenset({"window", "windo_", "session_window"})
-_SAME_ROWS = frozenset(
-    {"drop", "hint", "project", "repartition", "subquery_alias", "with_columns"}
-    | {"with_columns_renamed"}
-)
-"""Relations that have one row for each row of their input."""
-_KEEPING = _SAME_ROWS | {"filter", "join", "lateral_join", "set_op", "repartition_by_expression"}
-_MULTIPLY = ("explode", "inline", "stack", "json_tuple", "variant_explode")
 _NAME = "__proa_released"
 
 
@@ -62,6 +59,8 @@ class StatefulOperator(StrEnum):
     """The rows of windows that no row can come for any more."""
     SESSION = "session"
     """The rows of sessions that no row can come for any more."""
+    JOIN = "join"
+    """The rows of two streams that a new pair is made of, or that stay without a partner."""
 
 
 @dataclass(frozen=True)
@@ -96,13 +95,21 @@ class StatefulPlan:
     """A batch query with the result's columns, for an operator that engines do not have."""
     streams: tuple[str, ...] = ()
     """The names of all orders that its rows come in."""
+    sides: tuple[JoinSide, ...] = ()
+    """Of a join; its `rows` are those of the left one."""
     location: SourceLocation | None = None
 
     @property
     def contract(self) -> dict[str, Any]:
         """What must not change while there is state."""
         window = self.window
+        sides = (
+            {"sides": [[side.delay, side.reach, side.keeps] for side in self.sides]}
+            if self.sides
+            else {}
+        )
         return {
+            **sides,
             "operator": self.operator.value,
             "keys": list(self.keys) if self.operator is not StatefulOperator.SESSION else [],
             "delay": self.delay,
@@ -141,6 +148,7 @@ class StatefulReader:
         self._is_stream = is_stream
         self._location = location
         self._hidden = RowPlaces(texts, is_stream)
+        self._times = TimeColumns(texts)
 
     def refuse(self, what: str, remedy: str) -> NoReturn:
         raise PipelineError(
@@ -164,6 +172,8 @@ class StatefulReader:
 
     def is_stateful(self, relation: Relation) -> bool:
         kind = plan_proto.kind(relation)
+        if is_stream_join(relation, self._texts, self._is_stream):
+            return True
         if kind not in {"aggregate", "deduplicate", "with_relations"}:
             return False
         if kind == "with_relations":
@@ -176,6 +186,8 @@ class StatefulReader:
 
     def cut(self, plan: Relation, node: Relation) -> StatefulPlan:
         kind = plan_proto.kind(node)
+        if is_stream_join(node, self._texts, self._is_stream):
+            return self._join(plan, node)
         if kind == "deduplicate":
             made = self._deduplicate(node)
         elif kind == "aggregate":
@@ -183,8 +195,8 @@ class StatefulReader:
         else:
             made = self._sql(node)
         operator, rows, keys, window, result = made
-        event_time = self._event_time(rows)
-        is_same = bool(event_time) and self._keeps(rows, event_time)
+        event_time = event_time_of(rows)
+        is_same = bool(event_time) and self._times.find(rows, event_time) is not None
         if window is not None and not is_same:
             self.refuse("a window of a column that is changed behind its watermark", _SAME_COLUMN)
         named = not keys or event_time.lower() in map(str.lower, keys)
@@ -218,6 +230,25 @@ class StatefulReader:
             location=self._location,
         )
 
+    def _join(self, plan: Relation, node: Relation) -> StatefulPlan:
+        join = cut_join(node, self._texts, self._is_stream, _released_rows)
+        if isinstance(join, str):
+            self.refuse(join, _JOIN_REMEDY)
+        left, right = join.sides
+        if (left.keeps and left.reach is None) or (right.keeps and right.reach is None):
+            self.refuse("an outer join of two streams that no time bounds", _BOUND_REMEDY)
+        plan_proto.replace(node, join.result)
+        own_ids(plan, (left.rows, right.rows))
+        _forget_missing_ids(plan)
+        sides = []
+        for side, name in ((left, "the left"), (right, "the right")):
+            delay, clock = self._watermark(side.rows)
+            self.carry(side.rows, f"{name} side of the join")
+            sides.append(replace(side, delay=delay, clock=clock))
+        return StatefulPlan(
+            StatefulOperator.JOIN, left.rows, plan, sides=tuple(sides), location=self._location
+        )
+
     # -- DataFrames -----------------------------------------------------------------------------
 
     def _deduplicate(self, node: Relation) -> Any:
@@ -234,7 +265,7 @@ class StatefulReader:
         found = node.aggregate
         if found.group_type != proto.Aggregate.GroupType.GROUP_TYPE_GROUPBY:
             self.refuse("ROLLUP, CUBE, GROUPING SETS or a pivot", _WINDOW_REMEDY)
-        event_time = self._event_time(found.input)
+        event_time = event_time_of(found.input)
         windows: list[proto.Expression] = []
         others: list[proto.Expression] = []
         for key in found.grouping_expressions:
@@ -318,7 +349,7 @@ class StatefulReader:
         alias = quote_identifier(select.args["from_"].this.alias_or_name or _NAME)
         aliased = plan_proto.alias(alias.strip("`"), rows)
         calls = list(self._window_calls(text, begin))
-        event_time = self._event_time(rows)
+        event_time = event_time_of(rows)
         by_time = [
             key
             for key in group.expressions
@@ -422,13 +453,6 @@ class StatefulReader:
         if about.lower() != event_time.lower():
             self.refuse(f"{name}() of {about!r}", _SAME_COLUMN)
 
-    def _event_time(self, relation: Relation) -> str:
-        """The column of the watermark; "" if there is none."""
-        for node in plan_proto.relations(relation):
-            if plan_proto.kind(node) == "with_watermark":
-                return str(node.with_watermark.event_time)
-        return ""
-
     def _without_places(self, rows: Relation) -> Relation:
         """The rows of leaves that know no places."""
         plan = proto.Relation()
@@ -438,43 +462,6 @@ class StatefulReader:
         for leaf in [node for node in plan_proto.relations(plan) if self._is_stream(node)]:
             plan_proto.replace(leaf, add_column(leaf, PLACE, nothing))
         return plan
-
-    def _keeps(self, rows: Relation, event_time: str) -> bool:
-        """Whether the watermark's column, by its name, is the same in the operator's rows."""
-        node, name = rows, event_time.lower()
-        while (kind := plan_proto.kind(node)) != "with_watermark":
-            inner = getattr(node, kind)
-            if kind == "with_columns" and name in (a.name[0].lower() for a in inner.aliases):
-                return False
-            if kind == "project" and not self._selects(inner.expressions, name):
-                return False
-            if kind == "with_relations":
-                select = self._select(inner.root.sql.query)
-                if select is None or not _selects_column(select.expressions, name):
-                    return False
-            elif kind not in _KEEPING:
-                return False
-            below = [p for p in plan_proto.parts(inner) if isinstance(p, proto.Relation)]
-            marked = [p for p in below if self._event_time(p)]
-            if not marked:
-                return False
-            node = marked[0]
-        return True
-
-    def _selects(self, expressions: Any, name: str) -> bool:
-        """Whether items of a projection yield a column of that name that is the one below."""
-        for item in expressions:
-            kind = item.WhichOneof("expr_type")
-            if kind == "unresolved_star":
-                return True
-            if kind == "unresolved_attribute":
-                if name_parts(item.unresolved_attribute.unparsed_identifier)[-1].lower() == name:
-                    return True
-            elif kind == "expression_string":
-                tree = self._texts.expression(item.expression_string.expression).tree
-                if _selects_column(tree.expressions, name):
-                    return True
-        return False
 
     def _watermark(self, rows: Relation) -> tuple[int | None, Relation | None]:
         """The watermark's delay, and the rows that it is about when not all reach the operator.
@@ -492,7 +479,7 @@ class StatefulReader:
         except ValueError as error:
             self.refuse(f"a watermark of {mark.delay_threshold!r}", f"give {error}")
         timed = add_column(mark.input, TIME, column(mark.event_time))
-        all_rows = _one_for_one(rows, marks[0])
+        all_rows = one_for_one(rows, marks[0])
         plan_proto.replace(marks[0], timed)
         clock = None
         if not all_rows:
@@ -538,17 +525,19 @@ _WORDS = {
     StatefulOperator.SESSION: "a session",
 }
 _SAME_COLUMN = "window the very column that the watermark is about, by the name it has there"
+_JOIN_REMEDY = (
+    "join two streams at a time, with an inner, left, right or full outer join, each of both a streaming"
+    " table; or write the result as a materialized view"
+)
+_BOUND_REMEDY = (
+    "give both streams a watermark, and the join a condition that says how far apart their times may"
+    " be (b.t BETWEEN a.t AND a.t + INTERVAL 1 HOUR), or equal windows of these"
+)
 _NO_WINDOW = "an aggregation that no window of event time ends"
 _WINDOW_REMEDY = (
     "group by window() or session_window() of a column that has a watermark, or write the result as"
     " a materialized view"
 )
-
-
-def _selects_column(items: Iterable[exp.Expr], name: str) -> bool:
-    stars = any(isinstance(item, exp.Star) for item in items)
-    named = [item for item in items if item.alias_or_name.lower() == name]
-    return (stars and not named) or any(isinstance(item, exp.Column) for item in named)
 
 
 def _function_of(expression: proto.Expression) -> str:
@@ -583,26 +572,14 @@ def _outline(result: Relation, rows: Relation, keys: tuple[str, ...]) -> Relatio
     return plan
 
 
-def _released_rows() -> Relation:
+def _released_rows(side: str = "") -> Relation:
+    """The leaf for the rows that are let through; `side` names the column that marks a join's."""
+    leaf = RELEASED_RIGHT if side == RIGHT else RELEASED
     relation = proto.Relation()
     relation.common.plan_id = plan_proto.fresh_plan_id()
-    relation.read.named_table.unparsed_identifier = RELEASED
-    relation.read.named_table.options[_RELEASED_OPTION] = RELEASED
+    relation.read.named_table.unparsed_identifier = leaf
+    relation.read.named_table.options[_RELEASED_OPTION] = leaf
     return relation
-
-
-def _one_for_one(rows: Relation, mark: Relation) -> bool:
-    """Whether each row of the watermark is one row of `rows`."""
-    node = rows
-    while node is not mark:
-        kind = plan_proto.kind(node)
-        if kind not in _SAME_ROWS:
-            return False
-        if kind == "project" and any(word in str(node.project.expressions) for word in _MULTIPLY):
-            return False
-        inputs = [p for p in plan_proto.parts(getattr(node, kind)) if isinstance(p, proto.Relation)]
-        node = inputs[0]
-    return True
 
 
 def _forget_missing_ids(plan: Relation) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
@@ -16,12 +16,15 @@ from proa.formats.place import PLACE, TIME, with_place
 from proa.graph import FlowNode
 from proa.graph.plan import bind
 from proa.graph.row_places import column
-from proa.graph.stateful_plan import KEY, RELEASED, StatefulPlan
+from proa.graph.stateful_plan import KEY, RELEASED, RELEASED_RIGHT, StatefulPlan
+from proa.graph.stream_joins import JoinSide
 from proa.lake import Destination, Table, discard, write
 from proa.lake.table_schema import to_arrow
 from proa.storage import Store
-from proa.streaming.release import ReleaseInput, release
+from proa.streaming.release import Released, ReleaseInput, release, release_pairs
 from proa.streaming.stream_state import StateStore, StreamState, state_app
+
+_Stage = Callable[[Relation, str], tuple[list[str], StructType]]
 
 
 class StatefulStep:
@@ -62,23 +65,19 @@ class StatefulStep:
             return self._stage(bind(template, relations), schema, f"{attempt}-{name}", written)
 
         try:
-            rows, columns = stage(self._plan.rows, "rows")
-            clock = None
-            if self._plan.clock is not None:
-                clock, _ = stage(_only(self._plan.clock, (PLACE, TIME)), "clock")
-            given = ReleaseInput(self._plan, rows, clock, columns, before, attempt)
-            released = release(given, self._store)
+            parts = self._release(stage, before, attempt)
             state = self._store.put(
-                replace(released.state, batch=batch, generation=generation), number or 0
+                replace(parts[0].state, batch=batch, generation=generation), number or 0
             )
-            files = released.files
-            plan = (
-                self._engine.parquet(files, released.columns)
-                if files
-                else self._engine.empty(released.columns)
-            )
+            files = tuple(file for part in parts for file in part.files)
+            leaves = {
+                leaf: self._engine.parquet(part.files, part.columns)
+                if part.files
+                else self._engine.empty(part.columns)
+                for leaf, part in zip((RELEASED, RELEASED_RIGHT), parts, strict=False)
+            }
             try:
-                result = bind(self._plan.result, {**relations, RELEASED: plan})
+                result = bind(self._plan.result, {**relations, **leaves})
                 yield result, {state_app(self._node.flow.name): state.number}
             finally:
                 self._remove(files)
@@ -86,6 +85,22 @@ class StatefulStep:
             for destination, made in written:
                 with suppress(Exception):
                     discard(destination, made)
+
+    def _release(self, stage: _Stage, before: StreamState, attempt: str) -> list[Released]:
+        """What is let through: of a join by its two sides."""
+        plan = self._plan
+        given = []
+        inputs: Sequence[StatefulPlan | JoinSide] = plan.sides or (plan,)
+        for index, part in enumerate(inputs):
+            rows, columns = stage(part.rows, f"rows-{index}")
+            clock = None
+            if part.clock is not None:
+                clock, _ = stage(_only(part.clock, (PLACE, TIME)), f"clock-{index}")
+            name = f"{attempt}-{index}" if plan.sides else attempt
+            given.append(ReleaseInput(plan, rows, clock, columns, before, name))
+        if plan.sides:
+            return release_pairs((given[0], given[1]), self._store)
+        return [release(given[0], self._store)]
 
     def _number(self) -> int | None:
         table = self._table

@@ -24,6 +24,7 @@ from proa.cdc.local_database import LocalDatabase, duck_database, parquet_source
 from proa.errors import DataError, PipelineError
 from proa.formats.place import PLACE, TIME
 from proa.graph.stateful_plan import KEY, StatefulOperator, StatefulPlan
+from proa.graph.stream_joins import LEFT, NEW, OVER, RIGHT
 from proa.lake import Destination, write_batches
 from proa.lake.table_schema import to_arrow
 from proa.streaming.stream_state import FOREVER, StateFile, StateStore, StreamState
@@ -32,6 +33,9 @@ _UNTIL = "__proa_until"
 """The watermark, in microseconds, from which on a remembered row is needed no more."""
 _MARK = "__proa_mark"
 _RANK = "__proa_rank"
+_INDEX = "__proa_index"
+_AT = "__proa_at"
+"""The event time of a row that is remembered for a join, in microseconds."""
 _FOLDER = "released"
 _ORDER = f"{PLACE}.stream, {PLACE}.shipment, {PLACE}.file, {PLACE}.start, {PLACE}.row"
 
@@ -74,6 +78,29 @@ def release(given: ReleaseInput, store: StateStore) -> Released:
         return _Release(given, store, database, scratch).run()
 
 
+def release_pairs(given: tuple[ReleaseInput, ReleaseInput], store: StateStore) -> list[Released]:
+    """Compute what a join of two streams lets through of its left and its right side, and remembers.
+
+    Raises as `release`. Both results have the same state.
+    """
+    with duck_database() as (left, left_scratch), duck_database() as (right, right_scratch):
+        sides = [
+            _StreamSide(0, given[0], store, left, left_scratch),
+            _StreamSide(1, given[1], store, right, right_scratch),
+        ]
+        seen = {f"{side.index}:{s}": m for side in sides for s, m in side.read_rows().items()}
+        for side, other in (sides, sides[::-1]):
+            side.meet(other)
+        written = [side.pairing(other) for side, other in (sides, sides[::-1])]
+        files = [file for side, other in (sides, sides[::-1]) for file in side.remember_rows(other)]
+        contract = given[0].plan.contract
+        state = replace(given[0].before, contract=contract, seen=seen, files=tuple(files))
+        return [
+            Released(paths, side.marked_columns, state)
+            for side, paths in zip(sides, written, strict=True)
+        ]
+
+
 class _Release(LocalDatabase):
     def __init__(self, given: ReleaseInput, store: StateStore, database: Any, scratch: str) -> None:
         super().__init__(database, Path(scratch), store.options)
@@ -103,7 +130,7 @@ class _Release(LocalDatabase):
             contract=self.plan.contract,
             seen=seen,
             closed=self.now,
-            files=self.remember(),
+            files=self.remember(self.now),
         )
         return Released(tuple(f"{self.store.url}/{path}" for path, _ in files), columns, state)
 
@@ -147,8 +174,8 @@ class _Release(LocalDatabase):
                 - {self.plan.delay} AS w FROM clock LEFT JOIN past USING (s)"""
         )
         self.execute(
-            f"""CREATE VIEW timed AS SELECT fresh.*, w AS {_MARK} FROM fresh LEFT JOIN mark
-                ON s = {PLACE}.stream AND n = {PLACE}.shipment"""
+            f"""CREATE VIEW timed AS SELECT fresh.*, mark.w AS {_MARK} FROM fresh LEFT JOIN mark
+                ON mark.s = fresh.{PLACE}.stream AND mark.n = fresh.{PLACE}.shipment"""
         )
         found = self.execute(
             """SELECT s, max(m) AS m FROM (SELECT s, m FROM past UNION ALL SELECT s, m FROM clock)
@@ -300,10 +327,10 @@ class _Release(LocalDatabase):
         if window.length:
             count = math.ceil(window.length / window.slide)
             last = f"({at} - (({at} - {window.offset}) % {window.slide} + {window.slide}) % {window.slide})"
-            start = f"({last} - i * {window.slide})"
+            start = f"({last} - {_INDEX} * {window.slide})"
             end = f"({start} + {window.length})"
             value = f", {self.struct_of(start, end)} AS {name_of(self.window_name)}"
-            source = f"timed, (SELECT unnest(range({count})) AS i)"
+            source = f"timed, (SELECT unnest(range({count})) AS {_INDEX})"
             inside = f"{end} > {at}"
         else:
             end, value, source, inside = at, "", "timed", "true"
@@ -341,16 +368,16 @@ class _Release(LocalDatabase):
                 {older}"""
         )
         self.execute(
-            f"""CREATE TABLE run AS SELECT *, sum(CAST(begins AS INTEGER)) OVER
-                ({by}ORDER BY {at} ROWS UNBOUNDED PRECEDING) AS session FROM
+            f"""CREATE TABLE run AS SELECT *, sum(CAST({_MARK} AS INTEGER)) OVER
+                ({by}ORDER BY {at} ROWS UNBOUNDED PRECEDING) AS {_INDEX} FROM
                 (SELECT *, coalesce({at} > lag({at}) OVER ({by}ORDER BY {at})
-                 + {window.length}, true) AS begins FROM open)"""
+                 + {window.length}, true) AS {_MARK} FROM open)"""
         )
         start, end = f"min({at}) OVER s", f"(max({at}) OVER s + {window.length})"
         self.execute(
-            f"""CREATE TABLE whole AS SELECT * EXCLUDE (begins, session),
+            f"""CREATE TABLE whole AS SELECT * EXCLUDE ({_MARK}, {_INDEX}),
                 {self.struct_of(start, end)} AS {self.window_name}, {end} AS {_UNTIL}
-                FROM run WINDOW s AS (PARTITION BY {parts}session)"""
+                FROM run WINDOW s AS (PARTITION BY {parts}{_INDEX})"""
         )
         over = "false" if self.now is None else f"{_UNTIL} <= {self.now}"
         self.execute(f"CREATE TABLE released AS SELECT * FROM whole WHERE {over}")
@@ -360,9 +387,9 @@ class _Release(LocalDatabase):
 
     # -- what is written --------------------------------------------------------------------------
 
-    def remember(self) -> tuple[StateFile, ...]:
-        """Write what is remembered from now on; its files."""
-        now = -FOREVER if self.now is None else self.now
+    def remember(self, watermark: int | None) -> tuple[StateFile, ...]:
+        """Write what is remembered from `watermark` on; its files."""
+        now = -FOREVER if watermark is None else watermark
         files = [file for file in self.before.files if file.until > now]
         count = self.number("SELECT count(*) FROM learned")
         merged = replace(self.before, files=tuple(files)).merges(count) if count else 0
@@ -391,3 +418,81 @@ class _Release(LocalDatabase):
         )
         files = write_batches(self.batches(query), target)
         return [(f"{place}/{file.path}", file.rows) for file in files]
+
+
+class _StreamSide(_Release):
+    """One side of a join: its rows, each with whether it is new and whether it waits any longer."""
+
+    def __init__(
+        self, index: int, given: ReleaseInput, store: StateStore, database: Any, scratch: str
+    ) -> None:
+        begin = f"{index}:"
+        seen = {
+            key.removeprefix(begin): time
+            for key, time in given.before.seen.items()
+            if key.startswith(begin)
+        }
+        files = tuple(file for file in given.before.files if file.side == index)
+        self.index = index
+        self.side = given.plan.sides[index]
+        plan = replace(given.plan, delay=self.side.delay, streams=self.side.streams)
+        before = replace(given.before, seen=seen, files=files)
+        super().__init__(replace(given, plan=plan, before=before), store, database, scratch)
+        self.mark = (LEFT, RIGHT)[index]
+        self.is_moving = False
+        """Whether there are new rows, or rows that stay without a partner from now on."""
+        self.watermark_before: int | None = None
+        if seen and set(seen) >= set(plan.streams) and plan.delay is not None:
+            self.watermark_before = min(seen.values()) - plan.delay
+
+    @property
+    def marked_columns(self) -> Any:
+        from pyspark.sql.types import LongType, StructField, StructType
+
+        return StructType([*self.given.columns.fields, StructField(self.mark, LongType())])
+
+    def meet(self, other: _StreamSide) -> None:
+        """Make `whole`: what is remembered and what is new, by what has come on the other side."""
+        names = ", ".join(map(name_of, self.visible))
+        at = f"epoch_us({TIME})" if self.plan.delay is not None else "CAST(NULL AS BIGINT)"
+        fresh = f"SELECT {names}, {at} AS {_AT}, {NEW} AS {_MARK} FROM ({self.live()})"
+        known = self.memory_query()
+        if known:
+            fresh += f" UNION ALL BY NAME SELECT * EXCLUDE ({_UNTIL}), 0 AS {_MARK} FROM ({known})"
+        over = "false"
+        if self.side.keeps:
+            end = f"({_AT} + {self.side.reach})"
+            over = f"({_AT} IS NULL AND {_MARK} = {NEW})"
+            if other.now is not None:
+                last = -FOREVER if other.watermark_before is None else other.watermark_before
+                over += f" OR ({end} <= {other.now} AND ({_MARK} = {NEW} OR {end} > {last}))"
+        self.execute(
+            f"""CREATE TABLE whole AS SELECT *, CAST({_MARK} + CASE WHEN {over} THEN {OVER} ELSE 0
+                END AS BIGINT) AS {self.mark} FROM ({fresh})"""
+        )
+        self.is_moving = self.number(f"SELECT count(*) FROM whole WHERE {self.mark} > 0") > 0
+
+    def pairing(self, other: _StreamSide) -> tuple[str, ...]:
+        """Write the rows that are joined in this batch; where they are."""
+        names = ", ".join(name_of(field.name) for field in self.marked_columns.fields)
+        where = "true" if other.is_moving else f"{self.mark} > 0"
+        query = f"SELECT {names} FROM whole WHERE {where}"
+        files = self.write(query, _FOLDER, to_arrow(self.marked_columns))
+        return tuple(f"{self.store.url}/{path}" for path, _ in files)
+
+    def remember_rows(self, other: _StreamSide) -> list[StateFile]:
+        """Write what may find a partner yet, or tells that a row of the other side had one."""
+        until = str(FOREVER)
+        reach = self.side.reach
+        if reach is not None:
+            if other.side.keeps and other.side.reach is not None:
+                reach = max(reach, reach + other.side.reach)
+            until = f"coalesce({_AT} + {reach}, {-FOREVER})"
+        names = ", ".join(map(name_of, self.visible))
+        self.execute(
+            f"""CREATE TABLE learned AS SELECT {names}, {_AT}, {until} AS {_UNTIL} FROM whole
+                WHERE {self.mark} % 2 = {NEW}"""
+        )
+        marks = [mark for mark in (self.now, other.now) if mark is not None]
+        files = self.remember(min(marks) if len(marks) == 2 else None)
+        return [replace(file, side=self.index) for file in files]

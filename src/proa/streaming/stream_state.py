@@ -41,6 +41,8 @@ class StateFile:
     rows: int
     until: int
     """All of its rows are needed no more once the watermark, in microseconds, is here."""
+    side: int = 0
+    """Of a join: 0 for rows of the left stream, 1 for the right one."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,8 @@ class StreamState:
     contract: Mapping[str, Any] = field(default_factory=dict)
     """What the operator was when it was written."""
     seen: Mapping[str, int] = field(default_factory=dict)
-    """The greatest event time of each stream, in microseconds."""
+    """The greatest event time of each stream, in microseconds; of a join by "0:" or "1:", the side,
+    and the stream."""
     closed: int | None = None
     """The watermark up to which windows were let through."""
     files: tuple[StateFile, ...] = ()
