@@ -121,7 +121,7 @@ class Server:
         self.pid = lives.ask(
             do="start",
             moment=str(site.moment),
-            arguments=["serve", "--region", "us-east", "--json", *site.where],
+            arguments=["serve", "--region", site.name, "--json", *site.where],
             out=str(self._out),
             log=str(site.folder / "log"),
         )
@@ -158,6 +158,8 @@ class Server:
 
 class Site:
     """The region's folder, its server of the moment, and a client."""
+
+    name = "us-east"
 
     def __init__(
         self,

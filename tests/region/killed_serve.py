@@ -4,6 +4,7 @@ It imports everything once and forks a process for each life that it is asked fo
 
     {"do": "start", "moment": FILE, "arguments": ["serve", ...], "out": FILE, "log": FILE}  -> pid
     {"do": "wait", "pid": 123}  -> exit code
+    {"do": "kill", "pid": 123}  -> exit code
 
 A life looks into the file of its moment before every step; it may hold, as JSON:
 
@@ -16,6 +17,7 @@ The first means the transaction that writes this value into a row of this table.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -105,7 +107,10 @@ def answer(number: int) -> None:
 def serve_lives() -> None:
     for line in sys.stdin:
         asked = json.loads(line)
-        if asked["do"] == "wait":
+        if asked["do"] == "kill":
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(asked["pid"], signal.SIGKILL)
+        if asked["do"] in {"kill", "wait"}:
             _, status = os.waitpid(asked["pid"], 0)
             answer(os.waitstatus_to_exitcode(status))
             continue

@@ -64,7 +64,7 @@ def read_details(settings: ProjectSettings, region: str, now: datetime) -> Regio
     """Look at a region's tables and events. What cannot be read is said in `error`, not raised."""
     where = settings.region(region)
     try:
-        lineage = StoredRegion(region, where).lineage
+        lineage = StoredRegion.for_looks(region, where).lineage
         names = lineage.datasets()
         log = Layout(where.storage.rstrip("/")).events
         events = list(read(log, where.options, last=_MOST_EVENTS)) if names else []

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -23,7 +23,7 @@ from proa.recovery.contents import CheckpointPlaces, RegionContents, SourceFiles
 from proa.runtime.declared import DeclaredPipeline
 from proa.runtime.lineage import Lineage
 from proa.settings import EventTimeSettings, RegionSettings
-from proa.storage import ObjectInfo, Store, is_url
+from proa.storage import QUICK_ANSWERS, ObjectInfo, Store, is_url
 from proa.storage.visible import is_hidden
 from proa.times import as_moment
 
@@ -36,6 +36,14 @@ class StoredRegion:
     settings: RegionSettings
     declared: DeclaredPipeline | None = field(default=None, compare=False)
     """What the pipeline declares now; None takes what the region's last update wrote down."""
+
+    @classmethod
+    def for_looks(
+        cls, name: str, settings: RegionSettings, declared: DeclaredPipeline | None = None
+    ) -> Self:
+        """A region that is only looked at: a silence of five seconds is no answer."""
+        options = {**QUICK_ANSWERS, **settings.options}
+        return cls(name, settings.model_copy(update={"options": options}), declared)
 
     @cached_property
     def lineage(self) -> Lineage:

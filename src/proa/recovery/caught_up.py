@@ -72,7 +72,7 @@ def read_caught_up(
     """
     if as_of > clock.now():
         raise SettingsError(f"--as-of {as_of.isoformat()} lies in the future; nobody knows yet")
-    here = StoredRegion(region, settings.region(region), declared)
+    here = StoredRegion.for_looks(region, settings.region(region), declared)
     judge = _Judge(here, here.contents(clock), as_of, clock.now(), settings)
     answers = [judge.source(name) for name in settings.sources]
     answers += [judge.by_names(name) for name in foreign_sources(here, set(settings.sources))]

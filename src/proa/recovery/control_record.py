@@ -19,12 +19,15 @@ from typing import Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
+from proa.clock import Clock, SystemClock
 from proa.errors import ConflictError, DataError, ProaError, UnavailableError, UnknownOutcome
 from proa.settings import ProjectSettings, RecoverySettings
 from proa.steps import Step, step
-from proa.storage import NotFoundError, Store, is_url
+from proa.storage import QUICK_ANSWERS, NotFoundError, Store, is_url
 
 FOLDER = "_proa/control"
+_SILENCE_S = 30.0
+"""For how long a place in a bucket that did not answer is not asked again."""
 
 
 class Phase(StrEnum):
@@ -116,10 +119,17 @@ class ControlPlace:
 class ControlStore:
     """The control record of one group, wherever it is held."""
 
-    def __init__(self, group: str, places: Mapping[str, tuple[str, Mapping[str, str]]]) -> None:
+    def __init__(
+        self,
+        group: str,
+        places: Mapping[str, tuple[str, Mapping[str, str]]],
+        clock: Clock | None = None,
+    ) -> None:
         """`places` are locations with their options, by name. One is enough when it is a third place."""
         self.group = group
         self._locations = dict(places)
+        self._clock = clock or SystemClock()
+        self._silent_until: dict[str, float] = {}
         self._known: list[ControlRecord] = []
         self.silent: dict[str, ProaError] = {}
         """The places that did not answer at the last `read`."""
@@ -209,17 +219,22 @@ class ControlStore:
         return dict(sorted(found.items()))
 
     def _places(self) -> list[ControlPlace]:
-        self.silent = {}
+        known, self.silent = self.silent, {}
         places = []
         for name, (location, options) in self._locations.items():
+            if name in known and self._clock.monotonic() < self._silent_until.get(name, 0.0):
+                self.silent[name] = known[name]  # a change of roles waits for a lost region once
+                continue
             try:
                 if not self.is_in_third_place and not is_url(location):
                     _must_be_there(name, location)
-                store = Store.open(location, options)
+                store = Store.open(location, {**QUICK_ANSWERS, **options})
                 store.exists(_path(self.group, 1))
                 places.append(ControlPlace(name, store))
             except ProaError as error:
                 self.silent[name] = error
+                if is_url(location) and not self.is_in_third_place:
+                    self._silent_until[name] = self._clock.monotonic() + _SILENCE_S
         if not places:
             raise UnavailableError(
                 f"no place that holds the control record of {self.group!r} answers:"

@@ -132,7 +132,7 @@ def _declared_pipelines(settings: ProjectSettings) -> dict[str, DeclaredPipeline
     declared = {}
     for name, region in settings.regions.items():
         try:
-            pipeline = StoredRegion(name, region).lineage.declared_pipeline()
+            pipeline = StoredRegion.for_looks(name, region).lineage.declared_pipeline()
         except ProaError:
             continue
         if pipeline.whole:

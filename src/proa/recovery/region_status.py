@@ -20,7 +20,7 @@ from proa.recovery.by_storage import StoredRegion
 from proa.recovery.contents import Mask, RegionContents
 from proa.runtime.declared import DeclaredPipeline
 from proa.settings import EventTimeSettings, ProjectSettings
-from proa.storage import NotFoundError, ObjectInfo, Store
+from proa.storage import QUICK_ANSWERS, NotFoundError, ObjectInfo, Store
 from proa.storage.visible import is_hidden
 
 
@@ -125,7 +125,7 @@ def read_status(
     """
     now = declared or {}
     looked_at = [
-        StoredRegion(name, settings.region(name), now.get(name))
+        StoredRegion.for_looks(name, settings.region(name), now.get(name))
         for name in regions or settings.regions
     ]
     with ThreadPoolExecutor(4) as pool:
@@ -139,7 +139,9 @@ def read_order(settings: ProjectSettings, source: str) -> ShipmentOrder:
     """The order of a source: from its journal or, when that is gone, from the furthest zone."""
     errors: list[ProaError] = []
     try:
-        journal = open_source(source, settings.sources[source]).journal
+        where = settings.sources[source]
+        quick = where.model_copy(update={"options": {**QUICK_ANSWERS, **where.options}})
+        journal = open_source(source, quick).journal
         table = Manifest(journal, source).table()
         if table.num_rows:
             return ShipmentOrder(source, table, whole=True, store=journal)
@@ -150,7 +152,7 @@ def read_order(settings: ProjectSettings, source: str) -> ShipmentOrder:
     best, store = SCHEMA.empty_table(), None
     for name, region in settings.regions.items():
         try:
-            zone = StoredRegion(name, region).zone
+            zone = StoredRegion.for_looks(name, region).zone
             table = Manifest(zone, source).table()
         except ProaError as error:
             errors.append(error)

@@ -71,7 +71,7 @@ class StorageView:
         return read_caught_up(self._settings, region, as_of, self._clock)
 
     def loss(self, region: str) -> Loss:
-        here = StoredRegion(region, self._settings.region(region))
+        here = StoredRegion.for_looks(region, self._settings.region(region))
         orders = [read_order(self._settings, source) for source in self._settings.sources]
         landed = [(order, here.manifest(order.source).num_rows) for order in orders]
         return loss_of(region, landed, self._clock.now())

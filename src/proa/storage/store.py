@@ -23,6 +23,7 @@ from proa.errors import (
 from proa.steps import Step, step
 from proa.storage import local
 from proa.storage.seekable import Seekable
+from proa.times import parse_duration
 
 CHUNK = 4 * 1024 * 1024
 """Bytes a streaming read hands over at a time."""
@@ -38,6 +39,12 @@ _RETRY = {
     "retry_timeout": timedelta(seconds=30),
     "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=3)},
 }
+QUICK_ANSWERS: Mapping[str, str] = {
+    "connect_timeout": "3s",
+    "read_timeout": "5s",
+    "retry_timeout": "5s",
+}
+"""Options for who only looks: a place that was silent for five seconds does not answer."""
 _CLIENT_KEYS = ("allow_http", "allow_invalid_certificates", "proxy_url", *_CLIENT)
 
 
@@ -297,6 +304,9 @@ def _remote(url: str, options: Mapping[str, str]) -> Any:
     """The backend of a URL. Client options may stand among the others, as delta-rs takes them."""
     config: dict[str, Any] = dict(options)
     client: dict[str, Any] = dict(_CLIENT)
+    retry: dict[str, Any] = dict(_RETRY)
+    if "retry_timeout" in config:
+        retry["retry_timeout"] = timedelta(seconds=parse_duration(str(config.pop("retry_timeout"))))
     if "aws_allow_http" in config:
         config["allow_http"] = config.pop("aws_allow_http")
     for key in _CLIENT_KEYS:
@@ -305,7 +315,7 @@ def _remote(url: str, options: Mapping[str, str]) -> Any:
             client[key] = value.lower() == "true" if key.startswith("allow") else value
     if url.startswith(("s3://", "s3a://")):
         config.setdefault("aws_checksum_algorithm", "sha256")
-    return store.from_url(url, config=config, client_options=client, retry_config=_RETRY)
+    return store.from_url(url, config=config, client_options=client, retry_config=retry)
 
 
 def _info(meta: Mapping[str, Any]) -> ObjectInfo:

@@ -1,0 +1,39 @@
+"""Real processes and hard faults: what consumers read is every acknowledged row, once, and never older.
+
+`PROA_DRILLS=100` runs that many drills in a row, in another order each time with another `PROA_DRILL_SEED`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+
+import pytest
+from drilled_group import Blow, DrilledGroup
+
+pytestmark = pytest.mark.slow
+
+DRILLS = int(os.environ.get("PROA_DRILLS", "6"))
+SEED = int(os.environ.get("PROA_DRILL_SEED", "10"))
+
+
+@pytest.fixture(scope="module")
+def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DrilledGroup]:
+    found = DrilledGroup(tmp_path_factory.mktemp("drilled"), SEED)
+    yield found
+    found.close()
+
+
+def test_consumers_read_every_row_once_whatever_happens_to_the_active_region(group: DrilledGroup):
+    blows: list[Blow] = []
+    for number in range(DRILLS):
+        blows = blows or [Blow(value) for value in group.random.permutation(len(Blow)) + 1]
+        blow = blows.pop()
+        group.drill(blow)
+        sys.stdout.write(
+            f"drill {number + 1}: {blow.name}, {group.files} rows, {group.reader.loads} loads,"
+            f" {group.reader.refusals} refusals\n"
+        )
+    assert group.ask("drill", "--yes") == 0, group.log("drill")
+    assert group.reader.wrong == []
