@@ -26,6 +26,7 @@ from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.sql.types import StringType, StructType
 
 from proa.autoloader.hints import apply, parse_hints
+from proa.autoloader.leaf_columns import declared_columns
 from proa.clock import SystemClock
 from proa.engine import Engine
 from proa.errors import DataError, UserError
@@ -236,7 +237,10 @@ def _engine() -> Engine:
 
 
 def _hinted_columns(_flow: Flow, leaf: FilesLeaf) -> StructType:
-    """Return the columns of files as their hints tell them. Raises DataError without hints."""
+    """Return the columns of files as schema or hints tell them. Raises DataError without both."""
+    known = declared_columns(leaf)
+    if known is not None:
+        return known
     hints = _option(leaf, "schemahints")
     if hints is None:
         raise DataError("files are not looked at")

@@ -8,12 +8,27 @@ from dataclasses import dataclass
 from pyspark.sql import types as t
 
 from proa.autoloader import hints
-from proa.autoloader.options import Options
+from proa.autoloader.options import Options, parse
 from proa.autoloader.schema import FileSchema
 from proa.autoloader.tasks import METADATA
 from proa.errors import PipelineError
 from proa.formats.arrow_types import spark_type
 from proa.formats.reader_options import METADATA_NAME, Evolution
+from proa.graph.leaves import FilesLeaf
+from proa.pipelines.ddl import parse_schema
+
+FIXED_COLUMNS = {
+    "text": t.StructType([t.StructField("value", t.StringType())]),
+    "binaryfile": t.StructType(
+        [
+            t.StructField("path", t.StringType()),
+            t.StructField("modificationTime", t.TimestampType()),
+            t.StructField("length", t.LongType()),
+            t.StructField("content", t.BinaryType()),
+        ]
+    ),
+}
+"""The columns of formats whose columns are always the same."""
 
 
 @dataclass(frozen=True)
@@ -96,3 +111,17 @@ def _refuse_duplicates(fields: Sequence[t.StructField]) -> None:
                 condition="COLUMN_ALREADY_EXISTS",
             )
         seen.add(f.name.lower())
+
+
+def declared_columns(leaf: FilesLeaf) -> t.StructType | None:
+    """Return the columns that a leaf's schema, format and options tell, no file looked at.
+
+    Returns None if the files decide.
+    """
+    options = parse(leaf.options, schema_given=leaf.schema is not None)
+    given = None if leaf.schema is None else parse_schema(leaf.schema)
+    inside = given or FIXED_COLUMNS.get(options.reader.format)
+    if inside is None:
+        return None
+    folders = [t.StructField(name, t.StringType()) for name in options.partition_columns or ()]
+    return LeafColumns(options, given).output(FileSchema(inside, t.StructType(folders)))

@@ -24,7 +24,7 @@ from proa.autoloader.discovery import (
 )
 from proa.autoloader.file_ref import FileRef
 from proa.autoloader.known import KnownFiles
-from proa.autoloader.leaf_columns import LeafColumns
+from proa.autoloader.leaf_columns import FIXED_COLUMNS, LeafColumns
 from proa.autoloader.options import Options, check_bad_path, parse
 from proa.autoloader.schema import FileSchema, SchemaVersion, SchemaVersions
 from proa.autoloader.schema_fold import SchemaFold, shipments_of
@@ -47,18 +47,6 @@ from proa.pipelines.ddl import parse_schema
 from proa.storage import NotFoundError, Store
 from proa.storage.folded import check_format
 
-_FIXED = {
-    "text": t.StructType([t.StructField("value", t.StringType())]),
-    "binaryfile": t.StructType(
-        [
-            t.StructField("path", t.StringType()),
-            t.StructField("modificationTime", t.TimestampType()),
-            t.StructField("length", t.LongType()),
-            t.StructField("content", t.BinaryType()),
-        ]
-    ),
-}
-"""The columns of formats whose columns are always the same."""
 _START = "start.json"
 _START_FORMAT = 2
 
@@ -313,7 +301,7 @@ class AutoLoader:
     def _first(self, engine: LoaderEngine, files: Sequence[FileRef]) -> SchemaVersion:
         """Decide the first schema and store it; what is only assumed has the number -1."""
         sample = self._sample or tuple(files)
-        fixed = _FIXED.get(self.options.reader.format, self._given)
+        fixed = FIXED_COLUMNS.get(self.options.reader.format, self._given)
         if not sample and not self.options.hints and fixed is None:
             raise DataError(
                 f"the schema cannot be inferred: there is no file in {self.leaf.path!r};"

@@ -16,7 +16,7 @@ from pyspark.sql.types import StructType
 
 from proa.engine.relations import delta
 from proa.errors import PipelineError, SourceLocation, UserError
-from proa.graph.build import Analyze, Infer, empty, schema_of_text
+from proa.graph.build import Analyze, Infer, empty
 from proa.graph.change_target import target_schema
 from proa.graph.leaves import DatasetLeaf, FilesLeaf, Leaf, TableLeaf
 from proa.graph.local_paths import check_paths
@@ -118,8 +118,6 @@ class _Analyst:
         except PipelineError:
             raise
         except UserError as error:
-            if leaf.schema is not None:
-                return schema_of_text(leaf.schema)
             raise _UnknownError(f"the files in {leaf.path!r}: {error.args[0]}") from error
 
     def schema(self, plan: Relation, what: str, location: SourceLocation) -> StructType:

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from proa.autoloader.leaf_columns import declared_columns
 from proa.autoloader.loader import AutoLoader
 from proa.autoloader.options import check_options
 from proa.clock import Clock, SystemClock
 from proa.engine import Engine
-from proa.errors import DataError, UnavailableError
+from proa.errors import DataError, PipelineError, UnavailableError, UserError
 from proa.graph import FilesLeaf, Graph
 from proa.graph.analysis import Analysis, analyse
 from proa.graph.build import build
@@ -90,7 +91,12 @@ def compile_pipeline(  # noqa: PLR0913 - what a pipeline is made of
     def certain(flow: Flow, leaf: FilesLeaf) -> Any:
         try:
             return file_columns(flow, leaf, True)
-        except UnavailableError as error:
+        except (UserError, UnavailableError) as error:
+            known = None if isinstance(error, PipelineError) else declared_columns(leaf)
+            if known is not None:
+                return known
+            if isinstance(error, UserError):
+                raise
             raise DataError(f"they cannot be read now: {error}") from error
 
     def look_at_target(flow: Flow) -> KnownTarget:
@@ -145,7 +151,7 @@ def columns_of_files(engine: Engine, options: Mapping[str, str], clock: Clock) -
     def look(_flow: Flow, leaf: FilesLeaf, certain: bool) -> Any:  # noqa: FBT001 - see FileColumns
         loader = AutoLoader(leaf, state=None, storage_options=options, clock=clock)
         backlog = loader.discover(None)
-        if certain and not backlog.files and leaf.schema is None:
+        if certain and not backlog.files and declared_columns(leaf) is None:
             # Hints pin types; they do not say which other columns there will be.
             raise DataError("there are none yet")
         return loader.schema(engine, ())

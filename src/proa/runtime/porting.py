@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
+from pyspark.sql.types import StructType
 
+from proa.autoloader.leaf_columns import declared_columns
 from proa.autoloader.options import check_options
 from proa.engine import Engine
 from proa.errors import DataError, PipelineError, ProaError, SourceLocation
@@ -370,7 +372,7 @@ class _Porter:
             self._engine.register(declarations.session.functions)
             check_options(graph)
             check_all_paths(graph, mistakes)
-            analyse(graph, self._engine.schema, _no_files, mistakes)
+            analyse(graph, self._engine.schema, _declared_columns, mistakes)
         except PipelineError as error:
             mistakes.add(error)
         if list(filter(self._assume_key, mistakes.errors)):
@@ -416,8 +418,11 @@ def _verdict(error: ProaError) -> PortingVerdict:
     return PortingVerdict.REFUSED if error.condition in _BY_DECISION else PortingVerdict.FAILS
 
 
-def _no_files(_flow: Flow, _leaf: FilesLeaf) -> NoReturn:
-    raise DataError("files are not looked at")
+def _declared_columns(_flow: Flow, leaf: FilesLeaf) -> StructType:
+    known = declared_columns(leaf)
+    if known is None:
+        raise DataError("files are not looked at")
+    return known
 
 
 def _no_columns(flow: Flow, leaf: FilesLeaf) -> NoReturn:
