@@ -33,10 +33,10 @@ from proa.errors import DataError, UserError
 from proa.formats.reader_options import METADATA_NAME, RESCUED_COLUMN
 from proa.graph import DatasetLeaf, FilesLeaf, FlowNode, Leaf, TableLeaf, metadata
 from proa.graph.analysis import Analysis, analyse
-from proa.graph.build import schema_of_text
 from proa.graph.external_tables import ExternalTables
 from proa.graph.mistakes import Mistakes
 from proa.lake.table_schema import to_arrow
+from proa.pipelines.ddl import schema_of_text
 from proa.pipelines.definitions import Expectation, Flow
 from proa.pipelines.identifiers import Namespace, parts
 from proa.pipelines.session_settings import engine_settings

@@ -5,7 +5,7 @@ from pyspark.sql import functions as F
 
 from proa.errors import DataError, PipelineError, SourceLocation
 from proa.graph.analysis import analyse
-from proa.graph.build import schema_of_text
+from proa.pipelines.ddl import schema_of_text
 from proa.pipelines.definitions import Expectation
 from proa.violations import Violation
 

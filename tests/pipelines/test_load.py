@@ -12,6 +12,7 @@ import pytest
 
 from proa.errors import PipelineError
 from proa.pipelines import PipelineSpec
+from proa.pipelines.ddl import parse_schema
 from proa.pipelines.load import load
 from proa.pipelines.spec import source_files
 
@@ -286,6 +287,69 @@ def test_what_code_prints_goes_to_standard_error(project, capsys):
     project.load()
     out, err = capsys.readouterr()
     assert (out, err) == ("", "hello\n")
+
+
+def test_a_star_import_of_functions_has_the_names_of_older_sparks(project):
+    from pyspark.sql import functions
+
+    project.write(
+        "transformations/a.py",
+        "import random, uuid\nfrom pyspark.sql.functions import *\nimport dlt\n"
+        "[approxCountDistinct, bitwiseNOT, countDistinct, shiftLeft, shiftRight, shiftRightUnsigned,"
+        " sumDistinct, toDegrees, toRadians]\n"
+        "random.random(), uuid.uuid4(), chr(65)\ndlt.create_streaming_table('t')\n",
+    )
+    assert names(project.load()) == ["t"]
+    assert "countDistinct" not in functions.__all__
+
+
+KEYS = {
+    "a constraint": ("id bigint not null, CONSTRAINT pk PRIMARY KEY (id)", ("id",)),
+    "over lines": (
+        "\n id BIGINT,\n ts TIMESTAMP,\n CONSTRAINT k PRIMARY KEY (id, ts TIMESERIES)\n",
+        ("id", "ts"),
+    ),
+    "behind a column": ("id bigint primary key, name string COMMENT 'x'", ("id",)),
+    "a foreign key": (
+        "id bigint, CONSTRAINT f FOREIGN KEY (id) REFERENCES other (id) NOT ENFORCED",
+        (),
+    ),
+    "a name like a word": ("id bigint, check string, default int", ()),
+    "a word in a comment": ("id bigint COMMENT 'the PRIMARY one', tags map<string, int>", ()),
+}
+
+
+@pytest.mark.parametrize(("schema", "key"), KEYS.values(), ids=KEYS)
+def test_keys_may_stand_in_a_schema_of_python(project, schema, key):
+    project.write(
+        "transformations/a.py", f"import dlt\ndlt.create_streaming_table('t', schema={schema!r})\n"
+    )
+    (dataset,) = project.load().datasets
+    assert dataset.primary_key == key
+    assert parse_schema(dataset.schema)[0].name == "id"
+
+
+@pytest.mark.parametrize(
+    ("schema", "condition"),
+    [
+        ("id bigint GENERATED ALWAYS AS IDENTITY", "UNSUPPORTED_FEATURE"),
+        ("a int, b int generated always as (a + 1)", "UNSUPPORTED_FEATURE"),
+        ("a int DEFAULT 3", "UNSUPPORTED_FEATURE"),
+        ("a int CHECK (a > 0)", "UNSUPPORTED_FEATURE"),
+        ("a int, CONSTRAINT c CHECK (a > 0)", "UNSUPPORTED_FEATURE"),
+        ("a int, CONSTRAINT c EXPECT (a > 0)", "PARSE_SYNTAX_ERROR"),
+        ("a int, CONSTRAINT", "PARSE_SYNTAX_ERROR"),
+        ("a int, PRIMARY KEY (a)) x (b int", "PARSE_SYNTAX_ERROR"),
+    ],
+)
+def test_what_changes_rows_in_a_schema_of_python_is_refused_as_in_sql(project, schema, condition):
+    project.write(
+        "transformations/a.py",
+        f"import dlt\n\n@dlt.table(schema={schema!r})\ndef t():\n    return spark.range(1)\n",
+    )
+    error = project.refused()
+    assert error.condition == condition
+    assert str(error.location) == "transformations/a.py:3"
 
 
 def test_relative_paths_start_at_the_project(project):

@@ -68,9 +68,21 @@ def test_the_notebooks_context_knows_its_path(project):
     )
 
 
+def test_the_notebooks_tags_are_those_that_the_configuration_gives(project):
+    run(
+        project,
+        "context = dbutils.notebook.entry_point.getDbutils().notebook().getContext()\n"
+        "assert context.tags().apply('user') == 'a@b.c'\n"
+        "assert context.tags().get('user').get() == context.userName().get() == 'a@b.c'\n",
+        **{"notebook.tags.user": "a@b.c"},
+    )
+
+
 @pytest.mark.parametrize(
     ("code", "condition"),
     [
+        ("dbutils.notebook.getContext().tags().apply('user')", "SQL_CONF_NOT_FOUND"),
+        ("dbutils.notebook.getContext().userName().get()", "SQL_CONF_NOT_FOUND"),
         ("dbutils.widgets.get('a')", "WIDGET_NOT_FOUND"),
         ("dbutils.secrets.get('s', 'k')", "SECRET_NOT_FOUND"),
         ("dbutils.fs.ls('nowhere')", "PATH_NOT_FOUND"),

@@ -117,3 +117,28 @@ def test_what_is_no_number_stays_so_from_table_to_table(project: Project) -> Non
     for name in ("a", "b"):
         assert sorted(map(str, project.rows(name, "f"))) == ["1.0", "nan"]
     assert project.rows("c", "id") == [2]
+
+
+TYPED = {
+    "auto_loader": "spark.readStream.format('cloudFiles').option('cloudFiles.format', 'json')"
+    ".schema(COLUMNS).load('{p}')",
+    "stream": "spark.readStream.schema(COLUMNS).json('{p}')",
+    "metadata": "spark.readStream.format('cloudFiles').option('cloudFiles.format', 'json')"
+    ".schema(COLUMNS).load('{p}').select('*', '_metadata.file_name')",
+}
+
+
+def test_a_schema_may_be_a_struct_type_wherever_files_are_read(project: Project) -> None:
+    path = f"{project.base}/landing/x"
+    batch = TYPED["metadata"].replace("readStream.format('cloudFiles')", "read.format('json')")
+    project.write(
+        "from pyspark.sql.types import *\n"
+        "COLUMNS = StructType([StructField('id', LongType(), False),"
+        " StructField('tags', MapType(StringType(), ArrayType(StringType())))])\n"
+        + declare("table", TYPED, "json", path)
+        + declare("materialized_view", {"batch": batch}, "json", path)
+    )
+    project.landing.put("x/1.json", b'{"id": 1, "tags": {"a": ["b"]}, "more": 2}')
+    ok(project.run())
+    for name in (*(f"t_{name}" for name in TYPED), "m_batch"):
+        assert project.rows(name, "id", "tags") == [(1, [("a", ["b"])])], name

@@ -223,3 +223,114 @@ def test_code_that_asks_for_the_columns_of_a_table_from_elsewhere_needs_the_tabl
     said = {obstacle.message for obstacle in report.obstacles}
     assert any("'main.crm.customers', which is made elsewhere; name it" in text for text in said)
     assert not any("assumed" in text for text in said)
+
+
+HIDDEN = {
+    "read_files": "SELECT *, _metadata.file_path AS f"
+    " FROM STREAM read_files('/l', format => 'csv', schema => 'a int')",
+    "cloud_files": "SELECT *, input_file_name() AS f"
+    " FROM cloud_files('/l', 'csv', map('schema', 'a int'))",
+    "folders and rescued data": "SELECT a, _metadata FROM STREAM read_files('/l', format => 'json',"
+    " schema => 'a int', partitionColumns => 'day', rescuedDataColumn => 'r')"
+    " WHERE day > '1' AND r IS NULL",
+    "text": "SELECT value, _metadata.file_name AS f FROM STREAM read_files('/l', format => 'text')",
+}
+
+
+@pytest.mark.parametrize("text", HIDDEN.values(), ids=HIDDEN)
+def test_the_hidden_column_of_files_is_there_when_no_file_is_looked_at(tmp_path, engine, text):
+    write(
+        tmp_path,
+        **{
+            "a.sql": f"CREATE STREAMING TABLE a AS {text};\n"
+            "CREATE MATERIALIZED VIEW b AS SELECT nope FROM a",
+        },
+    )
+    (report,) = port(tmp_path, engine)
+    assert [(o.condition, o.line) for o in report.obstacles] == [("UNRESOLVED_COLUMN", 2)]
+    assert "'nope'" in report.obstacles[0].message
+
+
+VALUES = {
+    "a number": "int(spark.conf.get('year'))",
+    "two numbers in a line": "range(int(spark.conf.get('a')), int(spark.conf.get('b')))",
+    "a date": "datetime.strptime(spark.conf.get('day'), '%Y-%m-%d')",
+    "json": "json.loads(spark.conf.get('tables'))[:]",
+    "a document of json": "json.loads(spark.conf.get('tables')).items()",
+    "a choice": "{'dev': 1}[spark.conf.get('target')]",
+    "a widget": "int(dbutils.widgets.get('year'))",
+}
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["in the module", "in the query"])
+@pytest.mark.parametrize("code", VALUES.values(), ids=VALUES)
+def test_a_value_that_was_assumed_is_no_mistake_of_the_file(tmp_path, engine, code, inside):
+    at_first, in_query = ("", code) if inside else (code, "")
+    text = (
+        f"import dlt, json\nfrom datetime import datetime\nname = spark.conf.get('z')\n{at_first}\n"
+        f"@dlt.table\ndef a():\n    {in_query}\n    return spark.range(1)\n"
+    )
+    (report,) = port(write(tmp_path, **{"a.py": text}), engine)
+    assert report.verdict is PortingVerdict.NEEDS
+
+
+def test_a_schema_that_was_assumed_is_no_mistake_of_the_file(tmp_path, engine):
+    text = "CREATE STREAMING TABLE a (${a.schema});\nCREATE MATERIALIZED VIEW b (${b.schema}) AS SELECT 1L id;"
+    (report,) = port(write(tmp_path, **{"a.sql": text}), engine)
+    assert report.verdict is PortingVerdict.NEEDS
+
+
+def test_a_mistake_stays_one_whatever_is_assumed(tmp_path, engine):
+    text = (
+        "import dlt\nyear, day = spark.conf.get('year'), spark.conf.get('day')\n"
+        "raise ValueError('no')\n"
+    )
+    (report,) = port(write(tmp_path, **{"a.py": text}), engine)
+    assert report.verdict is PortingVerdict.FAILS
+    assert {(o.verdict, o.line) for o in report.obstacles if o.verdict != "needs"} == {("fails", 3)}
+
+
+def test_a_value_that_a_bundle_leaves_open_is_assumed(tmp_path, engine):
+    write(
+        tmp_path,
+        **{
+            "one.yml": """
+                resources:
+                  pipelines:
+                    one:
+                      configuration: {year: "${var.year}"}
+                      libraries: [{file: {path: one.py}}]
+            """,
+            "one.py": "import dlt\n@dlt.table\ndef a():\n"
+            "    return spark.range(int(spark.conf.get('year')))\n",
+        },
+    )
+    (report,) = port(tmp_path, engine)
+    assert report.verdict is PortingVerdict.RUNS
+
+
+@pytest.mark.parametrize(
+    ("function", "verdict"),
+    [
+        ("my_company_score", PortingVerdict.NEEDS),
+        ("uppper", PortingVerdict.FAILS),
+        ("ai_nothing_yet", PortingVerdict.FAILS),
+        ("is_account_group_member", PortingVerdict.REFUSED),
+    ],
+)
+def test_a_function_that_nobody_has_is_registered_elsewhere(tmp_path, engine, function, verdict):
+    text = f"CREATE MATERIALIZED VIEW a AS SELECT {function}('x') AS y"
+    (report,) = port(write(tmp_path, **{"a.sql": text}), engine)
+    assert report.verdict is verdict
+    if verdict is PortingVerdict.NEEDS:
+        assert "spark.udf.register" in report.obstacles[0].message
+
+
+def test_rows_of_the_pipelines_own_tables_are_refused_while_it_declares(tmp_path, engine):
+    text = (
+        "import dlt\n@dlt.table\ndef a():\n    return spark.range(1)\n"
+        "@dlt.table\ndef b():\n    return spark.range(spark.table('a').count())\n"
+    )
+    (report,) = port(write(tmp_path, **{"a.py": text}), engine)
+    assert report.verdict is PortingVerdict.REFUSED
+    assert report.obstacles[0].condition == "ATTEMPT_ANALYSIS_IN_PIPELINE_QUERY_FUNCTION"

@@ -15,7 +15,7 @@ from proa.errors import PipelineError
 from proa.formats.arrow_types import spark_type
 from proa.formats.reader_options import METADATA_NAME, Evolution
 from proa.graph.leaves import FilesLeaf
-from proa.pipelines.ddl import parse_schema
+from proa.pipelines.ddl import schema_of_text
 
 FIXED_COLUMNS = {
     "text": t.StructType([t.StructField("value", t.StringType())]),
@@ -119,7 +119,7 @@ def declared_columns(leaf: FilesLeaf) -> t.StructType | None:
     Returns None if the files decide.
     """
     options = parse(leaf.options, schema_given=leaf.schema is not None)
-    given = None if leaf.schema is None else parse_schema(leaf.schema)
+    given = None if leaf.schema is None else schema_of_text(leaf.schema)
     inside = given or FIXED_COLUMNS.get(options.reader.format)
     if inside is None:
         return None

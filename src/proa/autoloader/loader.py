@@ -43,7 +43,7 @@ from proa.formats.problems import MAX_FIELD, Problem, ProblemKind, explain
 from proa.formats.reader_options import Evolution
 from proa.graph.leaves import FilesLeaf
 from proa.landing.manifest_tail import find_listed_folder
-from proa.pipelines.ddl import parse_schema
+from proa.pipelines.ddl import schema_of_text
 from proa.storage import NotFoundError, Store
 from proa.storage.folded import check_format
 
@@ -91,7 +91,7 @@ class AutoLoader:
         self._clock = clock
         self._parallelism = parallelism or os.cpu_count() or 1
         self._place = Place.of(leaf.path).resolve(self._storage)
-        self._given = parse_schema(leaf.schema) if leaf.schema is not None else None
+        self._given = schema_of_text(leaf.schema) if leaf.schema is not None else None
         self._columns = LeafColumns(self.options, self._given)
         self._fold = SchemaFold(self.options, self._place.base)
         self._listed: ListedFiles | None = None

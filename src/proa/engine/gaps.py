@@ -22,6 +22,7 @@ _FUNCTIONS = {
     "input_file_block_length": "_metadata.file_block_length",
 }
 """Functions that others have taken the place of."""
+_WHO_ASKS = {"is_member", "is_account_group_member"}
 
 
 def find_gap(plan: Any) -> _Gap | None:
@@ -40,6 +41,18 @@ _AMBIGUOUS = re.compile(r"ambiguous attribute: ObjectName\((\[.*?\])\)")
 _FUNCTION = re.compile(r"^(?:unknown )?function: (\w+)$")
 _SOURCE = re.compile(r"No data source found for: (\w+)")
 _SYNTAX = re.compile(r"^invalid argument: found (.+?)(?: at \d+:\d+)? expected ", re.DOTALL)
+
+
+def _missing_function(name: str) -> tuple[str, str]:
+    if name.lower() in _WHO_ASKS:
+        remedy = "write a table for each group, and grant each group its own"
+        return (
+            CONDITION,
+            f"{name}() depends on who asks, and a table's rows are the same for all: {remedy}",
+        )
+    instead = _FUNCTIONS.get(name.lower())
+    remedy = f"read {instead}" if instead else f"look at its spelling, {_SPARK_TOO}"
+    return ("UNRESOLVED_ROUTINE", f"the engine has no function {name}(); {remedy}")
 
 
 def reword(message: str) -> tuple[str, str] | None:
@@ -67,10 +80,7 @@ def reword(message: str) -> tuple[str, str] | None:
             f"the column {name!r} may be that of several tables; write the table's name before it",
         )
     if found := _FUNCTION.match(message):
-        name = found.group(1)
-        instead = _FUNCTIONS.get(name.lower())
-        remedy = f"read {instead}" if instead else f"look at its spelling, {_SPARK_TOO}"
-        return ("UNRESOLVED_ROUTINE", f"the engine has no function {name}(); {remedy}")
+        return _missing_function(found.group(1))
     if found := _SOURCE.search(message):
         return (
             "DATA_SOURCE_NOT_FOUND",

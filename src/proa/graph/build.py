@@ -35,7 +35,7 @@ from proa.graph.snapshot_query import (
     next_snapshots,
 )
 from proa.graph.table_options import options_of
-from proa.pipelines.ddl import parse_schema
+from proa.pipelines.ddl import parse_schema, schema_of_text
 from proa.pipelines.declaring_session import DeclaringSession, relation_of
 from proa.pipelines.definitions import (
     DatasetKind,
@@ -390,15 +390,6 @@ def _reads_all(flow: Flow) -> bool:
     changes that are applied once.
     """
     return isinstance(flow.cdc, SnapshotCdc) or (flow.once and flow.cdc is not None)
-
-
-def schema_of_text(text: str) -> StructType:
-    """The schema that a reader was given, as DDL or as pyspark's JSON."""
-    if text.lstrip().startswith("{"):
-        import json
-
-        return StructType.fromJson(json.loads(text))
-    return parse_schema(text)
 
 
 def empty(schema: StructType) -> Relation:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import sqlglot
@@ -67,6 +68,16 @@ def parse_schema(text: str) -> t.StructType:
         " write for example 'id bigint, name string'",
         condition="PARSE_SYNTAX_ERROR",
     )
+
+
+def schema_of_text(text: str) -> t.StructType:
+    """The schema that a reader was given, as DDL or as pyspark's JSON.
+
+    Raises PipelineError (PARSE_SYNTAX_ERROR) that quotes the text.
+    """
+    if text.lstrip().startswith("{"):
+        return t.StructType.fromJson(json.loads(text))
+    return parse_schema(text)
 
 
 class _UnknownTypeError(Exception):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import re
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -14,9 +15,16 @@ from proa.pipelines.definitions import Dataset, DatasetKind, Expectation, Flow, 
 from proa.pipelines.expectations import CONDITION as INVALID_EXPECTATION
 from proa.pipelines.expectations import check_all, check_expectation
 from proa.pipelines.registry import active
+from proa.pipelines.sql.clauses import parse_columns
+from proa.pipelines.sql.lexer import SqlText
+from proa.pipelines.sql.parser import Parser
 from proa.pipelines.unsupported import unsupported_error
 from proa.violations import Violation
 
+_SAYS_MORE_THAN_TYPES = re.compile(
+    r"\b(?:CONSTRAINT|PRIMARY|FOREIGN|REFERENCES|UNIQUE|CHECK|GENERATED|DEFAULT|MASK)\b",
+    re.IGNORECASE,
+)
 Query = Callable[[], Any]
 """A function that returns a DataFrame."""
 
@@ -311,9 +319,31 @@ def _stored_fields(  # noqa: PLR0913, PLR0917 - they are always given together
         "properties": arguments.mapping("table_properties", table_properties),
         "partition_cols": arguments.names("partition_cols", partition_cols),
         "path": arguments.text("path", path),
-        "schema": arguments.schema(schema),
+        **_columns(arguments.schema(schema)),
         "cluster_by": arguments.names("cluster_by", cluster_by),
     }
+
+
+def _columns(schema: Any) -> dict[str, Any]:
+    """The fields of a Dataset that a schema tells: its columns, and the key that its DDL names."""
+    if not isinstance(schema, str) or not _SAYS_MORE_THAN_TYPES.search(schema):
+        return {"schema": schema}
+    location = _here()
+    source = SqlText(f"({schema})", location.file, location.line)
+    try:
+        parser = Parser(source)
+        columns = parse_columns(parser)
+        if columns.expectations:
+            raise parser.failure(
+                "an expectation stands in a decorator (@dp.expect), not in a schema"
+            )
+        if not parser.at_end:
+            raise parser.failure("expected the end of the schema")
+    except PipelineError as error:
+        # The schema may stand anywhere above.
+        error.location = location
+        raise
+    return {"schema": columns.schema, "primary_key": columns.primary_key}
 
 
 def _declare(

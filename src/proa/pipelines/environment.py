@@ -99,6 +99,7 @@ class Environment:
                 stack.enter_context(redirect_stdout(sys.stderr))
                 stack.enter_context(self._importing())
                 stack.enter_context(_pipelines_module(self._names))
+                stack.enter_context(_older_functions())
                 stack.enter_context(_runtime_modules(self._runtime_names("pipeline.py")))
                 stack.enter_context(self.session.install())
                 stack.enter_context(block_session_mutations())
@@ -281,6 +282,32 @@ def _runtime_modules(names: dict[str, Any]) -> Iterator[None]:
                 del sys.modules[name]
             else:
                 sys.modules[name] = module
+
+
+_OLDER_FUNCTIONS = (
+    "approxCountDistinct",
+    "bitwiseNOT",
+    "countDistinct",
+    "shiftLeft",
+    "shiftRight",
+    "shiftRightUnsigned",
+    "sumDistinct",
+    "toDegrees",
+    "toRadians",
+)
+
+
+@contextmanager
+def _older_functions() -> Iterator[None]:
+    """Let `from pyspark.sql.functions import *` bring the names that it brought before Spark 4."""
+    from pyspark.sql import functions
+
+    listed = functions.__all__
+    functions.__all__ = sorted({*listed, *_OLDER_FUNCTIONS})
+    try:
+        yield
+    finally:
+        functions.__all__ = listed
 
 
 def _show_nothing(*_args: Any, **_options: Any) -> None:

@@ -112,10 +112,11 @@ class FileInfo(NamedTuple):
 
 
 class NotebookContext:
-    """Databricks' inner door (`entry_point`); it leads to the notebook's path and nowhere else."""
+    """Databricks' inner door (`entry_point`): it leads to the notebook's path and to its tags."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, configuration: Mapping[str, str] | None = None) -> None:
         self._path = path
+        self._tags = _Tags(configuration or {})
 
     def getDbutils(self) -> NotebookContext:  # noqa: N802 - Databricks' own names
         return self
@@ -132,8 +133,44 @@ class NotebookContext:
     def get(self) -> str:
         return self._path
 
+    def tags(self) -> _Tags:
+        return self._tags
+
+    def userName(self) -> _Tag:  # noqa: N802
+        return self._tags.get("user")
+
     def __getattr__(self, name: str) -> NoReturn:
-        raise AttributeError(f"the notebook's context has no {name!r}; it knows notebookPath()")
+        raise AttributeError(
+            f"the notebook's context has no {name!r}; it knows notebookPath(), tags() and userName()"
+        )
+
+
+class _Tags:
+    """What is said of a notebook's run: who runs it is the same in all regions, if it is given."""
+
+    def __init__(self, configuration: Mapping[str, str]) -> None:
+        self._configuration = configuration
+
+    def apply(self, name: str) -> str:
+        """Return a tag. Raises PipelineError if the configuration does not hold it."""
+        key = f"notebook.tags.{name}"
+        if key not in self._configuration:
+            raise PipelineError(
+                f"the tag {key!r} of the notebook is not known; add it under 'configuration' in the"
+                " pipeline's specification, the same for all regions",
+                condition="SQL_CONF_NOT_FOUND",
+                location=user_location(),
+            )
+        return self._configuration[key]
+
+    def get(self, name: str) -> _Tag:
+        return _Tag(lambda: self.apply(name))
+
+
+class _Tag(NamedTuple):
+    """A tag that may not be there, as Scala's Option."""
+
+    get: Callable[[], str]
 
 
 class DeclaringUtilities:
@@ -152,7 +189,7 @@ class DeclaringUtilities:
             "; add 'secrets/<scope>/<key>' to the configuration of the region in proa.yml"
             " (its value may be ${VARIABLE}), or set PROA_SECRET_<SCOPE>_<KEY>",
         )
-        self.notebook = _DeclaringNotebook(path)
+        self.notebook = _DeclaringNotebook(path, configuration)
         self.entry_point = self.notebook.entry_point
         self.jobs = _DeclaringJobs()
         self.fs = _DeclaringFiles()
@@ -163,8 +200,8 @@ class DeclaringUtilities:
 
 
 class _DeclaringNotebook:
-    def __init__(self, path: str) -> None:
-        self.entry_point = NotebookContext("/" + path.rsplit(".", 1)[0])
+    def __init__(self, path: str, configuration: Mapping[str, str]) -> None:
+        self.entry_point = NotebookContext("/" + path.rsplit(".", 1)[0], configuration)
 
     def getContext(self) -> NotebookContext:  # noqa: N802 - Databricks' own name
         return self.entry_point

@@ -11,16 +11,19 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, NoReturn
 
 import yaml
+from pyspark.sql import functions
 from pyspark.sql.types import StructType
 
 from proa.autoloader.leaf_columns import declared_columns
 from proa.autoloader.options import check_options
 from proa.engine import Engine
+from proa.engine.spark_functions import AGGREGATES, CLOCK, ENVIRONMENT, EXTERNAL, RANDOM
 from proa.errors import DataError, PipelineError, ProaError, SourceLocation
 from proa.graph import FilesLeaf
 from proa.graph.analysis import analyse
@@ -56,6 +59,7 @@ _SKIPPED_FOLDERS = frozenset(
 )
 _BY_DECISION = frozenset(
     {
+        "ATTEMPT_ANALYSIS_IN_PIPELINE_QUERY_FUNCTION",
         "DATA_SOURCE_NOT_FOUND",
         "UNSUPPORTED_BATCH_SOURCE",
         "UNSUPPORTED_FEATURE",
@@ -71,8 +75,17 @@ _KEY_CONDITIONS = frozenset(
     {"SQL_CONF_NOT_FOUND", "UNKNOWN_CONFIGURATION_KEY", "WIDGET_NOT_FOUND", "SECRET_NOT_FOUND"}
 )
 _COLUMNS_UNKNOWN = "COLUMNS_UNKNOWN"
+_NO_FUNCTION = "UNRESOLVED_ROUTINE"
+_DATABRICKS_PREFIXES = ("ai_", "h3_", "st_", "vector_", "http_")
+"""Functions that Databricks has beside Spark's, by family."""
 _QUOTED = re.compile(r"'([^']*)'")
 _MOST_TRIES = 200
+_OF_FILES = ("RUN_EMPTY_PIPELINE", "PIPELINE_DUPLICATE_IDENTIFIERS")
+"""Mistakes of the choice of files, not of what stands in them."""
+_VALUES_OF_OTHER_KINDS = ("1", "2000-01-01", "[]", "{}", "id bigint")
+"""What is assumed of a key when the name that was assumed first does not do."""
+_MOST_KEYS = 6
+"""Keys of one file that are tried with values of other kinds."""
 
 
 class PortingVerdict(StrEnum):
@@ -123,6 +136,24 @@ class _Pipeline:
     configuration: Mapping[str, str] = field(default_factory=dict)
     catalog: str | None = None
     database: str | None = None
+    assumed: tuple[str, ...] = ()
+    """Keys of the configuration whose values are not known."""
+
+
+@dataclass
+class _Trial:
+    """A mistake that may follow from an assumed value: what becomes of it with other values."""
+
+    mistake: str
+    """What it says, without the values that were assumed."""
+    message: str
+    keys: list[str]
+    """The last one is tried now."""
+    names: dict[str, str]
+    """The values that were assumed first."""
+    value: int = 0
+    follows: str | None = None
+    """The key that the mistake is known to follow from."""
 
 
 def port(folder: Path, engine: Engine) -> list[FileReport]:
@@ -170,6 +201,7 @@ def _pipelines(folder: Path, files: Sequence[Path]) -> Iterator[_Pipeline]:
                     pipeline.configuration,
                     pipeline.catalog,
                     pipeline.database,
+                    pipeline.assumed,
                 )
     by_folder: dict[Path, list[Path]] = {}
     for file in left:
@@ -204,17 +236,18 @@ def _bundle_pipelines(path: Path, files: Sequence[Path]) -> Iterator[_Pipeline]:
         for library in entry.get("libraries") or ():
             own.update(dict.fromkeys(_library_files(library, path.parent, files)))
         configuration = entry.get("configuration")
+        if not isinstance(configuration, Mapping):
+            configuration = {}
         root = path.parent / str(entry.get("root_path") or ".")
         if own:
             yield _Pipeline(
                 str(name),
                 root.resolve() if root.is_dir() else path.parent,
                 tuple(own),
-                {str(k): _plain(v) for k, v in configuration.items()}
-                if isinstance(configuration, Mapping)
-                else {},
+                {str(k): _plain(v) for k, v in configuration.items()},
                 _name(entry.get("catalog")),
                 _name(entry.get("schema") or entry.get("target")),
+                tuple(str(k) for k, v in configuration.items() if "${" in str(v)),
             )
 
 
@@ -265,6 +298,8 @@ class _Porter:
         self._reports = reports
         self._files = list(pipeline.files)
         self._configuration = {"landing_zone": "/landing", **pipeline.configuration}
+        self._assumed = list(pipeline.assumed)
+        self._trials: dict[tuple[Path | None, int, str], _Trial] = {}
         for file in pipeline.files:
             reports[file] = FileReport(str(file.relative_to(folder)), pipeline.name)
 
@@ -306,7 +341,9 @@ class _Porter:
         """Note a mistake and make the next try differ; returns False if there is no next try."""
         file = self._file_of(error.location)
         module = re.search(r"No module named '(\w+)", str(error.args[0]))
-        if self._assume_key(error) or (module is not None and self._move_root(module[1])):
+        if self._assume_key(error) or (
+            self._try_another_value(error) if module is None else self._move_root(module[1])
+        ):
             return True
         if error.condition == "RUN_EMPTY_PIPELINE":
             return False
@@ -328,7 +365,13 @@ class _Porter:
     def _set_aside(self, file: Path) -> bool:
         """Try a file alone, and the others without it."""
         self._files.remove(file)
-        alone = _Pipeline(self._pipeline.name, self._root, (file,), self._configuration)
+        alone = _Pipeline(
+            self._pipeline.name,
+            self._root,
+            (file,),
+            self._configuration,
+            assumed=tuple(self._assumed),
+        )
         _Porter(self._folder, alone, self._engine, self._reports).run()
         return True
 
@@ -342,8 +385,56 @@ class _Porter:
         if key in self._configuration:
             return False
         self._configuration[key] = re.sub(r"\W", "_", re.split(r"[./]", key)[-1]).lower()
+        self._assumed.append(key)
         self._note(self._file_of(error.location), error, PortingVerdict.NEEDS)
         return True
+
+    def _try_another_value(self, error: PipelineError) -> bool:
+        """Assume a value of another kind for a key that a mistake may follow from.
+
+        A value that changes the mistake stays; returns False if no value is left to try.
+        """
+        if _verdict(error) is not PortingVerdict.FAILS or error.condition.startswith(_OF_FILES):
+            return False
+        trial = self._trial(error)
+        message, mistake = str(error.args[0]), self._without_values(error)
+        if trial.keys and message != trial.message:
+            trial.follows = trial.keys[-1]
+        trial.message = message
+        if mistake != trial.mistake and trial.keys:
+            # It got further: the next mistake here is another key's.
+            trial.mistake, trial.value = mistake, 0
+            trial.keys.pop()
+        while trial.keys:
+            key = trial.keys[-1]
+            if trial.value < len(_VALUES_OF_OTHER_KINDS):
+                self._configuration[key] = _VALUES_OF_OTHER_KINDS[trial.value]
+                trial.value += 1
+                return True
+            self._configuration[key] = trial.names[key]
+            trial.keys.pop()
+            trial.value = 0
+        return False
+
+    def _trial(self, error: PipelineError) -> _Trial:
+        file = self._file_of(error.location)
+        place = (file, error.location.line if error.location else 0, error.condition)
+        if place not in self._trials:
+            text = file.read_text("utf-8", "replace") if file is not None else ""
+            keys = [key for key in self._assumed if key in text] or self._assumed
+            self._trials[place] = _Trial(
+                self._without_values(error),
+                str(error.args[0]),
+                keys[:_MOST_KEYS][::-1],
+                {key: self._configuration[key] for key in keys},
+            )
+        return self._trials[place]
+
+    def _without_values(self, error: PipelineError) -> str:
+        message = str(error.args[0])
+        for key in self._assumed:
+            message = message.replace(repr(self._configuration[key]), "...")
+        return message
 
     def _move_root(self, module: str) -> bool:
         """Start from a folder above (up to the one that is ported) that holds a module."""
@@ -377,6 +468,8 @@ class _Porter:
             mistakes.add(error)
         if list(filter(self._assume_key, mistakes.errors)):
             return False
+        if any(map(self._try_another_value, mistakes.errors)):
+            return False
         for dataset in declarations.datasets:
             file = self._file_of(dataset.location)
             if file in self._reports:
@@ -397,12 +490,20 @@ class _Porter:
         report = self._reports.get(file) if file is not None else None
         if report is None:
             return
-        if verdict is None:
-            verdict = _verdict(error)
+        message = str(error.args[0])
         location = error.location if isinstance(error, PipelineError) else None
-        obstacle = Obstacle(
-            verdict, error.condition, str(error.args[0]), location.line if location else 1
-        )
+        line = location.line if location else 1
+        trial = self._trials.get((file, line, error.condition))
+        if verdict is None and trial is not None and trial.follows is not None:
+            verdict = PortingVerdict.NEEDS
+            message += f" (the value of the configuration key {trial.follows!r} is not known here)"
+        verdict = verdict or _verdict(error)
+        if verdict is PortingVerdict.NEEDS and error.condition == _NO_FUNCTION:
+            message = (
+                f"{message.split(';')[0]}, nor has Spark; register it in a file of the pipeline"
+                " (spark.udf.register), or look at its spelling"
+            )
+        obstacle = Obstacle(verdict, error.condition, message, line)
         if obstacle not in report.obstacles:
             report.obstacles.append(obstacle)
 
@@ -415,7 +516,21 @@ class _Porter:
 def _verdict(error: ProaError) -> PortingVerdict:
     if error.condition in {_COLUMNS_UNKNOWN, "TABLE_OR_VIEW_NOT_FOUND", "PATH_NOT_FOUND"}:
         return PortingVerdict.NEEDS
+    if error.condition == _NO_FUNCTION and not _is_sparks_function(error):
+        return PortingVerdict.NEEDS
     return PortingVerdict.REFUSED if error.condition in _BY_DECISION else PortingVerdict.FAILS
+
+
+def _is_sparks_function(error: ProaError) -> bool:
+    """Whether a function that the engine lacks is one of Spark's, or nearly spelled as one."""
+    match = re.search(r"no function (\w+)\(\)", str(error.args[0]))
+    known = {name.lower() for name in dir(functions)}
+    known |= AGGREGATES | CLOCK | ENVIRONMENT | EXTERNAL | RANDOM
+    return (
+        match is None
+        or match[1].lower().startswith(_DATABRICKS_PREFIXES)
+        or bool(get_close_matches(match[1].lower(), known, cutoff=0.85))
+    )
 
 
 def _declared_columns(_flow: Flow, leaf: FilesLeaf) -> StructType:
