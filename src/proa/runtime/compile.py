@@ -19,7 +19,7 @@ from proa.engine import Engine
 from proa.errors import DataError, PipelineError, UnavailableError, UserError
 from proa.graph import FilesLeaf, Graph
 from proa.graph.analysis import Analysis, analyse
-from proa.graph.build import build
+from proa.graph.build import Infer, build
 from proa.graph.findings import Finding, Verdicts, findings
 from proa.graph.local_paths import check_all_paths
 from proa.graph.mistakes import Mistakes
@@ -88,17 +88,6 @@ def compile_pipeline(  # noqa: PLR0913 - what a pipeline is made of
         asked.append(leaf)
         return file_columns(flow, leaf, False)
 
-    def certain(flow: Flow, leaf: FilesLeaf) -> Any:
-        try:
-            return file_columns(flow, leaf, True)
-        except (UserError, UnavailableError) as error:
-            known = None if isinstance(error, PipelineError) else declared_columns(leaf)
-            if known is not None:
-                return known
-            if isinstance(error, UserError):
-                raise
-            raise DataError(f"they cannot be read now: {error}") from error
-
     def look_at_target(flow: Flow) -> KnownTarget:
         assert targets is not None
         asked.append(flow)
@@ -127,7 +116,9 @@ def compile_pipeline(  # noqa: PLR0913 - what a pipeline is made of
     if columns:
         check_all_paths(graph, mistakes)
     matters = columns or policy.dr_safety != "off"
-    analysis = analyse(graph, engine.schema, certain, mistakes) if matters else Analysis({})
+    analysis = (
+        analyse(graph, engine.schema, _certain(file_columns), mistakes) if matters else Analysis({})
+    )
     mistakes.check()
     values = policy.regional(configuration)
     hits = findings(graph, region_values=values, schemas=analysis.schemas)
@@ -143,6 +134,25 @@ def compile_project(
         engine = server.using(engine_settings(pipeline.configuration))
         look = columns_of_files(engine, pipeline.options, SystemClock())
         return compile_pipeline(pipeline, engine, look, policy=policy, columns=columns)
+
+
+def _certain(file_columns: FileColumns) -> Infer:
+    """Return what tells the columns of files for sure; it raises UserError where nothing does."""
+
+    def infer(flow: Flow, leaf: FilesLeaf) -> Any:
+        try:
+            return file_columns(flow, leaf, True)
+        except PipelineError:
+            raise
+        except (UserError, UnavailableError) as error:
+            known = declared_columns(leaf)
+            if known is not None:
+                return known
+            if isinstance(error, UserError):
+                raise
+            raise DataError(f"they cannot be read now: {error}") from error
+
+    return infer
 
 
 def columns_of_files(engine: Engine, options: Mapping[str, str], clock: Clock) -> FileColumns:
