@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from proa.autoloader import AutoLoader, KnownFiles
-from proa.errors import DataError
+from proa.errors import ProaError
+from proa.formats.reader_options import METADATA_NAME
 from proa.graph.leaves import FilesLeaf
 from proa.landing import Manifest, Shipment, ShippedFile
 from proa.storage import Store
@@ -71,6 +73,68 @@ class Zone:
         return shipment
 
 
+class WorkerError(Exception):
+    """What an engine tells of a worker's error: its text."""
+
+
+@dataclass
+class InProcessEngine:
+    """An engine that calls functions in this process, partition after partition."""
+
+    backwards: bool = False
+    """Whether the last partition comes first: workers have no order."""
+    function: Any = None
+    partitions: int = 0
+    schema: Any = None
+
+    @property
+    def spark(self) -> Any:
+        return self
+
+    @property
+    def client(self) -> None:
+        return None
+
+    @property
+    def _plan(self) -> Any:
+        return self
+
+    def to_proto(self, client: None) -> Any:
+        return self
+
+    @property
+    def root(self) -> Any:
+        return self
+
+    def on_workers(self, function: Any) -> Any:
+        return function
+
+    def range(self, start: int, end: int, step: int, partitions: int) -> InProcessEngine:
+        return replace(self, partitions=partitions)
+
+    def mapInArrow(self, function: Any, schema: Any) -> InProcessEngine:  # noqa: N802 - Spark's name
+        return replace(self, function=function, schema=schema)
+
+    def collect(self) -> list[dict[str, Any]]:
+        """The rows of all partitions."""
+        rows: list[dict[str, Any]] = []
+        for number in range(self.partitions)[:: -1 if self.backwards else 1]:
+            given = pa.RecordBatch.from_pydict({"id": pa.array([number], pa.int64())})
+            try:
+                batches = list(self.function([given]))
+            except Exception as error:  # noqa: BLE001 - as an engine does
+                raise WorkerError(str(error)) from None
+            rows += [row for batch in batches for row in batch.to_pylist()]
+        return rows
+
+    def rows(self, relation: InProcessEngine) -> list[dict[str, Any]]:
+        return relation.collect()
+
+
+class CrashError(Exception):
+    """A region's process ends here."""
+
+
 @dataclass
 class Region:
     """What a region makes of a zone's files: a table, as the flow's commits would grow it."""
@@ -83,44 +147,99 @@ class Region:
     rows: list[dict[str, Any]] = field(default_factory=list)
     columns: list[tuple[str, str]] = field(default_factory=list)
     through: Mapping[str, int] | None = None
-    stopped: bool = False
+    stopped: str = ""
+    """Why the region does not go on; empty while it does."""
+    schema: str | None = None
+    planned: tuple[Any, Any] | None = None
+    """The files of a batch that is planned and not committed, and its positions."""
+    generation: int = 0
 
     def loader(self) -> AutoLoader:
-        leaf = FilesLeaf("files:0", f"{self.zone.folder}/{self.path}", dict(self.options), None)
-        state = Store.open(str(self.state))
-        return AutoLoader(leaf, state=state, storage_options={}, clock=FakeClock(), parallelism=2)
+        path = f"{self.zone.folder}/{self.path}"
+        leaf = FilesLeaf("files:0", path, dict(self.options), self.schema)
+        return AutoLoader(
+            leaf, state=self.store, storage_options={}, clock=FakeClock(), parallelism=2
+        )
 
-    def run(self, most: int = 1000) -> None:
-        """One update: everything there is, in batches of at most so many files."""
-        loader = self.loader()
-        backlog = loader.discover(KnownFiles(Store.open(str(self.state))), after=self.through)
-        backlog._options = type(backlog._options)(**{**vars(backlog._options), "max_files": most})
-        while not self.stopped and (files := backlog.take()):
-            try:
-                self._batch(loader, files)
-            except DataError:
-                self.stopped = True
-                return
-            self.through = backlog.positions
+    @property
+    def store(self) -> Store:
+        return Store.open(f"{self.state}/{self.generation}")
 
-    def _batch(self, loader: AutoLoader, files: Any) -> None:
-        for _ in range(20):
+    def refresh_fully(self) -> None:
+        """Forget everything: the next update begins with the first file."""
+        self.generation += 1
+        self.rows, self.columns = [], []
+        self.through, self.planned, self.stopped = None, None, ""
+
+    def run(self, most: int = 1000, crash_at: int = -1) -> None:
+        """One update: everything there is, in batches of at most so many files.
+
+        The process ends at the step with the number `crash_at`, and nobody goes on.
+        """
+        steps = iter(range(1_000_000))
+
+        def step() -> None:
+            if next(steps) == crash_at:
+                raise CrashError
+
+        with suppress(CrashError):
+            loader = self.loader()
+            known = KnownFiles(self.store)
+            backlog = loader.discover(known, after=self.through)
+            backlog._options = replace(backlog._options, max_files=most)
+            step()
+            while not self.stopped:
+                if self.planned is None:
+                    files = backlog.take()
+                    if not files:
+                        return
+                    self.planned = (files, backlog.positions)
+                    step()
+                else:  # another process has planned it
+                    files = self.planned[0]
+                try:
+                    rows, columns = self._batch(loader, files, step)
+                except ProaError as error:
+                    self.stopped = f"{type(error).__name__} {error.condition}"
+                    return
+                step()
+                known_names = {name for name, _ in self.columns}
+                self.columns = [(n, columns.get(n, kind)) for n, kind in self.columns]
+                self.columns += [(n, kind) for n, kind in columns.items() if n not in known_names]
+                self.rows += rows
+                self.through, self.planned = self.planned[1], None
+                backlog = loader.discover(known, after=self.through)
+                backlog._options = replace(backlog._options, max_files=most)
+
+    def _batch(
+        self, loader: AutoLoader, files: Any, step: Callable[[], None]
+    ) -> tuple[list[dict[str, Any]], dict[str, str]]:
+        """The rows of a batch and the types of its columns."""
+        for _ in range(60):
             try:
                 rows = self.engine.rows(loader.relation(self.engine, files))
                 break
-            except DataError:
+            except ProaError:
                 raise
             except Exception as error:
+                step()
                 if not loader.evolve(self.engine, error, files):
                     raise
-        known = {name for name, _ in self.columns}
-        schema = loader.schema(self.engine, files)
-        types = {f.name: f.dataType.simpleString() for f in schema.fields}
-        self.columns = [(name, types[name]) for name, _ in self.columns]
-        self.columns += [(n, kind) for n, kind in types.items() if n not in known]
-        self.rows += rows
+                step()
+        else:
+            raise AssertionError("the schema never settles")
+        fields = loader.schema(self.engine, files).fields
+        # A query names the metadata or does not get them.
+        return rows, {f.name: f.dataType.simpleString() for f in fields if f.name != METADATA_NAME}
 
     def table(self) -> tuple[list[tuple[str, str]], list[str]]:
         """The columns in their order, and the rows in none."""
         names = [name for name, _ in self.columns]
         return self.columns, sorted(str([row.get(name) for name in names]) for row in self.rows)
+
+    def history(self) -> list[tuple[Any, ...]]:
+        """The versions of the schema, and what decided them."""
+        return [
+            (v.number, v.shipment, str(v.schema), sorted(v.decided.items()))
+            for v in self.loader().versions()
+        ]

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from proa.errors import DataError, UnavailableError
+from proa.errors import DataError, PipelineError, UnavailableError
 from proa.formats.problems import Problem, ProblemKind, ReadError, explain
 
 CSV = {"cloudFiles.format": "csv"}
@@ -188,3 +188,13 @@ def test_text_is_a_row_per_line_or_per_file(source):
 
     source.write("2.txt", "a\nb\n")
     assert source.read({**text, "wholetext": "true"}) == [{"value": "a\nb\n"}]
+
+
+def test_lines_of_text_take_one_column_and_hints_add_others(source):
+    source.write("1.txt", "one\n")
+    text = {"cloudFiles.format": "text"}
+    assert source.read({**text, "cloudFiles.schemaHints": "a int"}) == [{"value": "one", "a": None}]
+    for options, schema in [({"cloudFiles.schemaHints": "value int"}, None), ({}, "line date")]:
+        loader = source.loader({**text, **options}, schema)
+        with pytest.raises(PipelineError, match="cannot take lines of text"):
+            loader.schema(source.engine, loader.discover(None).take())

@@ -2,88 +2,56 @@
 
 from __future__ import annotations
 
-import itertools
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from generated_files import FORMATS, leaf_options, shipments
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from shipped_zone import Region, Zone, content
+from shipped_zone import InProcessEngine, Region, Zone, content
 
 from proa.autoloader import KnownFiles
 from proa.errors import UnavailableError
-from proa.storage import Store
-
-MODES = ["addNewColumns", "rescue", "none", "failOnNewColumns", "addNewColumnsWithTypeWidening"]
-NAMES = ["a", "A", "b", "id", "n.x", " c", "é", "_rescued_data"]
-SIMPLE = st.integers(-3, 3) | st.sampled_from([2**40, 1.5, "x", "7", None, 2**70])
-NESTED = st.recursive(
-    SIMPLE,
-    lambda inner: (
-        st.dictionaries(st.sampled_from(["x", "y"]), inner, max_size=2)
-        | st.lists(inner, max_size=2)
-    ),
-    max_leaves=3,
-)
-FOLDERS = ["", "", "day=1/", "day=2/", "hour=3/", "day=1/hour=2/"]
+from proa.formats.problems import Problem, ProblemKind, ReadError
 
 
-@st.composite
-def shipments(draw: st.DrawFn, kind: str) -> list[dict[str, bytes]]:
-    """Files of several shipments, with new columns, case twins, dirt and folders."""
-    values: Any = NESTED if kind == "json" else SIMPLE
-    numbers = itertools.count()
-    made = []
-    for _ in range(draw(st.integers(1, 5))):
-        files = {}
-        for _ in range(draw(st.integers(1, 2))):
-            name = f"{draw(st.sampled_from(FOLDERS))}{next(numbers)}.{kind}"
-            if kind == "parquet":
-                fields = st.dictionaries(st.sampled_from(NAMES), values, max_size=3)
-                rows = [{k: v for k, v in draw(fields).items() if v != 2**70}]
-            else:
-                rows = draw(
-                    st.lists(
-                        st.dictionaries(st.sampled_from(NAMES), values, max_size=3), max_size=3
-                    )
-                )
-            files[name] = content(kind, rows)
-        made.append(files)
-    return made
-
-
-@pytest.mark.parametrize("kind", ["json", "csv", "parquet"])
+@pytest.mark.parametrize("kind", FORMATS)
 @settings(
-    max_examples=5,
-    deadline=None,
-    phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    max_examples=int(os.environ.get("PROA_EXAMPLES", "8")),
+    phases=[
+        Phase.explicit,
+        Phase.generate,
+        *([Phase.shrink] if "PROA_EXAMPLES" in os.environ else []),
+    ],
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
 @given(data=st.data())
-def test_any_cutting_into_batches_gives_the_same_table(engine: Any, kind: str, data: st.DataObject):
-    options = {
-        "cloudFiles.format": kind,
-        "cloudFiles.schemaEvolutionMode": data.draw(st.sampled_from(MODES)),
-        "cloudFiles.inferColumnTypes": data.draw(st.sampled_from(["true", "false"])),
-    }
+def test_any_cutting_into_batches_gives_the_same_table(kind: str, data: st.DataObject):
+    options, schema = data.draw(leaf_options(kind))
     made = data.draw(shipments(kind))
+    engine = InProcessEngine(backwards=data.draw(st.booleans()))
     with tempfile.TemporaryDirectory() as folder:
         zone = Zone(Path(folder, "zone"))
-        one_by_one = Region(engine, zone, Path(folder, "a"), options)
-        cut = Region(engine, zone, Path(folder, "b"), options)
-        at_once = Region(engine, zone, Path(folder, "c"), options)
+        one_by_one, cut, at_once = (
+            Region(engine, zone, Path(folder, name), options, schema=schema) for name in "abc"
+        )
         for files in made:
             zone.ship(files)
             one_by_one.run()
-            if data.draw(st.booleans()):
-                cut.run(data.draw(st.integers(1, 4)))
+            for _ in range(data.draw(st.integers(0, 2))):
+                cut.run(data.draw(st.integers(1, 4)), data.draw(st.integers(-1, 8)))
+            if data.draw(st.integers(0, 9)) == 0:
+                cut.refresh_fully()
         cut.run()
         at_once.run()
 
-        assert cut.table() == one_by_one.table()
-        assert at_once.table() == one_by_one.table()
+        for region in (cut, at_once):
+            assert region.stopped == one_by_one.stopped
+            assert region.table() == one_by_one.table()
+            assert region.history() == one_by_one.history()
 
 
 JSON = {"cloudFiles.format": "json", "cloudFiles.inferColumnTypes": "true"}
@@ -174,8 +142,8 @@ def test_what_an_older_version_read_by_name_is_not_read_again(
 ):
     zone.ship({"1.json": line(id=1), "2.json": line(id=2)})
     zone.ship({"3.json": line(id=3)})
-    known = KnownFiles(Store.open(str(tmp_path / "state")))
     region = Region(engine, zone, tmp_path / "state", JSON)
+    known = KnownFiles(region.store)
     read = [f for f in region.loader().discover(None).take_all() if not f.path.endswith("2.json")]
     known.record(0, read)
     known.compact()
@@ -197,3 +165,46 @@ def test_the_history_of_a_schema_names_the_shipments_and_the_files(
         (2, {"x": "3.json"}),
         (4, {"y": "4.json"}),
     ]
+
+
+def test_what_only_a_reader_meets_is_a_field_of_its_files_shipment(
+    engine: Any, zone: Zone, tmp_path: Path
+):
+    zone.ship({"1.json": line(id=1)})
+    region = Region(engine, zone, tmp_path / "state", JSON)
+    region.run()
+    zone.ship({"2.json": line(id=2)})
+    zone.ship({"day=1/3.json": line(id=3, y=1)})
+    loader = region.loader()
+    files = loader.discover(None, after=region.through).take()
+    met = ReadError(Problem(ProblemKind.NEW_FIELDS, files[0].path, fields=("z",)))
+
+    assert loader.evolve(engine, met, files)
+
+    assert [(v.shipment, v.decided) for v in loader.versions()[1:]] == [
+        (2, {"z": "2.json"}),
+        (3, {"y": "day=1/3.json"}),
+    ]
+
+
+def test_objects_in_an_array_come_before_the_folders_of_later_shipments(
+    engine: Any, zone: Zone, tmp_path: Path
+):
+    zone.ship({"1.json": b'[{"a": 1}]'})
+    zone.ship({"day=1/2.json": b""})
+    region = Region(engine, zone, tmp_path / "state", JSON)
+    region.run()
+    assert [name for name, _ in region.columns] == ["a", "_rescued_data", "day"]
+
+
+def test_folders_count_before_any_file_has_a_field_however_batches_are_cut(
+    engine: Any, zone: Zone, tmp_path: Path
+):
+    regions = [Region(engine, zone, tmp_path / name, JSON) for name in "ab"]
+    for files in ({"1.json": b""}, {"day=1/2.json": b""}, {"3.json": line(a=1)}):
+        zone.ship(files)
+        regions[0].run()
+    regions[1].run()
+    for region in regions:
+        assert [name for name, _ in region.columns] == ["_rescued_data", "day", "a"]
+        assert [v.shipment for v in region.loader().versions()] == [1, 2, 3]

@@ -14,6 +14,7 @@ from proa.autoloader.tasks import METADATA
 from proa.errors import PipelineError
 from proa.formats.arrow_types import spark_type
 from proa.formats.reader_options import METADATA_NAME, Evolution
+from proa.formats.text_file import line_column
 from proa.graph.leaves import FilesLeaf
 from proa.pipelines.ddl import schema_of_text
 
@@ -51,6 +52,8 @@ class LeafColumns:
             fields.append(t.StructField(rescued, t.StringType()))
         if self.options.reader.format in {"csv", "text"}:
             _refuse_nested(fields, self.options.reader.format)
+        if self.options.reader.format == "text":
+            _refuse_other_types(fields)
         return t.StructType(fields)
 
     def output(self, resolved: FileSchema) -> t.StructType:
@@ -99,6 +102,18 @@ def _refuse_nested(fields: Sequence[t.StructField], kind: str) -> None:
                 f" {kind} files; read it as string and use from_json in the query",
                 condition="UNSUPPORTED_DATA_TYPE_FOR_DATASOURCE",
             )
+
+
+def _refuse_other_types(fields: Sequence[t.StructField]) -> None:
+    column = line_column([f.name for f in fields])
+    types = [f.dataType for f in fields if f.name == column]
+    if not types or not isinstance(types[0], t.StringType):
+        what = f"{column!r} of type {types[0].simpleString()!r}" if types else "that is a folder's"
+        raise PipelineError(
+            f"a column {what} cannot take lines of text; read them into a column of type string"
+            " and cast it in the query",
+            condition="UNSUPPORTED_DATA_TYPE_FOR_DATASOURCE",
+        )
 
 
 def _refuse_duplicates(fields: Sequence[t.StructField]) -> None:

@@ -38,6 +38,7 @@ from proa.formats.arrow_types import (
     spark_type,
     widen_type,
 )
+from proa.formats.folders import relative
 from proa.formats.place import PLACE, PLACE_TYPE
 from proa.formats.problems import MAX_FIELD, Problem, ProblemKind, explain
 from proa.formats.reader_options import Evolution
@@ -216,21 +217,19 @@ class AutoLoader:
         for shipment, group in shipments_of(files):
             old = grown.schema
             new = old.evolve(self._fold.schema(group, inferred))
+            decided = self._fold.deciding_files(old, new, group, inferred)
+            # What a reader met is a field, even where inference does not look.
+            for name, path in _fields_met(problem, group).items():
+                if not _has(new.data, name):
+                    hint = hints.Hint(tuple(name.split(".")), t.StringType())
+                    new = new.evolve(FileSchema(hints.apply([hint], new.data), new.partitions))
+                    decided[name] = relative(path, self.base)
             if new != old:
-                decided = self._fold.deciding_files(old, new, group, inferred)
                 if not self._put(grown, new, shipment, decided):
                     return True  # another runner is at it: look at what it has stored
                 assert self._schema is not None
                 grown = self._schema
-        # What a reader saw is a field, even where inference does not look.
-        old = new = grown.schema
-        for name in problem.fields if problem is not None else ():
-            if len(name) < MAX_FIELD and not _has(new.data, name):
-                hint = hints.Hint(tuple(name.split(".")), t.StringType())
-                new = old.evolve(FileSchema(hints.apply([hint], new.data), new.partitions))
-        if new != old:
-            self._put(grown, new, files[-1].shipment, {})
-        return grown.number != current.number or new != old
+        return grown.number != current.number
 
     def _put(
         self, before: SchemaVersion, new: FileSchema, shipment: int, decided: Mapping[str, str]
@@ -291,10 +290,11 @@ class AutoLoader:
             sample = files or self._sample
             grows = self.options.reader.evolution in {Evolution.ADD, Evolution.WIDEN}
             if not current.schema.data.fields and self._given is None:
-                self._decide(engine, current, sample)
-            elif grows and self._fold.new_folders(current.schema, files):
+                self._decide(engine, current, sample, folders=grows)
+                current = self._current() or current
+            if grows and self._fold.new_folders(current.schema, files):
                 self._grow(engine, current, files, None)
-            current = self._current() or current
+                current = self._current() or current
         schema = current.schema
         return schema if self._given is None else replace(schema, data=self._given)
 
@@ -322,16 +322,28 @@ class AutoLoader:
         return self._schema
 
     def _decide(
-        self, engine: LoaderEngine, current: SchemaVersion, files: Sequence[FileRef]
+        self,
+        engine: LoaderEngine,
+        current: SchemaVersion,
+        files: Sequence[FileRef],
+        *,
+        folders: bool,
     ) -> None:
-        """Take the fields of the first shipment that has any: until then nothing was decided."""
+        """Take the fields of the first shipment that has any: until then nothing was decided.
+
+        With `folders`, the columns that the folders of shipments before it give are taken too.
+        """
         inferred = self._infer(engine, files)
+        before = current
         for shipment, group in shipments_of(files):
-            new = current.schema.evolve(self._fold.schema(group, inferred))
-            if new.data.fields:
-                decided = self._fold.deciding_files(current.schema, new, group, inferred)
-                self._put(current, new, shipment, decided)
-                return
+            old = before.schema
+            new = old.evolve(self._fold.schema(group, inferred))
+            if new.data.fields or (folders and new != old):
+                decided = self._fold.deciding_files(old, new, group, inferred)
+                if not self._put(before, new, shipment, decided) or new.data.fields:
+                    return
+                assert self._schema is not None
+                before = self._schema
 
     def _infer(self, engine: LoaderEngine, files: Sequence[FileRef]) -> dict[str, t.StructType]:
         """The fields inside each of the files, by path."""
@@ -367,6 +379,17 @@ class AutoLoader:
             known = inferred.get(path)
             inferred[path] = struct if known is None else merge_structs(known, struct)
         return inferred
+
+
+def _fields_met(problem: Problem | None, files: Sequence[FileRef]) -> dict[str, str]:
+    """The new fields that a reader met in one of the files, and its path, by name.
+
+    Empty when the problem is another file's; names that travelled cut are left out.
+    """
+    if problem is None:
+        return {}
+    paths = [file.path for file in files if file.path.endswith(problem.file)]
+    return {name: paths[0] for name in problem.fields if paths and len(name) < MAX_FIELD}
 
 
 def _has_structs(type_: t.DataType) -> bool:

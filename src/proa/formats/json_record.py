@@ -57,7 +57,7 @@ class Converter:
             record = parse_record(text)
             if record is not None:
                 return self.row(record, text)
-            return [row for item in _objects(parse(text)) for row in self.row(item, text)]
+            return [row for item in array_objects(parse(text)) for row in self.row(item, text)]
         except UnicodeDecodeError:
             return self.corrupt(line.decode("utf-8", "backslashreplace"), "it is not UTF-8")
         except ValueError as error:
@@ -268,7 +268,8 @@ class _Shape:
         return cls(members=members, folded={name.lower(): name for name in members})
 
 
-def _objects(value: Any) -> list[Any]:
+def array_objects(value: Any) -> list[Any]:
+    """The objects of a line that is an array of them; ValueError when it is anything else."""
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
         raise ValueError("it is not a JSON object")
     return value

@@ -16,6 +16,7 @@ from proa.formats.arrow_json import UnparsedError, arrow_json, check_objects, is
 from proa.formats.arrow_types import merge, merge_structs
 from proa.formats.json_blocks import array_lines
 from proa.formats.json_members import Row, UnreadableError, decoded_rows
+from proa.formats.json_record import array_objects
 from proa.formats.json_values import Number, dump, parse, parse_record
 from proa.formats.reader_options import ReaderOptions
 from proa.formats.source import OpenPart, is_utf8
@@ -83,22 +84,26 @@ def _rows(block: bytes) -> Sequence[Row]:
         check_objects(block)
         return decoded_rows(block)
     except (UnparsedError, UnreadableError):
-        rows = (_row(line) for line in block.split(b"\n"))
-        return [row for row in rows if row is not None]
+        return [row for line in block.split(b"\n") for row in _line_rows(line)]
 
 
-def _row(line: bytes) -> Row | None:
+def _line_rows(line: bytes) -> Sequence[Row]:
+    """The members of the objects in one line: one for an object, several for an array of them."""
     if is_deep(line):
-        return None
+        return []
     try:
-        return decoded_rows(line)[0]
-    except (UnreadableError, IndexError):
+        return decoded_rows(line)
+    except UnreadableError:
         pass
+    text = line.decode().strip("\r\n\ufeff")
     try:
-        record = parse_record(line.decode().strip("\r\ufeff"))
+        record = parse_record(text)
+        if record is not None:
+            return [{name: msgspec.Raw(value) for name, value in record.raw.items()}]
+        items = array_objects(parse(text))
     except ValueError:
-        return None
-    return record and {name: msgspec.Raw(text) for name, text in record.raw.items()}
+        return []
+    return [{name: msgspec.Raw(dump(value)) for name, value in item.items()} for item in items]
 
 
 def _values(texts: Sequence[msgspec.Raw]) -> list[Any]:

@@ -5,7 +5,7 @@ Apart because each format has a module.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -16,7 +16,10 @@ from proa.formats.source import OpenPart
 
 
 class TextReader:
-    r"""Reads into the one string column of `schema`. Bytes that are not UTF-8 come as `\xhh`."""
+    r"""Reads into one string column of `schema`: `value`, or else the first; others are null.
+
+    Bytes that are not UTF-8 come as `\xhh`.
+    """
 
     def __init__(self, schema: pa.Schema, options: ReaderOptions) -> None:
         self.schema = schema
@@ -36,7 +39,16 @@ class TextReader:
             yield self._table(pc.replace_substring_regex(lines.array, r"\r?\n$", ""))
 
     def _table(self, values: pa.Array) -> pa.Table:
-        return pa.Table.from_arrays([values], schema=self.schema)
+        column = line_column(self.schema.names)
+        arrays = [
+            values if f.name == column else pa.nulls(len(values), f.type) for f in self.schema
+        ]
+        return pa.Table.from_arrays(arrays, schema=self.schema)
+
+
+def line_column(names: Sequence[str]) -> str | None:
+    """Which of the columns takes the lines of text files; None when there is no column."""
+    return "value" if "value" in names else next(iter(names), None)
 
 
 def _decode(data: bytes) -> str:
