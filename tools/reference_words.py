@@ -90,7 +90,7 @@ CONDITIONS: dict[str, dict[str, str]] = {
         "SESSION_MUTATION_IN_DECLARATIVE_PIPELINE": "code changes the session; what follows the dot says how",
         "UNSUPPORTED_PIPELINE_SPARK_SQL_COMMAND": "`spark.sql()` or `proa query` is given something else than a query",
         "UNSUPPORTED_FEATURE": "Databricks or Apache has it and this version does not; the message says what to do instead",
-        "UNSUPPORTED_STREAMING_OPERATOR": "a streaming query has an operator whose result batches would decide: an aggregation without a window, a semi join of two streams",
+        "UNSUPPORTED_STREAMING_OPERATOR": "a streaming query has an operator whose result batches would decide: sorting, a semi join of two streams",
         "UNSUPPORTED_STREAMING_SOURCE": "a stream of something that cannot be read exactly once",
         "UNSUPPORTED_BATCH_SOURCE": "a format that can only be a stream is read as a batch",
         "DATA_SOURCE_NOT_FOUND": "no reader knows the format",
@@ -136,7 +136,7 @@ CONDITIONS: dict[str, dict[str, str]] = {
     },
     "Tables and batches": {
         "STREAM_WITHOUT_ORDER": "an operator that remembers rows reads rows that no manifest gives a place",
-        "STREAMING_STATE_DRIFT": "what an operator over a stream remembers is that of another query",
+        "STREAMING_STATE_DRIFT": "what an operator over a stream remembers is that of another query, or the table holds groups that new rows cannot be added to",
         "EVENT_TIME_IS_NOT_ON_TIMESTAMP_TYPE": "the column of a watermark is no timestamp",
         "INVALID_DATA": "the data broke a rule that the pipeline set",
         "EXPECTATION_VIOLATED": "a row breaks an expectation that fails the update",

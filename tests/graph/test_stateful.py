@@ -5,6 +5,7 @@ from pyspark.sql import Window
 from pyspark.sql import functions as F
 
 from proa.errors import PipelineError, SourceLocation
+from proa.pipelines.definitions import DatasetKind
 
 A, B = "stream_a", "stream_b"
 
@@ -23,9 +24,13 @@ def stream(spark, name=A):
 
 
 REFUSED = {
-    "aggregation": lambda s: stream(s).groupBy("a").count(),
-    "aggregate()": lambda s: stream(s).select(F.max("a")),
-    "global agg": lambda s: stream(s).agg(F.sum("a")),
+    "aggregate() of a watermark": lambda s: (
+        stream(s).withWatermark("t", "1 hour").select(F.max("a"))
+    ),
+    "aggregation of distinct rows": lambda s: stream(s).distinct().groupBy("a").count(),
+    "distinct rows of an aggregation, and a stream": lambda s: (
+        stream(s).dropDuplicates(["a"]).join(stream(s, B).groupBy("a").count(), "a")
+    ),
     "within watermark": lambda s: stream(s).dropDuplicatesWithinWatermark(["a"]),
     "aggregation by no window": lambda s: stream(s).withWatermark("t", "1 hour").agg(F.sum("a")),
     "two with state": lambda s: stream(s).dropDuplicates(["a"]).distinct(),
@@ -47,14 +52,13 @@ REFUSED = {
         "n", F.lag("a").over(Window.partitionBy("b").orderBy("a"))
     ),
     "subquery": lambda s: s.table("dim").filter(F.col("id") > stream(s).select("id").scalar()),
-    "spark.sql": lambda s: s.sql("SELECT a, count(*) FROM STREAM stream_a GROUP BY a"),
+    "spark.sql": lambda s: s.sql("SELECT a FROM STREAM stream_a LIMIT 1"),
 }
 
 REFUSED_SQL = [
-    "SELECT a, count(*) FROM STREAM stream_a GROUP BY a",
-    "SELECT count(*) FROM STREAM(stream_a)",
-    "SELECT 1 + sum(a) AS s FROM STREAM(stream_a)",
-    "SELECT product(a) FROM STREAM(stream_a)",
+    "SELECT count(*) FROM STREAM(stream_a) WATERMARK t DELAY OF INTERVAL 1 HOUR",
+    "SELECT a, count(*) FROM (SELECT DISTINCT a, b FROM STREAM stream_a) GROUP BY a",
+    "SELECT count(*) FROM STREAM stream_a JOIN STREAM stream_b USING (id)",
     "SELECT a FROM STREAM(stream_a) ORDER BY a",
     "SELECT a FROM STREAM(stream_a) LIMIT 5",
     "SELECT a FROM STREAM(stream_a) HAVING count(*) > 1",
@@ -66,17 +70,39 @@ REFUSED_SQL = [
     "SELECT * FROM STREAM stream_a UNION SELECT * FROM STREAM stream_b",
     "SELECT * FROM STREAM stream_a UNION ALL SELECT * FROM dim",
     "SELECT * FROM STREAM stream_a EXCEPT SELECT * FROM dim",
-    "SELECT * FROM (SELECT a, max(b) FROM STREAM stream_a GROUP BY a)",
-    "WITH c AS (SELECT * FROM STREAM stream_a) SELECT a, count(*) FROM c GROUP BY a",
-    "WITH c AS (SELECT a, count(*) FROM STREAM stream_a GROUP BY a) SELECT * FROM c",
     "SELECT * FROM dim WHERE id IN (SELECT id FROM STREAM stream_a)",
     "SELECT (SELECT a FROM STREAM stream_a) AS x FROM dim",
-    "SELECT window(t, '1 hour'), count(*) FROM STREAM stream_a GROUP BY window(t, '1 hour')",
     "(SELECT * FROM STREAM stream_a) LIMIT 3",
     "SELECT * FROM STREAM stream_a PIVOT (sum(v) FOR k IN ('x'))",
     "SELECT * FROM dim d, LATERAL (SELECT * FROM STREAM stream_a a WHERE a.id = d.id)",
     "SELECT * FROM STREAM stream_a a, LATERAL (SELECT * FROM STREAM stream_b)",
     "SELECT * FROM STREAM stream_a a ANTI JOIN (SELECT id FROM STREAM stream_b) b USING (id)",
+]
+
+RECOMPUTED = {
+    "aggregation": lambda s: stream(s).groupBy("a").count(),
+    "aggregate()": lambda s: stream(s).select(F.max("a")),
+    "global agg": lambda s: stream(s).agg(F.sum("a")),
+    "a window without a watermark": lambda s: stream(s).groupBy(F.window("t", "1 hour")).count(),
+    "sorted groups": lambda s: stream(s).groupBy("a").count().orderBy("count").limit(3),
+    "groups of groups": lambda s: stream(s).groupBy("a").count().groupBy("count").count(),
+    "groups of a union": lambda s: stream(s).unionByName(stream(s, B)).groupBy("a").count(),
+    "groups of a join with a table": lambda s: (
+        stream(s).join(s.table("dim"), "id").cube("a").count()
+    ),
+    "rows beside groups": lambda s: stream(s).join(stream(s).groupBy("a").count(), "a"),
+}
+RECOMPUTED_SQL = [
+    "SELECT a, count(*) FROM STREAM stream_a GROUP BY a",
+    "SELECT count(*) FROM STREAM(stream_a)",
+    "SELECT 1 + sum(a) AS s FROM STREAM(stream_a)",
+    "SELECT product(a) FROM STREAM(stream_a)",
+    "SELECT * FROM (SELECT a, max(b) FROM STREAM stream_a GROUP BY a)",
+    "WITH c AS (SELECT * FROM STREAM stream_a) SELECT a, count(*) FROM c GROUP BY a",
+    "WITH c AS (SELECT a, count(*) FROM STREAM stream_a GROUP BY a) SELECT * FROM c",
+    "SELECT window(t, '1 hour'), count(*) FROM STREAM stream_a GROUP BY window(t, '1 hour')",
+    "SELECT a, count(*) AS n FROM STREAM stream_a GROUP BY a HAVING n > 1 ORDER BY n LIMIT 3",
+    "SELECT * FROM dim WHERE id > (SELECT avg(id) FROM STREAM stream_a)",
 ]
 
 ALLOWED = {
@@ -177,15 +203,59 @@ def test_what_needs_no_state_is_allowed(streams, query):
     assert "target" in streams.build().datasets
 
 
+@pytest.mark.parametrize("query", [*RECOMPUTED.values(), *RECOMPUTED_SQL])
+def test_groups_that_nothing_ends_are_about_all_rows(streams, query):
+    streams.table("target", query)
+    node = streams.build().datasets["target"]
+    assert node.dataset.kind is DatasetKind.STREAMING_TABLE
+    assert node.is_recomputed
+    assert not node.flows[0].plan.streaming
+
+
+SHARED = {
+    "another flow": lambda p: p.flow("more", "target", stream),
+    "a view below an operator with state": lambda p: (
+        p.view("groups", lambda s: stream(s).groupBy("a").count()),
+        p.streaming_table("third", lambda s: s.readStream.table("groups").distinct()),
+    ),
+}
+
+
+@pytest.mark.parametrize("declare", SHARED.values(), ids=SHARED.keys())
+def test_groups_that_nothing_ends_have_a_table_of_their_own(streams, declare):
+    streams.streaming_table("target", lambda s: stream(s).groupBy("a").count())
+    declare(streams)
+    with pytest.raises(PipelineError) as caught:
+        streams.build()
+    assert caught.value.condition == "UNSUPPORTED_STREAMING_OPERATOR"
+    assert "table" in str(caught.value)
+
+
+def test_groups_that_nothing_ends_are_no_stream(streams):
+    streams.streaming_table("target", lambda s: stream(s).groupBy("a").count())
+    streams.streaming_table("reader", lambda s: stream(s, "target"))
+    with pytest.raises(PipelineError, match="readChangeFeed") as caught:
+        streams.build()
+    assert caught.value.condition == "UNSUPPORTED_STREAMING_SOURCE"
+
+
+def test_a_view_of_groups_that_nothing_ends_is_inlined(streams):
+    streams.view("groups", lambda s: stream(s).groupBy("a").count())
+    streams.streaming_table("target", lambda s: stream(s, "groups").filter("a > 1"))
+    assert streams.build().datasets["target"].is_recomputed
+
+
 def test_a_refusal_names_the_operator_the_line_and_the_remedy(streams):
-    streams.streaming_table("target", "SELECT a,\n  count(*)\nFROM STREAM stream_a\nGROUP BY a")
+    streams.streaming_table(
+        "target",
+        "SELECT a,\n  count(*)\nFROM STREAM stream_a WATERMARK t DELAY OF INTERVAL 1 HOUR\nGROUP BY CUBE (a)",
+    )
     with pytest.raises(PipelineError) as caught:
         streams.build()
     assert str(caught.value) == (
         "[UNSUPPORTED_STREAMING_OPERATOR] GROUP BY over a stream would depend on how a region cuts"
-        " its batches; group by a window of event time that has a watermark (WATERMARK,"
-        " withWatermark), or write the result as a materialized view, which is computed from all"
-        " rows (pipeline.sql:4)"
+        " its batches; group by a window of the watermark's column, or leave the watermark out: then"
+        " the table is computed from all rows, and kept up to date (pipeline.sql:4)"
     )
 
 

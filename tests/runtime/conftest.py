@@ -38,6 +38,20 @@ def make(tmp_path: Path, engines) -> Callable[..., Project]:
 
 
 @pytest.fixture
+def region(make, request) -> Callable[..., Project]:
+    """Make a project of the module's Python and SQL, or of the given ones."""
+    module = request.module
+
+    def project(name: str, text: str | None = None, sql: str | None = None) -> Project:
+        text = module.PYTHON if text is None else text
+        sql = module.SQL if sql is None else sql
+        made = make(name=name).write(text)
+        return made.write(sql, "more.sql") if sql else made
+
+    return project
+
+
+@pytest.fixture
 def project(make) -> Project:
     return make()
 

@@ -100,6 +100,28 @@ def test_new_files_flow_through_while_it_runs(live: Project) -> None:
     assert results[0].state is UpdateState.CANCELED
 
 
+def test_groups_of_a_stream_follow_it_while_it_runs(live: Project) -> None:
+    live.write(
+        BRONZE
+        + """
+@dp.table
+def counted():
+    return spark.readStream.table("bronze").agg(F.count("*").alias("n"))
+"""
+    )
+    with running(live) as (watch, _):
+        for number in (1, 2):
+            live.land(f"{number}.json", [{"id": number}])
+            watch.until_holds(
+                lambda n=number: live.exists("counted") and live.rows("counted", "n") == [n]
+            )
+    assert {
+        e.details["flow_definition"]["flow_type"]
+        for e in watch.events
+        if e.origin.flow_name == "counted" and "flow_definition" in e.details
+    } == {"COMPLETE"}
+
+
 def test_a_flow_that_fails_begins_again_and_the_others_do_not_notice(live: Project) -> None:
     live.configuration = {**live.configuration, "pipelines.maxFlowRetryAttempts": "0"}
     live.write(

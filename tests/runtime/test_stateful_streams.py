@@ -30,7 +30,7 @@ def bronze():
 def events():
     return spark.readStream.table("bronze").withWatermark("ts", "10 minutes")
 """
-OPERATORS = (
+PYTHON = (
     BRONZE
     + """
 @dp.temporary_view
@@ -91,20 +91,6 @@ SHIPMENTS = [
     ]
     for number in range(9)
 ]
-
-
-@pytest.fixture
-def region(engines, tmp_path):
-    """Makes a region with a landing zone of its own."""
-
-    def make(name: str, text: str = OPERATORS, sql: str = SQL) -> Project:
-        source = tmp_path / f"{name}-source"
-        source.mkdir()
-        project = Project(source, str(tmp_path / name), engines({}))
-        project.write(text)
-        return project.write(sql, "more.sql") if sql else project
-
-    return make
 
 
 def contents(project: Project, tables=TABLES):
@@ -232,9 +218,9 @@ def test_places_survive_maintenance_and_old_states_do_not(region):
     files = project.table("bronze").file_uris()
     assert len(files) < 18
     assert all(PLACE in pq.read_schema(file).names for file in files)
-    project.write(OPERATORS)
+    project.write(PYTHON)
     project.write(SQL, "more.sql")
-    other.write(OPERATORS)
+    other.write(PYTHON)
     other.write(SQL, "more.sql")
     ok(project.run())
     ok(other.run())

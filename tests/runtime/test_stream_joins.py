@@ -32,7 +32,7 @@ def show():
 def click():
     return spark.readStream.table("clicks").withWatermark("ts", "20 minutes")
 """
-JOINS = (
+PYTHON = (
     STREAMS
     + """
 @dp.table
@@ -91,20 +91,6 @@ def shipment(number: int, first: int) -> list[dict]:
     ]
 
 
-@pytest.fixture
-def region(engines, tmp_path):
-    """Makes a region with a landing zone of its own."""
-
-    def make(name: str, text: str = JOINS, sql: str = SQL) -> Project:
-        source = tmp_path / f"{name}-source"
-        source.mkdir()
-        project = Project(source, str(tmp_path / name), engines({}))
-        project.write(text)
-        return project.write(sql, "more.sql") if sql else project
-
-    return make
-
-
 def contents(project: Project, tables=TABLES):
     return {name: project.rows(name) for name in tables}
 
@@ -126,7 +112,7 @@ def test_a_region_that_ran_after_each_shipment_equals_one_that_ran_once(region):
 @pytest.mark.parametrize("moment", [1, 2])
 @pytest.mark.parametrize("step", [Step.COMPUTE_WRITE, Step.STREAM_STATE_PUT, Step.COMMIT])
 def test_a_crash_at_any_step_makes_no_pair_twice(region, step, moment):
-    text = JOINS.partition("@dp.table\ndef windows")[0]
+    text = PYTHON.partition("@dp.table\ndef windows")[0]
     whole, crashing = region("whole", text, ""), region("crashing", text, "")
     for number in range(4):
         for name, first in (("shows", 0), ("clicks", 1000)):
@@ -145,7 +131,7 @@ def test_a_crash_at_any_step_makes_no_pair_twice(region, step, moment):
 
 @pytest.mark.slow
 def test_state_of_a_join_lies_in_an_object_store_as_well(make, s3_location, region):
-    text = JOINS.partition("@dp.table\ndef windows")[0]
+    text = PYTHON.partition("@dp.table\ndef windows")[0]
     remote, local = make(s3_location), region("local", text, "")
     remote.write(text)
     for number in range(3):

@@ -139,6 +139,7 @@ class _Builder:
                 checks.dataset(node, decided)
         if not self.failed:
             checks.predecessors(decided)
+        decided = {name: _over_all_rows(node) for name, node in decided.items()}
         return Graph(decided, checks.stages(decided), self.names)
 
     def with_places(
@@ -383,6 +384,17 @@ class _Names:
         if self.origin.text_start is not None:
             return self.origin.of_line("", line or 1)
         return self.origin.of_words(name) or self.origin.location
+
+
+def _over_all_rows(node: DatasetNode) -> DatasetNode:
+    """The dataset, whose flows read all rows where they aggregate streams without an end."""
+    if node.is_view:
+        return node
+    flows = tuple(
+        replace(flow, plan=flow.plan.complete()) if flow.plan.recomputed else flow
+        for flow in node.flows
+    )
+    return replace(node, flows=flows)
 
 
 def _reads_all(flow: Flow) -> bool:

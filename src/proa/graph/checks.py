@@ -216,6 +216,8 @@ def dataset(node: DatasetNode, datasets: Mapping[str, DatasetNode]) -> None:
     if declared.kind in {DatasetKind.STREAMING_TABLE, DatasetKind.SINK}:
         for flow in node.flows:
             _streaming_table_flow(declared, flow)
+            if flow.plan.recomputed and flow.plan.streaming:
+                _recomputed_flow(node, flow)
         return
     single_query(declared, [flow.flow for flow in node.flows])
     if declared.kind is DatasetKind.MATERIALIZED_VIEW:
@@ -240,6 +242,27 @@ def _streaming_table_flow(declared: Dataset, node: FlowNode) -> None:
             condition="INVALID_FLOW_QUERY_TYPE.BATCH_RELATION_FOR_STREAMING_TABLE",
             location=node.flow.location,
         )
+
+
+def _recomputed_flow(node: DatasetNode, flow: FlowNode) -> None:
+    """Raise PipelineError unless all rows of the dataset may be replaced by those of the flow."""
+    name = node.dataset.name
+    if node.is_sink:
+        what, remedy = f"writes to the sink {name!r}", "let a streaming table hold its result"
+    elif flow.flow.cdc is not None:
+        what, remedy = f"changes rows of {name!r}", "leave the aggregation out of its source"
+    elif len(node.flows) > 1:
+        other = next(each.flow.name for each in node.flows if each is not flow)
+        what = f"shares {name!r} with the flow {other!r}"
+        remedy = "give it a table of its own, or aggregate over the union of both"
+    else:
+        return
+    raise PipelineError(
+        f"the flow {flow.flow.name!r} aggregates a stream without a window, so that its result replaces"
+        f" all rows, and it {what}; {remedy}",
+        condition="UNSUPPORTED_STREAMING_OPERATOR",
+        location=flow.flow.location,
+    )
 
 
 def _kind_words(declared: Dataset) -> str:
@@ -326,6 +349,14 @@ def _streamable(node: FlowNode, upstream: DatasetNode) -> None:
             f"{node.flow.name!r} reads the materialized view {name!r} as a stream, but it"
             " is rewritten when it is refreshed; read it with spark.read, without STREAM, or its"
             " change feed (readChangeFeed)",
+            condition="UNSUPPORTED_STREAMING_SOURCE",
+            location=node.flow.location,
+        )
+    if upstream.is_recomputed:
+        raise PipelineError(
+            f"{node.flow.name!r} reads {name!r} as a stream, but an aggregation without a window"
+            " computes all its rows anew; read it with spark.read, without STREAM, in a materialized"
+            " view, or its change feed (readChangeFeed)",
             condition="UNSUPPORTED_STREAMING_SOURCE",
             location=node.flow.location,
         )

@@ -113,7 +113,7 @@ class FlowPlaces:
         if name not in self._streams:
             placed, streams = [], []
             for flow in self.flows[name]:
-                if flow.flow.cdc is not None or not flow.plan.streaming:
+                if flow.flow.cdc is not None or not flow.plan.streaming or flow.plan.recomputed:
                     raise _error(reader, f"{name!r}, whose rows do not all come from files,")
                 if _remembers(flow):
                     raise _error(

@@ -41,6 +41,13 @@ class DatasetNode:
         return self.dataset.kind is DatasetKind.TEMPORARY_VIEW
 
     @property
+    def is_recomputed(self) -> bool:
+        """Whether each batch replaces all rows: a materialized view, or groups of a stream's rows."""
+        if self.dataset.kind is DatasetKind.MATERIALIZED_VIEW:
+            return True
+        return any(flow.plan.recomputed and flow.flow.cdc is None for flow in self.flows)
+
+    @property
     def is_sink(self) -> bool:
         """Whether the dataset is a place outside the pipeline."""
         return self.dataset.kind is DatasetKind.SINK

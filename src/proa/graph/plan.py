@@ -22,7 +22,7 @@ from proa.graph.query import QueryStep
 from proa.graph.query_from_plan import PlanReader
 from proa.graph.query_origin import QueryOrigin
 from proa.graph.sql_mask import TextEdit
-from proa.graph.stateful_plan import StatefulPlan, without_state
+from proa.graph.stateful_plan import CONDITION, StatefulPlan, without_state
 from proa.pipelines.identifiers import parts as name_parts
 from proa.text import quote_identifier
 
@@ -49,6 +49,8 @@ class FlowPlan:
     """The query as the user wrote it, names resolved and views not inlined."""
     remembers: bool = False
     """Whether an operator over a stream needs state."""
+    recomputed: bool = False
+    """Whether streams are aggregated without an end, so that each batch is about all rows."""
     stateful: StatefulPlan | None = field(default=None, compare=False, repr=False)
     """The plan cut at its operator with state, once the whole graph is known."""
     placed: Relation | None = field(default=None, compare=False, repr=False)
@@ -62,8 +64,9 @@ class FlowPlan:
         return any(leaf.streaming for leaf in self.leaves)
 
     def complete(self) -> FlowPlan:
-        """The same query over all that there is, once, where it reads streams."""
-        return replace(self, leaves=tuple(replace(leaf, streaming=False) for leaf in self.leaves))
+        """The same query over all that there is, where it reads streams."""
+        leaves = tuple(replace(leaf, streaming=False) for leaf in self.leaves)
+        return replace(self, leaves=leaves, template=without_state(self.template))
 
     def bind(self, bound: Mapping[str, Relation]) -> Relation:
         """The plan that reads `bound[leaf.key]` where each leaf stands.
@@ -147,9 +150,20 @@ def read(relation: Relation, resolver: Resolver, origin: QueryOrigin) -> FlowPla
     plan_proto.rewrite(template, reader.visit)
     reader.check_expressions(template)
     query = PlanReader(resolver.name, reader.texts).step(relation)
-    remembers = stateful.check(query, origin.location) is not None or reader.remembers
+    operators = stateful.check(query, origin.location)
+    remembers = operators.remembers or reader.remembers
+    recomputed = operators.recomputed or reader.recomputed
+    if remembers and recomputed:
+        raise PipelineError(
+            "an aggregation over a stream and another operator with state, one of them in a view,"
+            " cannot be computed together; let a streaming table hold the result of the first one",
+            condition=CONDITION,
+            location=origin.location,
+        )
     reader.expose_metadata(template)
-    return FlowPlan(tuple(reader.leaves.values()), template, query, remembers)
+    return FlowPlan(
+        tuple(reader.leaves.values()), template, query, remembers, recomputed=recomputed
+    )
 
 
 class _Reader:
@@ -161,6 +175,8 @@ class _Reader:
         """By what makes two leaves the same; in the order in which the query reads them."""
         self.remembers = False
         """Whether a view that is read has an operator with state."""
+        self.recomputed = False
+        """Whether a view that is read aggregates a stream without an end."""
         self.asks_metadata = False
         """Whether DataFrame code asks for `_metadata`, which engines do not know."""
 
@@ -207,6 +223,7 @@ class _Reader:
         if not isinstance(found, FlowPlan):
             return placeholder(self._adopt(found))
         self.remembers = self.remembers or found.remembers
+        self.recomputed = self.recomputed or (found.recomputed and found.streaming)
         renamed = {leaf.key: placeholder(self._adopt(leaf)) for leaf in found.leaves}
         return plan_proto.renumber(bind(found.template, renamed))
 

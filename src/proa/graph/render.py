@@ -27,13 +27,19 @@ def text(graph: Graph) -> str:
     """One line per dataset, upstream ones first, and below it what its flows read."""
     lines = []
     for name, node in graph.datasets.items():
-        lines.append(f"{name}  ({KINDS[node.dataset.kind]})")
+        lines.append(f"{name}  ({_kind_words(node)})")
         for flow in node.flows:
             prefix = "" if flow.flow.implicit else f"{flow.flow.name}: "
             once = " once" if flow.flow.once else ""
             lines += [f"  <- {prefix}{source}{once}" for source in _sources(graph, flow)]
             lines += [f"     after {before}" for before in flow.flow.depends_on]
     return "\n".join(lines)
+
+
+def _kind_words(node: DatasetNode) -> str:
+    words = KINDS[node.dataset.kind]
+    is_table = node.dataset.kind is DatasetKind.STREAMING_TABLE
+    return f"{words}, computed from all rows" if is_table and node.is_recomputed else words
 
 
 def mermaid(graph: Graph) -> str:
@@ -68,6 +74,7 @@ def _dataset(graph: Graph, name: str, node: DatasetNode) -> dict[str, Any]:
     return {
         "name": name,
         "kind": str(node.dataset.kind),
+        "recomputed": not node.is_view and node.is_recomputed,
         "location": str(node.dataset.location),
         "private": node.dataset.private,
         "comment": node.dataset.comment,

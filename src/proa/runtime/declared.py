@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 from proa.errors import DataError
 from proa.graph.leaves import DatasetLeaf, FilesLeaf, Leaf, TableLeaf
 from proa.layout import DECLARED
-from proa.pipelines.definitions import DatasetKind
 from proa.pipelines.spec import PipelineSpec
 from proa.steps import Step, step
 from proa.storage import NotFoundError, Store, absolute
@@ -47,7 +46,7 @@ class DeclaredTable:
 
     flows: tuple[DeclaredFlow, ...]
     recomputed: bool = False
-    """A materialized view: each batch replaces all rows."""
+    """Each batch replaces all rows, as a materialized view's does."""
     path: str | None = None
     """Absolute path or URL, when the pipeline has put the table at a place of its own."""
     private: bool = False
@@ -114,7 +113,7 @@ def declared_by(graph: Graph, spec: PipelineSpec, files: Iterable[Path]) -> Decl
                     DeclaredFlow(node.flow.name, bool(node.flow.once), node.plan.leaves)
                     for node in graph.datasets[name].flows
                 ),
-                graph.datasets[name].dataset.kind is DatasetKind.MATERIALIZED_VIEW,
+                graph.datasets[name].is_recomputed,
                 _absolute(graph.datasets[name].dataset.path),
                 graph.datasets[name].dataset.private,
             )

@@ -254,6 +254,13 @@ class FlowRunner:
     def _plan_batch(self, reading: _Reading, number: int, progress: FlowProgress) -> Plan | None:
         """The plan of the batch `number` from what was seen; None when none is due."""
         before = reading.before(number)
+        if before is not None and before.replaces and not self.kind.replaces:
+            raise DataError(
+                f"{self.node.target!r} holds the result of a query over all rows, which the new rows of"
+                f" the flow {self.name!r} cannot be added to; refresh it fully (--full-refresh"
+                f" {self.node.target})",
+                condition="STREAMING_STATE_DRIFT",
+            )
         known: Mapping[str, Input] = {} if before is None else before.inputs
         inputs: dict[str, Input] = {}
         any_new = False

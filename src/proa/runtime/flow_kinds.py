@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 from proa.engine import Engine
+from proa.graph import FlowNode
 from proa.lake import DataFile, Destination, Table, WriteResult, write
-from proa.pipelines.definitions import Dataset, DatasetKind, Flow, SnapshotCdc
+from proa.pipelines.definitions import Dataset, DatasetKind, SnapshotCdc
 from proa.runtime.checkpoint import Plan
 
 
@@ -131,7 +132,9 @@ class Once(Append):
 
 @dataclass(frozen=True)
 class Replace(Append):
-    """Puts the query's rows in the place of all that are there: a materialized view."""
+    """Puts the query's rows in the place of all that are there: a materialized view's, and groups
+    of all rows of a stream.
+    """
 
     volatile: bool = False
     """The query may yield other rows although its inputs are unchanged."""
@@ -150,8 +153,9 @@ class Replace(Append):
         return was_pending
 
 
-def kind_of(flow: Flow, dataset: Dataset, *, volatile: bool = False) -> FlowKind:
-    """The kind of a flow. `volatile` says that a view's query may change by itself."""
+def kind_of(node: FlowNode, dataset: Dataset, *, volatile: bool = False) -> FlowKind:
+    """The kind of a flow. `volatile` says that a query over all rows may change by itself."""
+    flow = node.flow
     if dataset.kind is DatasetKind.MATERIALIZED_VIEW:
         return Replace(volatile)
     if flow.cdc is not None:
@@ -160,4 +164,6 @@ def kind_of(flow: Flow, dataset: Dataset, *, volatile: bool = False) -> FlowKind
         if isinstance(flow.cdc, SnapshotCdc):
             return MergeSnapshots(flow=flow, dataset=dataset)
         return (MergeOnce if flow.once else MergeBatches)(flow=flow, dataset=dataset)
+    if node.plan.recomputed:
+        return Replace(volatile)
     return Once() if flow.once else Append()

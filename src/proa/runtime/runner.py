@@ -182,7 +182,7 @@ class Runner:
                     flow,
                     dataset,
                     self._context,
-                    kind_of(flow.flow, dataset, volatile=name in compiled.volatile),
+                    kind_of(flow, dataset, volatile=name in compiled.volatile),
                     self._target(name, dataset),
                 )
                 for dataset in [graph.datasets[name].dataset]

@@ -307,7 +307,7 @@ class FilesSource:
 
     def mark_planned(self, plan: Plan) -> None:
         found = plan.inputs.get(self.leaf.key)
-        if isinstance(found, FilesInput) and found.through is not None:
+        if self.streaming and isinstance(found, FilesInput) and found.through is not None:
             self._through = found.through
         if self._known is None or plan.batch <= self._recorded:
             return
