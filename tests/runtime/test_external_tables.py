@@ -335,11 +335,23 @@ def test_a_table_that_nobody_named_is_refused_with_the_place_to_name_it(project:
     assert "main.raw.orders: /path/of/the/delta/table" in str(error)
 
 
+def test_groups_of_a_foreign_stream_are_kept_up_to_date(project: Project):
+    path = project.folder / "orders"
+    project.configuration = {"tables.main.raw.orders": str(path)}
+    project.write(
+        "CREATE STREAMING TABLE a AS SELECT count(*) AS n FROM STREAM main.raw.orders", "a.sql"
+    )
+    for number in (1, 2):
+        put(path, [number])
+        ok(project.run())
+        assert project.rows("a", "n") == [number]
+
+
 def test_state_over_a_foreign_stream_is_refused_as_over_any_other(project: Project):
     path = project.folder / "orders"
     put(path, [1])
     project.configuration = {"tables.main.raw.orders": str(path)}
-    text = "CREATE STREAMING TABLE a AS SELECT count(*) AS n FROM STREAM {}"
+    text = "CREATE STREAMING TABLE a AS SELECT DISTINCT * FROM STREAM {}"
     for table in ("main.raw.orders", f"delta.`{path}`"):
         error = project.write(text.format(table), "a.sql").run().error
         assert error is not None
