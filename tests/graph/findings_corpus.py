@@ -150,6 +150,11 @@ SQL: list[tuple[str, str]] = [
     ("SELECT * FROM STREAM read_files('/in', format => 'csv', schemaHints => 'a int')", ""),
     ("SELECT * FROM STREAM read_files('/in', format => 'parquet')", ""),
     ("SELECT * FROM STREAM read_files('/in', format => 'csv', inferColumnTypes => false)", ""),
+    # files that a region's start or clock chooses
+    ("SELECT * FROM STREAM read_files('/in', format => 'text', includeExistingFiles => false)", "FILES_BY_CLOCK"),
+    ("SELECT * FROM STREAM read_files('/in', format => 'text', includeExistingFiles => true)", ""),
+    ("SELECT * FROM read_files('/in', format => 'text', maxFileAge => '90 days')", "FILES_BY_CLOCK"),
+    ("SELECT * FROM STREAM read_files('/in', format => 'text', modifiedAfter => '2026-01-01')", ""),
     # keys are declared or proven, not guessed from names
     ("SELECT * FROM raw ORDER BY id LIMIT 10", "LIMIT_WITHOUT_TOTAL_ORDER"),
     ("SELECT *, row_number() OVER (PARTITION BY who ORDER BY id) AS r FROM raw", "TIES_IN_WINDOW"),

@@ -139,6 +139,8 @@ class QueryStep:
     """DDL or JSON that a source's user gave, hints included."""
     infers_types: bool = False
     """Files whose columns' types are taken from the files themselves."""
+    clock_options: tuple[str, ...] = ()
+    """Options by which a region's start or clock chooses among a source's files."""
     names: tuple[tuple[str, str], ...] = ()
     """A rename's (old, new) columns."""
     count: int | None = None

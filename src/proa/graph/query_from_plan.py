@@ -158,6 +158,7 @@ class PlanReader:
                 schema=source.schema or _hints(source.options),
                 streaming=node.is_streaming,
                 infers_types=not source.schema and _infers(source.options),
+                clock_options=_clock_options(source.options, streaming=node.is_streaming),
             )
         return self._table(name_parts(node.named_table.unparsed_identifier), node.is_streaming)
 
@@ -204,6 +205,7 @@ class PlanReader:
                 schema=files.schema or _hints(files.options),
                 streaming=streaming,
                 infers_types=not files.schema and _infers(files.options),
+                clock_options=_clock_options(files.options, streaming=streaming),
                 location=at,
             )
 
@@ -337,6 +339,14 @@ def _infers(options: Any) -> bool:
     lowered = {key.lower(): value.lower() for key, value in options.items()}
     typed = lowered.get("cloudfiles.format", "").lower() in TYPED_FORMATS | WHOLE_FORMATS
     return lowered.get("cloudfiles.infercolumntypes") == "true" and not typed
+
+
+def _clock_options(options: Mapping[str, str], *, streaming: bool) -> tuple[str, ...]:
+    """The options that let a region's start or clock choose files, as users write them."""
+    values = {key.lower().removeprefix("cloudfiles."): v.lower() for key, v in options.items()}
+    from_start = streaming and values.get("includeexistingfiles") == "false"
+    wanted = {"includeExistingFiles": from_start, "maxFileAge": "maxfileage" in values}
+    return tuple(option for option, is_there in wanted.items() if is_there)
 
 
 def _name(expression: Message) -> str | None:

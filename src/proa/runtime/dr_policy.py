@@ -14,7 +14,14 @@ if TYPE_CHECKING:
     from proa.graph import Graph
 
 _VOLATILE = frozenset(
-    {"CLOCK", "RANDOM", "NONDETERMINISTIC_UDF", "EXTERNAL_LOOKUP", "UNTRACKED_FILES"}
+    {
+        "CLOCK",
+        "RANDOM",
+        "NONDETERMINISTIC_UDF",
+        "EXTERNAL_LOOKUP",
+        "UNTRACKED_FILES",
+        "FILES_BY_CLOCK",
+    }
 )
 """Findings of what may be different next time although no table and no landed file is new."""
 

@@ -123,11 +123,18 @@ UNTRACKED_FILES = Rule(
     "the files are not tracked: each region sees what its own path holds at that moment",
     "ship them as a source and read them with cloudFiles or read_files",
 )
+FILES_BY_CLOCK = Rule(
+    "FILES_BY_CLOCK",
+    Severity.ERROR,
+    "which files are read depends on when the region starts, or on its clock",
+    "name a fixed time with modifiedAfter: a file of a manifest has the same time in each region",
+)
 INFERRED_TYPES = Rule(
     "INFERRED_TYPES",
     Severity.WARN,
-    "the columns get their types from the files that happen to be there at the first start",
-    "pin the types with schemaHints or a schema",
+    "in a folder without a manifest the columns get their types from the files that happen to be"
+    " there at the first start",
+    "pin the types with schemaHints or a schema, or ship the files: a manifest gives their order",
 )
 STREAM_STATIC_JOIN = Rule(
     "STREAM_STATIC_JOIN",
@@ -162,6 +169,7 @@ RULES: tuple[Rule, ...] = (
     FLOAT_SUM,
     EXTERNAL_LOOKUP,
     UNTRACKED_FILES,
+    FILES_BY_CLOCK,
     INFERRED_TYPES,
     STREAM_STATIC_JOIN,
     ONCE_FLOW,

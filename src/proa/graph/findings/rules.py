@@ -80,10 +80,12 @@ def _step(step: QueryStep, context: RuleContext, needs: ColumnNeeds) -> Iterator
         what = f"{step.format} {step.path}".strip()
         rule = m.UNTRACKED_FILES if step.format in _FILES else m.EXTERNAL_LOOKUP
         yield Hit(rule, None, what, step.location)
-    elif (
-        step.infers_types and step.streaming and not step.schema
-    ):  # hints are taken to pin them all
-        yield Hit(m.INFERRED_TYPES, None, f"files {step.path}", step.location)
+    elif step.operator is Operator.SOURCE:
+        for option in step.clock_options:
+            yield Hit(m.FILES_BY_CLOCK, None, f"{option} of files {step.path}", step.location)
+        # Hints are taken to pin the types of all columns.
+        if step.infers_types and step.streaming and not step.schema:
+            yield Hit(m.INFERRED_TYPES, None, f"files {step.path}", step.location)
 
 
 def _limit(step: QueryStep, facts: ColumnFacts, needs: ColumnNeeds) -> Iterator[Hit]:
