@@ -2,6 +2,7 @@
 
 python -m benchmarks                    everything that needs Python only
 python -m benchmarks pipeline shipping  these parts
+python -m benchmarks many_changes       1,000,000 changes into 10,000,000 rows; only where it is named
 python -m benchmarks --peer spark       against Apache Spark (needs Java 17; installs pyspark)
 python -m benchmarks --json             one JSON document
 python -m benchmarks --quick            small data, for a first look
@@ -97,6 +98,12 @@ def _changes(folder: Path, quick: bool) -> list[Result]:  # noqa: FBT001
     return changes.measure(folder, rows=rows, changes=count, runs=2 if quick else 5)
 
 
+def _many_changes(folder: Path, _quick: bool) -> list[Result]:  # noqa: FBT001
+    from benchmarks import changes
+
+    return changes.measure(folder, rows=10_000_000, changes=1_000_000, runs=2)
+
+
 def _numbered(folder: Path, quick: bool) -> list[Result]:  # noqa: ARG001, FBT001
     from benchmarks import numbered
 
@@ -131,6 +138,8 @@ PARTS: dict[str, Part] = {
     "kernels": _kernels,
     "numbered": _numbered,
 }
+LARGE: dict[str, Part] = {"many_changes": _many_changes}
+"""Parts that run only where they are named."""
 PEERS: dict[str, Part] = {"spark": _spark}
 
 
@@ -138,16 +147,17 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description=__doc__.splitlines()[0]
     )
-    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS | LARGE))
     parser.add_argument("--peer", action="append", default=[], choices=PEERS)
     parser.add_argument("--folder", type=Path, default=Path("build/benchmarks"))
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    unknown = set(options.parts) - set(PARTS)
+    parts = PARTS | LARGE
+    unknown = set(options.parts) - set(parts)
     if unknown:
-        parser.error(f"there is no part {min(unknown)!r}; there are {', '.join(PARTS)}")
-    chosen = {name: PARTS[name] for name in options.parts or ([] if options.peer else PARTS)}
+        parser.error(f"there is no part {min(unknown)!r}; there are {', '.join(parts)}")
+    chosen = {name: parts[name] for name in options.parts or ([] if options.peer else PARTS)}
     chosen |= {name: PEERS[name] for name in options.peer}
     folder = options.folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -87,3 +88,56 @@ def test_any_order_and_cutting_of_changes_gives_the_same_table(name, data) -> No
         for batch in batches:
             target.merge(batch)
         assert target.rows() == oracle([event for batch in batches for event in batch], rules)
+
+
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_changes_of_different_moments_give_the_same_table_late_or_not(data) -> None:
+    """No two changes of a key are of one moment, so no value decides which one is the newest."""
+    kinds = st.sampled_from(["upsert", "upsert", "delete"])
+    events = [
+        Event(key, sequence, (None, None) if kind == "delete" else data.draw(values), kind)
+        for sequence in data.draw(st.permutations(range(8)))
+        for key, kind in [(data.draw(st.integers(1, 3)), data.draw(kinds))]
+    ]
+    cut = data.draw(st.integers(1, len(events)))
+    with tempfile.TemporaryDirectory() as folder:
+        target = Merging(Path(folder), SCD1)
+        for batch in (events[:cut], events[cut:]):
+            if batch:
+                target.merge(batch)
+        assert target.rows() == scd1(events)
+
+
+def test_a_row_that_is_newer_takes_the_place_of_the_one_in_its_file(tmp_path: Path) -> None:
+    target = Merging(tmp_path, SCD1)
+    target.merge([Event(key, 1, ("x", key)) for key in range(5)])
+    merged = target.merge(
+        [
+            Event(0, 2, ("y", 0)),
+            Event(1, 2, (None, None), "delete"),
+            Event(2, 0, ("late", 2)),
+            Event(9, 2, (None, None), "delete"),
+            Event(7, 2, ("new", 7)),
+        ]
+    )
+    assert (merged.upserted, merged.deleted, len(merged.removes)) == (2, 1, 1)
+    assert target.rows() == [
+        (0, "y", 0),
+        (2, "x", 2),
+        (3, "x", 3),
+        (4, "x", 4),
+        (7, "new", 7),
+    ]
+
+
+def test_columns_may_have_any_name(tmp_path: Path) -> None:
+    names = ("o", "d", "k0", "v", "file", "pos", "c0", "u")
+    columns = T.StructType([T.StructField(name, T.LongType()) for name in names])
+    for key, folder in (("o", "one"), ("file", "two")):
+        (tmp_path / folder).mkdir()
+        target = Merging(tmp_path / folder, ChangeShape((key,), columns, T.LongType()))
+        for sequence in (1, 2):
+            row = {name: 1 if name == key else sequence * 10 + i for i, name in enumerate(names)}
+            target.merge_rows(pa.Table.from_pylist([{**row, "__proa_sequence": sequence}]))
+            assert target.rows() == [tuple(row.values())]

@@ -182,17 +182,28 @@ def newest_events(
         return f"SELECT {shape.no_event} WHERE false"
     keys = shape.key_names
     only = f"SEMI JOIN touched USING ({keys})" if touched else ""
-    parts = [
-        f"SELECT {n} AS run, {keys}, CAST(o AS {shape.order_type}) AS o, d,"
-        f" CAST(v AS {shape.value_type}) AS v, u FROM read_parquet({text_of(location)}) {only}"
-        for n, location in enumerate(locations)
-    ]
-    union = " UNION ALL ".join(parts)
+    union = memory_events(locations, shape, only=only)
     if len(locations) == 1:
         return f"SELECT {keys}, o, d, v, u FROM ({union}) WHERE {having}"
     return (
         f"SELECT {keys}, o, d, v, u FROM (SELECT *, max(run) OVER (PARTITION BY {keys}) AS newest"
         f" FROM ({union})) WHERE run = newest AND {having}"
+    )
+
+
+def memory_events(
+    locations: Sequence[str], shape: ChangeShape, *, values: bool = True, only: str = ""
+) -> str:
+    """SQL that yields all rows of the files `locations` with the number of the file as `run`.
+
+    Without `values` there is no `v` and no `u`. `only` is a join that leaves some rows out.
+    Returns an empty text where there are no files.
+    """
+    what = f", CAST(v AS {shape.value_type}) AS v, u" if values else ""
+    return " UNION ALL ".join(
+        f"SELECT {n} AS run, {shape.key_names}, CAST(o AS {shape.order_type}) AS o, d{what}"
+        f" FROM read_parquet({text_of(location)}) {only}"
+        for n, location in enumerate(locations)
     )
 
 

@@ -15,7 +15,7 @@ from proa.cdc import memory as memories
 from proa.cdc.duck_types import name_of
 from proa.cdc.fold import fold_statements
 from proa.cdc.local_database import duck_database, parquet_source
-from proa.cdc.memory import Memory, MemoryStore, newest_events
+from proa.cdc.memory import Memory, MemoryStore, memory_events, newest_events
 from proa.cdc.table_merge import (
     FILE,
     POSITION,
@@ -58,6 +58,9 @@ class _Merge(FileMerge):
 
     def run(self) -> Merged:
         if self.given.versions is None:
+            self.view_changes()
+            if self.read_newest():
+                return self.replace_rows()
             self.read_changes()
         else:
             self.read_snapshots()
@@ -75,13 +78,106 @@ class _Merge(FileMerge):
         changes = self.write_changes() if self.given.feed and removes else ()
         return Merged(adds, removes, self.write_memory(), upserted, deleted, changes, ties)
 
+    # -- whole rows of which each is newer than what the table has ---------------------------------
+
+    def read_newest(self) -> bool:
+        """Make `fresh` of the newest change of each key, unless the table has a newer one.
+
+        Its columns are the key, `o`, `d` and each value as a column of its own. Returns False, and
+        leaves no table, where more than that must be known to tell which rows the target has.
+        """
+        shape, keys = self.shape, self.shape.key_names
+        names = self.names("change")
+        if shape.history or shape.partial or self.given.feed or self.before.truncated is not None:
+            return False
+        if TRUNCATE in names and self.number(f"SELECT count(*) FROM change WHERE {TRUNCATE}"):
+            return False
+        deletes = f"coalesce({DELETE}, false)" if DELETE in names else "false"
+        self.execute(
+            f"""CREATE TABLE fresh AS SELECT {shape.key_values()},
+                {shape.order_of(SEQUENCE)} AS o, {deletes} AS d, {shape.columns_of(names)}
+                FROM change"""
+        )
+        self.check_changes()
+        self.execute(
+            f"CREATE TABLE newest AS SELECT {keys}, max(o) AS o FROM fresh GROUP BY {keys}"
+        )
+        rows = self.number("SELECT count(*) FROM fresh")
+        unique = rows == self.number("SELECT count(*) FROM newest")
+        if unique or rows == self.number(
+            f"SELECT count(*) FROM (SELECT DISTINCT {keys}, o FROM fresh)"
+        ):
+            if not unique:
+                self.take_fresh(f"SEMI JOIN newest USING ({keys}, o)")
+            if self.drop_late():
+                return True
+        for name in ("newest", "fresh"):
+            self.execute(f"DROP TABLE {name}")
+        return False
+
+    def drop_late(self) -> bool:
+        """Take out of `fresh` what the memory has newer changes of.
+
+        Returns False where it has one of the same moment that left a row.
+        """
+        events = memory_events(self.memory_files(), self.shape, values=False)
+        if not events:
+            return True
+        keys = self.shape.key_names
+        self.execute(
+            f"""CREATE TABLE late AS SELECT {keys}, m.o = fresh.o AND NOT m.d AS same
+                FROM ({events}) m JOIN fresh USING ({keys}) WHERE m.o >= fresh.o"""
+        )
+        late, same = self.execute("SELECT count(*), count(*) FILTER (same) FROM late").fetchone()
+        if late and not same:
+            self.take_fresh(f"ANTI JOIN late USING ({keys})")
+        self.execute("DROP TABLE late")
+        return not same
+
+    def take_fresh(self, condition: str) -> None:
+        self.execute(f"CREATE OR REPLACE TABLE fresh AS SELECT fresh.* FROM fresh {condition}")
+
+    def replace_rows(self) -> Merged:
+        """Put the rows of `fresh` in the place of those that the table has of its keys."""
+        shape, keys = self.shape, self.shape.key_names
+        self.execute(f"CREATE VIEW touched AS SELECT {keys} FROM fresh")
+        self.execute("CREATE TABLE truncation AS SELECT o FROM fresh LIMIT 0")
+        self.execute(
+            f"""CREATE VIEW remember AS SELECT {keys}, o, d,
+                CAST(NULL AS {shape.value_type}) AS v, CAST(NULL AS VARCHAR[]) AS u FROM fresh"""
+        )
+        self.paths = self.touched_files()
+        rows = f"SELECT {keys}, '' AS file, 0 AS pos FROM fresh LIMIT 0"
+        if self.paths:
+            rows = f"""SELECT {shape.key_values("t.")}, {FILE} AS file, {POSITION} AS pos
+                FROM {self.placed_source(list(self.paths))} t SEMI JOIN touched ON {self.same_key()}"""
+        self.execute(f"CREATE TABLE removed AS {rows}")
+        near = "removed"
+        same = f"SELECT count(*) FROM fresh SEMI JOIN removed USING ({keys})"
+        if self.number("SELECT count(*) FROM removed") != self.number(same):
+            # Somebody else wrote a key twice.
+            near = f"(SELECT {keys}, max(file) AS file FROM removed GROUP BY {keys})"
+        # Values are not copied: each file that is written takes its own out of `fresh`.
+        self.execute(
+            f"""CREATE VIEW added AS SELECT fresh.*, near.file
+                FROM fresh LEFT JOIN {near} near USING ({keys}) WHERE NOT d"""
+        )
+        self.row = shape.row_of(flat=True)
+        upserted = self.number("SELECT count(*) FROM fresh WHERE NOT d")
+        deleted = self.number(f"{same} WHERE d")
+        removes, adds = self.write_rows()
+        return Merged(adds, removes, self.write_memory(), upserted, deleted, (), 0)
+
     # -- what there is ----------------------------------------------------------------------------
 
-    def read_changes(self) -> None:
-        """Make `fresh` and `truncation` of the batch's files."""
-        shape = self.shape
+    def view_changes(self) -> None:
+        """Make `change` of the batch's files."""
         files = self.local(self.given.changes)
         self.execute(f"CREATE VIEW change AS SELECT * FROM {parquet_source(files)}")
+
+    def read_changes(self) -> None:
+        """Make `fresh` and `truncation` of the changes."""
+        shape = self.shape
         names = self.names("change")
         truncates = TRUNCATE if TRUNCATE in names else "false"
         deletes = DELETE if DELETE in names else "false"
@@ -246,7 +342,7 @@ class _Merge(FileMerge):
                     FROM (SELECT {none}) WHERE false"""
             )
             return
-        source = parquet_source(list(self.paths), f", filename = '{FILE}', file_row_number = true")
+        source = self.placed_source(list(self.paths))
         names = self.names(source)
         if shape.history:
             period = ", ".join(
@@ -258,11 +354,10 @@ class _Merge(FileMerge):
         if not (seen or self.number("SELECT count(*) FROM known")):
             # Every change is newer than its row, so it does not matter what that was.
             values = f"CAST(NULL AS {shape.value_type})"
-        same = " AND ".join(f"t.{name_of(key)} = touched.k{i}" for i, key in enumerate(shape.keys))
         self.execute(
             f"""CREATE TABLE old AS SELECT {shape.key_values("t.")}, {period},
                 {values} AS v, {FILE} AS file, {POSITION} AS pos
-                FROM {source} t SEMI JOIN touched ON {same}"""
+                FROM {source} t SEMI JOIN touched ON {self.same_key()}"""
         )
         if shape.history:
             self.execute("DELETE FROM old WHERE s IS NULL")
@@ -322,13 +417,12 @@ class _Merge(FileMerge):
             return replace(before, contract=shape.contract(), latest=latest)
         order = f"{keys}, o, d, v, u"
         self.execute(
-            f"""CREATE TABLE lesson AS SELECT {order} FROM remember UNION ALL BY NAME
+            f"""CREATE TABLE learned AS SELECT {order} FROM remember UNION ALL BY NAME
                 SELECT {keys} FROM touched ANTI JOIN remember USING ({keys})"""
         )
-        count = self.number("SELECT count(*) FROM lesson")
+        count = self.number("SELECT count(*) FROM learned")
         merged = len(before.files) if self.truncates else before.merges(count)
         left = before.files[: len(before.files) - merged]
-        self.execute(f"CREATE TABLE learned AS SELECT {order} FROM lesson")
         if merged:
             older = newest_events(self.memory_files()[len(left) :], shape, touched=False)
             self.execute(
@@ -369,6 +463,11 @@ class _Merge(FileMerge):
         return memories.memory_files(write_batches(self.batches(query), target))
 
     # -- helpers ----------------------------------------------------------------------------------
+
+    def same_key(self) -> str:
+        """SQL that compares the table's key `t` with the one in `touched`."""
+        names = (name_of(key) for key in self.shape.keys)
+        return " AND ".join(f"t.{name} = touched.k{i}" for i, name in enumerate(names))
 
     def memory_files(self) -> list[str]:
         return self.local([f"{self.store.url}/{path}" for path, _ in self.before.files])

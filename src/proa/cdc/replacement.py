@@ -80,8 +80,7 @@ class _Replacement(FileMerge):
                     FROM (SELECT {shape.no_event}) WHERE false"""
             )
             return
-        options = f", filename = '{FILE}', file_row_number = true"
-        source = parquet_source(list(self.paths), options)
+        source = self.placed_source(list(self.paths))
         names = self.names(source)
         values = shape.struct_of(names, "t.") if self.given.feed else "NULL"
         self.execute(

@@ -144,13 +144,23 @@ class ChangeShape:
 
     def struct_of(self, present: Sequence[str], prefix: str = "") -> str:
         """`v` of a table that has the columns `present`."""
-        there = {name.lower(): name for name in present}
-        parts = []
-        for column in self.values:
-            kind, own = duck_type(column.dataType), there.get(column.name.lower())
-            value = "NULL" if own is None else f"{prefix}{name_of(own)}"
-            parts.append(f"{name_of(column.name)} := CAST({value} AS {kind})")
+        values = zip(self.values, self._values_of(present, prefix), strict=True)
+        parts = [f"{name_of(column.name)} := {value}" for column, value in values]
         return f"struct_pack({', '.join(parts) or f'{_NOTHING} := true'})"
+
+    def columns_of(self, present: Sequence[str]) -> str:
+        """`c0, c1, ...`: the values of a table that has the columns `present`, each by itself."""
+        values = [f"{value} AS c{i}" for i, value in enumerate(self._values_of(present))]
+        return ", ".join(values) or f"true AS {_NOTHING}"
+
+    def _values_of(self, present: Sequence[str], prefix: str = "") -> list[str]:
+        there = {name.lower(): name for name in present}
+        values = []
+        for column in self.values:
+            own = there.get(column.name.lower())
+            value = "NULL" if own is None else f"{prefix}{name_of(own)}"
+            values.append(f"CAST({value} AS {duck_type(column.dataType)})")
+        return values
 
     def tracked_of(self, text: str) -> str:
         """The tracked columns of `v`, as one value."""
@@ -162,17 +172,16 @@ class ChangeShape:
         parts = (f"{name_of(name)} := {text}.{name_of(name)}" for name in names)
         return f"struct_pack({', '.join(parts)})" if names else "true"
 
-    def row_of(self, *, start: str = "s", end: str = "e") -> str:
-        """The target's columns from `k0, ..., v` and the period."""
-        keys = {key.lower(): f"k{i}" for i, key in enumerate(self.keys)}
-        parts = [
-            f"{keys.get(f.name.lower()) or f'v.{name_of(f.name)}'} AS {name_of(f.name)}"
-            for f in self.columns.fields
-        ]
+    def row_of(self, *, flat: bool = False) -> str:
+        """The target's columns from `k0, ..., v` and the period; `flat`: from `columns_of`."""
+        places = {key.lower(): f"k{i}" for i, key in enumerate(self.keys)}
+        for i, column in enumerate(self.values):
+            places[column.name.lower()] = f"c{i}" if flat else f"v.{name_of(column.name)}"
+        parts = [f"{places[f.name.lower()]} AS {name_of(f.name)}" for f in self.columns.fields]
         if self.history:
             parts += [
-                f"{self.sequence_of(start)} AS {name_of(START_AT)}",
-                f"{self.sequence_of(end)} AS {name_of(END_AT)}",
+                f"{self.sequence_of('s')} AS {name_of(START_AT)}",
+                f"{self.sequence_of('e')} AS {name_of(END_AT)}",
             ]
         return ", ".join(parts)
 

@@ -25,10 +25,12 @@ from proa.graph.table_options import CHANGE_TYPE
 from proa.lake import DataFile, Destination, Table, write_batches
 from proa.lake.table_schema import to_arrow
 
-FILE_BYTES = 8 << 20
-"""Files of a merged table stay small, so that a change of one row writes little anew."""
+FILE_BYTES = 4 << 20
+"""Files of a merged table stay small: a change of one row writes little anew, and threads share them."""
 CHANGES = "_change_data"
 """Below the table: where Delta keeps files that say what changed."""
+GROUP_BYTES = 8 << 20
+"""Arrow bytes of a row group: several of a file are read at the same time."""
 FILE, POSITION = "__proa_file", "file_row_number"
 
 
@@ -87,6 +89,8 @@ class FileMerge(LocalDatabase):
         self.shape = given.shape
         self.paths: dict[str, str] = {}
         """Table files by the path at which DuckDB reads them."""
+        self.row = given.shape.row_of()
+        """SQL of the target's columns from those of `added`."""
 
     def check_keys(self) -> None:
         """Raise DataError for a row in `fresh` that belongs to no key."""
@@ -125,22 +129,27 @@ class FileMerge(LocalDatabase):
         """Write the changed files anew, and new rows into files of their own."""
         rows = self.execute("SELECT DISTINCT file FROM removed ORDER BY file").to_arrow_table()
         changed = rows.column(0).to_pylist()
-        queries = [
-            f"""SELECT * EXCLUDE ({FILE}, {POSITION}) FROM
-                {parquet_source(group, f", filename = '{FILE}', file_row_number = true")} t
-                ANTI JOIN removed ON t.{FILE} = removed.file AND t.{POSITION} = removed.pos
-                UNION ALL BY NAME SELECT {self.shape.row_of()} FROM added
-                WHERE file IN ({", ".join(map(text_of, group))})"""
-            for group in self.groups(changed)
-        ]
+        queries = [(self.rewritten_rows(group), 2 * FILE_BYTES) for group in self.groups(changed)]
         if self.number("SELECT count(*) FROM added WHERE file IS NULL"):
             keys = self.shape.key_names
-            queries.append(
-                f"SELECT {self.shape.row_of()} FROM added WHERE file IS NULL ORDER BY {keys}"
-            )
+            rows_of_new_keys = f"SELECT {self.row} FROM added WHERE file IS NULL ORDER BY {keys}"
+            queries.append((rows_of_new_keys, FILE_BYTES))
         with ThreadPoolExecutor(THREADS) as pool:
-            files = [file for part in pool.map(self.write, queries) for file in part]
+            parts = pool.map(lambda part: self.write(part[0], file_bytes=part[1]), queries)
+            files = [file for part in parts for file in part]
         return tuple(self.paths[path] for path in changed), tuple(files)
+
+    def rewritten_rows(self, paths: Sequence[str]) -> str:
+        """SQL of the rows that the files `paths` are to have from now on."""
+        here = f"file IN ({', '.join(map(text_of, paths))})"
+        file = f"t.{FILE} = r.file AND " if len(paths) > 1 else ""
+        return f"""SELECT * EXCLUDE ({FILE}, {POSITION}) FROM {self.placed_source(paths)} t
+            ANTI JOIN (SELECT file, pos FROM removed WHERE {here}) r ON {file}t.{POSITION} = r.pos
+            UNION ALL BY NAME SELECT {self.row} FROM added WHERE {here}"""
+
+    def placed_source(self, paths: Sequence[str]) -> str:
+        """SQL that reads files of the table with the place of each row: its file and position."""
+        return parquet_source(paths, f", filename = '{FILE}', file_row_number = true")
 
     def write_changes(self) -> tuple[DataFile, ...]:
         """Write what changed as Delta's change feed has it: rows that went, and rows that came."""
@@ -151,7 +160,7 @@ class FileMerge(LocalDatabase):
             ("added", "removed", "insert", self.updates and "update_postimage"),
         )
         query = " UNION ALL BY NAME ".join(
-            f"""SELECT {self.shape.row_of()},
+            f"""SELECT {self.row},
                 CASE WHEN ({row}) IN (SELECT ({row}) FROM {other}) THEN '{both or one}' ELSE '{one}' END
                 {change} FROM {side}"""
             for side, other, one, both in sides
@@ -175,7 +184,13 @@ class FileMerge(LocalDatabase):
             room -= size
         return groups
 
-    def write(self, query: str, folder: str = "", columns: Any = None) -> tuple[DataFile, ...]:
+    def write(
+        self,
+        query: str,
+        folder: str = "",
+        columns: Any = None,
+        file_bytes: int = 2 * FILE_BYTES,
+    ) -> tuple[DataFile, ...]:
         given = self.given
         target = Destination(
             url=given.table.url + folder,
@@ -183,7 +198,8 @@ class FileMerge(LocalDatabase):
             schema=to_arrow(columns or given.schema),
             attempt=given.attempt,
             partition_by=given.partition_by,
-            file_bytes=2 * FILE_BYTES,
+            file_bytes=file_bytes,
+            group_bytes=GROUP_BYTES,
         )
         return write_batches(self.batches(query), target)
 
