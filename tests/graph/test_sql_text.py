@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from proa.errors import PipelineError, SourceLocation
 from proa.graph.sql_mask import TextEdit
-from proa.graph.sql_text import FilesRead, TableRead, apply_edits, read
+from proa.graph.sql_text import FilesRead, TableRead, apply_edits, file_options, read
 from proa.text import quote_identifier
 
 CASES = [
@@ -137,6 +137,30 @@ WRONG = [
     ("SELECT * FROM read_kafka(topic => 'x')", "UNSUPPORTED_TABLE_VALUED_FUNCTION"),
     ("SELECT * FROM IDENTIFIER('t')", "UNSUPPORTED_TABLE_VALUED_FUNCTION"),
 ]
+
+
+ENDINGS = {
+    "/x/a.json": "json",
+    "/x/*.JSONL": "json",
+    "/x/*.ndjson.gz": "json",
+    "/x/*.csv.*": "csv",
+    "/x/2024/*.parquet": "parquet",
+    "/x/*.avro": "avro",
+    "/x/*.orc": "orc",
+    "/x/*.txt": "text",
+    "/x/*.xml": "xml",
+    "/x": None,
+    "/x.d/json": None,
+    "/x/*.gz": None,
+    "/x.json/day": None,
+}
+
+
+@pytest.mark.parametrize(("path", "format_"), ENDINGS.items())
+def test_a_path_that_ends_like_a_format_is_of_that_format(path, format_):
+    assert file_options({}, path, "read_files").get("cloudFiles.format") == format_
+    given = file_options({"format": "csv"}, path, "read_files")
+    assert given["cloudFiles.format"] == "csv"
 
 
 @pytest.mark.parametrize(("text", "condition"), WRONG)

@@ -8,6 +8,7 @@ every position in the copy is a position in the text.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -349,6 +350,12 @@ _FILE_OPTIONS = {
     )
 }
 """Options that Auto Loader spells with the prefix `cloudFiles.` and `read_files` without."""
+_ENDING = re.compile(
+    r"\.(avro|csv|json|jsonl|ndjson|orc|parquet|txt|xml)\*?(?:\.(?:gz|bz2|zst|\*))?/?$",
+    re.IGNORECASE,
+)
+"""What a path of `read_files` ends with, if that tells the files' format."""
+_ENDING_FORMATS = {"jsonl": "json", "ndjson": "json", "txt": "text"}
 
 
 def file_options(options: Mapping[str, str], path: str, function: str) -> dict[str, str]:
@@ -363,9 +370,10 @@ def file_options(options: Mapping[str, str], path: str, function: str) -> dict[s
         spelled[f"cloudFiles.{known}" if known else key] = value
     if function == "read_files":
         spelled.setdefault("cloudFiles.inferColumnTypes", "true")
-        ending = path.rsplit("/", 1)[-1].rpartition(".")[2].lower().removesuffix("*")
-        if ending in ("json", "csv", "parquet"):
-            spelled.setdefault("cloudFiles.format", ending)
+        match = _ENDING.search(path)
+        if match is not None:
+            ending = match[1].lower()
+            spelled.setdefault("cloudFiles.format", _ENDING_FORMATS.get(ending, ending))
     return spelled
 
 
