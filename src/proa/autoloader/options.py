@@ -63,10 +63,11 @@ def parse(written: Mapping[str, str], *, schema_given: bool) -> Options:
     values: dict[str, str] = {}
     for key, value in written.items():
         values[_bare(key).lower()] = str(value)
+    get = _Values(values)
+    _format(get)  # options of a format that is refused are no mistakes
     if _boolean("validateOptions", values.get("validateoptions", "true")):
         _refuse_unknown(written)
     _refuse_unsupported(values)
-    get = _Values(values)
     reader = _reader_options(get, schema_given=schema_given)
     partitions = values.get("partitioncolumns")
     return Options(
