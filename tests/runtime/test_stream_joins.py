@@ -110,7 +110,10 @@ def test_a_region_that_ran_after_each_shipment_equals_one_that_ran_once(region):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("moment", [1, 2])
-@pytest.mark.parametrize("step", [Step.COMPUTE_WRITE, Step.STREAM_STATE_PUT, Step.COMMIT])
+@pytest.mark.parametrize(
+    "step",
+    [Step.PLAN_PUT, Step.TABLE_CREATE, Step.COMPUTE_WRITE, Step.STREAM_STATE_PUT, Step.COMMIT],
+)
 def test_a_crash_at_any_step_makes_no_pair_twice(region, step, moment):
     text = PYTHON.partition("@dp.table\ndef windows")[0]
     whole, crashing = region("whole", text, ""), region("crashing", text, "")
@@ -161,6 +164,37 @@ REFUSED = {
         "streaming table of its own",
     ),
 }
+
+
+JOINED = "STREAM shows AS a JOIN STREAM clicks AS b USING (id)"
+REFUSED_SQL = {
+    **{
+        f"{clause}{' and WHERE' if where else ''}": (
+            f"SELECT id, a.v FROM {JOINED} {where} {clause}",
+            "materialized view",
+        )
+        for clause in ("ORDER BY id", "SORT BY id", "CLUSTER BY id", "DISTRIBUTE BY id", "LIMIT 3")
+        for where in ("", "WHERE a.v > 0")
+    },
+    "CTE": (
+        "WITH a AS (SELECT * FROM STREAM shows) SELECT id, a.v FROM a JOIN STREAM clicks AS b USING (id)",
+        "view or a streaming table of its own",
+    ),
+    "subqueries": (
+        "SELECT id, a.v FROM (SELECT * FROM STREAM shows) a JOIN (SELECT * FROM STREAM clicks) b USING (id)",
+        "view or a streaming table of its own",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED_SQL.values(), ids=REFUSED_SQL.keys())
+def test_a_text_whose_join_cannot_be_cut_is_refused_by_name(region, case):
+    query, remedy = case
+    sql = f"CREATE OR REFRESH STREAMING TABLE target AS {query}"
+    error = region("one", STREAMS, sql).run().error
+    assert isinstance(error, PipelineError)
+    assert error.condition == "UNSUPPORTED_STREAMING_OPERATOR"
+    assert remedy in str(error)
 
 
 @pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED.keys())

@@ -38,6 +38,10 @@ _KINDS = {
 }
 
 
+_AT_THE_END = ("sort", "cluster", "distribute")
+"""Clauses behind WHERE that say nothing of a table's rows; those that do are refused over any stream."""
+
+
 @dataclass(frozen=True)
 class JoinSide:
     """One of two streams that are joined."""
@@ -148,6 +152,9 @@ class _Cutter:
             return "a join of more than two streams"
         select = self._texts.query(node.with_relations.root.sql.query).tree
         assert isinstance(select, exp.Select)
+        for clause in _AT_THE_END:
+            if select.args.get(clause):
+                return f"{clause.upper()} BY over a join of two streams"
         joins = {id(join.this): join for join in select.args.get("joins") or ()}
         join = joins[id(tables[1])]
         if (join.kind or "").upper() in {"SEMI", "ANTI"} or join.args.get("method"):
