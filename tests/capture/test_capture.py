@@ -2,19 +2,21 @@
 
 import contextlib
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
 import psycopg
 import pytest
 
+from postgresql import postgresql
 from proa.capture import Capture
 from proa.cli.main import run
-from proa.errors import SettingsError
+from proa.errors import SettingsError, UnavailableError
 from proa.settings import CaptureSettings
 from proa.steps import Step, probing
 from proa.storage import Store
-from proa.testing import FakeClock, FaultProbe, Killed, every_fault
+from proa.testing import FakeClock, FaultProbe, Kill, Killed, When, every_fault
 
 STEPS = [Step.CAPTURE_PUT_STATE, Step.CAPTURE_PUT_FILE, Step.CAPTURE_ADVANCE]
 
@@ -33,21 +35,28 @@ class Source:
             **settings,
         )
 
-    def capture(self):
-        return Capture(Store.open(str(self.folder)), self.settings, FakeClock()).run()
+    def capture(self, *, reload: bool = False):
+        return Capture(Store.open(str(self.folder)), self.settings, FakeClock()).run(reload=reload)
 
-    def rows(self) -> list[dict]:
+    def ask_for(self, *tables: str) -> None:
+        self.settings = self.settings.model_copy(update={"tables": tables})
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "_proa_capture" / f"{self.settings.slot}.json"
+
+    def rows(self, table: str = "*") -> list[dict]:
         """All captured rows, in the order of their change sequence."""
         rows = []
-        for path in sorted(self.folder.glob("public/*/*.csv")):
+        for path in sorted(self.folder.glob(f"public/{table}/*.csv")):
             with path.open(newline="") as file:
                 rows += csv.DictReader(file)
         return sorted(rows, key=lambda row: row["change_seq"])
 
-    def table(self) -> list[tuple]:
+    def table(self, table: str) -> list[tuple]:
         """The table that the captured rows tell."""
         found: dict[str, dict] = {}
-        for row in self.rows():
+        for row in self.rows(table):
             if row["Op"] == "T":
                 found.clear()
             elif row["Op"] == "D":
@@ -56,11 +65,15 @@ class Source:
                 found[row["id"]] = row
         return sorted((int(r["id"]), r["name"] or None, r["note"] or None) for r in found.values())
 
-    def check(self) -> None:
-        query = "SELECT id, nullif(name, ''), nullif(note, '') FROM customer ORDER BY id"
-        assert self.table() == self.database.execute(query).fetchall()
+    def check(self, table: str = "customer") -> None:
+        query = f"SELECT id, nullif(name, ''), nullif(note, '') FROM {table} ORDER BY id"
+        assert self.table(table) == self.database.execute(query).fetchall()
         sequence = [row["change_seq"] for row in self.rows()]
         assert len(sequence) == len(set(sequence))
+
+
+def open_connection(source: Source) -> psycopg.Connection:
+    return psycopg.connect(source.settings.connection)
 
 
 @pytest.fixture
@@ -127,14 +140,10 @@ def test_each_change_is_captured_once_whatever_fails_where(source: Source, fault
 
 
 def test_what_commits_while_tables_are_loaded_is_neither_lost_nor_repeated(source: Source) -> None:
-    info = source.database.info
-    with psycopg.connect(
-        host="127.0.0.1", port=info.port, user="proa", dbname=info.dbname
-    ) as open_one:
-        # The slot can begin only when this one has ended; so it begins before.
-        Capture(Store.open(str(source.folder)), source.settings, FakeClock())._database.prepare(
-            ["customer"]
-        )
+    # The slot can begin only when the open transaction has ended; so it begins before.
+    with pytest.raises(Killed), probing(FaultProbe(Kill(Step.CAPTURE_PUT_STATE, When.AFTER))):
+        source.capture()
+    with open_connection(source) as open_one:
         open_one.execute("UPDATE customer SET name = 'uncommitted' WHERE id = 1")
         source.database.execute("UPDATE customer SET name = 'seen' WHERE id = 2")
         source.capture()
@@ -142,6 +151,143 @@ def test_what_commits_while_tables_are_loaded_is_neither_lost_nor_repeated(sourc
     source.capture()
     source.check()
     assert [(row["Op"], row["id"]) for row in source.rows()][5:] == [("U", "1")]
+
+
+@pytest.fixture
+def two_tables(source: Source) -> Source:
+    """One table is captured, the other has rows and is not asked for."""
+    source.capture()
+    source.database.execute("CREATE TABLE late (id int PRIMARY KEY, name text, note text)")
+    source.database.execute("INSERT INTO late VALUES (1, 'a', NULL), (2, 'b', NULL)")
+    return source
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", every_fault(STEPS), ids=str)
+def test_a_table_that_joins_later_is_loaded_whatever_fails_where(two_tables, fault) -> None:
+    change(two_tables.database, 4)
+    two_tables.ask_for("customer", "late")
+    with contextlib.suppress(Killed, Exception), probing(FaultProbe(fault)):
+        two_tables.capture()
+    two_tables.database.execute("DELETE FROM late WHERE id = 1")
+    two_tables.database.execute("UPDATE late SET name = 'c' WHERE id = 2")
+    change(two_tables.database, 5)
+    two_tables.capture()
+    two_tables.check("late")
+    two_tables.check()
+
+
+def test_a_table_that_joins_waits_for_the_transactions_that_write_to_it(two_tables) -> None:
+    two_tables.ask_for("customer", "late")
+    with open_connection(two_tables) as writer:
+        writer.execute("INSERT INTO late VALUES (3, 'written before it was published', NULL)")
+        with pytest.raises(UnavailableError, match=r"1 open transactions write to public\.late"):
+            two_tables.capture()
+        writer.commit()
+    assert two_tables.capture().loaded == ("late",)
+    two_tables.check("late")
+
+
+def test_a_table_that_was_left_out_for_a_while_is_loaded_again(two_tables) -> None:
+    two_tables.ask_for("customer", "late")
+    two_tables.capture()
+    two_tables.ask_for("customer")
+    two_tables.database.execute("DELETE FROM late WHERE id = 1")
+    two_tables.capture()
+    two_tables.ask_for("late", "customer")
+    assert two_tables.capture().loaded == ("late",)
+    two_tables.check("late")
+    assert [row["Op"] for row in two_tables.rows("late")] == ["I", "I", "T", "I"]
+
+
+@pytest.mark.parametrize("files", ["none", "changes"])
+def test_a_state_of_format_1_is_read_and_its_missing_tables_are_loaded(two_tables, files) -> None:
+    two_tables.ask_for("customer", "late")
+    if files == "changes":
+        two_tables.capture()
+        two_tables.database.execute("UPDATE late SET name = 'x' WHERE id = 2")
+        two_tables.capture()
+        (two_tables.folder / "public" / "late" / "LOAD00000002.csv").unlink()
+    state = json.loads(two_tables.state.read_text())
+    load = state["tables"]["public.customer"]
+    del state["has_slot"], state["tables"]
+    state |= {"format": 1, "start": state.pop("position") - 1, "loaded": load["is_done"]}
+    state |= {key: load[key] for key in ("snapshot", "seen_until")}
+    two_tables.state.write_text(json.dumps(state))
+    change(two_tables.database, 6)
+    assert two_tables.capture().loaded == ("late",)
+    two_tables.check()
+    two_tables.check("late")
+
+
+@pytest.mark.parametrize("loss", ["dropped", "made anew", "moved"])
+def test_a_slot_that_lost_changes_is_refused_until_tables_are_loaded_again(source, loss) -> None:
+    source.capture()
+    slot = source.settings.slot
+    source.database.execute("DELETE FROM customer WHERE id = 1")
+    if loss == "moved":
+        source.database.execute(
+            "SELECT pg_replication_slot_advance(%s, pg_current_wal_flush_lsn())", [slot]
+        )
+    else:
+        source.database.execute("SELECT pg_drop_replication_slot(%s)", [slot])
+    if loss == "made anew":
+        source.database.execute("SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", [slot])
+    for _ in range(2):
+        with pytest.raises(SettingsError, match="proa capture --reload") as refusal:
+            source.capture()
+        assert refusal.value.condition == "CAPTURE_SLOT_LOST"
+    assert source.capture(reload=True).loaded == ("customer",)
+    source.check()
+    change(source.database, 7)
+    source.capture()
+    source.check()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", every_fault(STEPS), ids=str)
+def test_loading_again_survives_every_fault(source: Source, fault) -> None:
+    source.capture()
+    change(source.database, 8)
+    with contextlib.suppress(Killed, Exception), probing(FaultProbe(fault)):
+        source.capture()
+    source.database.execute("DELETE FROM customer WHERE id = 2")
+    with contextlib.suppress(Killed, Exception), probing(FaultProbe(fault)):
+        source.capture(reload=True)
+    change(source.database, 9)
+    source.capture()
+    source.check()
+
+
+@pytest.mark.slow
+def test_a_slot_whose_log_was_removed_and_one_that_a_crash_sets_back(tmp_path) -> None:
+    with postgresql() as server:
+        server.execute("CREATE TABLE customer (id int PRIMARY KEY, name text, note text)")
+        server.execute("INSERT INTO customer VALUES (1, 'a', NULL), (2, 'b', NULL)")
+        with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
+            source = Source(tmp_path, connection)
+            source.capture()
+            connection.execute("CHECKPOINT")
+            change(connection, 10)
+            source.capture()
+        server.kill()
+        server.start()
+        with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
+            source.database = connection
+            source.capture()
+            source.check()
+            connection.execute("ALTER SYSTEM SET max_slot_wal_keep_size = '1MB'")
+            connection.execute("SELECT pg_reload_conf()")
+            connection.execute("DELETE FROM customer")
+            for _ in range(3):
+                connection.execute("SELECT pg_switch_wal()")
+                connection.execute("CREATE TABLE filler (a int)")
+                connection.execute("DROP TABLE filler")
+            connection.execute("CHECKPOINT")
+            with pytest.raises(SettingsError, match="wal_status = 'lost'"):
+                source.capture()
+            source.capture(reload=True)
+            source.check()
 
 
 def test_a_changed_key_a_truncation_and_a_large_value_are_told(source: Source) -> None:

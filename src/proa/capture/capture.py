@@ -9,7 +9,7 @@ makes the files that are missing.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -19,16 +19,18 @@ from typing import Any
 
 from proa.capture import dms_files
 from proa.capture.pgoutput import SourceTable, Transaction
-from proa.capture.postgres import Postgres, Snapshot, table_parts
+from proa.capture.postgres import Postgres, Slot, Snapshot, table_parts
 from proa.clock import Clock
-from proa.errors import ConflictError
+from proa.errors import ConflictError, SettingsError, UnavailableError
 from proa.settings import CaptureSettings
 from proa.steps import Step, step
 from proa.storage import NotFoundError, Store
 from proa.storage.folded import check_format
 
 _STATE = "_proa_capture/{slot}.json"
-_FORMAT = 1
+_FORMAT = 2
+_WRITERS_SECONDS = 30.0
+"""How long transactions are waited for that wrote to a table before its changes were told."""
 _LOAD_BYTES = 64 << 20
 """Bytes of CSV in one file of the full load."""
 _ATTEMPT = 10**12
@@ -56,22 +58,45 @@ class _Round:
 
 
 @dataclass(frozen=True)
+class _Load:
+    """How far the load of one table is."""
+
+    is_done: bool = False
+    snapshot: str | None = None
+    """The transactions that its first attempt has seen."""
+    seen_until: int = 0
+    """The log's position behind the last of them."""
+    is_again: bool = False
+    """Whether rows of it are in the source that may be no longer in the table."""
+
+    def saw(self, transaction: Transaction) -> bool:
+        """Whether the load has what a transaction did."""
+        if self.snapshot is None or transaction.end > self.seen_until:
+            return False
+        return Snapshot.parse(self.snapshot).sees(transaction.xid)
+
+
+@dataclass(frozen=True)
 class _State:
     """What is written down, beside the files."""
 
-    start: int = 0
-    """The slot's position before everything that was captured."""
-    snapshot: str | None = None
-    """The transactions that the full load has seen."""
-    seen_until: int = 0
-    """The log's position behind the last of them."""
+    has_slot: bool = False
+    """Whether changes count from `position`; without it tables are loaded from a new start."""
+    position: int = 0
+    """Everything up to here is captured; 0 where an older version did not write it down."""
+    tables: dict[str, _Load] = field(default_factory=dict)
+    """By `schema.table`."""
     attempts: int = 0
     files: int = 0
-    """Files that attempts at the full load have named for a table, at most."""
-    loaded: bool = False
+    """Files that attempts at a load have named for a table, at most."""
     pending: _Round | None = None
     last: str = ""
     """The newest name of a file of changes."""
+
+    def forget(self, names: Iterable[str]) -> _State:
+        """The state in which tables are loaded again when they are asked for."""
+        again = dict.fromkeys(names, _Load(is_again=True))
+        return replace(self, tables={**self.tables, **again})
 
 
 @dataclass
@@ -92,75 +117,128 @@ class Capture:
         self._database = Postgres(settings.connection, settings.publication, settings.slot)
         self._path = _STATE.format(slot=settings.slot)
 
-    def run(self) -> CaptureReport:
-        """Capture everything that has happened until now.
+    def run(self, *, reload: bool = False) -> CaptureReport:
+        """Capture everything that has happened until now; with `reload` all tables anew.
 
         May be called again after any interruption. Raises SettingsError where the database is not
-        prepared, UnavailableError where it or the source does not answer.
+        prepared or the slot lost changes, UnavailableError where it or the source does not answer.
         """
         counts = _Counts()
         state = self._read()
-        position = self._database.prepare(self._settings.tables)
-        if not state.loaded:
-            state = self._load(replace(state, start=state.start or position), counts)
-        counts.keys = self._keys()
+        captured = max(state.position, state.pending.end if state.pending is not None else 0)
+        if reload:
+            state = state.forget(state.tables)
+            state = replace(state, has_slot=False, position=captured, pending=None)
+            self._write(state)
+        slot = self._database.prepare(self._settings.tables, captured if state.has_slot else None)
+        counts.keys = self._keys(state)
+        while state.pending is not None:
+            state, _ = self._round(state, counts)
+        state = self._begin(state, slot)
+        missing = [name for name in self._names() if not state.tables[name].is_done]
+        if missing:
+            state = self._load(state, missing, counts)
+        counts.keys = self._keys(state)
         while True:
             state, more = self._round(state, counts)
             if not more:
                 break
         return CaptureReport(counts.loaded, counts.files, counts.changes, self._database.lag())
 
+    def _names(self) -> list[str]:
+        return [".".join(table_parts(name)) for name in self._settings.tables]
+
+    def _begin(self, state: _State, slot: Slot) -> _State:
+        """Write down which tables are captured from here on.
+
+        A table that joins a slot that was there may have open transactions whose first changes
+        were made before they were published; its load has to see them, so it waits for them.
+        """
+        names = self._names()
+        # What happens in a table that is not asked for is not captured.
+        left = [n for n, load in state.tables.items() if n not in names and load.is_done]
+        joining = [name for name in names if name not in state.tables]
+        if joining and not slot.is_new:
+            self._wait_for_writers(joining)
+        new = state.forget(left)
+        new = replace(new, tables={**new.tables, **{name: _Load() for name in joining}})
+        new = replace(new, has_slot=True, position=max(state.position, slot.position))
+        if new != state:
+            self._write(new)
+        return new
+
+    def _wait_for_writers(self, names: Sequence[str]) -> None:
+        waiting = self._database.writers(names)
+        end = self._clock.monotonic() + _WRITERS_SECONDS
+        while waiting:
+            if self._clock.monotonic() > end:
+                raise UnavailableError(
+                    f"{len(waiting)} open transactions write to {', '.join(names)}, which can be"
+                    " loaded once they have ended; end them or try again"
+                )
+            self._clock.wait(1.0)
+            waiting &= self._database.writers(names)
+
     # -- full load --------------------------------------------------------------------------------
 
-    def _load(self, state: _State, counts: _Counts) -> _State:
-        """Make files of the tables as they are.
+    def _load(self, state: _State, names: Sequence[str], counts: _Counts) -> _State:
+        """Make files of tables as they are.
 
         An attempt that died may have left files, which somebody may have read. So the next one
         makes files of other names, and changes count from what the first one saw.
         """
         with TemporaryDirectory(prefix="proa-capture-") as folder:
-            files, snapshot, until = self._spool(state, Path(folder))
-            most = max((number for _, number, _ in files), default=0)
-            state = replace(
-                state,
-                snapshot=state.snapshot or snapshot,
-                seen_until=state.seen_until or until,
-                attempts=state.attempts + 1,
-                files=most,
-            )
+            files, snapshot, until = self._spool(state, names, Path(folder))
+            begun = {
+                name: load if load.snapshot else replace(load, snapshot=snapshot, seen_until=until)
+                for name, load in state.tables.items()
+                if name in names
+            }
+            most = max([state.files, *(number for _, number, _ in files)])
+            tables = {**state.tables, **begun}
+            state = replace(state, tables=tables, attempts=state.attempts + 1, files=most)
             self._write(state)
             for name, _, path in files:
                 self._make(name, path.read_bytes())
-        state = replace(state, loaded=True)
+        done = {name: replace(load, is_done=True) for name, load in begun.items()}
+        state = replace(state, tables={**state.tables, **done})
         self._write(state)
-        counts.loaded = tuple(self._settings.tables)
+        counts.loaded = tuple(n for n in self._settings.tables if ".".join(table_parts(n)) in names)
         counts.files += len(files)
         return state
 
-    def _spool(self, state: _State, folder: Path) -> tuple[list[tuple[str, int, Path]], str, int]:
-        """The tables of one moment in local files: (name in the source, number, path)."""
+    def _spool(
+        self, state: _State, names: Sequence[str], folder: Path
+    ) -> tuple[list[tuple[str, int, Path]], str, int]:
+        """Tables of one moment in local files: (name in the source, number, path)."""
         files: list[tuple[str, int, Path]] = []
         with self._database.snapshot() as (connection, snapshot):
             running = ",".join(map(str, sorted(snapshot.running)))
             text = f"{snapshot.xmin}:{snapshot.xmax}:{running}"
-            for name in self._settings.tables:
+            for name in names:
                 table = self._database.columns(connection, name)
-                for number, data in enumerate(
-                    self._parts(connection, table, state), state.files + 1
-                ):
+                parts = self._parts(connection, table, state, is_again=state.tables[name].is_again)
+                for number, data in enumerate(parts, state.files + 1):
                     path = folder / str(len(files))
                     path.write_bytes(data)
                     files.append((self._place(table, dms_files.load_name(number)), number, path))
             until = connection.execute("SELECT pg_current_wal_insert_lsn() - '0/0'").fetchone()[0]
         return files, text, int(until)
 
-    def _parts(self, connection: Any, table: SourceTable, state: _State) -> Iterator[bytes]:
-        """The files of one table, each of whole rows."""
+    def _parts(
+        self, connection: Any, table: SourceTable, state: _State, *, is_again: bool
+    ) -> Iterator[bytes]:
+        """The files of one table, each of whole rows; of a table loaded again behind a `T`."""
         moment = dms_files.moment(self._clock.now())
-        names = dms_files.csv_text(dms_files.header(table.columns), [])
         first = state.attempts * _ATTEMPT
-        query = _load_query(connection, table, moment, state.start, first)
+        nothing = [None] * len(table.columns)
+        truncate = ["T", *nothing, moment, dms_files.sequence(state.position, first)]
+        columns = dms_files.header(table.columns)
+        names = dms_files.csv_text(columns, [])
+        query = _load_query(connection, table, moment, state.position, first)
         held, size = [names], 0
+        if is_again:
+            held = [dms_files.csv_text(columns, [truncate]), b""]
         with connection.cursor().copy(query) as copy:
             for row in copy:
                 held.append(bytes(row))
@@ -175,12 +253,14 @@ class Capture:
 
     def _round(self, state: _State, counts: _Counts) -> tuple[_State, bool]:
         """Bring the next changes into the source and move the slot; whether there may be more."""
-        found, now = self._database.changes(self._settings.max_changes)
         pending = state.pending
-        if pending is not None:
-            found = [t for t in found if t.end <= pending.end]
+        found, now = self._database.changes(
+            self._settings.max_changes,
+            state.position,
+            pending.end if pending is not None else None,
+        )
         end = pending.end if pending is not None else max((t.end for t in found), default=now)
-        files = self._files([t for t in found if not self._was_loaded(t, state)], counts)
+        files = self._files([t for t in found if t.end <= end], state, counts)
         if pending is None and files:
             pending = _Round(end, tuple(self._file_names(files, state)))
             state = replace(state, pending=pending, last=pending.names[-1].rpartition("/")[2])
@@ -192,24 +272,34 @@ class Capture:
                 self._make(name, self._format_file(text, table))
                 counts.files += 1
                 counts.changes += len(rows)
+        if pending is None and end > state.position:
+            state = replace(state, position=end)
+            self._write(state)
         with step(Step.CAPTURE_ADVANCE):
             self._database.advance(end)
-        if state.pending is not None:
-            state = replace(state, pending=None)
+        if pending is not None:
+            state = replace(state, pending=None, position=max(end, state.position))
             self._write(state)
         return state, bool(found) or pending is not None
 
     def _files(
-        self, found: Sequence[Transaction], counts: _Counts
+        self, found: Sequence[Transaction], state: _State, counts: _Counts
     ) -> list[tuple[SourceTable, list[list[str | None]]]]:
         """The rows of transactions, table by table; a table whose columns change has two files."""
-        # The publication may have tables that are not asked for.
-        wanted = {table_parts(name) for name in self._settings.tables}
+        # A round that was begun has the tables that it had then, whatever is asked for now.
+        places = None
+        if state.pending is not None:
+            places = {name.rpartition("/")[0] for name in state.pending.names}
         files: dict[SourceTable, list[list[str | None]]] = {}
         for transaction in found:
             for change, row in dms_files.rows_of(transaction, counts.keys):
-                if (change.table.schema, change.table.name) in wanted:
-                    files.setdefault(change.table, []).append(row)
+                table = change.table
+                load = state.tables.get(f"{table.schema}.{table.name}")
+                # The publication may have tables that are not asked for.
+                if load is None or not load.is_done or load.saw(transaction):
+                    continue
+                if places is None or f"{table.schema}/{table.name}" in places:
+                    files.setdefault(table, []).append(row)
         return list(files.items())
 
     def _file_names(self, files: Sequence[tuple[SourceTable, Any]], state: _State) -> Iterator[str]:
@@ -222,17 +312,19 @@ class Capture:
             last = dms_files.change_name(time)
             yield self._place(table, last)
 
-    @staticmethod
-    def _was_loaded(transaction: Transaction, state: _State) -> bool:
-        """Whether the full load has what a transaction did."""
-        if state.snapshot is None or transaction.end > state.seen_until:
-            return False
-        return Snapshot.parse(state.snapshot).sees(transaction.xid)
-
-    def _keys(self) -> set[tuple[int, str]]:
+    def _keys(self, state: _State) -> set[tuple[int, str]]:
+        """The key columns of all tables whose changes may be asked for."""
+        asked, keys = self._names(), set()
         with self._database.open_connection() as connection:
-            tables = [self._database.columns(connection, name) for name in self._settings.tables]
-        return {(table.oid, c.name) for table in tables for c in table.columns if c.is_key}
+            for name in {*asked, *state.tables}:
+                try:
+                    table = self._database.columns(connection, name)
+                except SettingsError:
+                    if name in asked:
+                        raise
+                    continue  # It was captured once, and was dropped since.
+                keys |= {(table.oid, c.name) for c in table.columns if c.is_key}
+        return keys
 
     # -- the source -------------------------------------------------------------------------------
 
@@ -254,12 +346,38 @@ class Capture:
             data = json.loads(self._store.get(self._path))
         except NotFoundError:
             return _State()
+        number = data.pop("format")
+        check_format(number, _FORMAT, f"the state {self._store.url_of(self._path)!r}")
         pending = data.pop("pending")
-        check_format(data.pop("format"), _FORMAT, f"the state {self._store.url_of(self._path)!r}")
-        found = _State(**data)
+        if number == 1:
+            data = self._upgrade(data)
+        data["tables"] = {name: _Load(**load) for name, load in data["tables"].items()}
+        state = _State(**data)
         if pending is None:
-            return found
-        return replace(found, pending=_Round(pending["end"], tuple(pending["names"])))
+            return state
+        return replace(state, pending=_Round(pending["end"], tuple(pending["names"])))
+
+    def _upgrade(self, data: dict[str, Any]) -> dict[str, Any]:
+        """State of format 1, which had one load for all tables and did not say for which.
+
+        A table without a file of the load was empty then, or came later and was never loaded.
+        """
+        load = {
+            "is_done": data.pop("loaded"),
+            "snapshot": data.pop("snapshot"),
+            "seen_until": data.pop("seen_until"),
+        }
+        tables = {}
+        for name in self._names():
+            folder = f"{name.replace('.', '/')}/"
+            files = [info.path.rpartition("/")[2] for info in self._store.walk(folder)]
+            if not load["is_done"] or any(file.startswith("LOAD") for file in files):
+                tables[name] = load
+            elif files:
+                tables[name] = {"is_again": True}
+        data["position"] = 0 if load["is_done"] else data["start"]
+        del data["start"]
+        return {**data, "has_slot": True, "tables": tables}
 
     def _write(self, state: _State) -> None:
         with step(Step.CAPTURE_PUT_STATE):

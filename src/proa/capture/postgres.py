@@ -19,6 +19,7 @@ from proa.capture.pgoutput import (
 from proa.errors import SettingsError, UnavailableError
 from proa.extras import needs
 
+_WRITING = ("RowExclusiveLock", "ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock")
 _TEXTS = "SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET bytea_output = 'hex'"
 
 
@@ -40,6 +41,15 @@ class Snapshot:
         """From PostgreSQL's own spelling, `xmin:xmax:running,...`."""
         xmin, xmax, running = text.split(":")
         return cls(int(xmin), int(xmax), frozenset(map(int, filter(None, running.split(",")))))
+
+
+@dataclass(frozen=True)
+class Slot:
+    """The replication slot as it is found or made."""
+
+    position: int
+    """It has every change that commits behind this position."""
+    is_new: bool
 
 
 class Postgres:
@@ -77,11 +87,12 @@ class Postgres:
         except psycopg.OperationalError as error:
             raise UnavailableError(f"the database does not answer: {_line(error)}") from error
 
-    def prepare(self, tables: Sequence[str]) -> int:
-        """Make the publication and the slot where they are missing.
+    def prepare(self, tables: Sequence[str], captured: int | None) -> Slot:
+        """Make the publication and the slot where they are missing; return the slot.
 
-        Returns the position from which the slot has all changes. Raises SettingsError, with the
-        statement to run, where something is missing that cannot be made.
+        `captured` is the position up to which changes were captured, 0 where it is unknown, None
+        where the tables are to be loaded. Raises SettingsError, with what to run, where something
+        is missing that cannot be made, or the slot no longer has what follows `captured`.
         """
         with self.open_connection() as connection:
             level = connection.execute("SHOW wal_level").fetchone()[0]
@@ -91,17 +102,60 @@ class Postgres:
                     " 'logical' and start the server anew",
                     condition="CAPTURE_NOT_PREPARED",
                 )
-            self._publish(connection, tables)
             query = (
-                "SELECT confirmed_flush_lsn - '0/0' FROM pg_replication_slots WHERE slot_name = %s"
+                "SELECT confirmed_flush_lsn - '0/0', coalesce(wal_status = 'lost', false)"
+                " FROM pg_replication_slots WHERE slot_name = %s"
             )
-            found = connection.execute(query, [self._slot]).fetchone()
-            if found is None:
+            row = connection.execute(query, [self._slot]).fetchone()
+            end = connection.execute("SELECT pg_current_wal_flush_lsn() - '0/0'").fetchone()[0]
+            if captured is not None and int(end) < captured:
+                raise SettingsError(
+                    "the database's log ends before what was captured, so it is another database"
+                    " or an older backup of it; capture it into a new source with an own 'path'",
+                    condition="CAPTURE_SLOT_LOST",
+                )
+            if captured is not None:
+                self._check_slot(row, captured)
+            self._publish(connection, tables)
+            is_new = row is None or row[1]
+            if row is not None and row[1]:
+                connection.execute("SELECT pg_drop_replication_slot(%s)", [self._slot])
+            if is_new:
                 connection.execute(
                     "SELECT pg_create_logical_replication_slot(%s, 'pgoutput')", [self._slot]
                 )
-                found = connection.execute(query, [self._slot]).fetchone()
-            return int(found[0])
+                row = connection.execute(query, [self._slot]).fetchone()
+            return Slot(int(row[0]), is_new)
+
+    def _check_slot(self, row: tuple[Any, bool] | None, captured: int) -> None:
+        """Raise SettingsError where the slot does not have every change behind `captured`."""
+        if row is None:
+            reason = "is gone"
+        elif row[1]:
+            reason = "has lost its log (wal_status = 'lost', see max_slot_wal_keep_size)"
+        elif captured and int(row[0]) > captured:
+            reason = f"was moved or made anew: it begins {int(row[0]) - captured} bytes too late"
+        else:
+            return
+        raise SettingsError(
+            f"the replication slot {self._slot!r} {reason}, so changes are missing; run"
+            " `proa capture --reload`, which loads the tables again, each behind a row with"
+            " Op = 'T': a consumer needs apply_as_truncates, or forgets no deleted rows",
+            condition="CAPTURE_SLOT_LOST",
+        )
+
+    def writers(self, tables: Sequence[str]) -> set[str]:
+        """The open transactions that write to tables now."""
+        with self.open_connection() as connection:
+            rows = connection.execute(
+                "SELECT l.virtualtransaction FROM pg_locks l JOIN pg_class c ON c.oid = l.relation"
+                " JOIN pg_namespace n ON n.oid = c.relnamespace"
+                " WHERE l.database = (SELECT oid FROM pg_database WHERE datname ="
+                " current_database()) AND l.granted AND l.mode = ANY(%s)"
+                " AND (n.nspname || '.' || c.relname) = ANY(%s)",
+                [list(_WRITING), [".".join(table_parts(name)) for name in tables]],
+            ).fetchall()
+            return {row[0] for row in rows}
 
     def _publish(self, connection: Any, tables: Sequence[str]) -> None:
         from psycopg import sql
@@ -135,16 +189,20 @@ class Postgres:
             yield connection, Snapshot.parse(text)
             connection.execute("ROLLBACK")
 
-    def changes(self, most: int) -> tuple[list[Transaction], int]:
+    def changes(self, most: int, after: int, until: int | None) -> tuple[list[Transaction], int]:
         """The next transactions in the slot, about `most` changes of them, and the position that
         the log had before they were asked for. The slot stays where it is.
+
+        A slot that a crash of the server set back is first moved to `after`. With `until` all
+        transactions up to that position are read, however many changes they have.
         """
+        self.advance(after)
         with self.open_connection() as connection:
             now = connection.execute("SELECT pg_current_wal_flush_lsn() - '0/0'").fetchone()[0]
             rows = connection.execute(
-                "SELECT data FROM pg_logical_slot_peek_binary_changes(%s, NULL, %s,"
-                " 'proto_version', '1', 'publication_names', %s)",
-                [self._slot, most, self._publication],
+                "SELECT data FROM pg_logical_slot_peek_binary_changes(%s, '0/0'::pg_lsn + %s::"
+                "numeric, %s, 'proto_version', '1', 'publication_names', %s)",
+                [self._slot, until, most if until is None else None, self._publication],
             ).fetchall()
             whole = [self._whole(connection, t) for t in transactions(bytes(r[0]) for r in rows)]
             return whole, int(now)

@@ -32,6 +32,14 @@ def capture(
     interval: Annotated[
         float, typer.Option("--interval", min=0.1, help="Seconds between two looks.")
     ] = 5.0,
+    reload: Annotated[
+        bool,
+        typer.Option(
+            "--reload",
+            help="Load all tables again, each behind a row with Op = 'T'; needed when the slot lost"
+            " changes.",
+        ),
+    ] = False,
     project: ProjectOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -40,7 +48,8 @@ def capture(
     The publication and the replication slot are made where they are missing. The slot moves only
     after the files are in the source, so nothing is lost or repeated whenever it is stopped.
 
-    Exit codes: 0 done; 2 the database is not prepared, the message says how; 3 it did not answer,
+    Exit codes: 0 done; 2 the database is not prepared or
+    the slot lost changes, the message says what to do; 3 it did not answer,
     run it again.
 
     Example: proa capture --once
@@ -59,15 +68,16 @@ def capture(
     clock, stop = SystemClock(), threading.Event()
     task = Capture(open_source(name, settings.sources[name]).store, chosen, clock)
     if once:
-        _print(name, task.run(), as_json=as_json)
+        _print(name, task.run(reload=reload), as_json=as_json)
         return
     with stop_on_signals(stop):
         while not stop.is_set():
             try:
-                report = task.run()
+                report = task.run(reload=reload)
             except UnavailableError as error:
                 report_error(error)
             else:
+                reload = False
                 if report.files:
                     _print(name, report, as_json=as_json)
             clock.wait(interval, stop)
