@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from small_projects import Project, ok
 
 from proa.errors import DataError
+from proa.runtime.declared import read_declared
 from proa.steps import Step, probing
 from proa.testing import FaultProbe, Kill, Killed, LoseAnswer, When
 
@@ -124,6 +125,17 @@ def test_an_update_replaces_all_rows_by_one_commit_and_none_when_nothing_is_new(
     }
     commit = DeltaTable(f"{project.storage}/tables/by_id").history(1)[0]
     assert commit["operationParameters"]["mode"] == "Overwrite"
+
+
+def test_a_table_of_groups_is_declared_as_a_streaming_table_that_is_recomputed(region):
+    project = region("one")
+    project.ship("events", SHIPMENTS[0])
+    ok(project.run())
+    declared = read_declared(project.storage, {})
+    tables = {name: (t.recomputed, t.view) for name, t in declared.tables.items()}
+    assert tables["bronze"] == (False, False)
+    assert tables["by_id"] == tables["of_files"] == (True, False)
+    assert tables["as_view"] == (True, True)
 
 
 def test_a_full_refresh_gives_the_same_rows(region):

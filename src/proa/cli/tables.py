@@ -120,9 +120,7 @@ def served_tables(
             continue
         lineage = Lineage(place, options, declared.paths)
         for name, table in declared.tables.items():
-            kind = (
-                DatasetKind.MATERIALIZED_VIEW if table.recomputed else DatasetKind.STREAMING_TABLE
-            )
+            kind = DatasetKind.MATERIALIZED_VIEW if table.view else DatasetKind.STREAMING_TABLE
             row = _row(name, str(kind), lineage.table(name), lineage, event_time)
             found.append({**row, "pipeline": declared.identity[0], "storage": place})
     return found

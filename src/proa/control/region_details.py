@@ -74,7 +74,7 @@ def read_details(settings: ProjectSettings, region: str, now: datetime) -> Regio
             DatasetDetails(
                 name,
                 "materialized view"
-                if name in declared and declared[name].recomputed
+                if name in declared and declared[name].view
                 else "streaming table",
                 tuple(sorted(lineage.reads(name))),
                 lineage.table(name).count(),

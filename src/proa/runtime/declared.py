@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from proa.errors import DataError
 from proa.graph.leaves import DatasetLeaf, FilesLeaf, Leaf, TableLeaf
 from proa.layout import DECLARED
+from proa.pipelines.definitions import DatasetKind
 from proa.pipelines.spec import PipelineSpec
 from proa.steps import Step, step
 from proa.storage import NotFoundError, Store, absolute
@@ -51,6 +52,8 @@ class DeclaredTable:
     """Absolute path or URL, when the pipeline has put the table at a place of its own."""
     private: bool = False
     """Not for consumers."""
+    view: bool = field(default=False, compare=False)
+    """A materialized view, and not a streaming table."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +119,7 @@ def declared_by(graph: Graph, spec: PipelineSpec, files: Iterable[Path]) -> Decl
                 graph.datasets[name].is_recomputed,
                 _absolute(graph.datasets[name].dataset.path),
                 graph.datasets[name].dataset.private,
+                graph.datasets[name].dataset.kind is DatasetKind.MATERIALIZED_VIEW,
             )
             for name in graph.tables
         },
@@ -183,7 +187,14 @@ def _table(value: Mapping[str, Any]) -> DeclaredTable:
         DeclaredFlow(flow["name"], flow["once"], tuple(map(_leaf, flow["leaves"])))
         for flow in value["flows"]
     )
-    return DeclaredTable(flows, value["recomputed"], value["path"], value.get("private", False))
+    recomputed = value["recomputed"]
+    return DeclaredTable(
+        flows,
+        recomputed,
+        value["path"],
+        value.get("private", False),
+        value.get("view", recomputed),
+    )
 
 
 def _leaf(value: Mapping[str, Any]) -> Leaf:

@@ -228,7 +228,7 @@ class Lineage:
             recomputed = recomputed or plan.replaces
             leaves = tuple(_leaf_of(key, value) for key, value in plan.inputs.items())
             flows.append(DeclaredFlow(flow, leaves=leaves))
-        return DeclaredTable(tuple(flows), recomputed, self._paths.get(dataset))
+        return DeclaredTable(tuple(flows), recomputed, self._paths.get(dataset), view=recomputed)
 
 
 def _leaf_of(key: str, value: FilesInput | TableInput) -> Leaf:
