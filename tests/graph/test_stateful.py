@@ -5,7 +5,8 @@ from pyspark.sql import Window
 from pyspark.sql import functions as F
 
 from proa.errors import PipelineError, SourceLocation
-from proa.pipelines.definitions import DatasetKind
+from proa.graph import render
+from proa.pipelines.definitions import AutoCdc, DatasetKind, SinkPlace, SnapshotCdc
 
 A, B = "stream_a", "stream_b"
 
@@ -218,6 +219,14 @@ SHARED = {
         p.view("groups", lambda s: stream(s).groupBy("a").count()),
         p.streaming_table("third", lambda s: s.readStream.table("groups").distinct()),
     ),
+    "a sink": lambda p: (
+        p.dataset("out", DatasetKind.SINK, sink=SinkPlace("delta"), path="/out"),
+        p.flow("more", "out", lambda s: stream(s).groupBy("a").count()),
+    ),
+    "changes of rows": lambda p: (
+        p.streaming_table("third"),
+        p.flow("more", "third", lambda s: stream(s).groupBy("a").count(), cdc=AutoCdc(("a",), "t")),
+    ),
 }
 
 
@@ -229,6 +238,21 @@ def test_groups_that_nothing_ends_have_a_table_of_their_own(streams, declare):
         streams.build()
     assert caught.value.condition == "UNSUPPORTED_STREAMING_OPERATOR"
     assert "table" in str(caught.value)
+
+
+def test_groups_that_nothing_ends_may_be_a_snapshot(streams):
+    streams.streaming_table("target")
+    query = "SELECT a, count(*) AS n FROM STREAM stream_a GROUP BY a"
+    streams.flow("more", "target", query, cdc=SnapshotCdc(("a",)))
+    assert not streams.build().datasets["target"].is_recomputed
+
+
+def test_a_graph_says_what_is_computed_from_all_rows(streams):
+    streams.streaming_table("target", "SELECT count(*) FROM STREAM stream_a")
+    graph = streams.build()
+    assert "target  (streaming table, computed from all rows)" in render.text(graph)
+    recomputed = {d["name"]: d["recomputed"] for d in render.as_object(graph)["datasets"]}
+    assert recomputed == {"stream_a": False, "stream_b": False, "dim": True, "target": True}
 
 
 def test_groups_that_nothing_ends_are_no_stream(streams):

@@ -250,7 +250,8 @@ def _recomputed_flow(node: DatasetNode, flow: FlowNode) -> None:
     if node.is_sink:
         what, remedy = f"writes to the sink {name!r}", "let a streaming table hold its result"
     elif flow.flow.cdc is not None:
-        what, remedy = f"changes rows of {name!r}", "leave the aggregation out of its source"
+        what = f"applies changes to {name!r}"
+        remedy = "compare snapshots of the table instead (create_auto_cdc_from_snapshot_flow)"
     elif len(node.flows) > 1:
         other = next(each.flow.name for each in node.flows if each is not flow)
         what = f"shares {name!r} with the flow {other!r}"
