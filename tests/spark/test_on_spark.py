@@ -6,7 +6,11 @@ import json
 import subprocess
 import sys
 import threading
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 PROA = [sys.executable, "-m", "proa"]
 SPEC = "name: shop\nstorage: storage\nlibraries: [{glob: {include: transformations/**}}]\n"
@@ -16,6 +20,8 @@ regions:
   spark: {{landing_zone: spark/landing, storage: spark/storage, engine: {{remote: "{address}"}}}}
 sources:
   orders: {{path: source/orders}}
+  changes: {{path: source/changes}}
+  visits: {{path: source/visits}}
 dr_safety: "off"
 """
 BRONZE = """\
@@ -55,6 +61,57 @@ SELECT * FROM (
   FROM silver WHERE amount IS NOT NULL)
 WHERE place <= 2;
 """
+CHANGING = """\
+from pyspark import pipelines as dp
+from pyspark.sql import functions as F
+
+zone = spark.conf.get("landing_zone")
+
+def stream(folder, kind, hints):
+    return (spark.readStream.format("cloudFiles").option("cloudFiles.format", kind)
+            .option("cloudFiles.schemaHints", hints).load(f"{zone}/{folder}"))
+
+@dp.table
+def changes():
+    return stream("changes", "csv", "id int, name string, op string, at timestamp, n bigint")
+
+@dp.table
+def visits():
+    return stream("visits", "parquet", "id bigint, at timestamp, page string")
+
+for kind in (1, 2):
+    dp.create_streaming_table(f"people{kind}")
+    dp.create_auto_cdc_flow(
+        target=f"people{kind}", source="changes", keys=["id"], sequence_by="n",
+        apply_as_deletes=F.expr("op = 'D'"), except_column_list=["op", "n"],
+        stored_as_scd_type=kind)
+
+def events(name, minutes="10 minutes"):
+    return spark.readStream.table(name).withWatermark("at", minutes)
+
+@dp.table
+def first_visits():
+    return events("visits").dropDuplicates(["id", "page"]).select("id", "page")
+
+@dp.table
+def by_window():
+    return (events("visits").groupBy(F.window("at", "10 minutes", "5 minutes"), "page")
+            .agg(F.count("*").alias("visits"), F.max("id").alias("greatest"))
+            .select(F.col("window.start").alias("at"), "page", "visits", "greatest"))
+
+@dp.table
+def by_session():
+    return (events("visits").groupBy(F.session_window("at", "4 minutes"), "id")
+            .agg(F.count("*").alias("visits"))
+            .select("id", F.col("session_window.start").alias("at"), "visits"))
+
+@dp.table
+def both():
+    a, b = events("visits").alias("a"), events("changes").alias("b")
+    return (a.join(b, F.expr("a.id = b.id AND b.at BETWEEN a.at AND a.at + INTERVAL 20 MINUTES"),
+                   "left_outer")
+            .select("a.id", "a.page", F.col("b.n").alias("n")))
+"""
 ROWS = [
     {"id": 1, "amount": "10.50", "at": "2026-01-05T09:00:00Z", "name": "ann", "tags": ["a"]},
     {"id": 2, "amount": 20, "at": "2026-01-05T10:00:00Z", "name": "bo", "tags": []},
@@ -64,13 +121,12 @@ ROWS = [
 ]
 
 
-def project(folder: Path, address: str) -> Path:
-    for path, text in (
-        ("spark-pipeline.yml", SPEC),
-        ("proa.yml", REGIONS.format(address=address)),
-        ("transformations/bronze.py", BRONZE),
-        ("transformations/gold.sql", GOLD),
-    ):
+SHOP = {"transformations/bronze.py": BRONZE, "transformations/gold.sql": GOLD}
+
+
+def project(folder: Path, address: str, files: dict[str, str] = SHOP) -> Path:
+    settings = {"spark-pipeline.yml": SPEC, "proa.yml": REGIONS.format(address=address)}
+    for path, text in (settings | files).items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text, encoding="utf-8")
     return folder
@@ -80,6 +136,24 @@ def put(folder: Path, name: str, rows: list[dict]) -> None:
     path = folder / "source" / "orders" / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("\n".join(map(json.dumps, rows)) + "\n{broken\n", encoding="utf-8")
+
+
+def put_events(folder: Path, number: int) -> None:
+    """One file of changes and one of visits; the third brings late ones and duplicates."""
+    start = datetime(2026, 1, 5, 9, tzinfo=UTC) + timedelta(minutes=15 * (number % 3))
+    times = [start + timedelta(minutes=minute) for minute in range(12)]
+    lines = [
+        f"{i % 5},name {i % 3},{'D' if i % 7 == 6 else 'U'},{at:%Y-%m-%dT%H:%M:%SZ},{number * 5 + i}"
+        for i, at in enumerate(times)
+    ]
+    changes = folder / "source" / "changes" / f"{number}.csv"
+    changes.parent.mkdir(parents=True, exist_ok=True)
+    changes.write_text("\n".join(["id,name,op,at,n", *lines]) + "\n", encoding="utf-8")
+    visits = folder / "source" / "visits" / f"{number}.parquet"
+    visits.parent.mkdir(parents=True, exist_ok=True)
+    pages = [f"/page{i % 2}" for i in range(12)]
+    rows = {"id": [i % 5 for i in range(12)], "at": pa.array(times, pa.timestamp("us", "UTC"))}
+    pq.write_table(pa.table({**rows, "page": pages}), visits)
 
 
 def proa(folder: Path, *arguments: str, code: int = 0) -> str:
@@ -100,6 +174,20 @@ def test_a_region_on_spark_equals_a_region_on_the_embedded_engine(spark, spark_v
     proa(folder, "run", "--region", "spark")
     proa(folder, "run", "--region", "embedded")
     assert "embedded and spark are equal: 4 tables" in proa(folder, "verify"), spark_version
+
+
+def test_changes_and_state_are_the_same_on_both(spark, spark_version, tmp_path):
+    """AUTO CDC, duplicates, windows, sessions and a join of two streams, in other batches each."""
+    folder = project(tmp_path, spark.address, {"transformations/changing.py": CHANGING})
+    for source in ("changes", "visits", "orders"):
+        (folder / "source" / source).mkdir(parents=True)
+    for number in (1, 2, 4):
+        put_events(folder, number)
+        proa(folder, "ship", "--once")
+        if number != 1:
+            proa(folder, "run", "--region", "spark")
+    proa(folder, "run", "--region", "embedded")
+    assert "embedded and spark are equal: 8 tables" in proa(folder, "verify"), spark_version
 
 
 def test_workers_are_given_what_they_need(spark, tmp_path):
