@@ -9,47 +9,37 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 
 ENVIRONMENT = Path(os.environ["PROA_SPARK_ENVIRONMENT"])
 """A Python environment in which `pyspark[connect]` is installed, and not Proa."""
-_STARTED = "Spark Connect server started"
 
 
-class SparkServer:
-    """One server on a port of loopback; it can be killed and started again."""
+class SparkProcess:
+    """One of Spark's programs: a Connect server, a master, a worker."""
 
-    def __init__(self, folder: Path, port: int) -> None:
-        self.address = f"sc://127.0.0.1:{port}"
-        self._folder, self._port = folder, port
+    def __init__(self, folder: Path, program: str, ready: str, *arguments: str) -> None:
+        self._folder, self._ready = folder, ready
+        self._command = [f"bin/{program}", *arguments]
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start the server and return when it answers."""
-        python = ENVIRONMENT / "bin" / "python"
+        """Start the program and return when it says that it is ready."""
         home = next((ENVIRONMENT / "lib").glob("python3*/site-packages/pyspark"))
         answers = threading.Event()
-        command = [
-            str(home / "bin" / "spark-submit"),
-            *("--class", "org.apache.spark.sql.connect.service.SparkConnectServer"),
-            *("--master", "local[2]", "--driver-memory", "1g"),
-            *("--conf", f"spark.connect.grpc.binding.port={self._port}"),
-            *("--conf", "spark.ui.enabled=false"),
-            *("--conf", "spark.sql.shuffle.partitions=2"),
-            "spark-internal",
-        ]
+        program, *arguments = self._command
         self._process = subprocess.Popen(
-            command,
+            [str(home / program), *arguments],
             cwd=self._folder,
             env={
                 **{key: value for key, value in os.environ.items() if key != "PYTHONPATH"},
                 "SPARK_HOME": str(home),
                 "SPARK_LOCAL_IP": "127.0.0.1",
-                "PYSPARK_PYTHON": str(python),
+                "PYSPARK_PYTHON": str(ENVIRONMENT / "bin" / "python"),
             },
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -61,7 +51,7 @@ class SparkServer:
         def read(stream: Iterator[str]) -> None:
             for line in stream:
                 lines.append(line)
-                if _STARTED in line:
+                if self._ready in line:
                     answers.set()
             answers.set()
 
@@ -72,7 +62,7 @@ class SparkServer:
         assert self._process.poll() is None, "Spark ended:\n" + "".join(lines[-40:])
 
     def kill(self) -> None:
-        """End the server's processes at once, as a machine that dies."""
+        """End the program's processes at once, as a machine that dies."""
         if self._process is not None:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait(60)
@@ -83,16 +73,80 @@ class SparkServer:
             self._process = None
 
 
+class SparkServer(SparkProcess):
+    """A Connect server on a port of loopback; it can be killed and started again."""
+
+    def __init__(self, folder: Path, master: str = "local[2]") -> None:
+        port = free_port()
+        self.address = f"sc://127.0.0.1:{port}"
+        settings = {
+            "spark.connect.grpc.binding.port": str(port),
+            "spark.ui.enabled": "false",
+            "spark.sql.shuffle.partitions": "2",
+            "spark.executor.memory": "1g",
+        }
+        super().__init__(
+            folder,
+            "spark-submit",
+            "Spark Connect server started",
+            *("--class", "org.apache.spark.sql.connect.service.SparkConnectServer"),
+            *("--master", master, "--driver-memory", "1g"),
+            *(part for name, value in settings.items() for part in ("--conf", f"{name}={value}")),
+            "spark-internal",
+        )
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
 @contextmanager
 def running_server(folder: Path) -> Iterator[SparkServer]:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    server = SparkServer(folder, port)
+    server = SparkServer(folder)
     server.start()
     try:
         yield server
     finally:
         server.kill()
+
+
+@pytest.fixture
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SparkServer, list[Path]]]:
+    """A standalone master, two workers of one core each, and a Connect server that uses them.
+
+    With the folders in which the workers keep what their programs said.
+    """
+    folder = tmp_path_factory.mktemp("cluster")
+    folders = [folder / "worker1", folder / "worker2"]
+    port = free_port()
+    master = f"spark://127.0.0.1:{port}"
+    deploy = "org.apache.spark.deploy"
+    here = ("--host", "127.0.0.1", "--webui-port", "0")
+    programs = [
+        SparkProcess(
+            folder,
+            "spark-class",
+            "New state: ALIVE",
+            *(f"{deploy}.master.Master", *here, "--port", str(port)),
+        ),
+        *(
+            SparkProcess(
+                folder,
+                "spark-class",
+                "Successfully registered with master",
+                *(f"{deploy}.worker.Worker", *here, "--cores", "1", "--memory", "1g"),
+                *("--work-dir", str(place), master),
+            )
+            for place in folders
+        ),
+    ]
+    server = SparkServer(folder, master)
+    with ExitStack() as running:
+        for program in (*programs, server):
+            running.callback(program.kill)
+            program.start()
+        yield server, folders
 
 
 @pytest.fixture(scope="session")

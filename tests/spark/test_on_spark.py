@@ -20,8 +20,6 @@ regions:
   spark: {{landing_zone: spark/landing, storage: spark/storage, engine: {{remote: "{address}"}}}}
 sources:
   orders: {{path: source/orders}}
-  changes: {{path: source/changes}}
-  visits: {{path: source/visits}}
 dr_safety: "off"
 """
 BRONZE = """\
@@ -121,11 +119,15 @@ ROWS = [
 ]
 
 
+MORE_SOURCES = "  changes: {path: source/changes}\n  visits: {path: source/visits}\n"
 SHOP = {"transformations/bronze.py": BRONZE, "transformations/gold.sql": GOLD}
 
 
 def project(folder: Path, address: str, files: dict[str, str] = SHOP) -> Path:
-    settings = {"spark-pipeline.yml": SPEC, "proa.yml": REGIONS.format(address=address)}
+    regions = REGIONS.format(address=address)
+    if files is not SHOP:
+        regions = regions.replace("  orders: {path: source/orders}\n", MORE_SOURCES)
+    settings = {"spark-pipeline.yml": SPEC, "proa.yml": regions}
     for path, text in (settings | files).items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text, encoding="utf-8")
@@ -179,8 +181,6 @@ def test_a_region_on_spark_equals_a_region_on_the_embedded_engine(spark, spark_v
 def test_changes_and_state_are_the_same_on_both(spark, spark_version, tmp_path):
     """AUTO CDC, duplicates, windows, sessions and a join of two streams, in other batches each."""
     folder = project(tmp_path, spark.address, {"transformations/changing.py": CHANGING})
-    for source in ("changes", "visits", "orders"):
-        (folder / "source" / source).mkdir(parents=True)
     for number in (1, 2, 4):
         put_events(folder, number)
         proa(folder, "ship", "--once")
@@ -223,3 +223,17 @@ def test_a_server_that_dies_in_mid_batch_costs_no_row(own_spark, tmp_path):
     proa(folder, "run", "--region", "spark")
     proa(folder, "run", "--region", "embedded")
     assert "embedded and spark are equal: 4 tables" in proa(folder, "verify")
+
+
+def test_a_cluster_spreads_the_work_over_its_workers(cluster, tmp_path):
+    server, folders = cluster
+    folder = project(tmp_path, server.address)
+    for number in range(20):
+        put(folder, f"{number}.json", [{**row, "id": number} for row in ROWS[:3]])
+    proa(folder, "ship", "--once")
+    proa(folder, "run", "--region", "spark")
+    proa(folder, "run", "--region", "embedded")
+    assert "embedded and spark are equal: 4 tables" in proa(folder, "verify")
+    for worker in folders:
+        logs = [path.read_text(encoding="utf-8") for path in worker.rglob("stderr")]
+        assert any("Running task" in log for log in logs), worker
