@@ -346,7 +346,9 @@ class DrilledGroup:
         self.ship(self.random.integers(3))
         self.heal(blow, region)
         # It demotes itself: nobody has told it to.
-        pause_until(lambda: self.role(old) is Role.STANDBY, f"{old} did not demote itself", 300)
+        pause_until(
+            lambda: self.role(old) is Role.STANDBY, f"{old} did not demote itself after {blow}", 60
+        )
         assert self.ask("resume") == 0, self.log("resume")
         assert self.now().owed == ()
         pause_until(lambda: self.role(new) is Role.ACTIVE, f"{new} is not active")

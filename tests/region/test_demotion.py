@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,14 @@ from databricks.sdk.errors import DatabricksError
 from stills import still_region
 
 from proa.clock import SystemClock
+from proa.errors import ProaError
 from proa.recovery.control_record import ControlStore, first_record
 from proa.region.demotion import Demotion
 from proa.region.region import RegionServices
 from proa.region.workers.fake_workers import FakeWorkers
 from proa.settings import ControlSettings, ProjectSettings, RecoverySettings, RegionSettings
-from proa.testing import FakeClock
+from proa.steps import Step, probing
+from proa.testing import FakeClock, FaultProbe, Kill, Killed, every_fault
 
 
 @pytest.fixture
@@ -76,6 +79,26 @@ def demotion(region: RegionServices, project: ProjectSettings) -> Demotion:
 def test_a_newer_epoch_demotes_the_groups_pipelines_at_the_start(region, project):
     changed(ControlStore.of(project), project, "us-west", 2)
     demotion(region, project).start()
+    assert roles(region) == {"sales": (False, "UNPAUSED"), "other": (True, "PAUSED")}
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [fault for at in (1, 2) for fault in every_fault([Step.STATE_WRITE], at=at)],
+    ids=str,
+)
+def test_a_state_that_did_not_answer_is_asked_again_until_the_region_is_a_standby(
+    region, project, fault
+):
+    changed(ControlStore.of(project), project, "us-west", 2)
+    part, probe = demotion(region, project), FaultProbe(fault)
+    with probing(probe), suppress(ProaError, Killed):
+        part.start()
+    assert probe.struck == [fault]
+    if isinstance(fault, Kill):
+        part = demotion(region, project)
+        part.start()
+    part.turn()
     assert roles(region) == {"sales": (False, "UNPAUSED"), "other": (True, "PAUSED")}
 
 

@@ -84,9 +84,11 @@ class Demotion:
         record = self._record
         if record is None or record.epoch <= self._obeyed:
             return
-        self._obeyed = record.epoch
-        if record.active == self._name:
-            return
+        if record.active != self._name:
+            self._demote(record)
+        self._obeyed = record.epoch  # only now: a state that did not answer is asked again
+
+    def _demote(self, record: ControlRecord) -> None:
         assert self._recovery is not None
         names = self._recovery.pipelines
         for pipeline in self._pipelines.every():
@@ -99,10 +101,11 @@ class Demotion:
                 active=record.active,
                 epoch=record.epoch,
             )
+            # Last what says that it is done: it is all done again after an error or a death.
+            self._start_schedules(pipeline.pipeline_id)
             self._pipelines.change(
                 pipeline.pipeline_id, {**pipeline.spec, "continuous": False}, USER
             )
-            self._start_schedules(pipeline.pipeline_id)
 
     def _start_schedules(self, pipeline_id: str) -> None:
         """Let the jobs that run a pipeline run it by their schedules."""
