@@ -62,6 +62,12 @@ class World:
     def repoint(self, region: str) -> None:
         self.consumers = region
 
+    def explain(self, region: str) -> list[str]:
+        return []
+
+    def drift(self, active: str) -> list[str]:
+        return [] if self.consumers == active else [f"{self.consumers} is read"]
+
     def status(self, region: str) -> RegionStatus:
         self._answers(region, "status")
         files = self.behind[region]
@@ -114,7 +120,7 @@ class Group:
         """A new process, on whatever machine."""
         world = self.world
         return Controller(
-            self.settings, self.store(), world, world, self.clock, who, repoint=world.repoint
+            self.settings, self.store(), world, world, self.clock, who, consumers=world
         )
 
     def store(self) -> ControlStore:

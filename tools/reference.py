@@ -223,6 +223,8 @@ def _models() -> list[tuple[str, type[BaseModel]]]:
         ("recovery", settings.RecoverySettings),
         ("recovery.control", settings.ControlSettings),
         ("recovery.commands", settings.CommandSettings),
+        ("recovery.consumers (profile)", settings.ProfileConsumerSettings),
+        ("recovery.consumers (unity)", settings.UnityConsumerSettings),
         ("gateway", settings.GatewaySettings),
         ("accept", settings.AcceptedFinding),
     ]

@@ -168,6 +168,7 @@ CONDITIONS: dict[str, dict[str, str]] = {
         "INVALID_CONTROL_RECORD": "an entry of the control record is damaged",
         "NOTHING_MEASURED": "`proa advise` needs shipments and updates that were measured; ship and run, or say the speed.",
         "TOKEN_NOT_FOUND": "no token of `proa control` has that id",
+        "TABLE_OF_SOMEBODY_ELSE": "a catalog has a table of that name that lies in none of the regions",
         "NOTHING_TO_FAIL_BACK_TO": "no other region was ever active",
         "NOT_A_STANDBY": "a drill was asked of the active region",
         "NOT_CONFIRMED": "a change was asked for where nobody can confirm it, without --yes",

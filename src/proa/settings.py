@@ -213,6 +213,28 @@ class AlertSettings(_Model):
     email: EmailSettings | None = None
 
 
+class ProfileConsumerSettings(_Model):
+    """A Delta Sharing profile file that is that of the active region, for consumers without a gateway."""
+
+    profile: str
+    """Path or URL of the file that consumers read."""
+    regions: Mapping[Name, str]
+    """For each region, path or URL of the profile that its own sharing server gave out."""
+    options: Mapping[str, str] = Field(default_factory=dict)
+    """Object-store settings for these files."""
+
+
+class UnityConsumerSettings(_Model):
+    """External tables of a Unity catalog, registered where the active region's tables are."""
+
+    unity: ApiSettings
+    """The workspace, or another server that speaks Unity Catalog's API."""
+    into: str = Field(pattern=r"^[^.]+\.[^.]+$")
+    """The catalog and schema that hold the tables: `main.shop`."""
+    tables: tuple[str, ...] = ()
+    """The pipeline's tables that are registered; all public ones when empty."""
+
+
 class RecoverySettings(_Model):
     """How regions change roles, and what is promised about it."""
 
@@ -233,6 +255,8 @@ class RecoverySettings(_Model):
     commands: CommandSettings | None = None
     repoint: str | None = None
     """A shell command that sends consumers to `{region}`, run after each promotion."""
+    consumers: tuple[ProfileConsumerSettings | UnityConsumerSettings, ...] = ()
+    """What consumers read without a gateway, and is pointed at the active region after each promotion."""
     rpo: Duration | None = None
     """How much may be lost: `15m`. A failover that would lose more is refused."""
     rto: Duration | None = None
@@ -375,6 +399,9 @@ def _make_absolute(data: dict[str, Any], base: Path) -> None:
     for entry, key in ((recovery, "terraform"), (control, "path"), (gateway, "state")):
         if isinstance(entry, dict) and isinstance(entry.get(key), str):
             entry[key] = absolute(entry[key], base)
+    consumers = recovery.get("consumers") if isinstance(recovery, dict) else None
+    for entry in consumers if isinstance(consumers, list) else ():
+        _make_profiles_absolute(entry, base)
     for group, keys in (("regions", ("landing_zone", "storage")), ("sources", ("path", "journal"))):
         entries = data.get(group)
         for entry in entries.values() if isinstance(entries, dict) else ():
@@ -387,3 +414,14 @@ def _make_absolute(data: dict[str, Any], base: Path) -> None:
                     name: absolute(path, base) if isinstance(path, str) else path
                     for name, path in tables.items()
                 }
+
+
+def _make_profiles_absolute(entry: Any, base: Path) -> None:
+    if not isinstance(entry, dict) or not isinstance(entry.get("profile"), str):
+        return
+    entry["profile"] = absolute(entry["profile"], base)
+    if isinstance(entry.get("regions"), dict):
+        entry["regions"] = {
+            name: absolute(path, base) if isinstance(path, str) else path
+            for name, path in entry["regions"].items()
+        }

@@ -26,7 +26,7 @@ def control(tmp_path: Path, clock: FakeClock, ids: FixedIds) -> Control:
 
     def open_controller(who: str, tell) -> Controller:
         return Controller(
-            settings, group.store(), world, world, clock, who, repoint=world.repoint, tell=tell
+            settings, group.store(), world, world, clock, who, consumers=world, tell=tell
         )
 
     pager = Pager()

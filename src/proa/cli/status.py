@@ -145,7 +145,8 @@ def _roles(settings: ProjectSettings) -> dict[str, Any] | None:
     drill = last_drill(history)
     if not history:
         active = first_active(settings)
-        return {"active": active, "epoch": 1, "phase": "steady", "last_drill": None}
+        first = {"active": active, "epoch": 1, "phase": "steady", "last_drill": None}
+        return {**first, "consumers": _consumers(settings, active)}
     record = history[-1]
     return {
         "active": record.active,
@@ -156,7 +157,23 @@ def _roles(settings: ProjectSettings) -> dict[str, Any] | None:
         "since": _iso(record.at),
         "owed": list(record.owed),
         "last_drill": None if drill is None else _iso(drill.at),
+        "consumers": _consumers(settings, record.active),
     }
+
+
+def _consumers(settings: ProjectSettings, active: str) -> list[dict[str, Any]]:
+    """Where what consumers read without a gateway leads to, for programs."""
+    from proa.recovery.consumer_targets import Consumers
+
+    return [
+        {
+            "target": state.title,
+            "regions": sorted(state.regions),
+            "drift": state.drift(active),
+            "error": None if state.error is None else str(state.error),
+        }
+        for state in Consumers.of(settings).states()
+    ]
 
 
 def _print_roles(roles: dict[str, Any] | None) -> None:
@@ -172,6 +189,10 @@ def _print_roles(roles: dict[str, Any] | None) -> None:
             " `proa resume` finishes it",
             markup=False,
         )
+    for consumer in roles.get("consumers", ()):
+        wrong = consumer["error"] or consumer["drift"]
+        text = wrong or f"{consumer['target']} leads to {' and '.join(consumer['regions'])}"
+        (stderr if wrong else console).print(text, markup=False)
     for region in roles.get("owed", ()):
         console.print(f"{region} is to be demoted; `proa resume` does it", markup=False)
 

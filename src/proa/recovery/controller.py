@@ -10,11 +10,12 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from proa.clock import Clock
 from proa.errors import ConflictError, ProaError, UnavailableError, UserError
 from proa.recovery import failover_table as table
+from proa.recovery.consumer_targets import Consumers
 from proa.recovery.control_record import (
     ControlRecord,
     ControlStore,
@@ -22,7 +23,7 @@ from proa.recovery.control_record import (
     Phase,
     first_record,
 )
-from proa.recovery.driver import Driver, Role, open_driver, role_of, run_command
+from proa.recovery.driver import Driver, Role, open_driver, role_of
 from proa.recovery.failover_table import Action, FailoverEvent
 from proa.recovery.region_view import Loss, Proof, RegionsView, open_view
 from proa.settings import ProjectSettings, RecoverySettings
@@ -38,6 +39,20 @@ _STEPS = {
     Action.DEMOTE: Step.REGION_DEMOTE,
     Action.RESTORE: Step.REGION_ACTIVATE,
 }
+
+
+class ConsumersPort(Protocol):
+    """What consumers read, as the controller sees it."""
+
+    def repoint(self, region: str) -> None:
+        """Send consumers to a region; may be called again. Raises UnavailableError when it cannot now."""
+
+    def explain(self, region: str) -> list[str]:
+        """Say what `repoint` would do, beyond that consumers are sent there."""
+
+    def drift(self, active: str) -> list[str]:
+        """Say who is sent elsewhere than to the active region."""
+
 
 Tell = Callable[[str], None]
 """Told every sentence of the history as it is written."""
@@ -70,10 +85,9 @@ class Controller:
         clock: Clock,
         who: str,
         *,
-        repoint: Callable[[str], None] = lambda _region: None,
+        consumers: ConsumersPort | None = None,
         tell: Tell = lambda _sentence: None,
     ) -> None:
-        """`repoint` sends consumers to a region; it may be called again."""
         self._settings = settings
         self._recovery = settings.recovery or RecoverySettings()
         self._store = store
@@ -81,7 +95,7 @@ class Controller:
         self._view = view
         self._clock = clock
         self._who = who
-        self._repoint = repoint
+        self._consumers = consumers or Consumers()
         self._tell = tell
         self._patience = 3600.0
         self.proof: Proof | None = None
@@ -127,6 +141,8 @@ class Controller:
                     f" in epoch {record.epoch + 1}"
                 )
             lines.append(what.format(target=request.target, source=source))
+            if phase is Phase.REPOINTING:
+                lines += self._consumers.explain(request.target)
         return lines
 
     def begin(self, request: Request) -> ControlRecord:
@@ -264,7 +280,7 @@ class Controller:
         elif action is Action.ACTIVATE:
             self._driver.activate(target)
         elif action is Action.REPOINT:
-            self._repoint(target)
+            self._consumers.repoint(target)
         elif action is Action.RESTORE:
             self._driver.activate(source)
         elif record.operation is Operation.FAILOVER:
@@ -399,6 +415,9 @@ class Controller:
                 flip = self._driver.activate if region == record.active else self._driver.demote
                 flip(region)
                 self._tell(f"{region} was set to run as {role}, and runs as the record says again")
+        if record.is_steady and self._consumers.drift(record.active):
+            self._consumers.repoint(record.active)
+            self._tell(f"consumers were sent elsewhere, and are sent to {record.active} again")
 
     def _append(self, record: ControlRecord) -> ControlRecord:
         written = self._store.append(record)
@@ -418,12 +437,6 @@ def open_controller(
     tell: Tell = lambda _sentence: None,
 ) -> Controller:
     """The controller of the project in `folder`, with the driver and the view that `proa.yml` asks for."""
-    command = settings.recovery.repoint if settings.recovery else None
-
-    def repoint(region: str) -> None:
-        if command is not None:
-            run_command(command, region, folder)
-
     return Controller(
         settings,
         ControlStore.of(settings),
@@ -431,7 +444,7 @@ def open_controller(
         open_view(settings, clock),
         clock,
         who,
-        repoint=repoint,
+        consumers=Consumers.of(settings, folder),
         tell=tell,
     )
 

@@ -10,7 +10,7 @@ from proa.clock import Clock, SystemClock
 from proa.errors import SettingsError, UnavailableError, UserError
 from proa.extras import needs
 from proa.recovery.driver import Role
-from proa.settings import ProjectSettings, RecoverySettings
+from proa.settings import ApiSettings, ProjectSettings, RecoverySettings
 
 _ENDED = frozenset({"COMPLETED", "FAILED", "CANCELED"})
 _ANSWER_S, _RETRY_S = 15, 3
@@ -172,14 +172,19 @@ class ApiDriver:
 
 def open_client(settings: ProjectSettings, region: str) -> Any:
     """A `databricks.sdk.WorkspaceClient` of a region. Raises SettingsError when it has no address."""
-    with needs("control"):
-        from databricks.sdk import WorkspaceClient
-        from databricks.sdk.core import Config
     api = settings.region(region).api
     if api is None:
         raise SettingsError(
             f"regions.{region}.api is missing in proa.yml; it says where the region's API answers"
         )
+    return client_at(api)
+
+
+def client_at(api: ApiSettings) -> Any:
+    """A `databricks.sdk.WorkspaceClient` that gives up a silent server after 15 seconds."""
+    with needs("control"):
+        from databricks.sdk import WorkspaceClient
+        from databricks.sdk.core import Config
     config = Config(
         host=api.host,
         token=api.token,
@@ -200,8 +205,8 @@ def _is_paused(job: Any) -> bool:
 
 
 @contextmanager
-def answers(region: str) -> Iterator[None]:
-    """Say the client's errors in Proa's kinds."""
+def answers(server: str, setting: str | None = None) -> Iterator[None]:
+    """Say the client's errors in Proa's kinds. `setting` names where the token stands, if `server` is no region."""
     from databricks.sdk.errors import PermissionDenied, Unauthenticated
     from databricks.sdk.errors.base import DatabricksError
 
@@ -209,8 +214,8 @@ def answers(region: str) -> Iterator[None]:
         yield
     except (Unauthenticated, PermissionDenied) as error:
         raise UserError(
-            f"{region} refuses the token of regions.{region}.api: {error}",
+            f"{server} refuses the token of {setting or f'regions.{server}.api'}: {error}",
             condition="PERMISSION_DENIED",
         ) from error
     except (DatabricksError, OSError, TimeoutError, ValueError) as error:
-        raise UnavailableError(f"{region} does not answer: {error}") from error
+        raise UnavailableError(f"{server} does not answer: {error}") from error

@@ -11,6 +11,7 @@ from proa.clock import Clock
 from proa.errors import ProaError
 from proa.recovery.advice import Objectives, cheapest, forecasts
 from proa.recovery.by_storage import StoredRegion
+from proa.recovery.consumer_targets import Consumers
 from proa.recovery.control_record import (
     ControlRecord,
     ControlStore,
@@ -63,6 +64,7 @@ def checks(
     yield _texts_check(settings, declared)
     yield _software_check(declared)
     yield _settings_check(settings)
+    yield from _consumer_checks(settings, active)
     if recovery.rpo is not None or recovery.rto is not None:
         yield _objectives_check(settings, recovery, active, history)
     yield _drill_check(history, recovery, clock.now())
@@ -211,6 +213,18 @@ def _settings_check(settings: ProjectSettings) -> Check:
     if wrong:
         return Check("settings", Level.WARNING, f"the regions' settings differ: {'; '.join(wrong)}")
     return Check("settings", Level.OK, "all regions have the same settings")
+
+
+def _consumer_checks(settings: ProjectSettings, active: str) -> Iterator[Check]:
+    """Whether what consumers read leads to the active region, and could lead to the others."""
+    for state in Consumers.of(settings).states():
+        drift_of_it = state.drift(active)
+        if state.error is not None:
+            yield Check("consumers", Level.FAILURE, f"{state.title}: {state.error}")
+        elif drift_of_it is not None:
+            yield Check("consumers", Level.WARNING, drift_of_it)
+        else:
+            yield Check("consumers", Level.OK, f"{state.title} leads to {state.place}")
 
 
 def _objectives_check(
