@@ -129,6 +129,7 @@ CONDITIONS: dict[str, dict[str, str]] = {
         "INVALID_DATETIME_PATTERN": "a date pattern has letters that are not supported",
         "UNSUPPORTED_DATATYPE": "files or tables cannot have a column of this type",
         "UNSUPPORTED_DATA_TYPE_FOR_DATASOURCE": "CSV and text files cannot have a column of this type",
+        "INVALID_CORRUPT_RECORD_TYPE": "the column of corrupt records is not a string",
         "UNKNOWN_FIELD_EXCEPTION": "a file has fields that the schema lacks, and the evolution mode forbids them",
         "CF_FILE_NOT_FOUND": "a file was discovered and is gone",
         "CF_FILE_MODIFIED": "a file was changed after it was discovered",

@@ -190,6 +190,15 @@ def test_text_is_a_row_per_line_or_per_file(source):
     assert source.read({**text, "wholetext": "true"}) == [{"value": "a\nb\n"}]
 
 
+@pytest.mark.parametrize("kind", ["json", "csv"])
+def test_corrupt_records_are_text(source, kind):
+    source.write(f"1.{kind}", "a\n{")
+    options = {"cloudFiles.format": kind, "columnNameOfCorruptRecord": "bad"}
+    loader = source.loader({**options, "cloudFiles.schemaHints": "bad int"})
+    with pytest.raises(PipelineError, match="'bad' of type 'int' cannot take corrupt records"):
+        loader.schema(source.engine, loader.discover(None).take())
+
+
 def test_lines_of_text_take_one_column_and_hints_add_others(source):
     source.write("1.txt", "one\n")
     text = {"cloudFiles.format": "text"}

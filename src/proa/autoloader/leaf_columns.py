@@ -54,6 +54,8 @@ class LeafColumns:
             _refuse_nested(fields, self.options.reader.format)
         if self.options.reader.format == "text":
             _refuse_other_types(fields)
+        if self.options.reader.format in {"csv", "json"}:
+            _refuse_corrupt_type(fields, self.options.reader.corrupt_column)
         return t.StructType(fields)
 
     def output(self, resolved: FileSchema) -> t.StructType:
@@ -114,6 +116,16 @@ def _refuse_other_types(fields: Sequence[t.StructField]) -> None:
             " and cast it in the query",
             condition="UNSUPPORTED_DATA_TYPE_FOR_DATASOURCE",
         )
+
+
+def _refuse_corrupt_type(fields: Sequence[t.StructField], column: str) -> None:
+    for f in fields:
+        if f.name == column and not isinstance(f.dataType, t.StringType):
+            raise PipelineError(
+                f"the column {column!r} of type {f.dataType.simpleString()!r} cannot take corrupt"
+                " records; make it a string, or name another column in columnNameOfCorruptRecord",
+                condition="INVALID_CORRUPT_RECORD_TYPE",
+            )
 
 
 def _refuse_duplicates(fields: Sequence[t.StructField]) -> None:
