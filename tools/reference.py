@@ -503,6 +503,11 @@ def engine_functions() -> str:
                 "Sums, averages and statistics of floating point may differ from Spark's in the last"
                 " digits: both depend on the order of the rows. `percentile_approx` is exact here."
             ),
+            (
+                "`collect_set` has the order of Spark's sets (of binary values, arrays and structs another;"
+                " sort them), and `DISTINCT` in `collect_list`, `array_agg` and `string_agg` keeps the first of"
+                " equal values. Large floating point is written as text with the digits of Java 17."
+            ),
             "## Computed by rules of Proa",
             ", ".join(f"`{name}`" for name in made),
             "## Refused",

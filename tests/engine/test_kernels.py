@@ -238,3 +238,79 @@ def test_whole_numbers_of_any_base_are_converted(number, base):
     assert int(digits, base) == number
     signed = converted(str(number), 10, -10)
     assert signed == str(number - 2**64 if number >= 2**63 else number)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (2e23, "1.9999999999999998E23"),
+        (8.41e21, "8.409999999999999E21"),
+        (4.715035678144768e19, "4.7150356781447676E19"),
+        (3.2260573308414773e25, "3.2260573308414772E25"),
+        (1.2345678901234567e18, "1.23456789012345677E18"),
+        (2.0**63, "9.223372036854776E18"),
+        (-1e300, "-1.0E300"),
+    ],
+)
+def test_large_doubles_have_the_digits_of_java_17(value, text):
+    assert double_text(value) == text
+
+
+@given(st.floats(min_value=2.0**53, allow_infinity=False, allow_nan=False))
+def test_the_digits_of_a_large_double_tell_it_from_its_neighbours(value):
+    assert float(double_text(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1.5e10, "1.50000005E10"),
+        (33554433.0, "3.3554432E7"),
+        (4.2709575834037384e25, "4.2709575E25"),
+    ],
+)
+def test_large_floats_have_the_digits_of_java_17(value, text):
+    assert run("text", pa.string(), pa.array([value], pa.float32())) == [text]
+
+
+@pytest.mark.parametrize(
+    ("type_", "values"),
+    [
+        (pa.int64(), [-(2**63), 1, -3, 2]),
+        (pa.float64(), [-math.inf, -2.5, 2.5, 3.0, math.nan, 123456789.125]),
+        (
+            pa.decimal128(12, 2),
+            [Decimal("-2.25"), Decimal("2.50"), Decimal("-9999999999.99"), Decimal("1.10")],
+        ),
+        (pa.date32(), []),
+    ],
+)
+def test_sets_have_the_order_of_scalas(type_, values):
+    lists = pa.list_(type_)
+    ordered = run("in_hash_order", lists, pa.array([values[::-1], None, []], lists))
+    assert (repr(ordered[0]), ordered[1:]) == (repr(values), [None, []])
+
+
+@given(st.lists(st.none() | st.lists(st.integers(0, 3)), min_size=1))
+def test_only_the_first_of_equal_members_is_kept(rows):
+    lists = pa.list_(pa.int64())
+    expected = [None if row is None else list(dict.fromkeys(row)) for row in rows]
+    assert run("first_ones", lists, pa.array(rows, lists)) == expected
+
+
+@given(st.lists(st.none() | st.decimals(-(10**35), 10**35, places=2), min_size=1, max_size=5))
+def test_the_halves_of_decimals_have_their_sum(values):
+    type_ = pa.decimal128(38, 2)
+    column = pa.array(values, type_)
+    halves = [run(name, pa.decimal128(20, 0), column) for name in ("high_half", "low_half")]
+    for value, high, low in zip(values, *halves, strict=True):
+        if value is not None:
+            assert (int(high) << 64) + int(low) == int(value.scaleb(2, CONTEXT))
+
+
+def test_a_sum_that_does_not_fit_is_an_error_or_null():
+    type_, half = pa.decimal128(38, 0), pa.decimal128(30, 0)
+    high, low = pa.array([10**20], half), pa.array([0], half)
+    assert run("sum_of_halves", type_, high, low, pa.array([True])) == [None]
+    with pytest.raises(SparkError):
+        run("sum_of_halves", type_, high, low, pa.array([False]))

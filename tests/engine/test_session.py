@@ -76,7 +76,7 @@ def test_a_wrong_query_is_the_users_error(
 
 def test_a_pivot_needs_its_values(embedded: Engine) -> None:
     pivoted = one(embedded).groupBy("a").pivot("b").agg({"a": "sum"})
-    with pytest.raises(UserError, match=r"pivot\(\) without values: name them"):
+    with pytest.raises(UserError, match=r"pivot\(\) without values .*name them"):
         embedded.schema(relation_of(pivoted))
     named = one(embedded).groupBy("a").pivot("b", ["x"]).agg({"a": "sum"})
     assert embedded.schema(relation_of(named)).fieldNames() == ["a", "x"]

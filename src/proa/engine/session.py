@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 
-from proa.engine import gaps
 from proa.engine.engine_errors import translate
-from proa.errors import ProaError, UnavailableError, UserError
+from proa.errors import ProaError, UnavailableError
 from proa.settings import EngineSettings
 from proa.storage import is_url
 
@@ -156,8 +155,6 @@ class Engine:
         return known
 
     def _analyze(self, relation: Relation) -> Any:
-        if self._remote is None and (gap := gaps.find_gap(relation)) is not None:
-            raise UserError(gaps.sentence(gap), condition=gaps.CONDITION)
         with self.translating():
             return self.dataframe(relation).schema
 

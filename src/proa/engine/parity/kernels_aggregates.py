@@ -6,8 +6,9 @@ import functools
 import itertools
 import math
 import operator
+import struct
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Any
 
@@ -234,6 +235,170 @@ def decimal_average(type_: Any, total: Array, count: Array) -> Array:
         ],
         type_,
     )
+
+
+@kernel
+def first_ones(type_: Any, array: Array) -> Array:
+    """Lists without what was there before."""
+    values = array.flatten()
+    lists = pc.list_parent_indices(array).to_numpy(zero_copy_only=False)
+    codes = (
+        values.dictionary_encode().indices.to_numpy(zero_copy_only=False).astype(np.int64)
+        if not pa.types.is_nested(values.type)
+        else np.array(_places(map(repr, values.to_pylist())), np.int64)
+    )
+    _, first = np.unique(lists.astype(np.int64) << 32 | codes, return_index=True)
+    kept = np.sort(first)
+    sizes = (
+        np.bincount(lists[kept], minlength=len(array)) if len(kept) else np.zeros(len(array), int)
+    )
+    offsets = pa.array(np.concatenate([[0], np.cumsum(sizes)]), pa.int32())
+    found = pa.ListArray.from_arrays(offsets, values.take(pa.array(kept))).cast(type_)
+    return pc.if_else(array.is_valid(), found, pa.scalar(None, type_))
+
+
+def _places(keys: Iterable[str]) -> list[int]:
+    """A number for each key, the same for the same."""
+    known: dict[str, int] = {}
+    return [known.setdefault(key, len(known)) for key in keys]
+
+
+@kernel
+def joined(type_: Any, array: Array, separator: Array) -> Array:
+    """The texts of each list with a separator between them; NULL for a list of none."""
+    found = pc.binary_join(array, separator)
+    return pc.if_else(pc.equal(pc.list_value_length(array), 0), pa.scalar(None, type_), found)
+
+
+@kernel
+def in_hash_order(type_: Any, array: Array) -> Array:
+    """The members of sets in the order in which Scala's mutable sets have them, as Spark collects them."""
+    kind = type_.value_type
+    values = array.flatten()
+    if pa.types.is_decimal(kind):
+        hashes = np.array([_decimal_hash(v) for v in values.to_pylist()], np.int64).astype(
+            np.uint32
+        )
+    elif not pa.types.is_string(kind) and kind.bit_width == 64:
+        plain = values if pa.types.is_floating(kind) else values.cast(pa.int64())
+        words = np.asarray(plain.to_numpy(zero_copy_only=False)).view(np.uint64)
+        hashes = (words ^ (words >> np.uint64(32))).astype(np.uint32)
+    elif pa.types.is_string(kind):
+        codes = values.dictionary_encode()
+        known = np.array([_murmur(v.encode()) for v in codes.dictionary.to_pylist()], np.uint32)
+        hashes = known[codes.indices.to_numpy(zero_copy_only=False)] if len(known) else known
+    elif pa.types.is_boolean(kind):
+        hashes = np.where(values.to_numpy(zero_copy_only=False), 1231, 1237).astype(np.uint32)
+    elif pa.types.is_float32(kind):
+        hashes = np.asarray(values.to_numpy(zero_copy_only=False)).view(np.uint32)
+    else:
+        whole = values.cast(pa.int32()).to_numpy(zero_copy_only=False)
+        hashes = whole.view(np.uint32)
+    spread = hashes ^ (hashes >> np.uint32(16))
+    lists = pc.list_parent_indices(array).to_numpy(zero_copy_only=False)
+    sizes = np.bincount(lists, minlength=len(array))
+    tables = np.maximum(16, 2 ** np.ceil(np.log2((sizes + 1) / 0.75)).astype(np.int64))
+    buckets = spread & (tables[lists] - 1) if len(lists) else spread
+    ties = pc.rank(values, sort_keys="ascending").to_numpy()
+    order = np.lexsort((ties, spread.view(np.int32), buckets, lists))
+    offsets = pa.array(np.concatenate([[0], np.cumsum(sizes)]), pa.int32())
+    sets = pa.ListArray.from_arrays(offsets, values.take(pa.array(order)), mask=None)
+    return pc.if_else(array.is_valid(), sets.cast(type_), pa.scalar(None, type_))
+
+
+def _long_hash(number: int) -> int:
+    return number if -(1 << 31) <= number < 1 << 31 else (number ^ (number >> 32)) & 0xFFFFFFFF
+
+
+def _decimal_hash(value: Decimal) -> int:
+    """The hash of a decimal in Scala: that of the number, whatever type it has."""
+    if value == value.to_integral_value():
+        whole = int(value)
+        if -(1 << 63) <= whole < 1 << 63:
+            return _long_hash(whole)
+        return _big_hash(whole)
+    near = float(value)
+    if Decimal(repr(near)) == value:
+        single = struct.pack(">f", near)
+        if struct.unpack(">f", single)[0] == near:
+            return int.from_bytes(single, "big")
+        bits = int.from_bytes(struct.pack(">d", near), "big")
+        return (bits ^ bits >> 32) & 0xFFFFFFFF
+    plain = value.normalize(_WIDE)
+    scale = -int(plain.as_tuple().exponent)
+    return _mixed_last(_big_hash(int(_WIDE.scaleb(plain, scale))), scale)
+
+
+def _big_hash(number: int) -> int:
+    """The hash of Java's BigInteger."""
+    words = abs(number).to_bytes((number.bit_length() + 31) // 32 * 4, "big")
+    found = 0
+    for k in range(0, len(words), 4):
+        found = (31 * found + int.from_bytes(words[k : k + 4], "big")) & 0xFFFFFFFF
+    return found if number > 0 else -found & 0xFFFFFFFF
+
+
+def _mixed_last(state: int, word: int) -> int:
+    """One step of Murmur3."""
+    mask = 0xFFFFFFFF
+    word = (word & mask) * 0xCC9E2D51 & mask
+    word = (word << 15 | word >> 17) & mask
+    return (state & mask) ^ (word * 0x1B873593 & mask)
+
+
+def _murmur(data: bytes) -> int:
+    """The hash of a text in Spark: Murmur3 with the seed 42, the last bytes one by one."""
+    mask, state = 0xFFFFFFFF, 42
+    end = len(data) - len(data) % 4
+    words = [int.from_bytes(data[k : k + 4], "little") for k in range(0, end, 4)]
+    words += [(byte - 256 if byte > 127 else byte) & mask for byte in data[end:]]
+    for word in words:
+        state = _mixed_last(state, word)
+        state = ((state << 13 | state >> 19) & mask) * 5 + 0xE6546B64 & mask
+    state ^= len(data)
+    state = (state ^ state >> 16) * 0x85EBCA6B & mask
+    state = (state ^ state >> 13) * 0xC2B2AE35 & mask
+    return state ^ state >> 16
+
+
+def _half(array: Array, place: int) -> Array:
+    """The low (0) or the high (1) 64 bits of decimals, as decimals."""
+    words = np.frombuffer(array.buffers()[1], np.int64).reshape(-1, 2)
+    words = words[array.offset : array.offset + len(array)]
+    both = np.zeros((len(array), 2), np.int64)
+    both[:, 0] = words[:, place]
+    if place:
+        both[:, 1] = both[:, 0] >> 63
+    type_ = pa.decimal128(20, 0)
+    whole = pa.Array.from_buffers(type_, len(array), [None, pa.py_buffer(both.tobytes())])
+    return pc.if_else(array.is_valid(), whole, pa.scalar(None, type_))
+
+
+@kernel
+def high_half(type_: Any, array: Array) -> Array:
+    return _half(array, 1)
+
+
+@kernel
+def low_half(type_: Any, array: Array) -> Array:
+    return _half(array, 0)
+
+
+@kernel
+def sum_of_halves(type_: Any, high: Array, low: Array, tries: Array) -> Array:
+    """The sum of decimals from those of their halves; NULL or an error for one that does not fit."""
+    most = 10**type_.precision
+    answers: list[Decimal | None] = []
+    for a, b in zip(high.to_pylist(), low.to_pylist(), strict=True):
+        total = None if a is None else (int(a) << 64) + int(b)
+        if total is not None and abs(total) >= most:
+            if not tries[0].as_py():
+                raise SparkError(
+                    "ARITHMETIC_OVERFLOW", f"a sum has more than {type_.precision} digits"
+                )
+            total = None
+        answers.append(None if total is None else _WIDE.scaleb(Decimal(total), -type_.scale))
+    return pa.array(answers, type_)
 
 
 class _Moments:

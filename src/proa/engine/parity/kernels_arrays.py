@@ -96,6 +96,26 @@ def pairs(type_: Any, left: Array, right: Array) -> Array:
 
 
 @kernel
+def map_pairs(type_: Any, left: Array, right: Array) -> Array:
+    """The values of two maps by key; NULL where a map lacks a key of the other."""
+    answers: list[Any] = []
+    for a, b in zip(left.to_pylist(), right.to_pylist(), strict=True):
+        if a is None or b is None:
+            answers.append(None)
+            continue
+        rows: list[dict[str, Any]] = [{"key": k, "l": v, "r": None} for k, v in a]
+        places = {repr(row["key"]): row for row in rows}
+        for k, v in b:
+            row = places.get(repr(k))
+            if row is None:
+                rows.append({"key": k, "l": None, "r": v})
+            else:
+                row["r"] = v
+        answers.append(rows)
+    return pa.array(answers, type_)
+
+
+@kernel
 def map_of(type_: Any, array: Array) -> Array:
     """Maps of arrays of (key, value); an error for a key that is NULL or there twice."""
     answers: list[Any] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, time, timedelta, timezone
@@ -24,13 +25,75 @@ _DAY = date(1970, 1, 1)
 
 
 def double_text(value: float) -> str:
-    """A double as Java writes it."""
-    return _java(value, repr(value))
+    """A double as Java 17 writes it."""
+    return _java(value, repr(value) if abs(value) < 1 << 53 else _java_digits(value, 53))
 
 
 def float_text(value: float) -> str:
-    """A single-precision float as Java writes it."""
-    return _java(value, str(np.float32(value)))
+    """A single-precision float as Java 17 writes it."""
+    return _java(value, str(np.float32(value)) if abs(value) < 1 << 24 else _java_digits(value, 24))
+
+
+def _java_digits(value: float, bits: int) -> str:
+    """A large float of so many bits as Java 17 writes it: not always with as few digits as would do."""
+    if not abs(value) < float("inf"):
+        return repr(value)
+    whole = int(abs(value))
+    sign, size = "-" if value < 0 else "", whole.bit_length() - 1
+    if size <= 62:  # a long: its digits but for those that are beyond the float's own
+        cut = int((size - bits - 1) * 0.30102999566398) if size - bits - 1 > 1 else 0
+        return f"{sign}{(whole + 10**cut // 2) // 10**cut}E{cut}"
+    return sign + _steele_white(whole, size, bits)
+
+
+def _steele_white(whole: int, size: int, bits: int) -> str:
+    """Digits one by one, until they tell the float from its neighbours.
+
+    Java computes in 64 bits where it can, which then may overflow, and stops one digit later at a tie.
+    """
+    tail = (whole & -whole).bit_length() - 1
+    own = size + 1 - tail  # bits that are not zeros at the end
+    lead = whole / (1 << size)
+    power = math.floor((lead - 1.5) * 0.289529654 + 0.176091259 + size * 0.301029995663981)
+    common = min(tail, power)
+    up, near_up, down = tail - common, size - bits - common - (own == 1), power - common
+    lift = max(0, -near_up)
+    up, near_up, down = up + lift, near_up + lift, down + lift
+    short = own + up < 64 and down + 1 + _bits_of_five(power + 1) < 64
+    left, near, unit = whole >> tail << up, 1 << near_up, 5**power << down
+
+    def beyond(number: int) -> bool:
+        return bool(_as_long(number) > unit * 10 if short else number >= unit * 10)
+
+    digits: list[int] = []
+    low = high = False
+    steps = 0
+    while steps < 2 or not (low or high):  # two at least: Java writes 1.0E23
+        steps += 1
+        digit, rest = divmod(left, unit)
+        left, near = rest * 10, near * 10
+        low, high = left < near, beyond(left + near)
+        if short and near >= 1 << 63:
+            low = high = True
+        if digits or digit or high:
+            digits.append(digit)
+        else:
+            power -= 1
+    more = 2 * left - unit * 10
+    more = _as_long(more) if short else more
+    number = int("".join(map(str, digits)))
+    if high and (not low or more > 0 or (more == 0 and number % 2)):
+        number += 1
+    return f"{number}E{power + 1 - len(digits)}"
+
+
+def _bits_of_five(power: int) -> int:
+    return (5**power).bit_length() if power < 27 else 3 * power
+
+
+def _as_long(number: int) -> int:
+    """A number cut to 64 bits, as Java computes."""
+    return (number + (1 << 63)) % (1 << 64) - (1 << 63)
 
 
 def _java(value: float, shortest: str) -> str:

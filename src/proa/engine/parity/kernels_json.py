@@ -42,15 +42,25 @@ _DECODER = json.JSONDecoder(
 )
 
 
-def parsed(text: str) -> Any:
+_LENIENT = json.JSONDecoder(
+    object_pairs_hook=_Members,
+    parse_int=_Number,
+    parse_float=_Number,
+    parse_constant=_Number,
+    strict=False,
+)
+"""Takes NaN and Infinity for numbers."""
+
+
+def parsed(text: str, decoder: json.JSONDecoder = _DECODER) -> Any:
     """The value that a text is; _ABSENT if it is not JSON."""
     try:
-        value, _ = _DECODER.raw_decode(text.lstrip(" \t\r\n"))
+        value, _ = decoder.raw_decode(text.lstrip(" \t\r\n"))
     except (ValueError, RecursionError):
         if "'" not in text:
             return _ABSENT
         try:
-            value, _ = _DECODER.raw_decode(_SINGLE.sub(_double_backslashes, text).lstrip(" \t\r\n"))
+            value, _ = decoder.raw_decode(_SINGLE.sub(_double_backslashes, text).lstrip(" \t\r\n"))
         except (ValueError, RecursionError):
             return _ABSENT
     return value
@@ -339,7 +349,7 @@ def _record(text: str, kind: Any, corrupt: str, *, strict: bool) -> dict[str, An
     """The struct that a text is. What is wrong with it goes to the field `corrupt`, or is an error."""
     if not text.strip():
         return None
-    value = parsed(text)
+    value = parsed(text, _LENIENT)
     if isinstance(value, list) and not isinstance(value, _Members):
         value = value[0] if len(value) == 1 else _ABSENT
     misfits: list[str] = []
@@ -358,7 +368,7 @@ def from_json(type_: Any, array: Array) -> Array:
     def one(text: str) -> Any:
         if not text.strip():
             return None
-        value = parsed(text)
+        value = parsed(text, _LENIENT)
         try:
             if pa.types.is_list(type_) and isinstance(value, _Members):
                 value = [value]

@@ -113,7 +113,7 @@ def _round_floats_exactly(type_: Any, array: Array, scale: int, mode: str) -> Ar
             if whole:
                 return 0 if math.isnan(value) else (1 << 63) - 1 if value > 0 else -(1 << 63)
             return value
-        exact = Decimal(str(np.float32(value))) if single else Decimal(double_text(value))
+        exact = Decimal(double_text(value))
         if whole:
             exact = Decimal(value)
         found = (

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from proa.engine.parity.kernels import Array, SparkError, each, kernel
 from proa.engine.parity.kernels_casts import texts
@@ -112,9 +113,12 @@ def _field(  # noqa: PLR0913, PLR0917 - the parts of a conversion
 
 def _with_sign(body: str, negative: bool, flags: str, width: int) -> str:  # noqa: FBT001 - a sign
     sign = "-" if negative else "+" if "+" in flags else " " if " " in flags else ""
+    end = ""
+    if negative and "(" in flags:
+        sign, end = "(", ")"
     if "0" in flags and "-" not in flags:
-        body = body.rjust(width - len(sign), "0")
-    return sign + body
+        body = body.rjust(width - len(sign) - len(end), "0")
+    return sign + body + end
 
 
 def _decimal_field(value: Any, flags: str, width: int, precision: int, code: str) -> str:
@@ -278,6 +282,18 @@ def _url(value: str) -> str:
 
 _matching(_url, "url")
 _matching(lambda v: None if _NO_URL.search(v) else v, "try_url")
+
+
+@kernel
+def query_value(type_: Any, query: Array, key: Array) -> Array:
+    """The value of a key in the query of a URL as it stands there; the key is a regular expression."""
+    from proa.engine.parity.kernels_regex import regexp_extract
+
+    count = len(query)
+    pattern = pc.binary_join_element_wise("(&|^)", key, "=([^&]*)", "")
+    hit = regexp_extract(type_, query, pattern, pa.array([0] * count, pa.int32()))
+    value = regexp_extract(type_, query, pattern, pa.array([2] * count, pa.int32()))
+    return pc.if_else(pc.equal(hit, ""), pa.scalar(None, type_), value)
 
 
 def _bytes_of_hex(value: str) -> bytes | None:

@@ -39,6 +39,13 @@ def days_apart(type_: Any, left: Array, right: Array) -> Array:
 
 
 @kernel
+def milliseconds(type_: Any, array: Array) -> Array:
+    """Milliseconds since 1970, rounded down."""
+    micros = pc.fill_null(array.cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
+    return pa.array(micros // 1000, type_, mask=array.is_null().to_numpy(zero_copy_only=False))
+
+
+@kernel
 def time_between(type_: Any, left: Array, right: Array) -> Array:
     return pc.subtract(left.cast(pa.int64()), right.cast(pa.int64())).cast(type_)
 

@@ -32,7 +32,7 @@ def decide(node: Node, typist: Typist) -> Node | None:
         return RULES[node.name](node, typist) if node.name == "json_tuple" else None
     if node.kind in {"call", "cast", "interval"}:
         check(node)
-    found = RULES.get(node.name if node.kind == "call" else node.kind)
+    found = RULES.get(node.name if node.kind == "call" else _CLAUSES.get(node.kind, node.kind))
     answer = found(node, typist) if found is not None else None
     if found is None and node.kind == "call":
         answer = by_signature(node)
@@ -45,6 +45,9 @@ def decide(node: Node, typist: Typist) -> Node | None:
         node.type = typist.world.ask(node)
     return None
 
+
+_CLAUSES = {"filter": "filter clause", "window": "over clause"}
+"""Clauses that have the name of a function."""
 
 _WINDOWED = {
     **dict.fromkeys(("row_number", "rank", "dense_rank", "ntile"), st.INT),

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from pyspark.sql.connect import proto
 from pyspark.sql.types import TimestampType
 
-from proa.engine.parity import spark_types as st
 from proa.engine.parity.parity_table import decide
 from proa.engine.parity.plans import PlanPass
+from proa.engine.parity.rules_aggregates import AGGREGATES
 from proa.engine.parity.sql_nodes import DataType, Node
 from proa.engine.parity.sql_queries import QueryReader
 from proa.engine.parity.sql_render import render_node
@@ -46,6 +47,7 @@ class Parity:
         self._asked: dict[str, DataType] = {}
         self._registered: set[str] = set()
         self._tables_named = 0
+        self._aggregates: Counter[str] = Counter()
 
     def relation(self, relation: Any) -> tuple[Any, bool]:
         """A copy of `relation` for which the embedded engine answers as Spark.
@@ -54,6 +56,7 @@ class Parity:
         Raises UserError for what has no equal, with its name and its line.
         """
         names_before = self._tables_named
+        self._aggregates.clear()
         return self._make(relation), self._tables_named == names_before
 
     def _make(self, relation: Any) -> Any:
@@ -120,13 +123,22 @@ class Parity:
             self._make_known(node)
         return _with_names(text, nodes)
 
-    def _make_known(self, node: Node) -> None:
-        for part in node.now.walk():
-            if part.by is not None:
-                self._make_known(part.by)
-            if part.kind == "kernel":
-                self._check_zone(part)
-                part.shown = self._name(part.name, part.type)
+    def _make_known(self, node: Node, copy: int = 0) -> None:
+        """Name the kernels in `node`; those in an aggregate that was there before have other names.
+
+        The engine takes two calls of a kernel for two functions, and then two aggregates of one name
+        for an error.
+        """
+        now = node.now
+        if now.kind == "call" and now.name in AGGREGATES:
+            shape = _shape(now)
+            copy = self._aggregates[shape]
+            self._aggregates[shape] += 1
+        if now.kind == "kernel":
+            self._check_zone(now)
+            now.shown = self._name(now.name, now.type, copy)
+        for arg in now.args:
+            self._make_known(arg, copy)
 
     def _check_zone(self, node: Node) -> None:
         """Proa's own functions read moments as UTC."""
@@ -138,8 +150,9 @@ class Parity:
                 node.start,
             )
 
-    def _name(self, name: str, type_: DataType) -> str:
-        shown = f"proa_{name}_{zlib.crc32(st.type_text(type_).encode()):08x}"
+    def _name(self, name: str, type_: DataType, copy: int) -> str:
+        shown = f"proa_{name}_{zlib.crc32(type_.json().encode()):08x}"
+        shown += f"_{copy}" if copy else ""
         if shown not in self._registered:
             from pyspark.sql.pandas.types import to_arrow_type
 
@@ -168,6 +181,13 @@ class Parity:
 
     def _columns(self, relation: Any) -> Columns:
         return [(f.name, f.dataType) for f in self._schema(relation).fields]
+
+
+def _shape(node: Node) -> str:
+    """What two expressions have in common when they compute the same."""
+    now = node.now
+    args = ",".join(map(_shape, now.args))
+    return f"{now.kind} {now.name} {now.distinct} {now.value!r} {now.parts}({args})"
 
 
 def _probe(call: Node) -> Node | None:

@@ -106,7 +106,24 @@ def _window(message: Expression, inner: _Inner) -> Node:
         *(inner(order.child) for order in window.order_spec),
     ]
     moving = window.HasField("frame_spec") and not window.frame_spec.lower.unbounded
-    return Node("window", "", args, message=message, value="moving" if moving else "")
+    offset = _offset(window.frame_spec) if window.HasField("frame_spec") else ""
+    return Node("window", offset, args, message=message, value="moving" if moving else "")
+
+
+def _offset(frame: Any) -> str:
+    """The kind of a RANGE frame's offsets, "number" or "interval"; "" where it has none."""
+    if frame.frame_type != frame.FRAME_TYPE_RANGE:
+        return ""
+    offsets = [
+        bound.value
+        for bound in (frame.lower, frame.upper)
+        if bound.WhichOneof("boundary") == "value"
+    ]
+    if not offsets:
+        return ""
+    times = {"day_time_interval", "year_month_interval", "calendar_interval"}
+    plain = any(offset.literal.WhichOneof("literal_type") in times for offset in offsets)
+    return "interval" if plain else "number"
 
 
 def _extract_node(message: Expression, inner: _Inner) -> Node:

@@ -60,6 +60,15 @@ class PlanPass:
             self._text(relation)
             return self._question(relation)
         node = getattr(relation, kind)
+        if (
+            kind == "aggregate"
+            and node.group_type == node.GROUP_TYPE_PIVOT
+            and not node.pivot.values
+        ):
+            raise refuse(
+                "pivot() without values",
+                "name them: pivot('k', ['a', 'b']); columns must not depend on the rows that have come",
+            )
         inputs = list(_children(node))
         if kind == "with_relations":
             for reference in node.references:

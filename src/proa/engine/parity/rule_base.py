@@ -14,6 +14,7 @@ from proa.engine.parity import spark_types as st
 from proa.engine.parity.coerce import call_as, known_types, refuse, spark_cast
 from proa.engine.parity.sql_nodes import DataType, Node, call
 from proa.engine.parity.typist import Typist
+from proa.errors import DataError
 
 Rule = Callable[[Node, Typist], Node | None]
 RULES: dict[str, Rule] = {}
@@ -40,6 +41,23 @@ def guard_null(right: Node, left: Node) -> Node:
     if right.kind == "kernel" and right.name == "from_text" and left.now.kind != "literal":
         return Node("kernel", "from_text", [*right.args, left], right.type)
     return right
+
+
+def is_readable(item: Node) -> bool:
+    """Whether a cast of text is that of a constant which can be read, so that it raises no error."""
+    text = constant_of(item.args[0])
+    if not isinstance(text, str):
+        return False
+    import pyarrow as pa
+    from pyspark.sql.pandas.types import to_arrow_type
+
+    from proa.engine.parity.kernels_casts import from_text
+
+    try:
+        from_text(to_arrow_type(item.type, timezone="UTC"), pa.array([text]))
+    except DataError:
+        return False
+    return True
 
 
 def bare(node: Node) -> Node:

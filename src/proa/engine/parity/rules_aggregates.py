@@ -13,20 +13,15 @@ from proa.engine.parity.rules_choices import unsigned_zero
 from proa.engine.parity.sql_nodes import DataType, Node, call, case, cast, kernel, literal
 from proa.engine.parity.typist import Typist
 
-_AGGREGATES = frozenset(
-    {
-        "collect_list",
-        "collect_set",
-        "sum",
-        "count",
-        "avg",
-        "min",
-        "max",
-        "bool_or",
-        "stddev",
-        "first",
-    }
-)
+_AGGREGATES = frozenset({"collect_list", "collect_set", "sum", "count", "avg", "min", "max", "bool_or",
+                         "stddev", "first"})  # fmt: skip
+"""Aggregates that rules put into their answers."""
+AGGREGATES = _AGGREGATES | {
+    "any", "any_value", "approx_count_distinct", "array_agg", "bit_and", "bit_or", "bit_xor", "bool_and",
+    "count_if", "every", "first_value", "kurtosis", "last", "last_value", "listagg", "max_by", "mean",
+    "min_by", "skewness", "some", "std", "stddev_pop", "stddev_samp", "string_agg", "var_pop", "var_samp",
+    "variance",
+}  # fmt: skip
 
 
 def push_wrap(node: Node, wrap: Callable[[Node], Node]) -> Node:
@@ -41,7 +36,7 @@ def push_wrap(node: Node, wrap: Callable[[Node], Node]) -> Node:
     return Node(node.kind, node.name, args, node.type, value=node.value, distinct=node.distinct)
 
 
-@rule("filter")
+@rule("filter clause")
 def _filter_rule(node: Node, typist: Typist) -> Node | None:
     inner, condition = node.args
     condition = truth(condition, node)
@@ -67,7 +62,7 @@ def _mask_rows(node: Node) -> Node:
     return Node(inner.kind, inner.name, [masked, *rest], inner.type, value=inner.value)
 
 
-@rule("window")
+@rule("over clause")
 def _over(node: Node, typist: Typist) -> Node | None:
     inner = node.args[0]
     made = inner.by
@@ -194,6 +189,22 @@ def _micros_total(node: Node, value: Node) -> Node:
     return found
 
 
+_SUMMABLE = 28
+"""Digits of a decimal of which the engine's sum has room for any number of rows."""
+
+
+def _wide_total(node: Node, value: Node, target: DataType, *, tries: bool) -> Node:
+    """The sum of large decimals by their halves, which cannot overflow without a word."""
+    if node.distinct:
+        raise refuse(f"{node.name}(DISTINCT) of {st.type_text(value.now.type)}",
+                     "cast it to fewer digits", node)  # fmt: skip
+    halves = [
+        call("sum", kernel(name, t.DecimalType(20, 0), value), type=t.DecimalType(30, 0))
+        for name in ("high_half", "low_half")
+    ]
+    return kernel("sum_of_halves", target, *halves, literal(tries, st.BOOLEAN))
+
+
 @rule("sum", "try_sum")
 def _sum(node: Node, typist: Typist) -> Node | None:
     value = node.args[0]
@@ -209,6 +220,8 @@ def _sum(node: Node, typist: Typist) -> Node | None:
         return Node("cast", "try_cast" if tries else "cast", [exact], st.LONG, value=st.LONG)
     if st.is_decimal(a):
         target = st.bounded_decimal(a.precision + 10, a.scale)
+        if a.precision > _SUMMABLE:
+            return _wide_total(node, value, target, tries=tries)
         node.type = target
         return call("sum", value, type=target) if tries and not node.distinct else None
     if not st.is_number(a):
@@ -231,6 +244,8 @@ def _avg(node: Node, typist: Typist) -> Node | None:
         total = call("sum", value, type=st.bounded_decimal(a.precision + 10, a.scale))
         count = call("count", value, type=st.LONG)
         total.distinct = count.distinct = node.distinct
+        if a.precision > _SUMMABLE:
+            total = _wide_total(node, value, total.type, tries=node.name == "try_avg")
         return kernel(
             "decimal_average", st.bounded_decimal(a.precision + 4, a.scale + 4), total, count
         )
@@ -320,10 +335,19 @@ def _all(node: Node, typist: Typist) -> Node | None:
 def _set(node: Node, typist: Typist) -> Node | None:
     (a,) = known_types(node.args[0])
     node.type = t.ArrayType(a)
-    if not st.is_float(a):
-        return None
-    zero = cast(Node("literal", "double", [], st.DOUBLE, value=0.0), a)
-    return call("collect_set", call("+", node.args[0], zero, type=a), type=t.ArrayType(a))
+    value = node.args[0]
+    if st.is_float(a):
+        zero = cast(Node("literal", "double", [], st.DOUBLE, value=0.0), a)
+        value = call("+", value, zero, type=a)
+    if isinstance(a, _HASHED):
+        members = call("collect_set", value, type=node.type)
+        return kernel("in_hash_order", node.type, members)
+    return None
+
+
+_HASHED = (*st.INTEGERS, *st.FLOATS, t.StringType, t.BooleanType, t.DateType, t.TimestampType,
+           t.TimestampNTZType, t.DayTimeIntervalType, t.DecimalType)  # fmt: skip
+"""Types of which the order in Scala's sets is told by the values alone."""
 
 
 @rule("collect_list", "array_agg")
@@ -332,11 +356,20 @@ def _list(node: Node, typist: Typist) -> Node | None:
     node.type = t.ArrayType(a)
     if node.shown in {"over", "moving"}:
         return _members(node, node.args[0], a)
-    if node.distinct and st.is_float(a):
-        found = call("collect_list", unsigned_zero(node.args[0]), type=node.type)
-        found.distinct = True
-        return found
+    if node.distinct:
+        value = unsigned_zero(node.args[0]) if st.is_float(a) else node.args[0]
+        return kernel("first_ones", node.type, call("collect_list", value, type=node.type))
     return None
+
+
+_SHOWN = (
+    *st.INTEGERS,
+    t.StringType,
+    t.BooleanType,
+    t.DateType,
+    t.TimestampType,
+    t.TimestampNTZType,
+)
 
 
 @rule("listagg", "string_agg")
@@ -344,6 +377,10 @@ def _listagg(node: Node, typist: Typist) -> Node | None:
     value, *rest = node.args
     (a,) = known_types(value)
     node.type = st.STRING
+    if node.distinct and node.value != "within" and isinstance(a, _SHOWN):
+        members = call("collect_list", spark_cast(value, st.STRING), type=t.ArrayType(st.STRING))
+        first = kernel("first_ones", members.type, members)
+        return kernel("joined", st.STRING, first, rest[0] if rest else literal("", st.STRING))
     if st.is_string(a) or st.is_void(a):
         return None
     if (

@@ -50,6 +50,31 @@ def _zip_with(node: Node, typist: Typist) -> Node | None:
     return _over_struct(node, kernel("pairs", t.ArrayType(pair), left, right), body, pair)
 
 
+@rule("map_zip_with")
+def _map_zip_with(node: Node, typist: Typist) -> Node | None:
+    left, right, body = node.args
+    a, b = known_types(left, right)
+    if not (
+        isinstance(a, t.MapType) and isinstance(b, t.MapType) and st.same(a.keyType, b.keyType)
+    ):
+        raise refuse("map_zip_with() of maps with different keys", "cast one of them", node)
+    row = t.StructType([t.StructField("key", a.keyType), t.StructField("l", a.valueType),
+                        t.StructField("r", b.valueType)])  # fmt: skip
+    made = _over_struct(node, kernel("map_pairs", t.ArrayType(row), left, right), body, row)
+    return _map_of(made, Node("access", ".", [_pair(row)], a.keyType, value="key"))
+
+
+def _map_of(rows: Node, key: Node) -> Node:
+    """The map of a key, and of what a lambda over rows with it yields."""
+    body = rows.args[1]
+    new = body.args[0]
+    types = (key.type, known_types(new)[0])
+    entry = t.StructType([t.StructField("key", types[0]), t.StructField("value", types[1])])
+    body.args = [call("named_struct", literal("key"), key, literal("value"), new, type=entry)]
+    rows.type = t.ArrayType(entry)
+    return kernel("map_of", t.MapType(*types), rows)
+
+
 @rule("transform_values", "transform_keys")
 def _transform_rule(node: Node, typist: Typist) -> Node | None:
     mapped, body = node.args

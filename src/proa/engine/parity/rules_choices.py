@@ -16,6 +16,7 @@ from proa.engine.parity.coerce import (
 from proa.engine.parity.rule_base import (
     by_signature,
     guard_null,
+    is_readable,
     rule,
     truth,
 )
@@ -95,7 +96,7 @@ def _in(node: Node, typist: Typist) -> Node | None:
     target = common_type_of(items, what="IN over values")
     casted = [spark_cast(item, target) for item in items]
     for place, item in enumerate(casted[1:], 1):
-        if item.kind == "kernel" and item.name == "from_text" and item.now.kind != "literal":
+        if item.kind == "kernel" and item.name == "from_text" and not is_readable(item):
             before = call("in", *casted[:place], type=st.BOOLEAN)
             guard = casted[0] if place == 1 else _unless(before, casted[0], is_true=True)
             casted[place] = Node("kernel", "from_text", [item.args[0], guard], item.type)
@@ -116,6 +117,8 @@ def _choice_rule(node: Node, typist: Typist) -> Node | None:
     if t.BinaryType in kinds and t.StringType in kinds:
         raise refuse(f"{node.name}() of binary and text", "cast one of them", node)
     if node.name in {"greatest", "least"}:
+        if t.StringType in kinds and not kinds <= {t.StringType, t.NullType}:
+            raise refuse(f"{node.name}() of text and other values", "cast them to one type", node)
         if isinstance(target, (t.MapType,)):
             raise refuse(f"{node.name}() of maps", "compare their entries", node)
         if isinstance(target, (t.ArrayType, t.StructType)):
@@ -292,7 +295,7 @@ def _subquery(node: Node, typist: Typist) -> Node | None:
 _TAKES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("soundex", "str_to_map"), (t.StringType,)),
     "unix_date": (t.DateType,),
-    **dict.fromkeys(("unix_micros", "unix_millis"), (t.TimestampType,)),
+    "unix_micros": (t.TimestampType,),
     "date_from_unix_date": (t.ByteType, t.ShortType, t.IntegerType),
     **dict.fromkeys(("validate_utf8", "try_validate_utf8", "make_valid_utf8"), (t.StringType,)),
 }
@@ -327,7 +330,11 @@ def _hash(node: Node, typist: Typist) -> Node | None:
             differs = differs or (st.is_decimal(a) and a.precision > 18)
         if differs:
             raise refuse(f"{node.name}() of {st.type_text(a)}", "use md5() of text", node)
-    return None
+    told = [arg for arg in node.args if not st.is_void(arg.now.type)]  # NULL changes no hash
+    target = st.INT if node.name == "hash" else st.LONG
+    if len(told) == len(node.args):
+        return None
+    return call(node.name, *told, type=target) if told else cast(literal(42, st.INT), target)
 
 
 _NESTED = (t.ArrayType, t.MapType, t.StructType)
@@ -339,6 +346,7 @@ _NEVER = {
     "is_valid_utf8": "text is valid UTF-8 where files are read",
     "quote": "use concat() and replace()",
     "sentences": "use split()",
+    "version": "it is the version of another engine",
     **dict.fromkeys(
         ("make_time", "time_diff", "time_trunc", "to_time", "try_to_time"), "use timestamps"
     ),

@@ -16,7 +16,7 @@ from proa.engine.parity.rule_base import (
     implicit,
     rule,
 )
-from proa.engine.parity.sql_nodes import Node, call, kernel, literal
+from proa.engine.parity.sql_nodes import Node, call, cast, kernel, literal
 from proa.engine.parity.typist import Typist
 
 
@@ -203,6 +203,8 @@ def _literal(node: Node, typist: Typist) -> Node | None:
         and node.shown == "escaped"
     ):
         return literal(node.value, st.STRING)
+    if node.name == "int" and node.value == -(1 << 31) and node.start >= 0:
+        return cast(literal(node.value, st.LONG), st.INT)  # the engine takes it for a bigint
     return None
 
 
@@ -293,7 +295,12 @@ def _parse_url(node: Node, typist: Typist) -> Node | None:
         )
     args = coerce_arguments(node, "S" * len(node.args))
     name = "url" if node.name == "parse_url" else "try_url"
-    return call("parse_url", kernel(name, st.STRING, args[0]), *args[1:], type=st.STRING)
+    part = call("parse_url", kernel(name, st.STRING, args[0]), args[1], type=st.STRING)
+    if len(args) < 3:
+        return part
+    if constant_of(node.args[1]) != "QUERY":
+        return literal(None, st.STRING)
+    return kernel("query_value", st.STRING, part, args[2])
 
 
 @rule("to_binary", "try_to_binary")

@@ -84,11 +84,12 @@ _FIELDS = {
 }
 
 
-@rule("unix_seconds")
-def _unix_seconds(node: Node, typist: Typist) -> Node | None:
-    if not isinstance(known_types(node.args[0])[0], t.TimestampType):
-        raise refuse("unix_seconds() of another type than timestamp", "cast it to timestamp", node)
-    return kernel("seconds", st.LONG, node.args[0])
+@rule("unix_seconds", "unix_millis")
+def _unix_units(node: Node, typist: Typist) -> Node | None:
+    if not isinstance(known_types(node.args[0])[0], (t.TimestampType, t.NullType)):
+        raise refuse(f"{node.name}() of another type than timestamp", "cast it to timestamp", node)
+    name = "seconds" if node.name == "unix_seconds" else "milliseconds"
+    return kernel(name, st.LONG, cast(node.args[0], st.TIMESTAMP))
 
 
 @rule("trunc")
@@ -221,6 +222,21 @@ def _timestamp_of(node: Node, typist: Typist) -> Node | None:
     if not st.is_integer(a):
         raise refuse(f"{node.name}() of {st.type_text(a)}", "cast it to bigint", node)
     return kernel(node.name, st.TIMESTAMP, cast(node.args[0], st.LONG))
+
+
+_OFFSET = re.compile(r"(?:GMT|UTC|UT)?([+-])(\d{1,2})(?::(\d{2}))?")
+
+
+@rule("from_utc_timestamp", "to_utc_timestamp")
+def _in_zone(node: Node, typist: Typist) -> Node | None:
+    zone = constant_of(node.args[1])
+    match = _OFFSET.fullmatch(zone) if isinstance(zone, str) else None
+    if match is None:
+        return None
+    minutes = 60 * int(match[2]) + int(match[3] or 0)
+    later = minutes if (match[1] == "+") == (node.name == "from_utc_timestamp") else -minutes
+    moment = implicit(node.args[0], st.TIMESTAMP, node)
+    return kernel("micros_later", st.TIMESTAMP, moment, literal(later, st.INT), literal(60_000_000))
 
 
 @rule("dayname", "monthname")

@@ -41,6 +41,8 @@ class Select:
     items: list[Node] = field(default_factory=list)
     clauses: list[Node] = field(default_factory=list)
     grouping: list[Node] = field(default_factory=list)
+    having: Node | None = None
+    """The condition over groups, which is one of the clauses too."""
     distinct: bool = False
     sets: bool = False
     """Whether the grouping is by sets: ROLLUP, CUBE, GROUPING SETS."""
@@ -111,7 +113,7 @@ class QueryReader(SqlReader):
             while True:
                 self.identifier()
                 self.needs("AS")
-                query.keys += self.window()
+                query.keys += self.frame()
                 if not self.takes(","):
                     break
         else:
@@ -151,12 +153,13 @@ class QueryReader(SqlReader):
         if self.takes("GROUP", "BY"):
             self._grouping(select)
         if self.takes("HAVING"):
-            select.clauses.append(self.expression())
+            select.having = self.expression()
+            select.clauses.append(select.having)
         while self.takes("WINDOW"):
             while True:
                 self.identifier()
                 self.needs("AS")
-                select.clauses += self.window()
+                select.clauses += self.frame()
                 if not self.takes(","):
                     break
         if self.takes("QUALIFY"):

@@ -57,6 +57,7 @@ class SqlReader:
         self.tokens = found if found is not None else tokens(text)
         self.at = 0
         self.moving = False
+        self.offset = ""
 
     # -- tokens -----------------------------------------------------------------------------------
 
@@ -462,11 +463,10 @@ class SqlReader:
         node = self.end_node(node, start)
         node = self._after(node, start)
         if self.takes("OVER"):
-            self.moving = False
+            self.moving, self.offset = False, ""
             spec = self.window()
-            node = self.end_node(
-                Node("window", "", [node, *spec], value="moving" if self.moving else ""), start
-            )
+            moving = "moving" if self.moving else ""
+            node = self.end_node(Node("window", self.offset, [node, *spec], value=moving), start)
         return node
 
     def _arguments(self, name: str) -> Node:
@@ -588,25 +588,36 @@ class SqlReader:
         if self.takes_one("ORDER", "SORT"):
             self.needs("BY")
             found += self.sort_keys()
+        ranged = self.sees("RANGE")
         if self.takes_one("ROWS", "RANGE"):
             between = self.takes("BETWEEN")
             self.moving = not self.sees("UNBOUNDED", "PRECEDING")
-            self._bound()
+            offsets = [self._bound()]
             if between:
                 self.needs("AND")
-                self._bound()
+                offsets.append(self._bound())
+            self.offset = max(offsets) if ranged else ""
         if not self.takes(")"):
             self.fail()
         return found
 
-    def _bound(self) -> None:
+    def frame(self) -> list[Node]:
+        """The expressions of a named window, as one node where its frame has offsets of a range."""
+        start, self.offset = self.token.start, ""
+        spec = self.window()
+        return [self.end_node(Node("frame", self.offset, spec), start)] if self.offset else spec
+
+    def _bound(self) -> str:
+        """Read an end of a frame; "number" or "interval" where it is an offset, else ""."""
+        offset = ""
         if self.takes("CURRENT"):
             self.needs("ROW")
-            return
+            return offset
         if not self.takes("UNBOUNDED"):
-            self.expression()
+            offset = "interval" if self.expression().kind == "interval" else "number"
         if not self.takes_one("PRECEDING", "FOLLOWING"):
             self.fail()
+        return offset
 
     def type_text(self) -> str:
         """A type's name as written."""

@@ -134,6 +134,9 @@ class Typist:
             if len(query.branches) == 1 and isinstance(only := query.branches[0], Select):
                 if not only.grouping and not only.distinct:
                     _without_signed_zero(query.keys)
+                _sort_by_place(only, query.keys)
+                for key in query.keys:
+                    _say_alias(key, only.items, self._last_scope)
             nodes += query.keys
         return yielded
 
@@ -169,6 +172,8 @@ class Typist:
             self._ctes = ctes
             self.node(node, visible)
         _group_by_place(branch)
+        if branch.having is not None:
+            _say_alias(branch.having, branch.items, scope)
         nodes += [*branch.clauses, *branch.grouping]
         self._last_scope = scope
         return yielded
@@ -354,7 +359,14 @@ class Typist:
             self.node(arg, scope)
         node.type = call.now.type
         _without_signed_zero(node.args[1:])
+        if node.name:
+            _range_by_days(node)
         self._apply_rule(node)
+
+    def _type_frame(self, node: Node, scope: Scope) -> None:
+        for arg in node.args:
+            self.node(arg, scope)
+        _range_by_days(node)
 
     def _type_interval(self, node: Node, scope: Scope) -> None:
         for arg in node.args:
@@ -456,6 +468,19 @@ def _without_signed_zero(keys: list[Node]) -> None:
             inner.by = unsigned_zero(replace(inner))
 
 
+def _range_by_days(node: Node) -> None:
+    """Order by the number of a day, or its beginning, what a RANGE frame with offsets orders by date."""
+    key = node.args[-1]
+    inner = key.args[0] if key.kind in {"sort", "alias"} else key
+    if isinstance(inner.now.type, t.DateType):
+        kept = replace(inner)
+        inner.by = (
+            Node("call", "unix_date", [kept], st.INT)
+            if node.name == "number"
+            else Node("cast", "cast", [kept], st.TIMESTAMP, value=st.TIMESTAMP)
+        )
+
+
 def _group_by_place(branch: Select) -> None:
     """Group by the place of a selected expression that changed: the engine sees kernels as columns."""
     for node in branch.grouping:
@@ -465,6 +490,44 @@ def _group_by_place(branch: Select) -> None:
             if _alike(node, item.args[0] if item.kind == "alias" else item):
                 node.by = Node("literal", "int", [], st.INT, value=place)
                 break
+
+
+def _sort_by_place(branch: Select, keys: list[Node]) -> None:
+    """Sort by the place of a selected expression that changed, as it is grouped by it."""
+    if any(item.kind == "star" or _generates(item) for item in branch.items):
+        return
+    for key in keys:
+        inner = key.args[0] if key.kind == "sort" else key
+        for place, item in enumerate(branch.items, 1):
+            body = item.args[0] if item.kind == "alias" else item
+            if inner.start >= 0 and body.changed and _alike(inner, body):
+                inner.by = Node("literal", "int", [], inner.now.type, value=place)
+                break
+
+
+def _generates(item: Node) -> bool:
+    inner = item.args[0] if item.kind == "alias" else item
+    return inner.kind == "call" and inner.name in GENERATORS
+
+
+def _say_alias(node: Node, items: list[Node], scope: Scope | None) -> None:
+    """Put the name of a selected expression that changed where HAVING or ORDER BY repeats it."""
+    if not node.changed or (node.by is not None and node.by.kind == "literal"):
+        return
+    for item in items:
+        body = item.args[0] if item.kind == "alias" else item
+        name = item.value[0] if item.kind == "alias" else item.shown
+        if (
+            node.start >= 0
+            and name not in {"", "?", "over"}
+            and body.changed
+            and _alike(node, body)
+            and (scope is None or scope.own([name.casefold()]) is None)
+        ):
+            node.by = Node("column", name, [], node.now.type, parts=(name,))
+            return
+    for arg in node.args:
+        _say_alias(arg, items, scope)
 
 
 def _alike(left: Node, right: Node) -> bool:
