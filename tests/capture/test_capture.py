@@ -220,6 +220,26 @@ def test_a_state_of_format_1_is_read_and_its_missing_tables_are_loaded(two_table
     two_tables.check("late")
 
 
+def test_a_partitioned_table_is_captured_under_its_own_name(tmp_path, database) -> None:
+    database.execute(
+        "CREATE TABLE customer (id int PRIMARY KEY, name text, note text) PARTITION BY RANGE (id)"
+    )
+    database.execute("CREATE TABLE low PARTITION OF customer FOR VALUES FROM (0) TO (10)")
+    database.execute("CREATE TABLE high PARTITION OF customer FOR VALUES FROM (10) TO (100)")
+    database.execute("INSERT INTO customer VALUES (1, 'a', NULL), (11, 'b', NULL)")
+    source = Source(tmp_path, database)
+    source.capture()
+    database.execute("UPDATE customer SET name = 'c'")
+    database.execute("UPDATE customer SET id = 12 WHERE id = 1")
+    database.execute("INSERT INTO customer VALUES (2, 'd', NULL)")
+    source.capture()
+    source.check()
+    database.execute("ALTER PUBLICATION proa SET (publish_via_partition_root = false)")
+    remedy = r"ALTER PUBLICATION proa SET \(publish_via_partition_root = true\)"
+    with pytest.raises(SettingsError, match=remedy):
+        source.capture()
+
+
 @pytest.mark.parametrize("loss", ["dropped", "made anew", "moved"])
 def test_a_slot_that_lost_changes_is_refused_until_tables_are_loaded_again(source, loss) -> None:
     source.capture()

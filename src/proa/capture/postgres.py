@@ -168,12 +168,28 @@ class Postgres:
             ).fetchall()
         )
         there = connection.execute(
-            "SELECT 1 FROM pg_publication WHERE pubname = %s", [self._publication]
+            "SELECT pubviaroot FROM pg_publication WHERE pubname = %s", [self._publication]
         ).fetchone()
+        partitioned = connection.execute(
+            "SELECT n.nspname || '.' || c.relname FROM pg_class c JOIN pg_namespace n ON n.oid ="
+            " c.relnamespace WHERE c.relkind = 'p' AND (n.nspname || '.' || c.relname) = ANY(%s)",
+            [[".".join(parts) for parts in sorted(wanted)]],
+        ).fetchone()
+        if there is not None and not there[0] and partitioned is not None:
+            # Changes would carry the names of the partitions, which nobody asked for.
+            raise SettingsError(
+                f"the table {partitioned[0]!r} is partitioned, and the publication"
+                f" {self._publication!r} tells its changes under the partitions' names; run ALTER"
+                f" PUBLICATION {self._publication} SET (publish_via_partition_root = true), and"
+                " `proa capture --reload` where the table was captured before",
+                condition="CAPTURE_NOT_PREPARED",
+            )
         names = sql.SQL(", ").join(sql.Identifier(*parts) for parts in sorted(wanted - known))
         publication = sql.Identifier(self._publication)
         if there is None:
-            statement = sql.SQL("CREATE PUBLICATION {} FOR TABLE {}").format(publication, names)
+            statement = sql.SQL(
+                "CREATE PUBLICATION {} FOR TABLE {} WITH (publish_via_partition_root = true)"
+            ).format(publication, names)
         elif wanted - known:
             statement = sql.SQL("ALTER PUBLICATION {} ADD TABLE {}").format(publication, names)
         else:
@@ -261,7 +277,8 @@ class Postgres:
 
     def _remedy(self) -> str:
         return (
-            f"as an owner of the tables run CREATE PUBLICATION {self._publication} FOR TABLE ...,"
+            f"as an owner of the tables run CREATE PUBLICATION {self._publication} FOR TABLE ..."
+            " WITH (publish_via_partition_root = true),"
             " and give the user REPLICATION and SELECT on the tables"
         )
 
