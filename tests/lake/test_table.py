@@ -23,6 +23,7 @@ from proa.lake.commit import (
     end_generation,
     replace_files,
 )
+from proa.lake.table_schema import merge_schemas
 from proa.steps import Step, probing
 from proa.storage import Store
 from proa.testing import Fail, Fault, FaultProbe, Kill, Killed, LoseAnswer, When, every_fault
@@ -167,6 +168,22 @@ def test_columns_added_by_two_at_once_are_both_there(made: Table) -> None:
     more = StructType([*A.fields, StructField("c", StringType())])
     commit_change(other, with_columns(append(0, "y"), more))
     assert (same(made).schema.names, names(made)) == (["a", "b", "c"], ["x", "y"])
+
+
+@given(st.lists(st.sets(st.sampled_from("pqrs"), min_size=1), min_size=1), st.permutations("pqrs"))
+def test_columns_are_in_the_querys_order_however_its_rows_were_cut(
+    news: list[set[str]], order: list[str]
+) -> None:
+    """A query's columns only grow, and keep their order: the table has that of the last one."""
+    seen: set[str] = set()
+    table = StructType([])
+    for more in news:
+        seen |= more
+        fields = [StructField(name, LongType()) for name in order if name in seen]
+        nested = StructField("in", StructType(list(fields)))
+        query = StructType([*fields, nested])
+        table = merge_schemas(table, query, "t") if table.fields else query
+    assert table == query
 
 
 @pytest.mark.parametrize("fault", every_fault([Step.COMMIT, Step.TABLE_EVOLVE]), ids=str)

@@ -172,3 +172,40 @@ def test_two_regions_end_up_with_the_same_exact_rows(engines) -> None:
             database=None,
         ),
     )
+
+
+WIDE = """
+zone = spark.conf.get("landing_zone")
+
+@dp.table
+def bronze():
+    return (
+        spark.readStream.format("cloudFiles").option("cloudFiles.format", "json")
+        .option("cloudFiles.inferColumnTypes", "true").load(zone + "/orders")
+        .select("*", F.col("_metadata.file_name").alias("file"))
+    )
+
+@dp.table
+def silver():
+    return spark.readStream.table("bronze").select("*", (F.col("id") + 1).alias("next"))
+
+@dp.materialized_view
+def gold():
+    return spark.read.table("silver").selectExpr("*", "1 AS one")
+"""
+
+
+def test_columns_have_one_order_however_often_a_region_ran(make) -> None:
+    east, west = (make(name=name).write(WIDE) for name in ("east", "west"))
+    shipments = (
+        [{"id": 1, "at": {"x": 1}}],
+        [{"id": 2, "at": {"x": 1, "y": 2}, "name": "b"}],
+        [{"id": 3, "early": True, "at": {"a": 0, "y": 3}}],
+    )
+    for rows in shipments:
+        for region in (east, west):
+            region.ship("orders", rows)
+        ok(east.run())
+    ok(west.run())
+    for table in ("bronze", "silver", "gold"):
+        assert east.table(table).schema().to_json() == west.table(table).schema().to_json(), table

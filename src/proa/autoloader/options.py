@@ -64,7 +64,8 @@ def parse(written: Mapping[str, str], *, schema_given: bool) -> Options:
     for key, value in written.items():
         values[_bare(key).lower()] = str(value)
     get = _Values(values)
-    _format(get)  # options of a format that is refused are no mistakes
+    if get.text("format", "").strip():
+        _format(get)  # options of a format that is refused are no mistakes
     if _boolean("validateOptions", values.get("validateoptions", "true")):
         _refuse_unknown(written)
     _refuse_unsupported(values)

@@ -58,9 +58,10 @@ def merge_schemas(
 ) -> T.StructType:
     """The table's schema after rows of the query's schema were appended.
 
-    New columns, nested ones included, come last and are NULL in older rows. A column that the query
-    lacks stays. A type may differ only where every value of the query's type is one of the table's;
-    with `widen` also the other way round: then the table takes the query's type.
+    A new column, nested or not, stands behind the one that it follows in the query, so that the order
+    is the query's however its rows were cut into batches; it is NULL in older rows. A column that the
+    query lacks stays, before new ones. A type may differ only where every value of the query's type is one of the
+    table's; with `widen` also the other way round: then the table takes the query's type.
     """
     return _Merge(dataset, widen=widen).structs(table, query, "")
 
@@ -114,16 +115,27 @@ class _Merge:
         self._widen = widen
 
     def structs(self, table: Any, query: Any, path: str) -> Any:
+        old = {field.name.lower(): field for field in table.fields}
         new = {field.name.lower(): field for field in query.fields}
-        fields = []
-        for field in table.fields:
-            other = new.pop(field.name.lower(), None)
-            kind = field.dataType
-            if other is not None:
-                kind = self.types(kind, other.dataType, f"{path}{field.name}")
-            fields.append(T.StructField(field.name, kind, field.nullable, field.metadata))
-        fields.extend(T.StructField(f.name, f.dataType, True, f.metadata) for f in new.values())
-        return T.StructType(fields)
+        order = [field.name.lower() for field in table.fields]
+        place = 0
+        for name in new:
+            if name in old:
+                place = order.index(name) + 1
+            else:
+                while place < len(order) and order[place] not in new:
+                    place += 1
+                order.insert(place, name)
+                place += 1
+        return T.StructType([self._field(old.get(n), new.get(n), path) for n in order])
+
+    def _field(self, old: Any, new: Any, path: str) -> Any:
+        if old is None:
+            return T.StructField(new.name, new.dataType, True, new.metadata)
+        kind = old.dataType
+        if new is not None:
+            kind = self.types(kind, new.dataType, f"{path}{old.name}")
+        return T.StructField(old.name, kind, old.nullable, old.metadata)
 
     def types(self, table: Any, query: Any, path: str) -> Any:
         if isinstance(table, T.StructType) and isinstance(query, T.StructType):
