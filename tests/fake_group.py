@@ -47,7 +47,7 @@ class World:
         self._answers(region, "fence")
         self.roles[region] = Role.FENCED
 
-    def drain(self, region: str) -> None:
+    def drain(self, region: str, as_of: datetime | None = None) -> None:
         self._answers(region, "drain")
         self.behind[region] = 0
 

@@ -171,7 +171,8 @@ class CommandSettings(_Model):
     """Shell commands that flip a region, for the driver `command`; `{region}` is its name."""
 
     drain: str
-    """Processes what has landed and ends; for example `proa run --region {region}`."""
+    """Processes what has landed and ends; for example `proa run --region {region}`. Its environment
+    may have `PROA_AS_OF`: then it leaves out what was shipped later, as `proa run` does."""
     activate: str = "true"
     """Makes the region run all the time."""
     demote: str = "true"

@@ -59,6 +59,20 @@ def duration_setting(text: str, setting: str) -> float:
         raise SettingsError(f"{setting} must be {error}, not {text!r}") from None
 
 
+def moment_option(text: str, option: str) -> datetime:
+    """Read the moment (ISO 8601; UTC unless it says otherwise) that `option` has.
+
+    Raises SettingsError, which names the option, if `text` is not a moment.
+    """
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise SettingsError(
+            f"{option} {text!r} is not a time; write it like 2023-02-28T13:00:00Z"
+        ) from error
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
 def utc_text(moment: date | time, timespec: str = "auto") -> str:
     """Write a moment in ISO 8601: in UTC, with `Z`, if it has a zone; a date or time of day as it is.
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import itertools
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from fake_group import Group
+from fake_group import Group, World
 from proa.errors import ConflictError, ProaError, UnavailableError, UserError
 from proa.recovery.caught_up import CaughtUp
 from proa.recovery.control_record import ControlStore, Operation, Phase
 from proa.recovery.controller import Request, drift
 from proa.recovery.driver import Role
 from proa.recovery.failover_table import TABLE, phases, transition
+from proa.recovery.region_view import Proof
 from proa.steps import Step, probing
 from proa.testing import FakeClock, Fault, FaultProbe, Kill, Killed, every_fault
 
@@ -242,6 +243,68 @@ def test_waiting_ends_with_what_is_lacking(group: Group):
     with pytest.raises(UnavailableError, match="a file is missing"):
         group.begin(Operation.SWITCHOVER, "west", patience=60.0)
     assert timedelta(seconds=60) <= group.clock.now() - began < timedelta(seconds=70)
+
+
+class BusyWorld(World):
+    """Files arrive at every call; a drain that knows no moment reads them all in one batch."""
+
+    def __init__(self, clock: FakeClock, *, arrivals: int, obeys: bool) -> None:
+        super().__init__()
+        self._clock = clock
+        self._arrivals = arrivals
+        self._obeys = obeys
+        self._shipped = [clock.now()] * 3
+        self._heads = {"east": {0, 3}, "west": {0}}
+        """By region: how many files its versions hold."""
+
+    def _answers(self, region: str, what: str) -> None:
+        super()._answers(region, what)
+        self._clock.advance(0.1)
+        if self._arrivals:
+            self._arrivals -= 1
+            self._shipped.append(self._clock.now())
+
+    def drain(self, region: str, as_of: datetime | None = None) -> None:
+        super().drain(region)
+        bound = as_of if self._obeys else None
+        head = sum(bound is None or moment <= bound for moment in self._shipped)
+        self._heads[region].add(max(head, *self._heads[region]))
+
+    def prove(self, left: str, right: str) -> Proof:
+        super().prove(left, right)
+        equal = max(self._heads[left] & self._heads[right]) > 0
+        return Proof(equal, f"{right} is behind", behind=not equal)
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "obeys"), [(10_000, True), (25, False)], ids=["steady load", "pauses"]
+)
+@pytest.mark.parametrize("lag", [0, 2])
+def test_files_that_arrive_during_a_switchover_do_not_keep_the_regions_apart(
+    group: Group, arrivals, obeys, lag
+):
+    group.world = BusyWorld(group.clock, arrivals=arrivals, obeys=obeys)
+    group.world._heads["east"] = {0, 3 - lag}
+    record = group.begin(Operation.SWITCHOVER, "west")
+    assert (record.active, record.is_steady) == ("west", True)
+    assert group.world.roles == {"west": Role.ACTIVE, "east": Role.STANDBY}
+    assert group.begin(Operation.FAILBACK, "east").active == "east"
+    assert len(group.store().reports()) == 2
+    invariants(group)
+
+
+def test_regions_that_never_meet_are_told_when_patience_ends(group: Group):
+    group.world = BusyWorld(group.clock, arrivals=10_000, obeys=False)
+    with pytest.raises(ProaError, match="west is behind") as refused:
+        group.begin(Operation.SWITCHOVER, "west", patience=60.0)
+    assert refused.value.condition == "REGIONS_DIFFER"
+    assert group.controller().cancel().active == "east"
+
+
+def test_a_drill_leaves_the_region_at_work_alone(group: Group):
+    group.world = BusyWorld(group.clock, arrivals=10_000, obeys=True)
+    assert group.begin(Operation.DRILL, "west").active == "east"
+    assert "drain east" not in group.world.calls
 
 
 def test_every_row_of_the_table_is_a_way_somewhere():

@@ -183,9 +183,17 @@ class ListedFiles:
         self._tails = {name: ManifestTail(store, name) for name in folder.sources}
 
     def discover(
-        self, options: Options, known: KnownFiles | None, after: Positions, *, now: datetime
+        self,
+        options: Options,
+        known: KnownFiles | None,
+        after: Positions,
+        *,
+        now: datetime,
+        as_of: datetime | None = None,
     ) -> FileBacklog:
         """What came after the positions and is wanted; `known` are files that an older version read.
+
+        `as_of` ends the order before the first file that was shipped later.
 
         Raises UnavailableError when a manifest does not answer, or ends before its position.
         """
@@ -193,6 +201,9 @@ class ListedFiles:
         for source, tail in self._tails.items():
             rows = tail.rows_after(after.get(source, 0))
             heads[source] = tail.head
+            if as_of is not None:
+                whole, rows = len(rows), _shipped_by(rows, as_of)
+                heads[source] -= whole - len(rows)
             if len(rows):
                 tables.append(self._files_in_place(source, rows))
         listed = pa.concat_tables(tables) if tables else _SHIPPED.empty_table()
@@ -235,6 +246,13 @@ class ListedFiles:
             ],
             schema=_SHIPPED,
         )
+
+
+def _shipped_by(rows: pa.Table, moment: datetime) -> pa.Table:
+    """The rows of a manifest before the first one that was shipped later than `moment`."""
+    later = pc.greater(rows["shipped_at"], pa.scalar(moment, rows.schema.field("shipped_at").type))
+    first = pc.index(later, True).as_py()
+    return rows if first < 0 else rows.slice(0, first)
 
 
 _SHIPPED = pa.schema([*_ORDERED, ("shipped_at", pa.int64())])

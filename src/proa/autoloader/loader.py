@@ -113,7 +113,8 @@ class AutoLoader:
     ) -> FileBacklog:
         """The files that come after the positions, or are not known yet, in their order.
 
-        `as_of` leaves out what was modified later. Changes nothing but, at the first start, the
+        `as_of` leaves out what was shipped later, or modified later where no manifest says when a
+        file was shipped. Changes nothing but, at the first start, the
         memory of which files were there before. Raises UnavailableError when the store fails.
         """
         if known is not None and self._state is not None:
@@ -121,7 +122,7 @@ class AutoLoader:
         now, listed = self._clock.now(), self._listed_files()
         if listed is not None:
             begin = after or self._first_positions()
-            backlog = listed.discover(self.options, known, begin, now=now)
+            backlog = listed.discover(self.options, known, begin, now=now, as_of=as_of)
         elif after:
             raise UnavailableError(
                 f"the manifest of {self._place.base!r}, which files were read by before, is not"

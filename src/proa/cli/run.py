@@ -13,7 +13,8 @@ from proa.cli.output import console, print_json, report_error
 from proa.cli.project import JsonOption, ProjectOption, find_project
 from proa.cli.region_option import RegionOption, chosen_region
 from proa.cli.signals import stop_on_signals
-from proa.errors import ProaError, UnavailableError, UserError
+from proa.errors import ProaError, SettingsError, UnavailableError, UserError
+from proa.times import moment_option
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,6 +44,15 @@ def run(
     continuous: Annotated[
         bool, typer.Option("--continuous", help="Go on until interrupted.")
     ] = False,
+    as_of: Annotated[
+        str | None,
+        typer.Option(
+            "--as-of",
+            metavar="TIME",
+            envvar="PROA_AS_OF",
+            help="Leave out files that were shipped later; ISO 8601, UTC unless it says otherwise.",
+        ),
+    ] = None,
     project: ProjectOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -60,6 +70,8 @@ def run(
     """
     from proa.runtime import Runner, UpdateRequest
 
+    if continuous and as_of:
+        raise SettingsError("--continuous goes on and on, and --as-of ends; leave one of them out")
     folder = find_project(project)
     region_name = chosen_region(folder, region)
     gate = None if region_name is None else _sink_gate(folder, region_name)
@@ -72,6 +84,7 @@ def run(
         result = runner.update(
             UpdateRequest(
                 continuous=continuous,
+                as_of=moment_option(as_of, "--as-of") if as_of else None,
                 refresh=_names(refresh),
                 full_refresh=_names(full_refresh),
                 full_refresh_all=full_refresh_all,

@@ -11,7 +11,8 @@ from proa.cli.declared import declared_now
 from proa.cli.exit_codes import ANSWER_IS_NO
 from proa.cli.output import console, print_json, stderr
 from proa.cli.project import JsonOption, ProjectOption, find_project, load_regions
-from proa.errors import ProaError, SettingsError
+from proa.errors import ProaError
+from proa.times import moment_option
 
 if TYPE_CHECKING:
     from proa.recovery import RegionStatus, SourceStatus
@@ -86,7 +87,7 @@ def caught_up(
     from proa.recovery import read_caught_up
 
     clock = SystemClock()
-    moment = clock.now() if as_of == "now" else _moment(as_of)
+    moment = clock.now() if as_of == "now" else moment_option(as_of, "--as-of")
     settings = load_regions(project)
     declared = declared_now(find_project(project), settings, region)
     answer = read_caught_up(settings, region, moment, clock, declared)
@@ -115,16 +116,6 @@ def caught_up(
         console.print(answer.sentence, markup=False)
     if not answer.caught_up:
         raise typer.Exit(ANSWER_IS_NO)
-
-
-def _moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise SettingsError(
-            f"--as-of {text!r} is not a time; write it like 2023-02-28T13:00:00Z"
-        ) from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _iso(moment: datetime | None) -> str | None:

@@ -322,7 +322,7 @@ class Controller:
 
     def _prove(self, record: ControlRecord, source: str, target: str) -> None:
         """Compare the regions and file the report. Raises ProaError (REGIONS_DIFFER) for a switchover."""
-        self.proof = proof = self._view.prove(source, target)
+        self.proof = proof = self._compare(record, source, target)
         self.file_report(record, proof)
         if not proof.equal and record.operation is not Operation.DRILL:
             raise ProaError(
@@ -331,6 +331,23 @@ class Controller:
                 condition="REGIONS_DIFFER",
             )
         self._tell(proof.sentence)
+
+    def _compare(self, record: ControlRecord, source: str, target: str) -> Proof:
+        """Compare the regions. Files that arrive meanwhile do not keep them apart: where one is behind,
+        both process what was shipped by one moment. In a drill the source is at work, and is left alone.
+        """
+        end = self._clock.monotonic() + self._patience
+        while True:
+            proof = self._view.prove(source, target)
+            waits = proof.behind and record.operation is not Operation.DRILL
+            if not waits or self._clock.monotonic() >= end:
+                return proof
+            moment = self._clock.now()
+            self._tell(f"{proof.sentence}; both process what was shipped by {moment.isoformat()}")
+            # What was shipped by then has its entry now, though clocks differ a little.
+            self._clock.wait(_LOOK_S)
+            for region in (source, target):
+                self._driver.drain(region, moment)
 
     def file_report(self, record: ControlRecord, proof: Proof) -> None:
         """Keep a proof beside the record, under the number of the entry that it was made for."""

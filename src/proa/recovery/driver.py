@@ -6,6 +6,8 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Mapping
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
@@ -36,8 +38,11 @@ class Driver(Protocol):
     def fence(self, region: str) -> None:
         """Stop the region's updates, and let none begin by itself."""
 
-    def drain(self, region: str) -> None:
-        """Let the region process what has landed; returns when that update has ended."""
+    def drain(self, region: str, as_of: datetime | None = None) -> None:
+        """Let the region process what has landed; returns when that update has ended.
+
+        With `as_of`, what was shipped later may be left out, where the driver knows how.
+        """
 
     def activate(self, region: str) -> None:
         """Let the region run all the time."""
@@ -67,8 +72,9 @@ class CommandDriver:
     def fence(self, region: str) -> None:
         run_command(self._commands.fence, region, self._folder)
 
-    def drain(self, region: str) -> None:
-        run_command(self._commands.drain, region, self._folder)
+    def drain(self, region: str, as_of: datetime | None = None) -> None:
+        more = {} if as_of is None else {"PROA_AS_OF": as_of.isoformat()}
+        run_command(self._commands.drain, region, self._folder, more)
 
     def activate(self, region: str) -> None:
         run_command(self._commands.activate, region, self._folder)
@@ -77,8 +83,13 @@ class CommandDriver:
         run_command(self._commands.demote, region, self._folder)
 
 
-def run_command(command: str, region: str, folder: Path) -> None:
-    """Run a shell command for a region. Raises UnavailableError, with its last line, when it fails."""
+def run_command(
+    command: str, region: str, folder: Path, more: Mapping[str, str] | None = None
+) -> None:
+    """Run a shell command for a region, with more variables in its environment.
+
+    Raises UnavailableError, with its last line, when it fails.
+    """
     text = command.replace("{region}", shlex.quote(region))
     # `proa` in a command is this one, also where its environment is not activated.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
@@ -86,7 +97,7 @@ def run_command(command: str, region: str, folder: Path) -> None:
         text,
         shell=True,
         cwd=folder,
-        env={**os.environ, "PATH": path},
+        env={**os.environ, **(more or {}), "PATH": path},
         capture_output=True,
         text=True,
         check=False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 from proa.clock import Clock, SystemClock
@@ -43,7 +44,7 @@ class ApiDriver:
         for pipeline in self._pipelines(region):
             self._stop(region, pipeline.pipeline_id)
 
-    def drain(self, region: str) -> None:
+    def drain(self, region: str, as_of: datetime | None = None) -> None:  # noqa: ARG002 - the API has no such word
         with answers(region):
             begun = {}
             for pipeline in self._pipelines(region):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from datetime import datetime
 from pathlib import Path
 
 from proa.errors import SettingsError, UnavailableError
@@ -32,7 +33,7 @@ class TerraformDriver:
     def fence(self, region: str) -> None:
         self._apply(region, active=False)
 
-    def drain(self, region: str) -> None:
+    def drain(self, region: str, as_of: datetime | None = None) -> None:  # noqa: ARG002 - the API has no such word
         from proa.recovery.driver_api import ApiDriver
 
         ApiDriver(self._settings).drain(region)

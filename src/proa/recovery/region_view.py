@@ -36,6 +36,8 @@ class Proof:
     equal: bool | None
     """None: nothing could be compared, since one of them is lost."""
     sentence: str
+    behind: bool = False
+    """No table was found to differ; some cannot be compared before a region has read more files."""
     tables: Mapping[str, Any] = field(default_factory=dict)
     """By table: verdict, sentence, versions, files, rows."""
 
@@ -81,12 +83,15 @@ class StorageView:
         settings = self._settings.verify
         reports = list(verify(regions[0], regions[1], lambda table: rules_of(settings, table)))
         equal = all(report.verdict is Verdict.EQUAL for report in reports)
+        lagging = [r for r in reports if r.verdict is not Verdict.EQUAL]
+        behind = all(r.verdict is Verdict.BEHIND and any(r.behind) for r in lagging)
         sentence = "; ".join(r.sentence for r in reports if r.verdict is not Verdict.EQUAL)
         both = f"{left} and {right}"
         return Proof(
             equal,
             f"{both} are equal: {len(reports)} tables" if equal else f"{both} differ: {sentence}",
-            {report.table: table_facts(report) for report in reports},
+            behind=bool(lagging) and behind,
+            tables={report.table: table_facts(report) for report in reports},
         )
 
 

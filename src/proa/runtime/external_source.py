@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from proa.engine import Engine, Relation
@@ -30,8 +31,8 @@ class ExternalTableSource(TableSource):
             Table.at(self._url, options),
         )
 
-    def refresh(self) -> None:
-        super().refresh()
+    def refresh(self, as_of: datetime | None = None) -> None:
+        super().refresh(as_of)
         if self._seen < 0:
             raise DataError(
                 f"there is no Delta table in {self._url!r}; correct the path, or make the table",

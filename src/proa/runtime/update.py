@@ -32,6 +32,8 @@ class UpdateRequest:
     """Given by who asked; None makes one up. Asking again with one id resets nothing twice."""
     continuous: bool = False
     """Go on until `stop` is set."""
+    as_of: datetime | None = None
+    """Leave out raw files that were shipped later. None: read what there is."""
     refresh: Sequence[str] = ()
     full_refresh: Sequence[str] = ()
     full_refresh_all: bool = False
@@ -77,6 +79,7 @@ class UpdateRun:
     def run(self) -> UpdateResult:
         started, since = self._clock.now(), self._clock.monotonic()
         self._context.update_id = self.id
+        self._context.as_of = self._request.as_of
         self._events.begin(self.id)
         request = self._request
         self._events.add(
