@@ -65,12 +65,12 @@ def moment_option(text: str, option: str) -> datetime:
     Raises SettingsError, which names the option, if `text` is not a moment.
     """
     try:
-        found = datetime.fromisoformat(text)
+        moment = datetime.fromisoformat(text)
     except ValueError as error:
         raise SettingsError(
             f"{option} {text!r} is not a time; write it like 2023-02-28T13:00:00Z"
         ) from error
-    return found if found.tzinfo else found.replace(tzinfo=UTC)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def utc_text(moment: date | time, timespec: str = "auto") -> str:

@@ -16,6 +16,7 @@ from proa.recovery.control_record import ControlStore, Operation, Phase
 from proa.recovery.controller import Request, drift
 from proa.recovery.driver import Role
 from proa.recovery.failover_table import TABLE, phases, transition
+from proa.recovery.region_status import RegionStatus, SourceStatus
 from proa.recovery.region_view import Proof
 from proa.steps import Step, probing
 from proa.testing import FakeClock, Fault, FaultProbe, Kill, Killed, every_fault
@@ -246,14 +247,19 @@ def test_waiting_ends_with_what_is_lacking(group: Group):
 
 
 class BusyWorld(World):
-    """Files arrive at every call; a drain that knows no moment reads them all in one batch."""
+    """Files arrive at every call, and land in west later than in east; a drain that knows no moment
+    reads them all in one batch.
+    """
 
-    def __init__(self, clock: FakeClock, *, arrivals: int, obeys: bool) -> None:
+    def __init__(
+        self, clock: FakeClock, *, arrivals: int, obeys: bool, landing_s: float = 0.0
+    ) -> None:
         super().__init__()
+        self._landing_s = {"east": 0.0, "west": landing_s}
         self._clock = clock
         self._arrivals = arrivals
         self._obeys = obeys
-        self._shipped = [clock.now()] * 3
+        self._shipped = [clock.now() - timedelta(hours=1)] * 3
         self._heads = {"east": {0, 3}, "west": {0}}
         """By region: how many files its versions hold."""
 
@@ -266,9 +272,20 @@ class BusyWorld(World):
 
     def drain(self, region: str, as_of: datetime | None = None) -> None:
         super().drain(region)
+        landed = self._shipped[: self._landed(region)]
         bound = as_of if self._obeys else None
-        head = sum(bound is None or moment <= bound for moment in self._shipped)
+        head = sum(bound is None or moment <= bound for moment in landed)
         self._heads[region].add(max(head, *self._heads[region]))
+
+    def _landed(self, region: str) -> int:
+        latest = self._clock.now() - timedelta(seconds=self._landing_s[region])
+        return sum(moment <= latest for moment in self._shipped)
+
+    def status(self, region: str) -> RegionStatus:
+        self._answers(region, "status")
+        landed = self._landed(region)
+        source = SourceStatus("s", len(self._shipped), landed, 0, landed, 0, None, None)
+        return RegionStatus(region, (source,))
 
     def prove(self, left: str, right: str) -> Proof:
         super().prove(left, right)
@@ -280,10 +297,11 @@ class BusyWorld(World):
     ("arrivals", "obeys"), [(10_000, True), (25, False)], ids=["steady load", "pauses"]
 )
 @pytest.mark.parametrize("lag", [0, 2])
+@pytest.mark.parametrize("landing_s", [0.0, 30.0])
 def test_files_that_arrive_during_a_switchover_do_not_keep_the_regions_apart(
-    group: Group, arrivals, obeys, lag
+    group: Group, arrivals, obeys, lag, landing_s
 ):
-    group.world = BusyWorld(group.clock, arrivals=arrivals, obeys=obeys)
+    group.world = BusyWorld(group.clock, arrivals=arrivals, obeys=obeys, landing_s=landing_s)
     group.world._heads["east"] = {0, 3 - lag}
     record = group.begin(Operation.SWITCHOVER, "west")
     assert (record.active, record.is_steady) == ("west", True)

@@ -25,6 +25,7 @@ from proa.recovery.control_record import (
 )
 from proa.recovery.driver import Driver, Role, open_driver, role_of
 from proa.recovery.failover_table import Action, FailoverEvent
+from proa.recovery.region_status import SourceStatus
 from proa.recovery.region_view import Loss, Proof, RegionsView, open_view
 from proa.settings import ProjectSettings, RecoverySettings
 from proa.steps import Step, step
@@ -344,10 +345,33 @@ class Controller:
                 return proof
             moment = self._clock.now()
             self._tell(f"{proof.sentence}; both process what was shipped by {moment.isoformat()}")
-            # What was shipped by then has its entry now, though clocks differ a little.
+            # What was shipped by then has its place in the order now, though clocks differ a little.
             self._clock.wait(_LOOK_S)
+            self._await_landing((source, target), end)
             for region in (source, target):
                 self._driver.drain(region, moment)
+
+    def _await_landing(self, regions: tuple[str, str], end: float) -> None:
+        """Wait, until `end` at most, for what is shipped now to have landed in both regions."""
+        needed: dict[str, int] = {}
+        for one in self._sources(regions):
+            most = max(one.shipped or 0, one.landed or 0)
+            needed[one.source] = max(needed.get(one.source, 0), most)
+        while self._clock.monotonic() < end and any(
+            one.landed is not None and one.landed < needed.get(one.source, 0)
+            for one in self._sources(regions)
+        ):
+            self._clock.wait(_LOOK_S)
+
+    def _sources(self, regions: tuple[str, str]) -> list[SourceStatus]:
+        """The sources of both regions. Raises ProaError when a region does not answer."""
+        sources: list[SourceStatus] = []
+        for region in regions:
+            status = self._view.status(region)
+            if status.error is not None:
+                raise status.error
+            sources += status.sources
+        return sources
 
     def file_report(self, record: ControlRecord, proof: Proof) -> None:
         """Keep a proof beside the record, under the number of the entry that it was made for."""
