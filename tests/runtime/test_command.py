@@ -161,6 +161,21 @@ def test_a_folder_that_a_shipment_will_make_is_waited_for(shop: Project) -> None
     assert (code, json.loads(out)["flows"][0]["status"]) == (0, "COMPLETED")
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--as-of", "noon"), "write it like"),
+        (("--as-of", "2026-01-01", "--continuous"), "leave one of them out"),
+    ],
+)
+def test_a_moment_that_no_update_can_end_at_is_refused(
+    shop: Project, options: tuple[str, ...], message: str
+) -> None:
+    result = CliRunner().invoke(app, ["run", "--region", "east", *options])
+    assert isinstance(result.exception, SettingsError)
+    assert message in str(result.exception)
+
+
 def test_a_failed_flow_is_exit_code_1_and_a_wrong_pipeline_2(shop: Project) -> None:
     shop.write(PIPELINE.replace('expect("small"', 'expect_or_fail("small"'))
     assert proa("run", "--region", "east")[0] == 1

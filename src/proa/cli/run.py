@@ -23,6 +23,17 @@ if TYPE_CHECKING:
     from proa.runtime.context import SinkGate
 
 
+_AsOfOption = Annotated[
+    str | None,
+    typer.Option(
+        "--as-of",
+        metavar="TIME",
+        envvar="PROA_AS_OF",
+        help="Leave out files that were shipped later; ISO 8601, UTC unless it says otherwise.",
+    ),
+]
+
+
 def register(app: typer.Typer) -> None:
     """Add the command to `app`."""
     app.command("run")(run)
@@ -44,15 +55,7 @@ def run(
     continuous: Annotated[
         bool, typer.Option("--continuous", help="Go on until interrupted.")
     ] = False,
-    as_of: Annotated[
-        str | None,
-        typer.Option(
-            "--as-of",
-            metavar="TIME",
-            envvar="PROA_AS_OF",
-            help="Leave out files that were shipped later; ISO 8601, UTC unless it says otherwise.",
-        ),
-    ] = None,
+    as_of: _AsOfOption = None,
     project: ProjectOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -72,6 +75,7 @@ def run(
 
     if continuous and as_of:
         raise SettingsError("--continuous goes on and on, and --as-of ends; leave one of them out")
+    moment = moment_option(as_of, "--as-of") if as_of else None
     folder = find_project(project)
     region_name = chosen_region(folder, region)
     gate = None if region_name is None else _sink_gate(folder, region_name)
@@ -84,7 +88,7 @@ def run(
         result = runner.update(
             UpdateRequest(
                 continuous=continuous,
-                as_of=moment_option(as_of, "--as-of") if as_of else None,
+                as_of=moment,
                 refresh=_names(refresh),
                 full_refresh=_names(full_refresh),
                 full_refresh_all=full_refresh_all,
