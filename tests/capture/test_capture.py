@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import psycopg
 import pytest
+from psycopg import sql
 
 from postgresql import postgresql
 from proa.capture import Capture
+from proa.capture.postgres import Postgres, current_query
 from proa.cli.main import run
-from proa.errors import SettingsError, UnavailableError
+from proa.errors import DataError, SettingsError, UnavailableError
 from proa.settings import CaptureSettings
 from proa.steps import Step, probing
 from proa.storage import Store
@@ -376,12 +378,131 @@ def test_parquet_files_have_the_columns_types(tmp_path, database) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("timestamptz", "infinity"),
+        ("timestamp", "-infinity"),
+        ("date", "0044-03-15 BC"),
+        ("date", "12026-01-01"),
+        ("numeric(10, 2)", "NaN"),
+    ],
+)
+@pytest.mark.parametrize("loaded", [False, True], ids=["load", "changes"])
+def test_a_value_that_parquet_has_not_is_refused_by_its_column(
+    tmp_path, database, kind, value, loaded
+) -> None:
+    database.execute(f"CREATE TABLE customer (id int PRIMARY KEY, name text, note {kind})")
+    source = Source(tmp_path, database, format="parquet")
+    if loaded:
+        source.capture()
+    database.execute("INSERT INTO customer VALUES (1, 'a', %s)", [value])
+    for _ in range(2):
+        with pytest.raises(DataError, match=r"column 'note' of public\.customer") as refused:
+            source.capture()
+        assert refused.value.condition == "CAPTURE_VALUE_REFUSED"
+        assert "proa capture --reload" in str(refused.value)
+    database.execute("UPDATE customer SET note = NULL")
+    assert source.capture(reload=True).loaded == ("customer",)
+    database.execute("UPDATE customer SET name = 'b'")
+    assert source.capture().changes == 1
+
+
+def test_numbers_that_are_none_and_infinite_ones_are_parquet(tmp_path, database) -> None:
+    import pyarrow.parquet as pq
+
+    database.execute("CREATE TABLE customer (id int PRIMARY KEY, a float8, b float4)")
+    database.execute("INSERT INTO customer VALUES (1, 'NaN', 'Infinity')")
+    Source(tmp_path, database, format="parquet").capture()
+    (path,) = tmp_path.glob("public/customer/*.parquet")
+    (row,) = pq.read_table(path).to_pylist()
+    assert (str(row["a"]), row["b"]) == ("nan", float("inf"))
+
+
+LARGE = "(SELECT string_agg(md5(i::text), '') FROM generate_series(1, 400) i)"
+
+
+@pytest.mark.parametrize(
+    ("kind", "key"),
+    [
+        ("int", "7"),
+        ("text", "it's"),
+        ("char(5)", "ab"),
+        ("uuid", "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"),
+        ("timestamptz", "2026-01-02 03:04:05.678+02"),
+        ("numeric", "1.50"),
+        ("float8", "0.1"),
+        ("boolean", "true"),
+        ("bytea", "\\x00ff"),
+        ("int[]", "{1,2}"),
+    ],
+)
+def test_a_large_value_that_was_not_sent_is_found_by_a_key_of_any_type(
+    tmp_path, database, kind, key
+) -> None:
+    database.execute(f"CREATE TABLE customer (id {kind} PRIMARY KEY, name text, note text)")
+    database.execute("ALTER TABLE customer ALTER note SET STORAGE EXTERNAL")
+    source = Source(tmp_path, database)
+    source.capture()
+    database.execute(f"INSERT INTO customer VALUES (%s, 'a', {LARGE})", [key])
+    database.execute("UPDATE customer SET name = 'b'")
+    source.capture()
+    assert [(row["name"], len(row["note"])) for row in source.rows()] == [
+        ("a", 12800),
+        ("b", 12800),
+    ]
+    with Postgres(source.settings.connection, "proa", "").open_connection() as connection:
+        table = Postgres("", "", "").columns(connection, "customer")
+        query = current_query(table, (key, None, None))
+        connection.execute("SET enable_seqscan = off")
+        plan = str(connection.execute(sql.SQL("EXPLAIN ") + query).fetchall())
+    assert "customer_pkey" in plan
+
+
+def test_a_key_that_is_large_itself_is_not_asked_for(source: Source) -> None:
+    source.database.execute("DROP TABLE customer")
+    source.database.execute("CREATE TABLE customer (id text PRIMARY KEY, name text, note text)")
+    for column in ("id", "note"):
+        source.database.execute(f"ALTER TABLE customer ALTER {column} SET STORAGE EXTERNAL")
+    source.capture()
+    source.database.execute(f"INSERT INTO customer VALUES (repeat('k', 2100), 'a', {LARGE})")
+    source.database.execute("UPDATE customer SET name = 'b'")
+    source.capture()
+    rows = [(row["Op"], row["id"], len(row["note"])) for row in source.rows()]
+    assert rows == [("I", "k" * 2100, 12800), ("U", "k" * 2100, 12800)]
+
+
+@pytest.mark.parametrize("primary", ["", " PRIMARY KEY"], ids=["no primary key", "another key"])
+def test_the_key_is_that_of_the_replica_identity(tmp_path, database, primary) -> None:
+    database.execute(
+        f"CREATE TABLE customer (other int{primary}, id int NOT NULL, name text, note text)"
+    )
+    database.execute("CREATE UNIQUE INDEX by_id ON customer (id) INCLUDE (name)")
+    database.execute("ALTER TABLE customer REPLICA IDENTITY USING INDEX by_id")
+    database.execute("INSERT INTO customer VALUES (1, 1, 'a', NULL), (2, 2, 'b', NULL)")
+    source = Source(tmp_path, database)
+    source.capture()
+    database.execute("UPDATE customer SET name = 'c', other = 10 WHERE id = 1")
+    database.execute("UPDATE customer SET id = 20, name = 'd' WHERE id = 2")
+    database.execute("DELETE FROM customer WHERE id = 1")
+    source.capture()
+    source.check()
+    changes = [(row["Op"], row["id"]) for row in source.rows()][2:]
+    assert changes == [("U", "1"), ("D", "2"), ("I", "20"), ("D", "1")]
+
+
 def test_a_database_that_is_not_prepared_is_told_what_to_run(source: Source) -> None:
     source.database.execute("CREATE TABLE keyless (a int)")
-    other = Source(source.folder, source.database)
-    other.settings = other.settings.model_copy(update={"tables": ("keyless",)})
-    with pytest.raises(SettingsError, match=r"ALTER TABLE public\.keyless REPLICA IDENTITY FULL"):
-        other.capture()
+    source.database.execute("CREATE TABLE untold (a int PRIMARY KEY)")
+    source.database.execute("ALTER TABLE untold REPLICA IDENTITY NOTHING")
+    for table in ("keyless", "untold"):
+        source.ask_for("customer", table)
+        remedy = rf"ALTER TABLE public\.{table} REPLICA IDENTITY FULL"
+        with pytest.raises(SettingsError, match=remedy):
+            source.capture()
+        # Nor was it published: then the database would refuse what its owner does.
+        source.database.execute(f"INSERT INTO {table} VALUES (1)")
+        source.database.execute(f"UPDATE {table} SET a = 2")
 
 
 def test_the_command_captures_the_only_source_and_names_it_otherwise(

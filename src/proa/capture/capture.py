@@ -261,17 +261,24 @@ class Capture:
         )
         end = pending.end if pending is not None else max((t.end for t in found), default=now)
         files = self._files([t for t in found if t.end <= end], state, counts)
+        # A value that no file can hold is refused before anything is written down.
+        contents = [
+            (
+                self._format_file(dms_files.csv_text(dms_files.header(table.columns), rows), table),
+                len(rows),
+            )
+            for table, rows in files
+        ]
         if pending is None and files:
             pending = _Round(end, tuple(self._file_names(files, state)))
             state = replace(state, pending=pending, last=pending.names[-1].rpartition("/")[2])
             self._write(state)
         if pending is not None:
             # Changes that the slot has let go are in files already.
-            for name, (table, rows) in zip(pending.names, files, strict=False):
-                text = dms_files.csv_text(dms_files.header(table.columns), rows)
-                self._make(name, self._format_file(text, table))
+            for name, (content, count) in zip(pending.names, contents, strict=False):
+                self._make(name, content)
                 counts.files += 1
-                counts.changes += len(rows)
+                counts.changes += count
         if pending is None and end > state.position:
             state = replace(state, position=end)
             self._write(state)
@@ -334,7 +341,7 @@ class Capture:
     def _format_file(self, text: bytes, table: SourceTable) -> bytes:
         if self._settings.format == "csv":
             return text
-        return dms_files.parquet_of(text, table.columns)
+        return dms_files.parquet_of(text, table)
 
     def _make(self, name: str, data: bytes) -> None:
         """Make a file, unless it is there: then an earlier attempt at the same round made it."""

@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from proa.capture.pgoutput import RowChange, SourceColumn, Transaction, Value
+from proa.capture.pgoutput import RowChange, SourceColumn, SourceTable, Transaction, Value
+from proa.errors import DataError
 
 OPERATION, COMMITTED, SEQUENCE = "Op", "commit_timestamp", "change_seq"
 _BOOL, _TIMESTAMPTZ = 16, 1184
@@ -84,26 +85,49 @@ def _field(value: str | None) -> str:
     return value
 
 
-def parquet_of(data: bytes, columns: Iterable[SourceColumn]) -> bytes:
-    """The Parquet file of a CSV file."""
+def parquet_of(data: bytes, table: SourceTable) -> bytes:
+    """The Parquet file of a CSV file.
+
+    Raises DataError, with the column, for a value that its Arrow type does not have: `infinity`, a
+    year before 1 or behind 9999, a numeric `NaN`.
+    """
     import pyarrow as pa
     import pyarrow.csv as pa_csv
     import pyarrow.parquet as pq
 
-    types = {c.name: arrow_type(c) for c in columns}
+    types = {c.name: arrow_type(c) for c in table.columns}
     texts = (OPERATION, COMMITTED, SEQUENCE)
-    convert = pa_csv.ConvertOptions(
-        column_types={**types, **dict.fromkeys(texts, pa.string())},
-        null_values=[""],
-        strings_can_be_null=True,
-        quoted_strings_can_be_null=False,
-        true_values=["true"],
-        false_values=["false"],
-    )
-    parse = pa_csv.ParseOptions(newlines_in_values=True)
-    table = pa_csv.read_csv(io.BytesIO(data), parse_options=parse, convert_options=convert)
+
+    def read(*names: str) -> pa.Table:
+        convert = pa_csv.ConvertOptions(
+            column_types={**types, **dict.fromkeys(texts, pa.string())},
+            include_columns=names,
+            null_values=[""],
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+            true_values=["true"],
+            false_values=["false"],
+        )
+        parse = pa_csv.ParseOptions(newlines_in_values=True)
+        return pa_csv.read_csv(io.BytesIO(data), parse_options=parse, convert_options=convert)
+
+    try:
+        rows = read()
+    except pa.ArrowInvalid:
+        for name, kind in types.items():
+            try:
+                read(name)
+            except pa.ArrowInvalid as error:
+                raise DataError(
+                    f"the column {name!r} of {table.schema}.{table.name} has a value that Parquet's"
+                    f" {kind} has not: {str(error).rpartition(': ')[2]}; correct the value in"
+                    " the database and run `proa capture --reload`, or capture with format: csv into"
+                    " a source with an own 'path' and 'slot'",
+                    condition="CAPTURE_VALUE_REFUSED",
+                ) from None
+        raise
     sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")
+    pq.write_table(rows, sink, compression="zstd")
     return sink.getvalue()
 
 

@@ -116,6 +116,9 @@ class Postgres:
                 )
             if captured is not None:
                 self._check_slot(row, captured)
+            for table in tables:
+                # The database refuses the updates of a published table that cannot tell them.
+                self.columns(connection, table)
             self._publish(connection, tables)
             is_new = row is None or row[1]
             if row is not None and row[1]:
@@ -246,20 +249,27 @@ class Postgres:
         """A table as it is now. Raises SettingsError when there is none, or it has no key."""
         schema, name = table_parts(table)
         rows = connection.execute(
-            """SELECT a.attname, a.atttypid::bigint, a.atttypmod, coalesce(a.attnum = ANY(i.indkey), false),
-                 c.oid::bigint, c.relreplident
+            # A key column is one that an update or delete tells: of the replica identity's index, or
+            # the primary key; columns that an index only includes are none.
+            """SELECT a.attname, a.atttypid::bigint, a.atttypmod, coalesce(
+                 a.attnum = ANY((i.indkey::int2[])[0:i.indnkeyatts - 1]), false),
+                 c.oid::bigint, c.relreplident::text
                FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
                JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-               LEFT JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary
+               LEFT JOIN pg_index i ON i.indrelid = c.oid
+                 AND CASE c.relreplident WHEN 'i' THEN i.indisreplident ELSE i.indisprimary END
                WHERE n.nspname = %s AND c.relname = %s AND a.attgenerated = '' ORDER BY a.attnum""",
             [schema, name],
         ).fetchall()
         if not rows:
             raise SettingsError(f"the database has no table {table!r}; correct 'tables'")
-        if not any(row[3] for row in rows) and rows[0][5] not in {b"f", "f"}:
+        identity = rows[0][5]
+        if identity == "n" or (identity != "f" and not any(row[3] for row in rows)):
+            lacking = "replica identity" if identity in "ni" else "primary key"
             raise SettingsError(
-                f"the table {table!r} has no primary key, so updates and deletes cannot be told;"
-                f" run ALTER TABLE {schema}.{name} REPLICA IDENTITY FULL",
+                f"the table {table!r} has no {lacking}, so updates and deletes cannot be told;"
+                f" run ALTER TABLE {schema}.{name} REPLICA IDENTITY FULL, or ... USING INDEX of a"
+                " unique one whose columns are NOT NULL",
                 condition="CAPTURE_NOT_PREPARED",
             )
         columns = tuple(SourceColumn(row[0], row[1], row[2], row[3]) for row in rows)
@@ -287,31 +297,38 @@ def _complete_change(connection: Any, change: RowChange) -> RowChange:
     """A change whose unsent values are those of the old row, or what the table has now: a later
     change of them comes later in the log.
     """
-    old = change.old if change.old is not None and not change.old_is_key else None
     row = change.row
-    if old is None:
-        old = _current(connection, change)
-    values: Row = tuple(o if v is UNCHANGED else v for v, o in zip(row, old, strict=True))
-    return RowChange(change.operation, change.table, values, change.old, change.old_is_key)
+    if change.old is not None:
+        columns = change.table.columns
+        row = tuple(
+            old if value is UNCHANGED and (column.is_key or not change.old_is_key) else value
+            for value, old, column in zip(row, change.old, columns, strict=True)
+        )
+    if UNCHANGED in row:
+        now = connection.execute(current_query(change.table, row)).fetchone()
+        values = [None] * len(row) if now is None else now
+        row = tuple(n if v is UNCHANGED else v for v, n in zip(row, values, strict=True))
+    return RowChange(change.operation, change.table, row, change.old, change.old_is_key)
 
 
-def _current(connection: Any, change: RowChange) -> Row:
+def current_query(table: SourceTable, row: Row) -> Any:
+    """The query of what a table has now for the key of `row`, as texts.
+
+    The key is compared as what it is, and not as a text, so that its index serves.
+    """
     from psycopg import sql
 
-    table = change.table
-    keys = [(c.name, v) for c, v in zip(table.columns, change.row, strict=True) if c.is_key]
-    query = sql.SQL("SELECT {} FROM {} WHERE {}").format(
+    return sql.SQL("SELECT {} FROM {} WHERE {}").format(
         sql.SQL(", ").join(
             sql.SQL("{}::text").format(sql.Identifier(c.name)) for c in table.columns
         ),
         sql.Identifier(table.schema, table.name),
         sql.SQL(" AND ").join(
-            sql.SQL("{}::text = {}").format(sql.Identifier(name), sql.Literal(value))
-            for name, value in keys
+            sql.SQL("{} = {}").format(sql.Identifier(column.name), sql.Literal(value))
+            for column, value in zip(table.columns, row, strict=True)
+            if column.is_key
         ),
     )
-    row = connection.execute(query).fetchone()
-    return (None,) * len(table.columns) if row is None else tuple(row)
 
 
 def table_parts(table: str) -> tuple[str, str]:
