@@ -11,6 +11,7 @@ from pyspark.sql.connect import proto
 from syntax_answers import ANSWERS, answer, queries
 
 from proa.engine import Engine
+from proa.engine.plan_syntax import rename_references
 from proa.engine.relations import relation_of
 from proa.engine.sql_syntax import rewritten
 from proa.errors import UserError
@@ -146,3 +147,49 @@ def test_what_stands_around_the_syntax_stays_as_it_is(before, after, expression)
         f"SELECT{before}{expression} AS z FROM{after}t{before}GROUP BY {expression}{after}LIMIT 3"
     )
     assert rewritten(text, no_schema) == expected
+
+
+def reading(text, **relations):
+    """Return a plan of SQL that reads other plans under these names."""
+    plan = proto.Relation()
+    plan.with_relations.root.sql.query = text
+    for name, relation in relations.items():
+        reference = plan.with_relations.references.add()
+        reference.subquery_alias.alias = name
+        reference.subquery_alias.input.CopyFrom(relation)
+    return plan
+
+
+def names_of(plan):
+    return [each.subquery_alias.alias for each in plan.with_relations.references]
+
+
+def test_each_plan_has_names_of_its_own_for_what_its_sql_reads():
+    """Spark keeps these names in the session: a plan inside, or beside, another reads its own rows."""
+    inner = reading("SELECT 1 AS a FROM __proa_0", __proa_0=proto.Relation())
+    text = (
+        "SELECT '__proa_0', a -- __proa_0\nFROM __proa_0 AS x JOIN `__PROA_1` ON x.a = __proa_1.a"
+    )
+    plan = reading(text, __proa_0=inner, __proa_1=inner)
+    before = plan.SerializeToString(deterministic=True)
+    first, second = rename_references(plan), rename_references(plan)
+    assert plan.SerializeToString(deterministic=True) == before
+    levels = [
+        each
+        for outer in (first, second)
+        for each in (outer, *(r.subquery_alias.input for r in outer.with_relations.references))
+    ]
+    names = [name for level in levels for name in names_of(level)]
+    assert len(set(names)) == len(names) == 8
+    for level in levels[1:3]:
+        assert level.with_relations.root.sql.query == f"SELECT 1 AS a FROM {names_of(level)[0]}"
+    a, b = names_of(first)
+    assert first.with_relations.root.sql.query == (
+        f"SELECT '__proa_0', a -- __proa_0\nFROM {a} AS x JOIN {b} ON x.a = {b}.a"
+    )
+
+
+def test_a_plan_that_reads_no_plan_is_left_as_it_is():
+    plan = proto.Relation()
+    plan.sql.query = "SELECT 1"
+    assert rename_references(plan) is plan

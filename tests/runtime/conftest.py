@@ -1,5 +1,6 @@
 """Engines that live as long as the test process, and projects on disk and on S3."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -7,17 +8,23 @@ import pytest
 from small_projects import Project
 
 from proa.engine import Engine
+from proa.settings import EngineSettings
 
 Location = tuple[str, dict[str, str]]
 
 
 @pytest.fixture(scope="session")
 def engines() -> Iterator[Callable[[dict[str, str]], Engine]]:
-    """One engine for each set of options: starting one takes a second."""
+    """One engine for each set of options: starting one takes a second.
+
+    `PROA_TEST_REMOTE` names a Spark Connect server that computes instead of the embedded engine,
+    for projects on disk.
+    """
     started: dict[str, Engine] = {}
 
     def get(options: dict[str, str]) -> Engine:
-        return started.setdefault(str(options), Engine.start(options=options))
+        settings = EngineSettings(remote=None if options else os.environ.get("PROA_TEST_REMOTE"))
+        return started.setdefault(str(options), Engine.start(settings, options))
 
     yield get
     for engine in started.values():

@@ -6,11 +6,16 @@ import json
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyspark.sql.connect import proto
+
+from proa.engine import Engine
+from proa.settings import EngineSettings
 
 PROA = [sys.executable, "-m", "proa"]
 SPEC = "name: shop\nstorage: storage\nlibraries: [{glob: {include: transformations/**}}]\n"
@@ -188,6 +193,34 @@ def test_changes_and_state_are_the_same_on_both(spark, spark_version, tmp_path):
             proa(folder, "run", "--region", "spark")
     proa(folder, "run", "--region", "embedded")
     assert "embedded and spark are equal: 8 tables" in proa(folder, "verify"), spark_version
+
+
+def test_plans_at_the_same_time_read_what_is_theirs(spark):
+    """Spark makes a view of the session of each relation that SQL reads; all have one name here."""
+
+    def numbers(to: int) -> proto.Relation:
+        relation = proto.Relation()
+        relation.range.start, relation.range.end, relation.range.step = 0, to, 1
+        return relation
+
+    def total(of: proto.Relation) -> proto.Relation:
+        relation = proto.Relation()
+        relation.with_relations.root.sql.query = "SELECT sum(id) AS id FROM __proa_0"
+        reference = relation.with_relations.references.add()
+        reference.subquery_alias.alias = "__proa_0"
+        reference.subquery_alias.input.CopyFrom(of)
+        return relation
+
+    with Engine.start(EngineSettings(remote=spark.address)) as engine:
+
+        def answer(to: int) -> int:
+            frame = engine.dataframe(total(total(numbers(to))))
+            return int(engine.arrow(frame)["id"][0].as_py())
+
+        sizes = range(2, 42)
+        with ThreadPoolExecutor(8) as threads:
+            answers = list(threads.map(answer, sizes))
+    assert answers == [sum(range(size)) for size in sizes]
 
 
 def test_workers_are_given_what_they_need(spark, tmp_path):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from pyspark.sql import types as t
 from pyspark.sql.connect import proto
+from sqlglot import TokenType
+from sqlglot.dialects.databricks import Databricks
 
 from proa.engine.sql_blocks import SqlBlocks
 from proa.engine.sql_syntax import rewritten
@@ -15,6 +18,40 @@ Relation = Any
 _INPUT = "__proa_in"
 _PLAN_ID = 1 << 50
 """Of a plan that is only asked for its columns; no other plan has it."""
+_numbers = itertools.count()
+
+
+def rename_references(relation: Relation) -> Relation:
+    """Return the plan with names of its own for what its SQL reads; the same object if it reads none.
+
+    Apache Spark makes a temporary view of the session of each named relation while it reads the
+    text. Two plans at a time, or one inside the other, that use one name would read each other's.
+    """
+    if not any(isinstance(part, proto.WithRelations) for part in _walk(relation)):
+        return relation
+    plan = proto.Relation()
+    plan.CopyFrom(relation)
+    for part in list(_walk(plan)):
+        if isinstance(part, proto.WithRelations) and part.root.HasField("sql"):
+            names = {}
+            for reference in part.references:
+                if reference.HasField("subquery_alias"):
+                    alias = reference.subquery_alias
+                    own = f"{alias.alias}_{next(_numbers)}"
+                    names[alias.alias.casefold()] = own
+                    alias.alias = own
+            part.root.sql.query = _with_names(part.root.sql.query, names)
+    return plan
+
+
+def _with_names(text: str, names: Mapping[str, str]) -> str:
+    """Replace the names of relations in SQL, and nothing in its texts and comments."""
+    tokens = Databricks().tokenize(text)
+    for token in reversed(tokens):
+        is_name = token.token_type in (TokenType.VAR, TokenType.IDENTIFIER)
+        if is_name and (name := names.get(token.text.casefold())) is not None:
+            text = text[: token.start] + name + text[token.end + 1 :]
+    return text
 
 
 def prepare_plan(relation: Relation, schema: Callable[[Relation], t.StructType]) -> Relation:

@@ -137,10 +137,10 @@ class Engine:
 
     def _prepare(self, relation: Relation) -> Relation:
         """The plan as the engine reads it. Raises UserError for what it lacks."""
-        if self._remote is not None:
-            return relation
-        from proa.engine.plan_syntax import prepare_plan
+        from proa.engine.plan_syntax import prepare_plan, rename_references
 
+        if self._remote is not None:
+            return rename_references(relation)
         return prepare_plan(relation, self.schema)
 
     def schema(self, relation: Relation) -> Any:
