@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+import json
+from datetime import UTC, datetime
+
 import pytest
 
 from proa.http.api_errors import MissingError, TakenError
 from proa.region.pipelines.update_loop import HEALTHY_AFTER_S, MAX_ATTEMPTS
 from proa.region.pipelines.updates import UpdateCause
 from proa.region.state import StateUnavailableError
+from proa.runtime.event import Event, Origin, as_json, from_json
 from proa.states import UpdateState
 from proa.steps import Step, probing
 from proa.times import millis
+
+FLOW_RUNS = Event(
+    id="e1",
+    sequence=7,
+    origin=Origin("p0", "p", "u0", flow_name="f", dataset_name="d"),
+    timestamp=datetime(2020, 1, 1, 12, 30, 15, 250_000, UTC),
+    message="Flow f is RUNNING.",
+    level="INFO",
+    event_type="flow_progress",
+    details={"flow_progress": {"status": "RUNNING"}},
+)
 
 
 def create(still, **spec):
@@ -353,9 +368,22 @@ def test_output_and_failure_reach_the_event_log(still):
     still.turn()
     work = still.workers.begun[0]
     work.say("output", text="hello from the pipeline")
-    work.say("event", event={"event_type": "flow_progress", "message": "Flow f is RUNNING."})
+    work.say("event", event=as_json(FLOW_RUNS))
     work.end("FAILED", error="/a.py:3: boom", condition="ValueError", stack=[{"line_number": 3}])
     still.turn()
     found, _ = still.region.events.list(pipeline, size=200)
     assert found[0]["error"]["exceptions"][0]["message"] == "/a.py:3: boom"
     assert {"user_output", "flow_progress"} <= {event["event_type"] for event in found}
+
+
+def test_a_worker_s_event_is_shown_as_its_own_log_has_it_with_the_region_s_origin(still):
+    pipeline = create(still)
+    update = start(still, pipeline)
+    still.turn()
+    still.workers.begun[0].say("event", event=json.loads(json.dumps(as_json(FLOW_RUNS))))
+    still.turn()
+    (event,) = (e for e in still.region.events.list(pipeline)[0] if e["id"] == FLOW_RUNS.id)
+    origin = event.pop("origin")
+    assert from_json({**as_json(FLOW_RUNS), **event}) == FLOW_RUNS
+    assert (origin["pipeline_id"], origin["update_id"]) == (pipeline, update)
+    assert (origin["flow_name"], origin["dataset_name"]) == ("f", "d")

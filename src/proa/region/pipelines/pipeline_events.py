@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +15,8 @@ from proa.http.paging import page, place, token
 from proa.region.pipelines.event_filter import Condition, parse
 from proa.region.state import Database
 from proa.region.state.state_tables import events
-from proa.times import millis, rfc3339
+from proa.runtime.event import Event, Origin, as_json
+from proa.times import millis, moment
 
 _FIELDS = {
     "id": events.c.event_id,
@@ -28,24 +29,8 @@ _MAX_PAGE = 250
 DEFAULT_PAGE = 25
 
 
-@dataclass(frozen=True)
-class PipelineEvent:
-    """One thing that happened."""
-
-    event_type: str
-    message: str
-    level: str = "INFO"
-    details: Mapping[str, Any] | None = None
-    error: Mapping[str, Any] | None = None
-    """`{"fatal": bool, "exceptions": [{"class_name", "message", "stack"}]}`."""
-    origin: Mapping[str, Any] | None = None
-    """Added to what the region knows: `flow_name`, `dataset_name`, ..."""
-    event_id: str | None = None
-    timestamp: int | None = None
-
-
 class Events:
-    """The events of a region's pipelines."""
+    """The events of a region's pipelines, each in the transaction that made it true."""
 
     def __init__(self, database: Database, clock: Clock, ids: Ids, region: str) -> None:
         self._database = database
@@ -53,54 +38,66 @@ class Events:
         self._ids = ids
         self._region = region
 
-    def add(
+    def add(  # noqa: PLR0913 - an event's columns
         self,
         connection: Connection,
         pipeline: tuple[str, str],
         update_id: str | None,
-        *found: PipelineEvent,
+        event_type: str,
+        message: str,
+        *,
+        level: str = "INFO",
+        details: Mapping[str, Any] | None = None,
+        error: Mapping[str, Any] | None = None,
+        since: int | None = None,
     ) -> None:
-        """Record `found`, in this order, in the transaction that made them true.
+        """Record what the server has done. `pipeline` is (id, name), `details` those of the type.
 
-        `pipeline` is (id, name).
+        `since` is when it happened, milliseconds since 1970; None: now.
         """
-        rows = [self._row(pipeline, update_id, event) for event in found]
-        if rows:
-            connection.execute(insert(events), rows)
+        event = Event(
+            id=self._ids.new(),
+            sequence=None,
+            origin=self._origin(pipeline, update_id),
+            timestamp=self._clock.now() if since is None else moment(since),
+            message=message,
+            level=level,
+            event_type=event_type,
+            details={} if details is None else {event_type: details},
+            error=error,
+        )
+        self._insert(connection, event)
 
-    def _row(
-        self, pipeline: tuple[str, str], update_id: str | None, event: PipelineEvent
-    ) -> dict[str, Any]:
-        now = millis(self._clock.now()) if event.timestamp is None else event.timestamp
-        event_id = event.event_id or self._ids.new()
-        origin = {
-            "cloud": "AWS",
-            "region": self._region,
-            "pipeline_id": pipeline[0],
-            "pipeline_name": pipeline[1],
-            **({"update_id": update_id} if update_id else {}),
-            **{key: value for key, value in (event.origin or {}).items() if value is not None},
-        }
-        body = {
-            "id": event_id,
-            "origin": origin,
-            "timestamp": rfc3339(now),
-            "message": event.message,
-            "level": event.level,
-            "event_type": event.event_type,
-            "maturity_level": "STABLE",
-            **({"error": dict(event.error)} if event.error else {}),
-            **({"details": dict(event.details)} if event.details else {}),
-        }
-        return {
-            "event_id": event_id,
-            "pipeline_id": pipeline[0],
-            "update_id": update_id,
-            "timestamp": now,
+    def copy(
+        self,
+        connection: Connection,
+        pipeline: tuple[str, str],
+        update_id: str,
+        event: Event,
+    ) -> None:
+        """Record an event that a worker's event log has, of the flow and dataset that it names."""
+        origin = replace(
+            self._origin(pipeline, update_id),
+            flow_name=event.origin.flow_name,
+            dataset_name=event.origin.dataset_name,
+        )
+        self._insert(connection, replace(event, origin=origin, sequence=None))
+
+    def _origin(self, pipeline: tuple[str, str], update_id: str | None) -> Origin:
+        return Origin(*pipeline, update_id=update_id, cloud="AWS", region=self._region)
+
+    @staticmethod
+    def _insert(connection: Connection, event: Event) -> None:
+        row = {
+            "event_id": event.id,
+            "pipeline_id": event.origin.pipeline_id,
+            "update_id": event.origin.update_id,
+            "timestamp": millis(event.timestamp),
             "event_type": event.event_type,
             "level": event.level,
-            "body": body,
+            "body": {name: value for name, value in as_json(event).items() if value},
         }
+        connection.execute(insert(events), [row])
 
     def list(
         self,
@@ -122,12 +119,12 @@ class Events:
         query = select(events.c.body, events.c.timestamp, events.c.number).where(
             events.c.pipeline_id == pipeline_id, *map(_clause, parse(text, _FIELDS))
         )
-        moment, number = events.c.timestamp, events.c.number
+        time, number = events.c.timestamp, events.c.number
         if at is not None and ascending:
-            query = query.where(or_(moment > at["t"], and_(moment == at["t"], number > at["n"])))
+            query = query.where(or_(time > at["t"], and_(time == at["t"], number > at["n"])))
         elif at is not None:
-            query = query.where(or_(moment < at["t"], and_(moment == at["t"], number < at["n"])))
-        order = (moment, number) if ascending else (moment.desc(), number.desc())
+            query = query.where(or_(time < at["t"], and_(time == at["t"], number < at["n"])))
+        order = (time, number) if ascending else (time.desc(), number.desc())
         with self._database.read() as connection:
             rows = connection.execute(query.order_by(*order).limit(size + 1)).all()
         shown, more = page(list(rows), size)
@@ -141,16 +138,6 @@ class Events:
         """Remove the events older than `before`, milliseconds since 1970."""
         with self._database.write() as connection:
             connection.execute(delete(events).where(events.c.timestamp < before))
-
-
-def failure(
-    class_name: str, message: str, *, fatal: bool = True, stack: Any = ()
-) -> dict[str, Any]:
-    """The `error` of an event. `stack` is a list of frames as the API writes them."""
-    exception: dict[str, Any] = {"class_name": class_name, "message": message}
-    if stack:
-        exception["stack"] = list(stack)
-    return {"fatal": fatal, "exceptions": [exception]}
 
 
 def _clause(condition: Condition) -> ColumnElement[bool]:

@@ -15,7 +15,7 @@ from proa.clock import Clock, Ids
 from proa.http.api_errors import InvalidParameterError, MissingError, TakenError
 from proa.http.paging import page, place, token
 from proa.region.pipelines.event_filter import parse
-from proa.region.pipelines.pipeline_events import Events, PipelineEvent
+from proa.region.pipelines.pipeline_events import Events
 from proa.region.state import Database
 from proa.region.state.state_tables import pipelines
 from proa.region.workspace.workspace import canonical
@@ -112,11 +112,9 @@ class Pipelines:
                 connection,
                 (pipeline_id, name),
                 None,
-                PipelineEvent(
-                    "user_action",
-                    f"User {user} created the pipeline.",
-                    details=_action("CREATE", user),
-                ),
+                "user_action",
+                f"User {user} created the pipeline.",
+                details=_action("CREATE", user),
             )
         return pipeline_id
 
@@ -234,11 +232,9 @@ class Pipelines:
                 connection,
                 (pipeline_id, name),
                 None,
-                PipelineEvent(
-                    "user_action",
-                    f"User {user} edited the pipeline.",
-                    details=_action("EDIT", user),
-                ),
+                "user_action",
+                f"User {user} edited the pipeline.",
+                details=_action("EDIT", user),
             )
 
     def want(self, pipeline_id: str, *, running: bool) -> None:
@@ -325,7 +321,7 @@ def _executed_fields(spec: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _action(action: str, user: str) -> dict[str, Any]:
-    return {"user_action": {"action": action, "user_name": user}}
+    return {"action": action, "user_name": user}
 
 
 def _order(order: Sequence[str]) -> list[Any]:

@@ -18,13 +18,14 @@ from proa.clock import Clock, Ids
 from proa.errors import ConflictError
 from proa.region.pipelines import pipelines as of_pipelines
 from proa.region.pipelines import updates as of_updates
-from proa.region.pipelines.pipeline_events import Events, PipelineEvent, failure
+from proa.region.pipelines.pipeline_events import Events
 from proa.region.pipelines.pipelines import StoredPipeline
 from proa.region.pipelines.updates import Update, UpdateCause, Updates
 from proa.region.state import Database, LostError, StateUnavailableError, outlive_mistakes
 from proa.region.state.state_tables import pipelines, updates
 from proa.region.workers.charges import Charges
 from proa.region.workers.port import Report, Work, Workers
+from proa.runtime.event import failure, from_json
 from proa.states import UpdateState
 from proa.times import millis
 
@@ -133,12 +134,10 @@ class UpdateLoop:
                 connection,
                 pipeline.key,
                 found.update_id,
-                PipelineEvent(
-                    "update_progress",
-                    "The region's server stopped while this update ran;"
-                    " it goes on from the last committed batch.",
-                    level="WARN",
-                ),
+                "update_progress",
+                "The region's server stopped while this update ran;"
+                " it goes on from the last committed batch.",
+                level="WARN",
             )
             self._updates.enter(connection, pipeline.key, found, UpdateState.QUEUED, died=died)
 
@@ -165,13 +164,12 @@ class UpdateLoop:
             since = report.data.get("timestamp")
             self._updates.enter(connection, pipeline.key, found, state, since=since)
             return replace(found, state=state)
-        elif report.kind in {"event", "output"}:
-            event = (
-                _event(report.data["event"])
-                if report.kind == "event"
-                else PipelineEvent("user_output", str(report.data["text"]))
-            )
-            self._events.add(connection, pipeline.key, found.update_id, event)
+        elif report.kind == "event":
+            event = from_json(report.data["event"])
+            self._events.copy(connection, pipeline.key, found.update_id, event)
+        elif report.kind == "output":
+            text = str(report.data["text"])
+            self._events.add(connection, pipeline.key, found.update_id, "user_output", text)
         return found
 
     def _end(
@@ -226,7 +224,7 @@ class UpdateLoop:
             found,
             UpdateState.FAILED,
             error=reason,
-            failed_by=failure(condition, reason, stack=stack),
+            failed_by=failure(condition, reason, stack),
         )
         _log.warning("update failed", update=found.update_id, pipeline=pipeline.name, why=condition)
         if not found.continuous:
@@ -372,8 +370,3 @@ def _is_news(found: Update, report: Report) -> bool:
         return True
     state = UpdateState(str(report.data["state"]))
     return state is not found.state and not found.stop_requested and not state.over
-
-
-def _event(data: Mapping[str, Any]) -> PipelineEvent:
-    known = {key: data[key] for key in PipelineEvent.__dataclass_fields__ if key in data}
-    return PipelineEvent(**known)

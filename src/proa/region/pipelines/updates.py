@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from proa.clock import Clock, Ids
 from proa.http.api_errors import MissingError, TakenError
 from proa.http.paging import page, place, token
-from proa.region.pipelines.pipeline_events import Events, PipelineEvent
+from proa.region.pipelines.pipeline_events import Events
 from proa.region.pipelines.pipelines import PipelineState, StoredPipeline, shown_spec
 from proa.region.state import Database
 from proa.region.state.state_tables import pipelines, updates
@@ -139,13 +139,11 @@ class Updates:
             connection,
             pipeline.key,
             update_id,
-            PipelineEvent(
-                "create_update",
-                f"Update {update_id[:6]} started by {cause}.",
-                details={"create_update": {"cause": cause, **request}},
-            ),
-            progress(update_id, UpdateState.QUEUED),
+            "create_update",
+            f"Update {update_id[:6]} started by {cause}.",
+            details={"cause": cause, **request},
         )
+        self._say_state(connection, pipeline.key, update_id, UpdateState.QUEUED)
         return update_id
 
     def get(self, update_id: str, pipeline_id: str | None = None) -> Update:
@@ -282,11 +280,30 @@ class Updates:
         if state.over:
             values |= {"active": None, "ended_at": now, "error": error}
         connection.execute(update(updates).where(updates.c.number == found.number).values(**values))
+        self._say_state(connection, pipeline, found.update_id, state, error, failed_by, since)
+
+    def _say_state(  # noqa: PLR0913, PLR0917 - what the event says
+        self,
+        connection: Connection,
+        pipeline: tuple[str, str],
+        update_id: str,
+        state: UpdateState,
+        error: str | None = None,
+        failed_by: Mapping[str, Any] | None = None,
+        since: int | None = None,
+    ) -> None:
+        """Record the event that an update is in `state`."""
+        message = f"Update {update_id[:6]} is {state}."
         self._events.add(
             connection,
             pipeline,
-            found.update_id,
-            progress(found.update_id, state, error, failed_by, since),
+            update_id,
+            "update_progress",
+            f"{message} {error}" if error else message,
+            level="ERROR" if state is UpdateState.FAILED else "INFO",
+            details={"state": state},
+            error=failed_by,
+            since=since,
         )
 
 
@@ -294,25 +311,6 @@ def of(row: Row[Any]) -> Update:
     """A row of the table as an Update."""
     values = {name: getattr(row, name) for name in Update.__dataclass_fields__}
     return Update(**{**values, "state": UpdateState(row.state)})
-
-
-def progress(
-    update_id: str,
-    state: UpdateState,
-    error: str | None = None,
-    failed_by: Mapping[str, Any] | None = None,
-    since: int | None = None,
-) -> PipelineEvent:
-    """The event that an update is in `state`."""
-    message = f"Update {update_id[:6]} is {state}."
-    return PipelineEvent(
-        "update_progress",
-        f"{message} {error}" if error else message,
-        level="ERROR" if state is UpdateState.FAILED else "INFO",
-        details={"update_progress": {"state": state}},
-        error=failed_by,
-        timestamp=since,
-    )
 
 
 _WHILE_ACTIVE = {

@@ -15,6 +15,7 @@ from proa.region.workers.update_order import UpdateOrder
 from proa.runtime import Event, Pipeline, Runner, UpdateRequest, UpdateState
 from proa.runtime.context import Turn
 from proa.runtime.dr_policy import DrPolicy
+from proa.runtime.event import as_json
 from proa.settings import EngineSettings
 from proa.times import millis
 
@@ -31,7 +32,7 @@ def run(work: Mapping[str, Any], say: Callable[..., None], inbox: Inbox) -> dict
             if not UpdateState(state).over:
                 say("state", state=state, timestamp=millis(event.timestamp))
         elif event.event_type not in _OWN or event.level == "WARN":
-            say("event", event=_plain(event))
+            say("event", event=as_json(event))
 
     order = UpdateOrder.from_json(work)
     asked = order.request
@@ -91,17 +92,3 @@ def _pipeline(order: UpdateOrder, folder: Path) -> Pipeline:
         agreed=DrPolicy(order.dr_safety, order.accept, order.regional_keys),
         event_time=order.event_time,
     )
-
-
-def _plain(event: Event) -> dict[str, Any]:
-    origin = event.origin
-    return {
-        "event_type": event.event_type,
-        "message": event.message,
-        "level": event.level,
-        "details": event.details,
-        "error": event.error,
-        "origin": {"flow_name": origin.flow_name, "dataset_name": origin.dataset_name},
-        "event_id": event.id,
-        "timestamp": millis(event.timestamp),
-    }
