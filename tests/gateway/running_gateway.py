@@ -11,8 +11,7 @@ from pathlib import Path
 from gateway_world import GatewayWorld
 
 from proa.clock import RandomIds, SystemClock
-from proa.gateway.gateway_app import endpoint
-from proa.gateway.gateway_server import GatewayServer
+from proa.gateway.gateway_app import GatewayServer, endpoint
 from proa.gateway.recipients import profile_of
 from proa.http.serving import Listen
 from proa.region.workers.port import Workers

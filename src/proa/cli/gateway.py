@@ -79,7 +79,7 @@ def serve_gateway(
     if context.invoked_subcommand is not None:
         return
     with needs("server"):
-        from proa.gateway.gateway_server import GatewayServer
+        from proa.gateway.gateway_app import GatewayServer
         from proa.http.serving import Listen, log_to
 
     from proa.clock import RandomIds, SystemClock

@@ -10,9 +10,8 @@ import re
 from pathlib import Path
 
 from proa.engine.carried_errors import unpack
-from proa.engine.data_errors import data_error
 from proa.engine.worker_code import lacking_library
-from proa.errors import ProaError, UnavailableError, UserError
+from proa.errors import DataError, ProaError, UnavailableError, UserError, one_line
 
 _USERS = frozenset(
     {
@@ -149,3 +148,49 @@ def reword(message: str) -> tuple[str, str] | None:
     if found := _SYNTAX.match(message):
         return ("PARSE_SYNTAX_ERROR", f"the engine cannot read the query at {found.group(1)!r}")
     return None
+
+
+_CONDITIONS = (
+    (
+        r"Cannot cast (?:string|value) .* to value of|[Ii]nvalid (?:timestamp|date): ",
+        "CAST_INVALID_INPUT",
+    ),
+    (r"Can't cast value .* to type", "CAST_OVERFLOW"),
+    (
+        r"too large to store in a Decimal|too small to store in a Decimal",
+        "NUMERIC_VALUE_OUT_OF_RANGE",
+    ),
+    (r"[Dd]ivide by zero|[Dd]ivision by zero", "DIVIDE_BY_ZERO"),
+    (r"[Rr]emainder by zero", "REMAINDER_BY_ZERO"),
+    (r"[Aa]rithmetic overflow|Overflow happened|[Ii]nteger overflow", "ARITHMETIC_OVERFLOW"),
+    (r"element_at: the index is out of bounds", "INVALID_ARRAY_INDEX_IN_ELEMENT_AT"),
+)
+"""What engines say of rows that they cannot compute, and Spark's name for it."""
+_SPARKS = re.compile(
+    r"\[((?:CAST_INVALID_INPUT|CAST_OVERFLOW|NUMERIC_VALUE_OUT_OF_RANGE|DIVIDE_BY_ZERO"
+    r"|REMAINDER_BY_ZERO|ARITHMETIC_OVERFLOW|INVALID_ARRAY_INDEX|CANNOT_PARSE_TIMESTAMP)[A-Z_.]*)\]"
+)
+
+
+def data_error(message: str) -> DataError | None:
+    """The DataError that an engine's message stands for. Returns None if it is about something else.
+
+    Such an error is in the data: another try fails as well. Engines say it in words of their own, and
+    some as if they themselves had failed.
+    """
+    condition = _condition(message)
+    if condition is None:
+        return None
+    said = re.sub(r"^(?:[A-Za-z]+ error: |\[[A-Z_.]+\] )+", "", one_line(message)).rstrip(".")
+    return DataError(
+        f"a row cannot be computed: {said}; mend the data, or let the query yield NULL for it"
+        " (try_cast, try_divide, try_element_at)",
+        condition=condition,
+    )
+
+
+def _condition(message: str) -> str | None:
+    spark = _SPARKS.search(message)
+    if spark is not None:
+        return spark[1]
+    return next((name for pattern, name in _CONDITIONS if re.search(pattern, message)), None)

@@ -1,16 +1,22 @@
-"""The gateway's HTTP application: Delta Sharing, SQL, health; and its errors in both dialects."""
+"""The gateway's HTTP application, and the server that runs it in this process.
+
+Delta Sharing, SQL, health; and errors in the dialects of both.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Any
 
+import structlog
 from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from proa.clock import Clock, Ids
 from proa.errors import UnavailableError
+from proa.gateway.active_region import Serving
 from proa.gateway.gateway import Gateway
 from proa.gateway.links import FILES
 from proa.gateway.shared_statements import SharedStatements
@@ -27,9 +33,14 @@ from proa.http.client_habits import ClientHabits
 from proa.http.error_answers import answer_errors
 from proa.http.gate import Gate, Refusals
 from proa.http.metrics import RequestMetrics
+from proa.http.serving import HttpServer, Listen
 from proa.region.api import statement_routes
 from proa.region.identity import Identity, scim_user
 from proa.region.state.database import stable_number
+from proa.region.workers.pool import Pool
+from proa.region.workers.port import Workers
+from proa.settings import ProjectSettings
+from proa.storage import Store
 
 _NAME = "gateway"
 _MOST_BYTES = 1024 * 1024
@@ -168,3 +179,63 @@ async def _answer_http(request: Request, error: Exception) -> Response:
     code = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}.get(error.status_code, "BAD_REQUEST")
     message = f"{request.method} {request.url.path} is not part of what the gateway serves"
     return JSONResponse(_error_body(code, message), error.status_code, error.headers)
+
+
+_WORKER_MEMORY = 4096 << 20
+_FIRST_LOOK_S = 2.0
+
+_log = structlog.get_logger("proa.gateway")
+
+
+class GatewayServer:
+    """One gateway in this process."""
+
+    def __init__(  # noqa: PLR0913 - its parts
+        self,
+        settings: ProjectSettings,
+        state: Store,
+        listen: Listen,
+        clock: Clock,
+        ids: Ids,
+        *,
+        workers: Workers | None = None,
+    ) -> None:
+        self._listen = listen
+        self._workers = workers or Pool(clock, limit=1, warm=0, memory=_WORKER_MEMORY)
+        self._told: Serving | None = None
+        self.gateway = Gateway(settings, state, clock, ids, self._follow)
+        self.statements = SharedStatements(self.gateway, self._workers)
+        self._http = HttpServer(create_gateway_app(self.gateway, self.statements), listen)
+
+    def run(self, started: Callable[[str], None]) -> None:
+        """Serve until `stop` or a signal. `started` is told the address once it answers."""
+
+        def on_start(address: str) -> None:
+            _log.info("the gateway answers", address=address)
+            started(address)
+
+        sockets = self._listen.sockets()
+        try:
+            self._workers.open()
+            self.gateway.start()
+            # The first answers are no 503 for nothing; but a lost region does not keep it from starting.
+            self.gateway.clock.wait(_FIRST_LOOK_S, self.gateway.has_looked)
+            self._http.run(sockets, on_start)
+        finally:
+            self.gateway.stop()
+            self.statements.close()
+            _log.info("the gateway has stopped")
+
+    def stop(self) -> None:
+        """Ask the server to end; returns at once."""
+        self._http.stop()
+
+    def stop_on_signals(self) -> None:
+        """Let SIGTERM and SIGINT stop the server; for the main thread."""
+        self._http.stop_on_signals()
+
+    def _follow(self, serving: Serving | None) -> None:
+        if serving is not None and serving != self._told:
+            _log.info("a region is served", region=serving.region, epoch=serving.epoch)
+            self._told = serving
+        self.statements.follow(serving)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pyspark.pipelines.flow import AutoCdcFlow
 from pyspark.pipelines.flow import Flow as ApacheFlow
@@ -24,6 +26,7 @@ from pyspark.pipelines.source_code_location import SourceCodeLocation
 
 from proa.errors import PipelineError, SourceLocation
 from proa.pipelines.dataset_checks import check_dataset, check_flow, check_unique
+from proa.pipelines.declaring_session import DeclaringSession
 from proa.pipelines.definitions import (
     Dataset,
     DatasetKind,
@@ -39,7 +42,7 @@ from proa.pipelines.session_settings import check_flow_settings
 from proa.pipelines.spec import seen_from
 from proa.pipelines.sql import declarations
 from proa.pipelines.sql.lexer import SqlText
-from proa.pipelines.views import enforce_expectations
+from proa.violations import Violation
 
 DUPLICATE = "PIPELINE_DUPLICATE_IDENTIFIERS"
 OUTSIDE = "GRAPH_ELEMENT_DEFINED_OUTSIDE_OF_DECLARATIVE_PIPELINE"
@@ -276,3 +279,42 @@ def active() -> Registry:
         condition=OUTSIDE,
         location=caller(),
     )
+
+
+def enforce_expectations(
+    view: Dataset, flow: Flow, session: DeclaringSession
+) -> Callable[[], Any] | SqlQuery:
+    """Make a temporary view's expectations part of its query, for a view is never written.
+
+    Rows are dropped, or the update fails, wherever the view is read. Violations are not counted: the
+    event log counts what tables saw.
+    """
+    rules = tuple(rule for rule in view.expectations if rule.violation is not Violation.WARN)
+    if not rules:
+        return flow.query
+    if isinstance(flow.query, SqlQuery):
+        return functools.partial(
+            _kept_rows, view, rules, functools.partial(session.sql, flow.query.text)
+        )
+    query = functools.partial(_kept_rows, view, rules, flow.query)
+    return functools.update_wrapper(query, flow.query)  # its source is still the user's
+
+
+def _kept_rows(view: Dataset, rules: Sequence[Expectation], query: Callable[[], Any]) -> Any:
+    frame = query()
+    for rule in rules:
+        frame = frame.where(_keep_condition(view.name, rule))
+    return frame
+
+
+def _keep_condition(view: str, rule: Expectation) -> Any:
+    """The condition for keeping a row; that of a rule that fails never says no, but raises."""
+    from pyspark.sql.connect.functions import coalesce, expr, lit, raise_error, when
+
+    is_true = coalesce(
+        expr(rule.condition) if isinstance(rule.condition, str) else rule.condition, lit(False)
+    )
+    if rule.violation is Violation.DROP:
+        return is_true
+    message = f"a row of the view {view!r} breaks the expectation {rule.name!r}"
+    return when(is_true, lit(True)).otherwise(raise_error(lit(message)).cast("boolean"))

@@ -13,8 +13,7 @@ from proa.lake import Table
 from proa.pipelines.declaring_session import is_query
 from proa.region.workers.catalog import enter, register
 from proa.region.workers.port import DEFAULT_SCHEMA, Inbox, Shape
-from proa.region.workers.result_files import write_results
-from proa.region.workers.result_text import text_cells
+from proa.region.workers.result_files import text_cells, write_results
 from proa.runtime.queries import Queries, missing_table
 from proa.settings import EngineSettings
 
