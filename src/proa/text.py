@@ -1,4 +1,4 @@
-"""Words for people, and names and strings for SQL."""
+"""Words for people, and names and strings for SQL: Spark's and DuckDB's."""
 
 from __future__ import annotations
 
@@ -62,3 +62,13 @@ def string_literal(value: str) -> str:
     for character, code in (("\n", "\\n"), ("\r", "\\r"), ("\0", "\\u0000")):
         escaped = escaped.replace(character, code)
     return f"'{escaped}'"
+
+
+def duckdb_identifier(name: str) -> str:
+    """Write a name in double quotes, as DuckDB reads any name."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def duckdb_literal(value: str) -> str:
+    """Write `value` as a string literal, as DuckDB reads any string without NUL."""
+    return "'" + value.replace("'", "''") + "'"

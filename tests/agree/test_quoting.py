@@ -8,12 +8,17 @@ import sqlglot
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from proa.cdc.duck_types import name_of, text_of
 from proa.engine import Engine
 from proa.engine.parity.sql_tokens import tokens
 from proa.pipelines.identifiers import Namespace, parts, plain
 from proa.pipelines.sql.lexer import SqlText, TokenKind, tokenize, unquote
-from proa.text import literal_value, quote_identifier, string_literal
+from proa.text import (
+    duckdb_identifier,
+    duckdb_literal,
+    literal_value,
+    quote_identifier,
+    string_literal,
+)
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_categories=("Cc",)), min_size=1, max_size=6)
 STRINGS = st.text(st.characters(codec="utf-8"), max_size=8) | st.text(
@@ -47,7 +52,7 @@ def test_a_string_is_read_back_by_each_reader(value: str) -> None:
 @given(STRINGS.filter(lambda value: "\0" not in value), NAMES)
 def test_duckdb_reads_back_what_is_written_for_it(value: str, name: str) -> None:
     with duckdb.connect() as connection:
-        rows = connection.execute(f"SELECT {text_of(value)} AS {name_of(name)}")
+        rows = connection.execute(f"SELECT {duckdb_literal(value)} AS {duckdb_identifier(name)}")
         assert rows.fetchall() == [(value,)]
         assert rows.description[0][0] == name
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from proa.cdc.duck_types import text_of
 from proa.storage import Store, is_url
+from proa.text import duckdb_literal
 
 THREADS = 2
 _MEMORY_LIMIT = "1200MB"
@@ -84,5 +84,5 @@ class LocalDatabase:
 
 def parquet_source(paths: Sequence[str], options: str = "") -> str:
     """SQL that reads Parquet files as one relation."""
-    files = ", ".join(map(text_of, paths))
+    files = ", ".join(map(duckdb_literal, paths))
     return f"read_parquet([{files}], union_by_name = true, hive_partitioning = false{options})"

@@ -18,13 +18,13 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import date, datetime
 from typing import Any
 
-from proa.cdc.duck_types import text_of
 from proa.cdc.shape import ChangeShape
 from proa.errors import DataError
 from proa.lake import DataFile
 from proa.steps import Step
 from proa.storage import ObjectInfo, Store
 from proa.storage.folded import NumberedEntries, check_format
+from proa.text import duckdb_literal
 
 MEMORY = "proa:cdc"
 """The `txn` application that counts a table's memories."""
@@ -202,7 +202,7 @@ def memory_events(
     what = f", CAST(v AS {shape.value_type}) AS v, u" if values else ""
     return " UNION ALL ".join(
         f"SELECT {n} AS run, {shape.key_names}, CAST(o AS {shape.order_type}) AS o, d{what}"
-        f" FROM read_parquet({text_of(location)}) {only}"
+        f" FROM read_parquet({duckdb_literal(location)}) {only}"
         for n, location in enumerate(locations)
     )
 

@@ -12,7 +12,6 @@ from typing import Any
 import pyarrow as pa
 
 from proa.cdc import memory as memories
-from proa.cdc.duck_types import name_of
 from proa.cdc.fold import fold_statements
 from proa.cdc.local_database import duck_database, parquet_source
 from proa.cdc.memory import Memory, MemoryStore, memory_events, newest_events
@@ -26,6 +25,7 @@ from proa.cdc.table_merge import (
 )
 from proa.graph.change_target import DELETE, END_AT, SEQUENCE, START_AT, TRUNCATE, UPDATE
 from proa.lake import Destination, write_batches
+from proa.text import duckdb_identifier
 
 
 def merge(given: MergeInput) -> Merged:
@@ -346,7 +346,7 @@ class _Merge(FileMerge):
         names = self.names(source)
         if shape.history:
             period = ", ".join(
-                f"{shape.order_of(name_of(name))} AS {short}"
+                f"{shape.order_of(duckdb_identifier(name))} AS {short}"
                 for name, short in ((START_AT, "s"), (END_AT, "e"))
             )
         values = shape.struct_of(names, "t.")
@@ -466,7 +466,7 @@ class _Merge(FileMerge):
 
     def same_key(self) -> str:
         """SQL that compares the table's key `t` with the one in `touched`."""
-        names = (name_of(key) for key in self.shape.keys)
+        names = (duckdb_identifier(key) for key in self.shape.keys)
         return " AND ".join(f"t.{name} = touched.k{i}" for i, name in enumerate(names))
 
     def memory_files(self) -> list[str]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from proa.cdc.duck_types import name_of
 from proa.cdc.local_database import duck_database, parquet_source
 from proa.cdc.table_merge import (
     FILE,
@@ -21,6 +20,7 @@ from proa.cdc.table_merge import (
     MergeInput,
     invalid_changes,
 )
+from proa.text import duckdb_identifier
 
 
 def replace_keys(given: MergeInput, sequence: str) -> Merged:
@@ -39,7 +39,7 @@ class _Replacement(FileMerge):
 
     def run(self, sequence: str) -> Merged:
         shape, keys = self.shape, self.shape.key_names
-        order = shape.order_of(name_of(sequence))
+        order = shape.order_of(duckdb_identifier(sequence))
         source = parquet_source(self.local(self.given.changes))
         self.execute(
             f"""CREATE TABLE fresh AS SELECT {shape.key_values()}, {order} AS o,
@@ -85,6 +85,6 @@ class _Replacement(FileMerge):
         values = shape.struct_of(names, "t.") if self.given.feed else "NULL"
         self.execute(
             f"""CREATE TABLE old AS SELECT * FROM (SELECT {shape.key_values("t.")},
-                {shape.order_of(f"t.{name_of(sequence)}")} AS o, CAST({values} AS {shape.value_type}) AS v,
+                {shape.order_of(f"t.{duckdb_identifier(sequence)}")} AS o, CAST({values} AS {shape.value_type}) AS v,
                 {FILE} AS file, {POSITION} AS pos FROM {source} t) SEMI JOIN touched USING ({keys})"""
         )

@@ -14,10 +14,10 @@ from typing import Any
 
 from pyspark.sql import types as T  # noqa: N812 - the name that Spark's users know it by
 
-from proa.cdc.duck_types import duck_type, name_of, text_of
-from proa.errors import PipelineError
+from proa.errors import DataError, PipelineError
 from proa.graph.change_target import END_AT, START_AT, sequence_type, target_schema
 from proa.pipelines.definitions import AutoCdc, ColumnChoice, Flow, Replacement
+from proa.text import duckdb_identifier, duckdb_literal
 
 TOMBSTONES = "pipelines.cdc.tombstoneGCThresholdInSeconds"
 """The table property that says how long deletions are remembered."""
@@ -83,7 +83,7 @@ class ChangeShape:
     def key_values(self, prefix: str = "") -> str:
         """The key columns of a table as `k0, k1, ...`."""
         return ", ".join(
-            f"CAST({prefix}{name_of(key)} AS {duck_type(self._type(key))}) AS k{i}"
+            f"CAST({prefix}{duckdb_identifier(key)} AS {duck_type(self._type(key))}) AS k{i}"
             for i, key in enumerate(self.keys)
         )
 
@@ -101,7 +101,7 @@ class ChangeShape:
     @property
     def value_type(self) -> str:
         """The type of `v`."""
-        fields = [f"{name_of(f.name)} {duck_type(f.dataType)}" for f in self.values]
+        fields = [f"{duckdb_identifier(f.name)} {duck_type(f.dataType)}" for f in self.values]
         return f"STRUCT({', '.join(fields) or f'{_NOTHING} BOOLEAN'})"
 
     @property
@@ -110,7 +110,7 @@ class ChangeShape:
         if not isinstance(self.sequence, T.StructType):
             return duck_type(self.sequence)
         parts = (
-            f"{name_of(f.name)} STRUCT(n BOOLEAN, x {duck_type(f.dataType)})"
+            f"{duckdb_identifier(f.name)} STRUCT(n BOOLEAN, x {duck_type(f.dataType)})"
             for f in self.sequence.fields
         )
         return f"STRUCT({', '.join(parts)})"
@@ -121,23 +121,29 @@ class ChangeShape:
             return f"CAST({text} AS {duck_type(self.sequence)})"
         parts = []
         for part in self.sequence.fields:
-            inner = f"CAST({text}.{name_of(part.name)} AS {duck_type(part.dataType)})"
+            inner = f"CAST({text}.{duckdb_identifier(part.name)} AS {duck_type(part.dataType)})"
             packed = f"struct_pack(n := {inner} IS NOT NULL, x := {inner})"
-            parts.append(f"{name_of(part.name)} := {packed}")
+            parts.append(f"{duckdb_identifier(part.name)} := {packed}")
         return f"CASE WHEN {text} IS NOT NULL THEN struct_pack({', '.join(parts)}) END"
 
     def sequence_of(self, text: str) -> str:
         """The sequence value of `o`."""
         if not isinstance(self.sequence, T.StructType):
             return text
-        parts = (f"{name_of(f.name)} := {text}.{name_of(f.name)}.x" for f in self.sequence.fields)
+        parts = (
+            f"{duckdb_identifier(f.name)} := {text}.{duckdb_identifier(f.name)}.x"
+            for f in self.sequence.fields
+        )
         return f"CASE WHEN {text} IS NOT NULL THEN struct_pack({', '.join(parts)}) END"
 
     def clock_of(self, text: str) -> str | None:
         """Seconds since 1970 of `o`, or None where the sequence tells no time."""
         first, kind = text, self.sequence
         if isinstance(kind, T.StructType):
-            first, kind = f"{text}.{name_of(kind.fields[0].name)}.x", kind.fields[0].dataType
+            first, kind = (
+                f"{text}.{duckdb_identifier(kind.fields[0].name)}.x",
+                kind.fields[0].dataType,
+            )
         if not isinstance(kind, (T.TimestampType, T.TimestampNTZType, T.DateType)):
             return None
         return f"epoch({first})"
@@ -145,7 +151,7 @@ class ChangeShape:
     def struct_of(self, present: Sequence[str], prefix: str = "") -> str:
         """`v` of a table that has the columns `present`."""
         values = zip(self.values, self._values_of(present, prefix), strict=True)
-        parts = [f"{name_of(column.name)} := {value}" for column, value in values]
+        parts = [f"{duckdb_identifier(column.name)} := {value}" for column, value in values]
         return f"struct_pack({', '.join(parts) or f'{_NOTHING} := true'})"
 
     def columns_of(self, present: Sequence[str]) -> str:
@@ -158,7 +164,7 @@ class ChangeShape:
         values = []
         for column in self.values:
             own = there.get(column.name.lower())
-            value = "NULL" if own is None else f"{prefix}{name_of(own)}"
+            value = "NULL" if own is None else f"{prefix}{duckdb_identifier(own)}"
             values.append(f"CAST({value} AS {duck_type(column.dataType)})")
         return values
 
@@ -169,19 +175,21 @@ class ChangeShape:
         ]
         if len(names) == len(self.values):
             return text
-        parts = (f"{name_of(name)} := {text}.{name_of(name)}" for name in names)
+        parts = (f"{duckdb_identifier(name)} := {text}.{duckdb_identifier(name)}" for name in names)
         return f"struct_pack({', '.join(parts)})" if names else "true"
 
     def row_of(self, *, flat: bool = False) -> str:
         """The target's columns from `k0, ..., v` and the period; `flat`: from `columns_of`."""
         places = {key.lower(): f"k{i}" for i, key in enumerate(self.keys)}
         for i, column in enumerate(self.values):
-            places[column.name.lower()] = f"c{i}" if flat else f"v.{name_of(column.name)}"
-        parts = [f"{places[f.name.lower()]} AS {name_of(f.name)}" for f in self.columns.fields]
+            places[column.name.lower()] = f"c{i}" if flat else f"v.{duckdb_identifier(column.name)}"
+        parts = [
+            f"{places[f.name.lower()]} AS {duckdb_identifier(f.name)}" for f in self.columns.fields
+        ]
         if self.history:
             parts += [
-                f"{self.sequence_of('s')} AS {name_of(START_AT)}",
-                f"{self.sequence_of('e')} AS {name_of(END_AT)}",
+                f"{self.sequence_of('s')} AS {duckdb_identifier(START_AT)}",
+                f"{self.sequence_of('e')} AS {duckdb_identifier(END_AT)}",
             ]
         return ", ".join(parts)
 
@@ -193,7 +201,7 @@ class ChangeShape:
     def resolve(self, value: Any) -> str:
         """`v` put together from what `value(path, given)` yields for each of its parts."""
         parts = [
-            f"{name_of(f.name)} := {self._resolve(f.dataType, (f.name,), value)}"
+            f"{duckdb_identifier(f.name)} := {self._resolve(f.dataType, (f.name,), value)}"
             for f in self.values
         ]
         return f"struct_pack({', '.join(parts) or f'{_NOTHING} := true'})"
@@ -204,7 +212,7 @@ class ChangeShape:
         if not isinstance(kind, T.StructType) or not nested:
             return str(value(path, self._is_given(path)))
         fields = [(f.name, self._resolve(f.dataType, (*path, f.name), value)) for f in kind.fields]
-        packed = ", ".join(f"{name_of(name)} := {text}" for name, text in fields)
+        packed = ", ".join(f"{duckdb_identifier(name)} := {text}" for name, text in fields)
         known = " OR ".join(f"({text}) IS NOT NULL" for _, text in fields)
         return f"CASE WHEN {known} THEN struct_pack({packed}) END"
 
@@ -217,7 +225,7 @@ class ChangeShape:
         if self._keeps(path):
             return f"{part_of(path)} IS NOT NULL"
         if self.names_updates:
-            name = text_of(path[0].lower())
+            name = duckdb_literal(path[0].lower())
             mine = "list_transform(u, lambda x: lower(split_part(x, '.', 1)))"
             return f"(u IS NULL OR list_contains({mine}, {name}))"
         return "true"
@@ -225,7 +233,7 @@ class ChangeShape:
 
 def part_of(path: Sequence[str]) -> str:
     """A part of `v`."""
-    return ".".join(("v", *map(name_of, path)))
+    return ".".join(("v", *map(duckdb_identifier, path)))
 
 
 def change_shape(flow: Flow, query: Any, properties: Mapping[str, str]) -> ChangeShape:
@@ -296,3 +304,44 @@ def _retention(properties: Mapping[str, str]) -> float | None:
         raise PipelineError(
             f"the table property {TOMBSTONES!r} must be a number of seconds, not {text!r}"
         ) from error
+
+
+_DUCKDB_TYPES = {
+    "boolean": "BOOLEAN",
+    "tinyint": "TINYINT",
+    "smallint": "SMALLINT",
+    "int": "INTEGER",
+    "bigint": "BIGINT",
+    "float": "FLOAT",
+    "double": "DOUBLE",
+    "string": "VARCHAR",
+    "binary": "BLOB",
+    "date": "DATE",
+    "timestamp": "TIMESTAMPTZ",
+    "timestamp_ntz": "TIMESTAMP",
+}
+
+
+def duck_type(kind: Any) -> str:
+    """The DuckDB type of a Spark `DataType`. Raises DataError for a type that it lacks."""
+    if isinstance(kind, T.StructType):
+        fields = ", ".join(
+            f"{duckdb_identifier(f.name)} {duck_type(f.dataType)}" for f in kind.fields
+        )
+        return f"STRUCT({fields})"
+    if isinstance(kind, T.ArrayType):
+        return f"{duck_type(kind.elementType)}[]"
+    if isinstance(kind, T.MapType):
+        return f"MAP({duck_type(kind.keyType)}, {duck_type(kind.valueType)})"
+    if isinstance(kind, T.DecimalType):
+        return f"DECIMAL({kind.precision}, {kind.scale})"
+    text = kind.simpleString()
+    if isinstance(kind, (T.StringType, T.CharType, T.VarcharType)):
+        return "VARCHAR"
+    if text not in _DUCKDB_TYPES:
+        raise DataError(
+            f"AUTO CDC cannot compare values of the type {text!r}; cast the column in the source,"
+            " or leave it out with except_column_list",
+            condition="UNSUPPORTED_DATATYPE",
+        )
+    return _DUCKDB_TYPES[text]

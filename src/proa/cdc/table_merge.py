@@ -16,7 +16,6 @@ from typing import Any
 
 from pyspark.sql import types as T  # noqa: N812 - the name that Spark's users know it by
 
-from proa.cdc.duck_types import name_of, text_of
 from proa.cdc.local_database import THREADS, LocalDatabase, parquet_source
 from proa.cdc.memory import Memory
 from proa.cdc.shape import ChangeShape
@@ -24,6 +23,7 @@ from proa.errors import DataError
 from proa.graph.table_options import CHANGE_TYPE
 from proa.lake import DataFile, Destination, Table, write_batches
 from proa.lake.table_schema import to_arrow
+from proa.text import duckdb_identifier, duckdb_literal
 
 FILE_BYTES = 4 << 20
 """Files of a merged table stay small: a change of one row writes little anew, and threads share them."""
@@ -141,7 +141,7 @@ class FileMerge(LocalDatabase):
 
     def rewritten_rows(self, paths: Sequence[str]) -> str:
         """SQL of the rows that the files `paths` are to have from now on."""
-        here = f"file IN ({', '.join(map(text_of, paths))})"
+        here = f"file IN ({', '.join(map(duckdb_literal, paths))})"
         file = f"t.{FILE} = r.file AND " if len(paths) > 1 else ""
         return f"""SELECT * EXCLUDE ({FILE}, {POSITION}) FROM {self.placed_source(paths)} t
             ANTI JOIN (SELECT file, pos FROM removed WHERE {here}) r ON {file}t.{POSITION} = r.pos
@@ -154,7 +154,7 @@ class FileMerge(LocalDatabase):
     def write_changes(self) -> tuple[DataFile, ...]:
         """Write what changed as Delta's change feed has it: rows that went, and rows that came."""
         row = self.shape.key_names + (", s" if self.shape.history else "")
-        change = f"AS {name_of(CHANGE_TYPE)}"
+        change = f"AS {duckdb_identifier(CHANGE_TYPE)}"
         sides = (
             ("removed", "added", "delete", self.updates and "update_preimage"),
             ("added", "removed", "insert", self.updates and "update_postimage"),

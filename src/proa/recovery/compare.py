@@ -23,12 +23,12 @@ from proa.errors import SettingsError
 from proa.recovery.row_hash import (
     BUCKET_BITS,
     has_floats,
-    quote_identifier,
     row_floats,
     row_hash,
     row_shape,
     row_text,
 )
+from proa.text import duckdb_identifier
 
 EXAMPLES = 10
 MEMORY_LIMIT = "1GB"
@@ -432,7 +432,7 @@ def guess_key(
     if not able:
         return ()
     counts = db.execute(
-        f"SELECT count(*), {', '.join(f'approx_count_distinct({quote_identifier(name)})' for name in able)}"
+        f"SELECT count(*), {', '.join(f'approx_count_distinct({duckdb_identifier(name)})' for name in able)}"
         f" FROM {table}"
     ).fetchone()
     assert counts is not None
@@ -452,7 +452,7 @@ def guess_key(
 
 
 def _unique(db: duckdb.DuckDBPyConnection, table: str, columns: tuple[str, ...], rows: int) -> bool:
-    listed = ", ".join(quote_identifier(name) for name in columns)
+    listed = ", ".join(duckdb_identifier(name) for name in columns)
     found = db.execute(f"SELECT count(*) FROM (SELECT DISTINCT {listed} FROM {table})").fetchone()
     return found is not None and found[0] == rows
 

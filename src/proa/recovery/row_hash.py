@@ -19,24 +19,21 @@ from itertools import count
 
 import pyarrow as pa
 
+from proa.text import duckdb_identifier, duckdb_literal
+
 BUCKET_BITS = 12
-
-
-def quote_identifier(name: str) -> str:
-    """`name` as an SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def row_text(columns: Iterable[pa.Field]) -> str:
     """The DuckDB expression for a row's text. The order of `columns` does not matter."""
-    parts = [_value(quote_identifier(field.name), field.type) for field in _by_name(columns)]
+    parts = [_value(duckdb_identifier(field.name), field.type) for field in _by_name(columns)]
     return f"concat('', {', '.join(parts)})" if parts else "''"
 
 
 def row_shape(columns: Iterable[pa.Field]) -> str:
     """The DuckDB expression for a row's text without the values of its finite floats."""
     parts = [
-        _value(quote_identifier(field.name), field.type, shape=True) for field in _by_name(columns)
+        _value(duckdb_identifier(field.name), field.type, shape=True) for field in _by_name(columns)
     ]
     return f"concat('', {', '.join(parts)})" if parts else "''"
 
@@ -44,7 +41,7 @@ def row_shape(columns: Iterable[pa.Field]) -> str:
 def row_floats(columns: Iterable[pa.Field]) -> str:
     """The DuckDB expression for the finite floats of a row, a DOUBLE[], in an order that its shape fixes."""
     return _concatenate(
-        _floats(quote_identifier(field.name), field.type, count()) for field in _by_name(columns)
+        _floats(duckdb_identifier(field.name), field.type, count()) for field in _by_name(columns)
     )
 
 
@@ -163,7 +160,7 @@ def _nested_hash(value: str, kind: pa.DataType, names: Iterator[int], *, shape: 
     types = pa.types
     if types.is_struct(kind):
         fields = ", ".join(
-            _value(f"{value}[{_literal(field.name)}]", field.type, names, shape=shape)
+            _value(f"{value}[{duckdb_literal(field.name)}]", field.type, names, shape=shape)
             for field in _by_name(kind)
         )
         return f"CASE WHEN {value} IS NULL THEN 'N' ELSE concat('{{', {fields}, '}}') END"
@@ -192,7 +189,7 @@ def _floats(value: str, kind: pa.DataType, names: Iterator[int]) -> str:
         return f"CASE WHEN isfinite({number}) THEN [{number}] ELSE {_NO_FLOATS} END"
     if types.is_struct(kind):
         return _concatenate(
-            _floats(f"{value}[{_literal(field.name)}]", field.type, names)
+            _floats(f"{value}[{duckdb_literal(field.name)}]", field.type, names)
             for field in _by_name(kind)
         )
     item = f"x{next(names)}"
@@ -221,7 +218,3 @@ _NO_FLOATS = "CAST([] AS DOUBLE[])"
 def _items(value: str, items: str, length: str) -> str:
     joined = f"array_to_string({items}, '')"
     return f"CASE WHEN {value} IS NULL THEN 'N' ELSE concat('[', {length}, ':', {joined}) END"
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"

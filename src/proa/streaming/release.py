@@ -19,7 +19,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from proa.cdc.duck_types import name_of
 from proa.cdc.local_database import LocalDatabase, duck_database, parquet_source
 from proa.errors import DataError, PipelineError
 from proa.formats.place import PLACE, TIME
@@ -28,6 +27,7 @@ from proa.graph.stream_joins import LEFT, NEW, OVER, RIGHT
 from proa.lake import Destination, write_batches
 from proa.lake.table_schema import to_arrow
 from proa.streaming.stream_state import FOREVER, StateFile, StateStore, StreamState
+from proa.text import duckdb_identifier
 
 _UNTIL = "__proa_until"
 """The watermark, in microseconds, from which on a remembered row is needed no more."""
@@ -123,7 +123,7 @@ class _Release(LocalDatabase):
         else:
             self.windows()
         columns = self.columns()
-        names = ", ".join(name_of(field.name) for field in columns.fields)
+        names = ", ".join(duckdb_identifier(field.name) for field in columns.fields)
         files = self.write(f"SELECT {names} FROM released", _FOLDER, to_arrow(columns))
         state = replace(
             self.before,
@@ -251,7 +251,7 @@ class _Release(LocalDatabase):
 
     @property
     def keys(self) -> list[str]:
-        return [name_of(key) for key in (self.plan.keys or self.visible)]
+        return [duckdb_identifier(key) for key in (self.plan.keys or self.visible)]
 
     def live(self) -> str:
         """SQL of the rows that are not late."""
@@ -262,7 +262,7 @@ class _Release(LocalDatabase):
 
     def first(self, source: str) -> str:
         """SQL of the first row of each key."""
-        rest = ", ".join(map(name_of, self.visible))
+        rest = ", ".join(map(duckdb_identifier, self.visible))
         return f"""SELECT * EXCLUDE ({_RANK}) FROM (SELECT *, row_number() OVER
             (PARTITION BY {", ".join(self.keys)} ORDER BY {_ORDER}, {rest}) AS {_RANK}
             FROM ({source})) WHERE {_RANK} = 1"""
@@ -322,14 +322,14 @@ class _Release(LocalDatabase):
         """Make `released` and `learned`: rows of windows that are over, and of those that are not."""
         window = self.plan.window
         assert window is not None
-        names = ", ".join(map(name_of, self.visible))
+        names = ", ".join(map(duckdb_identifier, self.visible))
         at = f"epoch_us({TIME})"
         if window.length:
             count = math.ceil(window.length / window.slide)
             last = f"({at} - (({at} - {window.offset}) % {window.slide} + {window.slide}) % {window.slide})"
             start = f"({last} - {_INDEX} * {window.slide})"
             end = f"({start} + {window.length})"
-            value = f", {self.struct_of(start, end)} AS {name_of(self.window_name)}"
+            value = f", {self.struct_of(start, end)} AS {duckdb_identifier(self.window_name)}"
             source = f"timed, (SELECT unnest(range({count})) AS {_INDEX})"
             inside = f"{end} > {at}"
         else:
@@ -357,7 +357,7 @@ class _Release(LocalDatabase):
         window = self.plan.window
         assert window is not None
         hidden = list(self.plan.keys)
-        names = ", ".join([*map(name_of, self.visible), *hidden, TIME])
+        names = ", ".join([*map(duckdb_identifier, self.visible), *hidden, TIME])
         known = self.memory_query()
         older = f"UNION ALL BY NAME SELECT * EXCLUDE ({_UNTIL}) FROM ({known})" if known else ""
         at = f"epoch_us({TIME})"
@@ -453,7 +453,7 @@ class _StreamSide(_Release):
 
     def meet(self, other: _StreamSide) -> None:
         """Make `whole`: what is remembered and what is new, by what has come on the other side."""
-        names = ", ".join(map(name_of, self.visible))
+        names = ", ".join(map(duckdb_identifier, self.visible))
         at = f"epoch_us({TIME})" if self.plan.delay is not None else "CAST(NULL AS BIGINT)"
         fresh = f"SELECT {names}, {at} AS {_AT}, {NEW} AS {_MARK} FROM ({self.live()})"
         known = self.memory_query()
@@ -474,7 +474,7 @@ class _StreamSide(_Release):
 
     def pairing(self, other: _StreamSide) -> tuple[str, ...]:
         """Write the rows that are joined in this batch; where they are."""
-        names = ", ".join(name_of(field.name) for field in self.marked_columns.fields)
+        names = ", ".join(duckdb_identifier(field.name) for field in self.marked_columns.fields)
         where = "true" if other.is_moving else f"{self.mark} > 0"
         query = f"SELECT {names} FROM whole WHERE {where}"
         files = self.write(query, _FOLDER, to_arrow(self.marked_columns))
@@ -488,7 +488,7 @@ class _StreamSide(_Release):
             if other.side.keeps and other.side.reach is not None:
                 reach = max(reach, reach + other.side.reach)
             until = f"coalesce({_AT} + {reach}, {-FOREVER})"
-        names = ", ".join(map(name_of, self.visible))
+        names = ", ".join(map(duckdb_identifier, self.visible))
         self.execute(
             f"""CREATE TABLE learned AS SELECT {names}, {_AT}, {until} AS {_UNTIL} FROM whole
                 WHERE {self.mark} % 2 = {NEW}"""
