@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -47,7 +48,7 @@ class World:
         self._answers(region, "fence")
         self.roles[region] = Role.FENCED
 
-    def drain(self, region: str, as_of: datetime | None = None) -> None:
+    def drain(self, region: str, through: Mapping[str, int] | None = None) -> None:
         self._answers(region, "drain")
         self.behind[region] = 0
 

@@ -172,7 +172,8 @@ class CommandSettings(_Model):
 
     drain: str
     """Processes what has landed and ends; for example `proa run --region {region}`. Its environment
-    may have `PROA_AS_OF`: then it leaves out what was shipped later, as `proa run` does."""
+    may have `PROA_THROUGH`: then it leaves out files that were shipped after these, as `proa run`
+    does."""
     activate: str = "true"
     """Makes the region run all the time."""
     demote: str = "true"
@@ -426,3 +427,29 @@ def _make_profiles_absolute(entry: Any, base: Path) -> None:
             name: absolute(path, base) if isinstance(path, str) else path
             for name, path in entry["regions"].items()
         }
+
+
+THROUGH = "proa.through"
+"""A parameter of an update: the last file of each source that it reads, in the words of `file_numbers`."""
+
+
+def file_numbers(text: str, option: str) -> dict[str, int]:
+    """Read the number of a file by source, written as `orders=120,events=7`.
+
+    Raises SettingsError, which names the option, if `text` is something else.
+    """
+    numbers: dict[str, int] = {}
+    for part in text.split(","):
+        source, _, number = part.strip().partition("=")
+        if not source or not number.isdecimal() or source in numbers:
+            raise SettingsError(
+                f"{option} {text!r} does not give a number for each source; write it like"
+                " orders=120,events=7"
+            )
+        numbers[source] = int(number)
+    return numbers
+
+
+def file_numbers_text(numbers: Mapping[str, int]) -> str:
+    """Write the number of a file by source, as `file_numbers` reads it."""
+    return ",".join(f"{source}={number}" for source, number in sorted(numbers.items()))

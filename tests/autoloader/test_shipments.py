@@ -16,7 +16,6 @@ from shipped_zone import InProcessEngine, Region, Zone, content
 from proa.autoloader import KnownFiles
 from proa.errors import UnavailableError
 from proa.formats.problems import Problem, ProblemKind, ReadError
-from proa.landing import Manifest
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -82,18 +81,23 @@ def test_batches_end_where_shipments_end(engine: Any, zone: Zone, tmp_path: Path
     ]
 
 
-def test_what_was_shipped_later_is_left_for_the_next_batch(engine: Any, zone: Zone, tmp_path: Path):
+@pytest.mark.parametrize("begin", [0, 2, 4, 6])
+@pytest.mark.parametrize("last", [0, 1, 2, 3, 4, 5, 6, 9])
+def test_what_was_shipped_later_is_left_for_the_next_batch(
+    engine: Any, zone: Zone, tmp_path: Path, begin: int, last: int
+):
+    """Whole shipments, never less than was read before, and then the others."""
     for number in range(3):
         zone.ship({f"{number}a.json": line(a=number), f"{number}b.json": line(a=number)})
     loader = Region(engine, zone, tmp_path / "east", {"cloudFiles.format": "json"}).loader()
-    moments = Manifest(zone.store, "s").table()["shipped_at"].unique().to_pylist()
-    names: list[list[str]] = []
-    after = None
-    for moment in (moments[0], moments[1], moments[1], None):
-        backlog = loader.discover(None, after=after, as_of=moment)
-        names.append([file.path.rsplit("/", 1)[1] for file in backlog.take()])
+    numbers: list[int] = []
+    after = {"s": begin}
+    for through in ({"s": last}, {"s": last}, None):
+        backlog = loader.discover(None, after=after, through=through)
+        numbers.append(len(backlog.take()))
         after = backlog.positions
-    assert names == [["0a.json", "0b.json"], ["1a.json", "1b.json"], [], ["2a.json", "2b.json"]]
+    end = max(begin, min(last // 2 * 2, 6))
+    assert (numbers, after) == ([end - begin, 0, 6 - end], {"s": 6})
 
 
 def test_a_shipment_larger_than_the_limit_is_a_batch_alone(engine: Any, zone: Zone, tmp_path: Path):

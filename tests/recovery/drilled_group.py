@@ -14,7 +14,8 @@ import resource
 import signal
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import Path
@@ -286,6 +287,23 @@ class DrilledGroup:
             hidden.write_text(json.dumps({"n": self.files}) + "\n")
             hidden.rename(hidden.with_name(f"{self.files}.json"))
         assert self.shipper.ship().head == self.files
+
+    @contextmanager
+    def steady_load(self) -> Iterator[None]:
+        """New files all the time."""
+        stop = threading.Event()
+
+        def ship() -> None:
+            while not stop.wait(0.2):
+                self.ship(1)
+
+        shipping = threading.Thread(target=ship)
+        shipping.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            shipping.join()
 
     def strike(self, blow: Blow, region: DrilledRegion) -> None:
         if blow is Blow.KILLED:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
-from datetime import datetime, timedelta
+from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -247,8 +248,8 @@ def test_waiting_ends_with_what_is_lacking(group: Group):
 
 
 class BusyWorld(World):
-    """Files arrive at every call, and land in west later than in east; a drain that knows no moment
-    reads them all in one batch.
+    """Files arrive at every call, and land in west later than in east; a drain that is not told where to
+    end reads them all in one batch.
     """
 
     def __init__(
@@ -270,12 +271,10 @@ class BusyWorld(World):
             self._arrivals -= 1
             self._shipped.append(self._clock.now())
 
-    def drain(self, region: str, as_of: datetime | None = None) -> None:
+    def drain(self, region: str, through: Mapping[str, int] | None = None) -> None:
         super().drain(region)
-        landed = self._shipped[: self._landed(region)]
-        bound = as_of if self._obeys else None
-        head = sum(bound is None or moment <= bound for moment in landed)
-        self._heads[region].add(max(head, *self._heads[region]))
+        last = through["s"] if through and self._obeys else len(self._shipped)
+        self._heads[region].add(max(min(last, self._landed(region)), *self._heads[region]))
 
     def _landed(self, region: str) -> int:
         latest = self._clock.now() - timedelta(seconds=self._landing_s[region])
@@ -284,7 +283,10 @@ class BusyWorld(World):
     def status(self, region: str) -> RegionStatus:
         self._answers(region, "status")
         landed = self._landed(region)
-        source = SourceStatus("s", len(self._shipped), landed, 0, landed, 0, None, None)
+        if self.roles[region] is Role.ACTIVE:
+            self._heads[region].add(landed)
+        processed = max(self._heads[region])
+        source = SourceStatus("s", len(self._shipped), landed, processed, 0, 0, None, None)
         return RegionStatus(region, (source,))
 
     def prove(self, left: str, right: str) -> Proof:
@@ -319,10 +321,13 @@ def test_regions_that_never_meet_are_told_when_patience_ends(group: Group):
     assert group.controller().cancel().active == "east"
 
 
-def test_a_drill_leaves_the_region_at_work_alone(group: Group):
-    group.world = BusyWorld(group.clock, arrivals=10_000, obeys=True)
+@pytest.mark.parametrize("landing_s", [0.0, 30.0])
+def test_a_drill_leaves_the_region_at_work_alone(group: Group, landing_s):
+    group.world = BusyWorld(group.clock, arrivals=10_000, obeys=True, landing_s=landing_s)
     assert group.begin(Operation.DRILL, "west").active == "east"
     assert "drain east" not in group.world.calls
+    (report,) = group.store().reports().values()
+    assert json.loads(report)["equal"]
 
 
 def test_every_row_of_the_table_is_a_way_somewhere():

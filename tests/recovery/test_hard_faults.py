@@ -25,6 +25,15 @@ def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DrilledGroup]:
     found.close()
 
 
+def test_regions_of_servers_meet_while_files_arrive_all_the_time(group: DrilledGroup):
+    """Over the API, by real updates: without an end that both are told they would never hold the same files."""
+    with group.steady_load():
+        for verb in (("drill",), ("switchover", "--to", "west"), ("failback",)):
+            assert group.ask(*verb, "--yes", "--wait", "2m") == 0, group.log(verb[0])
+            assert (group.folder / f"{verb[0]}.out").read_text().count(" are equal: ") == 1
+    assert group.reader.wrong == []
+
+
 def test_consumers_read_every_row_once_whatever_happens_to_the_active_region(group: DrilledGroup):
     blows: list[Blow] = []
     for number in range(DRILLS):

@@ -102,6 +102,24 @@ def test_configuration_has_the_landing_zone_and_secrets_but_shows_none(payloads,
     assert "geheim" not in shown
 
 
+def test_parameters_of_an_update_are_configuration_for_it_alone(payloads, still):
+    region = still.region
+    made = region.pipelines.create({"name": "p", "configuration": {"a": "own", "b": "own"}}, "ada")
+    given = {"b": "given", "c": "{{secrets/s/k}}", "proa.through": "orders=3"}
+    started = region.updates.start(
+        region.pipelines.get(made), {"parameters": given}, UpdateCause.API_CALL
+    )
+    order = payloads.update(region.updates.get(started))
+    assert {key: order["configuration"].get(key) for key in ("a", "b", "c", "proa.through")} == {
+        "a": "own",
+        "b": "given",
+        "c": "{{secrets/s/k}}",
+        "proa.through": None,
+    }
+    assert order["request"]["parameters"]["proa.through"] == "orders=3"
+    assert "b" in region.pipelines.get(made).spec["configuration"]
+
+
 def test_old_history_is_forgotten_and_new_is_kept(still):
     pipeline = still.region.pipelines.create({"name": "p"}, "me")
     still.region.updates.start(still.region.pipelines.get(pipeline), {}, UpdateCause.API_CALL)

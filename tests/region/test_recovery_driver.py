@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from datetime import timedelta
 
 import pytest
+from databricks.sdk.errors import InvalidParameterValue
 from databricks.sdk.service import jobs
 from databricks.sdk.service.pipelines import NotebookLibrary, PipelineLibrary
 from databricks.sdk.service.workspace import Language
@@ -116,6 +117,22 @@ def test_a_region_is_flipped_there_and_back_and_again(running):
     spec = w.pipelines.get(sales.pipeline_id).spec
     assert spec.configuration["landing_zone"]
     assert spec.libraries[0].notebook.path == "/p"
+
+
+def test_a_drain_tells_where_it_ends(running):
+    driver = ApiDriver(settings_of(running))
+    driver.demote("us-west")
+    driver.drain("us-west", {"orders": 120, "events": 7})
+    assert running["us-west"].workers.begun[-1].work.payload["request"]["parameters"] == {
+        "proa.through": "events=7,orders=120"
+    }
+    w = running["us-west"].client()
+    (sales,) = [one for one in w.pipelines.list_pipelines() if one.name == "sales"]
+    with pytest.raises(InvalidParameterValue, match="write it like orders=120"):
+        w.pipelines.start_update(sales.pipeline_id, parameters={"proa.through": "noon"})
+    driver.activate("us-west")
+    with pytest.raises(InvalidParameterValue, match="the pipeline is continuous; leave it out"):
+        w.pipelines.start_update(sales.pipeline_id, parameters={"proa.through": "n=1"})
 
 
 def test_without_names_all_pipelines_move(running):

@@ -164,8 +164,9 @@ def test_a_folder_that_a_shipment_will_make_is_waited_for(shop: Project) -> None
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--as-of", "noon"), "write it like"),
-        (("--as-of", "2026-01-01", "--continuous"), "leave one of them out"),
+        (("--through", "noon"), "write it like"),
+        (("--through", "n=1,n=2"), "write it like"),
+        (("--through", "n=1", "--continuous"), "leave one of them out"),
     ],
 )
 def test_a_moment_that_no_update_can_end_at_is_refused(

@@ -27,6 +27,7 @@ _LISTED = pa.schema([("path", pa.string()), ("size", pa.int64()), ("modified", p
 _ORDERED = pa.schema([*_LISTED, ("source", pa.string()), ("shipment", pa.int64())])
 Positions = Mapping[str, int]
 """For each source the number of the last file, in its manifest's order, that was taken."""
+_EVERYTHING: Positions = {}
 
 
 @dataclass(frozen=True)
@@ -189,11 +190,11 @@ class ListedFiles:
         after: Positions,
         *,
         now: datetime,
-        as_of: datetime | None = None,
+        through: Positions = _EVERYTHING,
     ) -> FileBacklog:
         """What came after the positions and is wanted; `known` are files that an older version read.
 
-        `as_of` ends the order before the first file that was shipped later.
+        `through` ends the order of a source at the last whole shipment up to a file.
 
         Raises UnavailableError when a manifest does not answer, or ends before its position.
         """
@@ -201,8 +202,8 @@ class ListedFiles:
         for source, tail in self._tails.items():
             rows = tail.rows_after(after.get(source, 0))
             heads[source] = tail.head
-            if as_of is not None:
-                whole, rows = len(rows), _shipped_by(rows, as_of)
+            if source in through:
+                whole, rows = len(rows), _shipments_through(rows, through[source])
                 heads[source] -= whole - len(rows)
             if len(rows):
                 tables.append(self._files_in_place(source, rows))
@@ -215,9 +216,7 @@ class ListedFiles:
             ]
             listed = listed.take(pc.sort_indices(listed, sort_keys=order))
         listed = listed.select(_ORDERED.names).combine_chunks()
-        wanted = [
-            _filter_listed(page, self._place, options, now, None) for page in listed.to_batches()
-        ]
+        wanted = [_filter_listed(page, self._place, options, now) for page in listed.to_batches()]
         table = pa.Table.from_batches(wanted, schema=_ORDERED)
         if known is not None and len(known) and len(table):
             paths = [f"{self._place.base}/{path}" for path in table["path"].to_pylist()]
@@ -248,30 +247,31 @@ class ListedFiles:
         )
 
 
-def _shipped_by(rows: pa.Table, moment: datetime) -> pa.Table:
-    """The rows of a manifest before the first one that was shipped later than `moment`."""
-    later = pc.greater(rows["shipped_at"], pa.scalar(moment, rows.schema.field("shipped_at").type))
-    first = pc.index(later, True).as_py()
-    return rows if first < 0 else rows.slice(0, first)
+def _shipments_through(rows: pa.Table, last: int) -> pa.Table:
+    """The rows of a manifest that belong to whole shipments up to the file number `last`."""
+    count = int(np.searchsorted(rows["seq"].to_numpy(), last, side="right"))
+    if 0 < count < len(rows):
+        shipments = rows["shipment"].to_numpy()
+        if shipments[count] == shipments[count - 1]:
+            count = int(np.searchsorted(shipments, shipments[count]))
+    return rows.slice(0, count)
 
 
 _SHIPPED = pa.schema([*_ORDERED, ("shipped_at", pa.int64())])
 
 
-def discover(  # noqa: PLR0913 - where, what, and as of when
+def discover(
     place: Place,
     options: Options,
     storage_options: Mapping[str, str],
     known: KnownFiles | None,
     *,
     now: datetime,
-    as_of: datetime | None = None,
 ) -> FileBacklog:
     """List the place; what is visible, wanted and not known is the backlog.
 
-    `as_of` leaves out what was modified later. Raises UnavailableError when the place cannot be
-    listed, and when a folder is gone that files were read from before: a disk that is not mounted
-    is not an empty one.
+    Raises UnavailableError when the place cannot be listed, and when a folder is gone that files
+    were read from before: a disk that is not mounted is not an empty one.
     """
     if known is not None and len(known) and not _is_there(place):
         raise UnavailableError(
@@ -280,7 +280,7 @@ def discover(  # noqa: PLR0913 - where, what, and as of when
         )
     versions = options.reader.allow_overwrites
     new = []
-    for page in _visible(place, options, storage_options, now=now, as_of=as_of):
+    for page in _visible(place, options, storage_options, now=now):
         if known is not None:
             paths = [f"{place.base}/{path}" for path in page["path"].to_pylist()]
             if versions:
@@ -298,7 +298,7 @@ def existing_keys(
     place: Place, options: Options, storage_options: Mapping[str, str], *, now: datetime
 ) -> Iterator[str]:
     """The keys of all files that are there now, in the words of `KnownFiles`."""
-    for page in _visible(place, options, storage_options, now=now, as_of=None):
+    for page in _visible(place, options, storage_options, now=now):
         for row in page.to_pylist():
             path = f"{place.base}/{row['path']}"
             yield (
@@ -314,7 +314,6 @@ def _visible(
     storage_options: Mapping[str, str],
     *,
     now: datetime,
-    as_of: datetime | None,
 ) -> Iterator[pa.RecordBatch]:
     """Pages of files that a reader may see and the user wants, as `_LISTED`."""
     for page in _pages(place, storage_options):
@@ -326,21 +325,20 @@ def _visible(
             ],
             schema=_LISTED,
         )
-        kept = _filter_listed(listed, place, options, now, as_of)
+        kept = _filter_listed(listed, place, options, now)
         if kept.num_rows:
             yield kept
 
 
 def _filter_listed(
-    listed: pa.RecordBatch, place: Place, options: Options, now: datetime, as_of: datetime | None
+    listed: pa.RecordBatch, place: Place, options: Options, now: datetime
 ) -> pa.RecordBatch:
     """Those of the files that a reader may see and the user wants."""
-    latest = min((t for t in (as_of, options.modified_before) if t), default=None)
     earliest = options.modified_after
     if options.max_age is not None:
         oldest = now - timedelta(seconds=options.max_age)
         earliest = max(earliest, oldest) if earliest else oldest
-    return _select_listed(listed, place, options, earliest, latest)
+    return _select_listed(listed, place, options, earliest, options.modified_before)
 
 
 def _is_there(place: Place) -> bool:

@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from typing import Any, Protocol
 
 import pyarrow as pa
@@ -109,29 +108,27 @@ class AutoLoader:
         known: KnownFiles | None,
         *,
         after: Positions | None = None,
-        as_of: datetime | None = None,
+        through: Positions | None = None,
     ) -> FileBacklog:
         """The files that come after the positions, or are not known yet, in their order.
 
-        `as_of` leaves out what was shipped later, or modified later where no manifest says when a
-        file was shipped. Changes nothing but, at the first start, the
-        memory of which files were there before. Raises UnavailableError when the store fails.
+        `through` leaves out shipments with files behind these, of sources with a manifest. Changes
+        nothing but, at the first start, the memory of which files were there before. Raises
+        UnavailableError when the store fails.
         """
         if known is not None and self._state is not None:
             self._remember_start(known)
         now, listed = self._clock.now(), self._listed_files()
         if listed is not None:
             begin = after or self._first_positions()
-            backlog = listed.discover(self.options, known, begin, now=now, as_of=as_of)
+            backlog = listed.discover(self.options, known, begin, now=now, through=through or {})
         elif after:
             raise UnavailableError(
                 f"the manifest of {self._place.base!r}, which files were read by before, is not"
                 " there; mount the landing zone or put the manifest back"
             )
         else:
-            backlog = discover(
-                self._place, self.options, self._storage, known, now=now, as_of=as_of
-            )
+            backlog = discover(self._place, self.options, self._storage, known, now=now)
         if self._current() is None:
             self._sample = backlog.sample()
         return backlog

@@ -14,7 +14,6 @@ from proa.cli.project import JsonOption, ProjectOption, find_project
 from proa.cli.region_option import RegionOption, chosen_region
 from proa.cli.signals import stop_on_signals
 from proa.errors import ProaError, SettingsError, UnavailableError, UserError
-from proa.times import moment_option
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,13 +22,13 @@ if TYPE_CHECKING:
     from proa.runtime.context import SinkGate
 
 
-_AsOfOption = Annotated[
+_ThroughOption = Annotated[
     str | None,
     typer.Option(
-        "--as-of",
-        metavar="TIME",
-        envvar="PROA_AS_OF",
-        help="Leave out files that were shipped later; ISO 8601, UTC unless it says otherwise.",
+        "--through",
+        metavar="SOURCE=N,...",
+        envvar="PROA_THROUGH",
+        help="Leave out files that were shipped after these numbers, as `proa status` shows them.",
     ),
 ]
 
@@ -55,7 +54,7 @@ def run(
     continuous: Annotated[
         bool, typer.Option("--continuous", help="Go on until interrupted.")
     ] = False,
-    as_of: _AsOfOption = None,
+    through: _ThroughOption = None,
     project: ProjectOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -72,10 +71,13 @@ def run(
     Example: proa run --region east
     """
     from proa.runtime import Runner, UpdateRequest
+    from proa.settings import file_numbers
 
-    if continuous and as_of:
-        raise SettingsError("--continuous goes on and on, and --as-of ends; leave one of them out")
-    moment = moment_option(as_of, "--as-of") if as_of else None
+    if continuous and through:
+        raise SettingsError(
+            "--continuous goes on and on, and --through ends; leave one of them out"
+        )
+    numbers = file_numbers(through, "--through") if through else {}
     folder = find_project(project)
     region_name = chosen_region(folder, region)
     gate = None if region_name is None else _sink_gate(folder, region_name)
@@ -88,7 +90,7 @@ def run(
         result = runner.update(
             UpdateRequest(
                 continuous=continuous,
-                as_of=moment,
+                through=numbers,
                 refresh=_names(refresh),
                 full_refresh=_names(full_refresh),
                 full_refresh_all=full_refresh_all,

@@ -7,7 +7,7 @@ It holds nothing else: whoever runs it next, wherever, goes on from the last ent
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,7 +27,7 @@ from proa.recovery.driver import Driver, Role, open_driver, role_of
 from proa.recovery.failover_table import Action, FailoverEvent
 from proa.recovery.region_status import SourceStatus
 from proa.recovery.region_view import Loss, Proof, RegionsView, open_view
-from proa.settings import ProjectSettings, RecoverySettings
+from proa.settings import ProjectSettings, RecoverySettings, file_numbers_text
 from proa.steps import Step, step
 
 _LOOK_S = 2.0
@@ -335,36 +335,58 @@ class Controller:
 
     def _compare(self, record: ControlRecord, source: str, target: str) -> Proof:
         """Compare the regions. Files that arrive meanwhile do not keep them apart: where one is behind,
-        both process what was shipped by one moment. In a drill the source is at work, and is left alone.
+        both process the files of each source through the same one.
+
+        In a drill the source is at work and is left alone: the target processes what the source has.
         """
+        is_drill = record.operation is Operation.DRILL
         end = self._clock.monotonic() + self._patience
+        before: Mapping[str, int] | None = None
         while True:
             proof = self._view.prove(source, target)
-            waits = proof.behind and record.operation is not Operation.DRILL
-            if not waits or self._clock.monotonic() >= end:
+            if not proof.behind or self._clock.monotonic() >= end:
                 return proof
-            moment = self._clock.now()
-            self._tell(f"{proof.sentence}; both process what was shipped by {moment.isoformat()}")
-            # What was shipped by then has its place in the order now, though clocks differ a little.
-            self._clock.wait(_LOOK_S)
-            self._await_landing((source, target), end)
-            for region in (source, target):
-                self._driver.drain(region, moment)
+            through = (
+                self._last_processed(source) if is_drill else self._last_shipped((source, target))
+            )
+            who = target if is_drill else "both"
+            files = file_numbers_text(through) or "what has landed"
+            self._tell(f"{proof.sentence}; {who} must have processed {files}")
+            if through == before:
+                self._clock.wait(_LOOK_S)
+            self._await_landing((source, target), through, end)
+            for region in (target,) if is_drill else (source, target):
+                self._driver.drain(region, through)
+            before = through
 
-    def _await_landing(self, regions: tuple[str, str], end: float) -> None:
-        """Wait, until `end` at most, for what is shipped now to have landed in both regions."""
-        needed: dict[str, int] = {}
+    def _last_shipped(self, regions: tuple[str, str]) -> Mapping[str, int]:
+        """The last file that is shipped now, by source."""
+        last: dict[str, int] = {}
         for one in self._sources(regions):
-            most = max(one.shipped or 0, one.landed or 0)
-            needed[one.source] = max(needed.get(one.source, 0), most)
+            if one.landed is not None:
+                last[one.source] = max(last.get(one.source, 0), one.shipped or 0, one.landed)
+        return last
+
+    def _last_processed(self, region: str) -> Mapping[str, int]:
+        """The last file, by source, that a region has processed with all that came before."""
+        return {
+            one.source: one.processed
+            for one in self._sources((region,))
+            if one.processed is not None
+        }
+
+    def _await_landing(
+        self, regions: tuple[str, str], through: Mapping[str, int], end: float
+    ) -> None:
+        """Wait, until `end` at most, for files to have landed in both regions."""
         while self._clock.monotonic() < end and any(
-            one.landed is not None and one.landed < needed.get(one.source, 0)
+            one.landed is not None and one.landed < through.get(one.source, 0)
             for one in self._sources(regions)
         ):
             self._clock.wait(_LOOK_S)
 
-    def _sources(self, regions: tuple[str, str]) -> list[SourceStatus]:
-        """The sources of both regions. Raises ProaError when a region does not answer."""
+    def _sources(self, regions: Iterable[str]) -> list[SourceStatus]:
+        """The sources of the regions. Raises ProaError when a region does not answer."""
         sources: list[SourceStatus] = []
         for region in regions:
             status = self._view.status(region)

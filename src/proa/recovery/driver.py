@@ -7,13 +7,12 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
-from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
 from proa.errors import ProaError, SettingsError, UnavailableError
-from proa.settings import CommandSettings, ProjectSettings
+from proa.settings import CommandSettings, ProjectSettings, file_numbers_text
 
 
 class Role(StrEnum):
@@ -38,10 +37,10 @@ class Driver(Protocol):
     def fence(self, region: str) -> None:
         """Stop the region's updates, and let none begin by itself."""
 
-    def drain(self, region: str, as_of: datetime | None = None) -> None:
+    def drain(self, region: str, through: Mapping[str, int] | None = None) -> None:
         """Let the region process what has landed; returns when that update has ended.
 
-        With `as_of`, what was shipped later may be left out, where the driver knows how.
+        `through`: by source the number of a file; what was shipped after it is left out.
         """
 
     def activate(self, region: str) -> None:
@@ -72,8 +71,8 @@ class CommandDriver:
     def fence(self, region: str) -> None:
         run_command(self._commands.fence, region, self._folder)
 
-    def drain(self, region: str, as_of: datetime | None = None) -> None:
-        more = {} if as_of is None else {"PROA_AS_OF": as_of.isoformat()}
+    def drain(self, region: str, through: Mapping[str, int] | None = None) -> None:
+        more = {"PROA_THROUGH": file_numbers_text(through)} if through else {}
         run_command(self._commands.drain, region, self._folder, more)
 
     def activate(self, region: str) -> None:

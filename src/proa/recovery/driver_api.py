@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
 from typing import Any
 
 from proa.clock import Clock, SystemClock
 from proa.errors import SettingsError, UnavailableError, UserError
 from proa.extras import needs
 from proa.recovery.driver import Role
-from proa.settings import ApiSettings, ProjectSettings, RecoverySettings
+from proa.settings import THROUGH, ApiSettings, ProjectSettings, RecoverySettings, file_numbers_text
 
 _ENDED = frozenset({"COMPLETED", "FAILED", "CANCELED"})
 _ANSWER_S, _RETRY_S = 15, 3
@@ -44,7 +43,8 @@ class ApiDriver:
         for pipeline in self._pipelines(region):
             self._stop(region, pipeline.pipeline_id)
 
-    def drain(self, region: str, as_of: datetime | None = None) -> None:  # noqa: ARG002 - the API has no such word
+    def drain(self, region: str, through: Mapping[str, int] | None = None) -> None:
+        body = {"parameters": {THROUGH: file_numbers_text(through)}} if through else {}
         with answers(region):
             begun = {}
             for pipeline in self._pipelines(region):
@@ -52,8 +52,9 @@ class ApiDriver:
                     continue  # it is at work already
                 self._stop(region, pipeline.pipeline_id)
                 client = self._client(region)
-                started = client.pipelines.start_update(pipeline.pipeline_id)
-                begun[pipeline.pipeline_id] = (pipeline.name, started.update_id)
+                path = f"/api/2.0/pipelines/{pipeline.pipeline_id}/updates"
+                started = client.api_client.do("POST", path, body=body)
+                begun[pipeline.pipeline_id] = (pipeline.name, started["update_id"])
             for pipeline_id, (name, update_id) in begun.items():
                 self._wait_for(region, pipeline_id, name, update_id)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from datetime import datetime
+from collections.abc import Mapping
 from pathlib import Path
 
 from proa.errors import SettingsError, UnavailableError
@@ -33,10 +33,10 @@ class TerraformDriver:
     def fence(self, region: str) -> None:
         self._apply(region, active=False)
 
-    def drain(self, region: str, as_of: datetime | None = None) -> None:  # noqa: ARG002 - the API has no such word
+    def drain(self, region: str, through: Mapping[str, int] | None = None) -> None:
         from proa.recovery.driver_api import ApiDriver
 
-        ApiDriver(self._settings).drain(region)
+        ApiDriver(self._settings).drain(region, through)
 
     def activate(self, region: str) -> None:
         self._apply(region, active=True)

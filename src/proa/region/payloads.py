@@ -95,7 +95,7 @@ class Payloads:
             files={item.path: item.content for item in libraries},
             root=root,
             modules=self._modules(root),
-            configuration=self.configuration(spec),
+            configuration={**self.configuration(spec), **found.parameters},
             continuous=found.continuous,
             development=bool(spec.get("development")),
             cause=found.cause,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from proa.clock import Clock, Ids
 from proa.engine import Engine
@@ -49,8 +48,8 @@ class Context:
     gate: SinkGate = Turn
     """Whether this region may write to sinks now."""
     update_id: str = ""
-    as_of: datetime | None = None
-    """The update leaves out raw files that were shipped later. None: it reads what there is."""
+    through: Mapping[str, int] = field(default_factory=dict)
+    """By source: the number of a file; the update leaves out those that were shipped after it."""
     _tables: dict[str, Table] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 from proa.engine import Engine, Relation
@@ -31,8 +30,8 @@ class ExternalTableSource(TableSource):
             Table.at(self._url, options),
         )
 
-    def refresh(self, as_of: datetime | None = None) -> None:
-        super().refresh(as_of)
+    def refresh(self, through: Mapping[str, int] | None = None) -> None:
+        super().refresh(through)
         if self._seen < 0:
             raise DataError(
                 f"there is no Delta table in {self._url!r}; correct the path, or make the table",

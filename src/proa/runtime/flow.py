@@ -10,7 +10,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 
 from proa.errors import ConflictError, DataError
 from proa.graph import FilesLeaf, FlowNode, TableLeaf
@@ -92,11 +91,11 @@ class _Reading:
             source.mark_planned(plan)
         self.last = plan
 
-    def refresh(self, as_of: datetime | None) -> None:
-        """Look at what there is now, or was shipped by a moment, unless that was done."""
+    def refresh(self, through: Mapping[str, int]) -> None:
+        """Look at what there is now, through some files, unless that was done."""
         if not self.is_fresh:
             for source in self.sources.values():
-                source.refresh(as_of)
+                source.refresh(through)
             self.is_fresh = True
 
     def before(self, number: int) -> Plan | None:
@@ -189,7 +188,7 @@ class FlowRunner:
             reading.is_fresh = False
             reading.mark_planned(pending)
             return reading, pending, True
-        reading.refresh(self._context.as_of)
+        reading.refresh(self._context.through)
         self._check_folders(reading)
         plan = self._plan_batch(reading, number, progress)
         if plan is None:

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Protocol
 
 from proa.autoloader.file_ref import FileRef
@@ -55,10 +54,10 @@ class Source(Protocol):
     def mark_planned(self, plan: Plan) -> None:
         """The batch `plan` is settled: what it reads is not new any more."""
 
-    def refresh(self, as_of: datetime | None = None) -> None:
+    def refresh(self, through: Mapping[str, int] | None = None) -> None:
         """Find out what there is now. `next_input` hands out what was seen by the last refresh.
 
-        `as_of` leaves out raw files that were shipped later.
+        `through` leaves out raw files that their sources shipped after these numbers.
         """
 
     def next_input(self, before: Input | None) -> tuple[Input | None, bool]:
@@ -104,7 +103,7 @@ class TableSource:
     def mark_planned(self, plan: Plan) -> None:
         """Nothing: where a table was read to stands in the plan."""
 
-    def refresh(self, as_of: datetime | None = None) -> None:  # noqa: ARG002 - it holds no raw files
+    def refresh(self, through: Mapping[str, int] | None = None) -> None:  # noqa: ARG002 - it holds no raw files
         self._table.refresh()
         self._seen = self._table.version
 
@@ -319,8 +318,8 @@ class FilesSource:
         self._loader.record(self._known, plan.batch, files)
         self._recorded = plan.batch
 
-    def refresh(self, as_of: datetime | None = None) -> None:
-        self._backlog = self._loader.discover(self._known, after=self._through, as_of=as_of)
+    def refresh(self, through: Mapping[str, int] | None = None) -> None:
+        self._backlog = self._loader.discover(self._known, after=self._through, through=through)
 
     def next_input(self, before: Input | None) -> tuple[Input | None, bool]:  # noqa: ARG002
         taken = self._backlog.take() if self.streaming else self._backlog.take_all()

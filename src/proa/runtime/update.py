@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -32,8 +32,8 @@ class UpdateRequest:
     """Given by who asked; None makes one up. Asking again with one id resets nothing twice."""
     continuous: bool = False
     """Go on until `stop` is set."""
-    as_of: datetime | None = None
-    """Leave out raw files that were shipped later. None: read what there is."""
+    through: Mapping[str, int] = field(default_factory=dict)
+    """By source: the number of a file; leave out raw files that were shipped after it."""
     refresh: Sequence[str] = ()
     full_refresh: Sequence[str] = ()
     full_refresh_all: bool = False
@@ -79,7 +79,7 @@ class UpdateRun:
     def run(self) -> UpdateResult:
         started, since = self._clock.now(), self._clock.monotonic()
         self._context.update_id = self.id
-        self._context.as_of = self._request.as_of
+        self._context.through = self._request.through
         self._events.begin(self.id)
         request = self._request
         self._events.add(

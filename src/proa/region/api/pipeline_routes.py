@@ -22,6 +22,7 @@ from proa.region.api.route_parts import (
 from proa.region.pipelines import pipelines as domain
 from proa.region.pipelines.updates import Update, UpdateCause
 from proa.region.region import RegionServices
+from proa.settings import THROUGH, file_numbers
 from proa.times import rfc3339
 
 router = APIRouter(prefix="/api/2.0/pipelines", tags=["pipelines"])
@@ -69,6 +70,9 @@ class StartUpdate(Body):
     reset_checkpoint_selection: list[str] = Field(default_factory=list)
     validate_only: bool = False
     cause: UpdateCause = UpdateCause.API_CALL
+    parameters: dict[str, str] = Field(default_factory=dict)
+    """Configuration for this update alone. `proa.through`, as `orders=120`, names the last file of a source
+    that the update reads."""
 
 
 @router.post("")
@@ -148,9 +152,14 @@ def delete_pipeline(pipeline_id: str, region: RegionOf) -> Empty:
 @router.post("/{pipeline_id}/updates")
 def start_update(pipeline_id: str, body: StartUpdate, region: RegionOf) -> dict[str, Any]:
     """Start an update; 409 while one is active."""
-    started = region.updates.start(
-        region.pipelines.get(pipeline_id), body.sent_fields("cause"), body.cause
-    )
+    pipeline = region.pipelines.get(pipeline_id)
+    if (through := body.parameters.get(THROUGH)) is not None:
+        file_numbers(through, THROUGH)
+        if pipeline.continuous:
+            raise InvalidParameterError(
+                f"{THROUGH} is for updates that end, and the pipeline is continuous; leave it out"
+            )
+    started = region.updates.start(pipeline, body.sent_fields("cause"), body.cause)
     region.wake()
     return {"update_id": started}
 

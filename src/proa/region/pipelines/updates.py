@@ -25,6 +25,7 @@ from proa.region.pipelines.pipeline_events import Events
 from proa.region.pipelines.pipelines import PipelineState, StoredPipeline, shown_spec
 from proa.region.state import Database
 from proa.region.state.state_tables import pipelines, updates
+from proa.settings import THROUGH
 from proa.states import UpdateState
 from proa.times import millis
 
@@ -54,7 +55,7 @@ class Update:
     state: UpdateState
     cause: str
     request: Mapping[str, Any]
-    """`full_refresh`, the selections and `validate_only`, as they were sent."""
+    """`full_refresh`, the selections, `validate_only` and `parameters`, as they were sent."""
     spec: Mapping[str, Any]
     """The pipeline's spec when the update was started: what it runs."""
     continuous: bool
@@ -66,6 +67,12 @@ class Update:
     created_at: int
     started_at: int | None
     ended_at: int | None
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """What this update alone adds to the pipeline's configuration."""
+        given: Mapping[str, str] = self.request.get("parameters") or {}
+        return {key: value for key, value in given.items() if key != THROUGH}
 
 
 class Updates:

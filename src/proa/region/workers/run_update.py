@@ -16,7 +16,7 @@ from proa.runtime import Event, Pipeline, Runner, UpdateRequest, UpdateState
 from proa.runtime.context import Turn
 from proa.runtime.dr_policy import DrPolicy
 from proa.runtime.event import as_json
-from proa.settings import EngineSettings
+from proa.settings import THROUGH, EngineSettings, file_numbers
 from proa.times import millis
 
 _OWN = ("create_update", "update_progress")
@@ -36,6 +36,7 @@ def run(work: Mapping[str, Any], say: Callable[..., None], inbox: Inbox) -> dict
 
     order = UpdateOrder.from_json(work)
     asked = order.request
+    through = (asked.get("parameters") or {}).get(THROUGH)
     folder = Path(work["scratch"]).resolve()
     request = UpdateRequest(
         update_id=order.update_id,
@@ -44,6 +45,7 @@ def run(work: Mapping[str, Any], say: Callable[..., None], inbox: Inbox) -> dict
         full_refresh=tuple(asked.get("full_refresh_selection") or ()),
         full_refresh_all=bool(asked.get("full_refresh")),
         validate_only=bool(asked.get("validate_only")),
+        through=file_numbers(through, THROUGH) if through is not None else {},
         cause="USER_ACTION" if order.development else order.cause,
         stop=inbox.stop,
     )

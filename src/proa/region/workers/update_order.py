@@ -35,7 +35,7 @@ class UpdateOrder:
     development: bool
     cause: str
     request: Mapping[str, Any]
-    """`full_refresh`, the selections and `validate_only`, as they were sent."""
+    """`full_refresh`, the selections, `validate_only` and `parameters`, as they were sent."""
     root: str = "/"
     """The folder of the workspace from which the sources import one another."""
     modules: Mapping[str, str] = field(default_factory=dict)
