@@ -59,18 +59,23 @@ def duration_setting(text: str, setting: str) -> float:
         raise SettingsError(f"{setting} must be {error}, not {text!r}") from None
 
 
+def parse_moment(text: str) -> datetime:
+    """Read a moment in ISO 8601; without a zone it is UTC. Raises ValueError if it is not one."""
+    moment = datetime.fromisoformat(text)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
 def moment_option(text: str, option: str) -> datetime:
-    """Read the moment (ISO 8601; UTC unless it says otherwise) that `option` has.
+    """Read the moment that `option` has, as `parse_moment` does.
 
     Raises SettingsError, which names the option, if `text` is not a moment.
     """
     try:
-        moment = datetime.fromisoformat(text)
+        return parse_moment(text)
     except ValueError as error:
         raise SettingsError(
             f"{option} {text!r} is not a time; write it like 2023-02-28T13:00:00Z"
         ) from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def utc_text(moment: date | time, timespec: str = "auto") -> str:
@@ -111,4 +116,4 @@ def as_moment(value: Any) -> datetime | None:
         return value if value.tzinfo else value.replace(tzinfo=UTC)
     if isinstance(value, int | float):
         return datetime.fromtimestamp(value, UTC)
-    return as_moment(datetime.fromisoformat(str(value)))
+    return parse_moment(str(value))

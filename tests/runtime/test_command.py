@@ -243,6 +243,16 @@ def test_a_query_cannot_write(project: Project, sql: str) -> None:
     assert project.rows("bronze", "id") == [1]
 
 
+def test_a_table_at_a_place_of_its_own_is_queried_by_its_name(project: Project) -> None:
+    project.write(
+        PIPELINE.replace("@dp.table\n", f"@dp.table(path={project.storage + '-own'!r})\n", 1)
+    )
+    project.land("a.json", [{"id": 1}])
+    ok(project.run())
+    rows = Queries(project.engine, StoredTables(project.storage)).arrow("SELECT id FROM bronze")
+    assert rows.to_pylist() == [{"id": 1}]
+
+
 def test_an_unknown_table_is_named_with_the_nearest_one(project: Project) -> None:
     project.write(PIPELINE)
     project.land("a.json", [{"id": 1}])

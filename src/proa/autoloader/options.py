@@ -22,7 +22,7 @@ from proa.formats.reader_options import (
 from proa.graph.leaves import FilesLeaf
 from proa.storage import absolute
 from proa.text import suggestion
-from proa.times import parse_duration
+from proa.times import parse_duration, parse_moment
 
 if TYPE_CHECKING:
     from proa.graph import Graph
@@ -131,10 +131,9 @@ def parse_bytes(text: str) -> int:
 def parse_time(text: str) -> datetime:
     """A moment, in UTC unless it says otherwise."""
     try:
-        found = datetime.fromisoformat(text.strip())
+        return parse_moment(text.strip()).astimezone(UTC)
     except ValueError:
         raise ValueError("a time such as '2026-01-31T00:00:00'") from None
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
 class _Values:

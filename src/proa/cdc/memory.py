@@ -170,9 +170,7 @@ def memory_files(files: Sequence[DataFile]) -> tuple[tuple[str, int], ...]:
     return tuple((f"{FOLDER}/{file.path}", file.rows) for file in files)
 
 
-def newest_events(
-    locations: Sequence[str], shape: ChangeShape, *, touched: bool, having: str = "true"
-) -> str:
+def newest_events(locations: Sequence[str], shape: ChangeShape, *, touched: bool) -> str:
     """SQL that yields the events of the files `locations`, oldest first, newest knowledge only.
 
     With `touched`, of the keys in the table `touched`. A key of which nothing is known any more
@@ -184,10 +182,10 @@ def newest_events(
     only = f"SEMI JOIN touched USING ({keys})" if touched else ""
     union = memory_events(locations, shape, only=only)
     if len(locations) == 1:
-        return f"SELECT {keys}, o, d, v, u FROM ({union}) WHERE {having}"
+        return f"SELECT {keys}, o, d, v, u FROM ({union})"
     return (
         f"SELECT {keys}, o, d, v, u FROM (SELECT *, max(run) OVER (PARTITION BY {keys}) AS newest"
-        f" FROM ({union})) WHERE run = newest AND {having}"
+        f" FROM ({union})) WHERE run = newest"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from proa.cli.output import new_table, print_json, print_table
 from proa.cli.project import JsonOption, ProjectOption, find_project
 from proa.cli.region_option import RegionOption, chosen_region
 from proa.layout import SERVED
+from proa.times import utc_text
 
 if TYPE_CHECKING:
     from proa.lake import Table as DeltaTable
@@ -152,5 +154,4 @@ def _row(
 def _text_of_value(value: Any) -> str | None:
     if value is None:
         return None
-    text = value.isoformat() if hasattr(value, "isoformat") else str(value)
-    return str(text).replace("+00:00", "Z")
+    return utc_text(value) if isinstance(value, date) else str(value)

@@ -17,7 +17,6 @@ _CLOSING = (TokenType.R_PAREN, TokenType.R_BRACKET)
 _SET_OPERATORS = ("union", "intersect", "minus", "except")
 _BY = ("group by", "order by", "sort by", "cluster by", "distribute by")
 _CLAUSES = ("from", "where", "having", "qualify", "limit", "offset", "window")
-_NAMES = (TokenType.VAR, TokenType.IDENTIFIER)
 
 Span = tuple[int, int]
 """Indices of tokens: the first one, and the one behind the last."""

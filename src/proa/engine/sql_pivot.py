@@ -14,8 +14,6 @@ from proa.engine.sql_blocks import Span, SqlBlocks, text_literal
 from proa.errors import UserError
 from proa.text import quote_identifier
 
-SchemaOf = Callable[[str], t.StructType]
-
 _COUNTS = words("count count_if approx_count_distinct regr_count")
 """Aggregates that are 0 without rows; Spark's PIVOT makes that NULL."""
 _COLLECTIONS = words("collect_list collect_set array_agg histogram_numeric map_agg")

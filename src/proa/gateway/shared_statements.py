@@ -14,8 +14,6 @@ from proa.http.api_errors import MissingError
 from proa.region.statements.statements import Statement, Statements
 from proa.region.workers.port import Workers
 
-_TURN_S = 30.0
-
 
 class SharedStatements:
     """The statements of one epoch; with the next epoch they are over, and so are their results."""

@@ -6,7 +6,6 @@ import json
 import urllib.parse
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any
 
 from proa.gateway.active_region import Serving
@@ -23,7 +22,7 @@ from proa.gateway.snapshots import (
     file_id,
     needs_of,
 )
-from proa.http.api_errors import InvalidParameterError, MissingError
+from proa.http.api_errors import InvalidParameterError, MissingError, moment_parameter
 from proa.lake import Table
 from proa.storage import NotFoundError
 
@@ -132,7 +131,7 @@ class TableReading:
         """The newest version, or the oldest since a moment."""
         if starting_timestamp is None:
             return TableAnswer(self.newest)
-        moment = parse_timestamp(starting_timestamp, "startingTimestamp")
+        moment = moment_parameter(starting_timestamp, "startingTimestamp")
         return TableAnswer(self._public(self.region.snapshots.version_from(self.table, moment)))
 
     def metadata(self, question: Question, capabilities: Capabilities) -> TableAnswer:
@@ -196,7 +195,7 @@ class TableReading:
         if question.version is not None and question.timestamp is not None:
             raise InvalidParameterError("ask for a version or for a timestamp, not for both")
         if question.timestamp is not None:
-            moment = parse_timestamp(question.timestamp, "timestamp")
+            moment = moment_parameter(question.timestamp, "timestamp")
             version = self.region.snapshots.version_at(self.table, moment)
             return self._public(version), version
         if question.version is None:
@@ -220,13 +219,13 @@ class TableReading:
         if question.starting_version is not None:
             first = self._in_this_epoch(question.starting_version)
         else:
-            moment = parse_timestamp(question.starting_timestamp or "", "startingTimestamp")
+            moment = moment_parameter(question.starting_timestamp or "", "startingTimestamp")
             first = self.region.snapshots.version_from(self.table, moment)
         last = self.table.version
         if question.ending_version is not None:
             last = min(last, self.versions.region_version(question.ending_version, self.serving))
         if question.ending_timestamp is not None:
-            moment = parse_timestamp(question.ending_timestamp, "endingTimestamp")
+            moment = moment_parameter(question.ending_timestamp, "endingTimestamp")
             last = self.region.snapshots.version_at(self.table, moment)
         if last < first:
             raise InvalidParameterError("the range of versions ends before it begins")
@@ -302,17 +301,6 @@ class TableReading:
             end = {} if until is None else {"minUrlExpirationTimestamp": until}
             lines = [*lines, _line(endStreamAction=end)]
         return TableAnswer(version, form, lines, capabilities.end_action)
-
-
-def parse_timestamp(text: str, name: str) -> datetime:
-    """Read a moment; without a zone it is UTC. Raises InvalidParameterError, which names the parameter."""
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise InvalidParameterError(
-            f"{name} is not a time: {text[:40]!r}; write it like 2023-02-28T13:00:00Z"
-        ) from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _sizes(snapshot: TableSnapshot, asked: int | None) -> dict[str, Any]:

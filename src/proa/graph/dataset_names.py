@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator
 
 from proa.pipelines.identifiers import Namespace
-from proa.text import quote_identifier
+from proa.text import quote_identifier, suggestion
 
 
 class DatasetNames:
@@ -33,10 +32,6 @@ class DatasetNames:
     def suggestion(self, name: str | tuple[str, ...]) -> str:
         """The end of a sentence that says which name may have been meant."""
         text = name if isinstance(name, str) else ".".join(name)
-        known = {declared.casefold(): declared for declared in self._names.values()}
-        for spelled in (text, text.rpartition(".")[2]):
-            near = difflib.get_close_matches(spelled.casefold(), list(known), n=1, cutoff=0.6)
-            if near:
-                return f"; did you mean {known[near[0]]!r}?"
-        there = ", ".join(sorted(known.values())[:10])
-        return f"; it declares {there}" if there else ""
+        near = suggestion(text, self) or suggestion(text.rpartition(".")[2], self)
+        there = ", ".join(sorted(self)[:10])
+        return near or (f"; it declares {there}" if there else "")

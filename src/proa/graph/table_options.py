@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from pyspark.sql.types import LongType, StringType, StructField, StructType, TimestampType
 
 from proa.errors import DataError, UserError
 from proa.graph.leaves import DatasetLeaf, TableLeaf
+from proa.times import parse_moment
 
 CHANGE_TYPE, COMMIT_VERSION = "_change_type", "_commit_version"
 COMMIT_TIME = "_commit_timestamp"
@@ -145,12 +146,11 @@ def _number(text: str, option: str, what: str) -> int:
 
 def _time(text: str, option: str, what: str) -> datetime:
     try:
-        moment = datetime.fromisoformat(text.strip())
+        return parse_moment(text.strip())
     except ValueError as error:
         raise _refusal(
             option, what, f"give it a time as 2026-01-31 12:00:00, not {text!r}"
         ) from error
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def _refusal(option: str, what: str, remedy: str) -> UserError:

@@ -7,7 +7,10 @@ for ever.
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from proa.errors import ConflictError, ProaError, UserError
+from proa.times import parse_moment
 
 
 class ApiError(ProaError):
@@ -81,3 +84,13 @@ class NotSupportedError(ApiError):
 
     condition = "NOT_IMPLEMENTED"
     status = 501
+
+
+def moment_parameter(text: str, name: str) -> datetime:
+    """Read a moment; without a zone it is UTC. Raises InvalidParameterError, which names the parameter."""
+    try:
+        return parse_moment(text)
+    except ValueError as error:
+        raise InvalidParameterError(
+            f"{name} is not a time: {text[:40]!r}; write it like 2023-02-28T13:00:00Z"
+        ) from error

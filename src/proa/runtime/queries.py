@@ -18,6 +18,7 @@ from proa.lake import Table
 from proa.layout import Layout, dataset_of
 from proa.pipelines.declaring_session import DeclaringSession, relation_of
 from proa.pipelines.identifiers import Namespace
+from proa.runtime.declared import read_declared
 from proa.storage import NotFoundError, Store
 from proa.text import quote_identifier, suggestion
 
@@ -43,13 +44,13 @@ class StoredTables:
         options: Mapping[str, str] | None = None,
         *,
         namespace: Namespace | None = None,
-        paths: Mapping[str, str] | None = None,
     ) -> None:
-        """`paths` are the tables that the pipeline has put at places of their own."""
         self._layout = Layout(storage)
         self._options = dict(options or {})
         self._namespace = namespace or Namespace()
-        self._paths = dict(paths or {})
+        declared = read_declared(storage, self._options)
+        self._paths = {} if declared is None else declared.paths
+        """The tables that the pipeline has put at places of their own."""
         self._tables: dict[str, Table] = {}
 
     def names(self) -> list[str]:

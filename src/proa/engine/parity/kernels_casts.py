@@ -17,8 +17,6 @@ import pyarrow.compute as pc
 from proa.engine.parity.kernels import Array, SparkError, each, kernel, patch
 
 _BLANK = "".join(map(chr, range(33))) + "\x7f"
-_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - text without a zone is UTC here
-_DAY = date(1970, 1, 1)
 
 
 # -- to text ------------------------------------------------------------------------------------------

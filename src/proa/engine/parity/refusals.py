@@ -20,7 +20,6 @@ _REMEDIES = {
     "mode": "write mode(x, true)",
     "nth_value": "number the rows with row_number() and join",
 }
-_KINDS = {"call": "", "cast": "cast", "access": "access", "interval": "interval"}
 
 
 @functools.cache

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import APIRouter
 
-from proa.http.api_errors import InvalidParameterError
+from proa.http.api_errors import moment_parameter
 from proa.region.api.route_parts import RegionOf
 from proa.settings import ProjectSettings
 
@@ -25,16 +24,6 @@ def progress(region: RegionOf, as_of: str | None = None) -> dict[str, Any]:
     (status,) = read_status(project, region.clock, [region.name])
     answer: dict[str, Any] = {**status_facts(status), "caught_up": None, "sentence": None}
     if as_of is not None:
-        found = read_caught_up(project, region.name, _moment(as_of), region.clock)
+        found = read_caught_up(project, region.name, moment_parameter(as_of, "as_of"), region.clock)
         answer |= {"as_of": as_of, "caught_up": found.caught_up, "sentence": found.sentence}
     return answer
-
-
-def _moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise InvalidParameterError(
-            f"as_of is not a time: {text!r}; write it like 2023-02-28T13:00:00Z"
-        ) from error
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)

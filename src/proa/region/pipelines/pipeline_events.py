@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, delete, insert, or_, select
@@ -16,7 +15,7 @@ from proa.region.pipelines.event_filter import Condition, parse
 from proa.region.state import Database
 from proa.region.state.state_tables import events
 from proa.runtime.event import Event, Origin, as_json
-from proa.times import millis, moment
+from proa.times import millis, moment, parse_moment
 
 _FIELDS = {
     "id": events.c.event_id,
@@ -168,9 +167,8 @@ def _clause(condition: Condition) -> ColumnElement[bool]:
 
 def _timestamp(text: str) -> int:
     try:
-        found = datetime.fromisoformat(text)
+        return millis(parse_moment(text))
     except ValueError:
         raise InvalidParameterError(
             f"{text!r} is not a timestamp; write it like '2026-01-01T00:00:00.000Z'"
         ) from None
-    return millis(found if found.tzinfo else found.replace(tzinfo=UTC))

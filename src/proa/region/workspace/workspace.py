@@ -28,7 +28,6 @@ from proa.region.state.state_tables import objects
 from proa.region.workspace import notebooks
 from proa.times import millis
 
-_PREFIX = "/Workspace"
 _FOLDERS = ("/Shared", "/Users", "/Repos")
 _MAX_PATH = 1000
 _UNNAMEABLE = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff]")
