@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+import threading
+from datetime import timedelta
 from html.parser import HTMLParser
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from proa.control.access import AccessRole
-from proa.control.page_parts import tag
+from proa.control.page_parts import lay_out, tag
 from proa.control.region_details import DatasetDetails, RegionDetails
 from proa.control.witness import RegionLook
 from proa.recovery.driver import Role
@@ -102,6 +106,54 @@ def test_a_revoked_token_ends_its_session(control):
     assert control.client.get("/ui/").status_code == 401
 
 
+def test_a_silent_region_keeps_no_page_waiting(control):
+    sign_in(control)
+    world, asked, answers = control.group.world, threading.Event(), threading.Event()
+    status = world.status
+
+    def silent(region):
+        asked.set()
+        assert answers.wait(30)
+        return status(region)
+
+    world.status = silent
+    looks = []
+    control.witness._begin = lambda look: looks.append(threading.Thread(target=look))
+    open_page(control, "/ui/validate")
+    looks[0].start()
+    assert asked.wait(30)
+    for path in ("/ui/validate", "/ui/validate?again=true"):
+        page = open_page(control, path)
+        assert "waiting for region east" in page.text
+        assert "is active in epoch" in page.text or "nothing was changed yet" in page.text
+        assert 'content="2;url=/ui/validate"' in page.text
+    asked_of_api = control.client.get("/api/proa/1/control/validate", headers=control.headers())
+    assert (asked_of_api.status_code, asked_of_api.json()["ready"]) == (202, None)
+    answers.set()
+    looks[0].join()
+    assert len(looks) == 1
+    page = open_page(control, "/ui/validate")
+    assert "A failover would work now" in page.text
+    assert "http-equiv" not in page.text
+    found = control.client.get("/api/proa/1/control/validate", headers=control.headers())
+    assert (found.status_code, found.json()["waits_for"]) == (200, None)
+
+
+def test_the_answers_are_given_out_again_for_a_while(control):
+    sign_in(control)
+    world = control.group.world
+    for path, seconds, new in (
+        ("/ui/validate", 0, True),
+        ("/ui/validate", 5, False),
+        ("/ui/validate?again=true", 0, True),
+        ("/ui/validate", 40, True),
+    ):
+        control.group.clock.advance(seconds)
+        world.calls.clear()
+        open_page(control, path)
+        assert ("status west" in world.calls) is new
+
+
 def test_a_failover_by_clicks(control):
     sign_in(control)
     start = open_page(control, "/ui/").form("/ui/change/failover")
@@ -183,6 +235,67 @@ def test_what_is_wrong_stands_on_top_and_a_change_that_stopped_can_be_resumed(co
     assert control.group.world.consumers == "west"
 
 
+def test_the_graph_tells_in_words_what_it_draws(control):
+    sign_in(control)
+    look = control.witness.looks["east"]
+    written = (control.group.clock.now() - timedelta(minutes=5)).isoformat()
+    datasets = (
+        DatasetDetails("gold", "materialized view", ("silver",), None, -1, None, ()),
+        DatasetDetails("bronze", "streaming table", (), 1200, 3, written, (), ("orders",)),
+        DatasetDetails(
+            "silver",
+            "streaming table",
+            ("bronze",),
+            1,
+            2,
+            written,
+            (("paid", 9, 3), ("known", 12, 0)),
+        ),
+    )
+    details = RegionDetails(look.at, datasets)
+    control.witness.looks["east"] = RegionLook(look.at, look.status, Role.ACTIVE, details)
+    text = open_page(control, "/ui/regions/east").text
+    assert re.findall(r"<li>.*?<strong>(\w+)</strong>", text) == ["bronze", "silver", "gold"]
+    for sentence in (
+        "streaming table; reads the files of orders",
+        "1,200 rows in version 3",
+        "1 row in version 2",
+        "written 5 min ago",
+        "paid: 3 of 12 rows failed",
+        "known: 0 of 12 rows failed",
+        "materialized view; reads silver",
+        "not computed yet",
+    ):
+        assert sentence in text
+
+
+NAMES = [f"t{number}" for number in range(8)]
+
+
+@given(st.lists(st.sets(st.sampled_from(NAMES), max_size=4), min_size=1, max_size=8))
+def test_every_line_of_the_graph_leads_from_a_dataset_to_one_that_reads_it(upstreams):
+    datasets = tuple(
+        DatasetDetails(name, "", tuple(sorted(reads)), 0, 0, None, ())
+        for name, reads in zip(NAMES, upstreams, strict=False)
+    )
+    order = [one.name for one in RegionDetails(None, datasets).ordered]
+    assert sorted(order) == [one.name for one in datasets]
+    # What stands above: a circle, which no pipeline has, is cut somewhere.
+    reads = {
+        one.name: [name for name in one.reads if name in order[: order.index(one.name)]]
+        for one in datasets
+    }
+    rows = lay_out(order, reads)
+    edges = [(order.index(name), row) for row, one in enumerate(order) for name in reads[one]]
+    for row, drawn in enumerate(rows):
+        passing = {begin for begin, end in edges if begin < row < end}
+        assert sorted(drawn.passing) == sorted({rows[begin].point for begin in passing})
+        assert len(drawn.passing) == len(passing), "each line has a lane of its own"
+        assert set(drawn.joined) == {rows[begin].point for begin, end in edges if end == row}
+        assert drawn.point not in drawn.passing
+        assert drawn.is_read is any(begin == row for begin, _ in edges)
+
+
 def test_texts_of_regions_are_never_markup(control):
     sign_in(control)
     evil = "<script>alert(1)</script>"
@@ -194,7 +307,7 @@ def test_texts_of_regions_are_never_markup(control):
         "message": evil,
         "details": {},
     }
-    dataset = DatasetDetails(evil, "view", (evil,), 5, 0, None, ((evil, 1, 1),))
+    dataset = DatasetDetails(evil, "view", (evil,), 5, 0, None, ((evil, 1, 1),), (evil,))
     look = control.witness.looks["east"]
     details = RegionDetails(look.at, (dataset,), (event,), error=evil)
     control.witness.looks["east"] = RegionLook(look.at, look.status, Role.ACTIVE, details)

@@ -46,6 +46,7 @@ def declare(project: Project, region: str, folder: Path, **texts: str) -> None:
         text=text_digest(files),
         files=file_digests(files),
         software=software_versions(),
+        findings=(),
     )
     write_declared(project.settings.region(region).storage, {}, declared)
 
@@ -86,6 +87,19 @@ def test_other_versions_of_the_engine_are_named(shop: Project):
     assert check.sentence.startswith(
         f"pysail is {declared.software['pysail']} in east and 0.1 in west"
     )
+
+
+def test_what_depends_on_where_it_ran_is_named_or_said_to_be_unknown(shop: Project):
+    region = shop.region("west")
+    declared = region.lineage.declared_pipeline()
+    for findings, expected in (
+        (("CLOCK in gold", "RANDOM in gold"), "compute other rows: CLOCK in gold, RANDOM in gold;"),
+        (None, "is known after an update of west"),
+    ):
+        write_declared(region.settings.storage, {}, replace(declared, findings=findings))
+        check = answers(shop)["findings"]
+        assert check.level is Level.WARNING
+        assert expected in check.sentence
 
 
 def test_settings_that_one_region_lacks_are_named(shop: Project):

@@ -5,6 +5,7 @@ from small_projects import Project, ok
 
 from proa.errors import PipelineError
 from proa.runtime import Runner, UpdateRequest, UpdateState
+from proa.runtime.declared import read_declared
 from proa.runtime.event_rows import read
 from proa.testing import FakeClock
 
@@ -94,16 +95,24 @@ def test_under_warn_the_log_is_told_once_and_it_runs(shop: Project, said: str) -
         ok(running.update())
     assert [level for level, _ in told(heard)] == ["WARN"]
     assert shop.rows("gold", "id") == [1, 2]
+    assert read_declared(shop.storage, {}).findings == ("CLOCK in stamped",)
 
 
 @pytest.mark.parametrize(
-    "said", ["dr_safety: off\n", "accept: [{finding: 'CLOCK:stamped', reason: people only}]\n"]
+    ("said", "findings"),
+    [
+        ("dr_safety: off\n", None),
+        ("accept: [{finding: 'CLOCK:stamped', reason: people only}]\n", ()),
+    ],
 )
-def test_what_is_accepted_or_not_looked_for_runs_without_a_word(shop: Project, said: str) -> None:
+def test_what_is_accepted_or_not_looked_for_runs_without_a_word(
+    shop: Project, said: str, findings: tuple[str, ...] | None
+) -> None:
     agree(shop, said)
     heard: list = []
     ok(runner(shop, heard).update())
     assert told(heard) == []
+    assert read_declared(shop.storage, {}).findings == findings
 
 
 def test_without_a_region_nothing_is_compared_and_nothing_refused(shop: Project) -> None:

@@ -234,14 +234,12 @@ def validate(
     folder, settings, clock = find_project(project), load_regions(project), SystemClock()
     driver, view = open_driver(settings, folder), open_view(settings, clock)
     answers = list(checks(settings, ControlStore.of(settings), driver, view, clock))
-    answers += _findings_checks(folder, settings)
+    if here := _findings_checks(folder, settings):
+        # The files that are here are newer than what the regions' last updates ran.
+        answers = [one for one in answers if one.name != here[0].name] + here
     ready = all(check.level is not Level.FAILURE for check in answers)
     if as_json:
-        facts = [
-            {"check": one.name, "level": one.level.value, "sentence": one.sentence}
-            for one in answers
-        ]
-        print_json({"ready": ready, "checks": facts})
+        print_json({"ready": ready, "checks": [one.facts() for one in answers]})
     else:
         for check in answers:
             print_text(f"{check.level:<8} {check.name}: {check.sentence}")
@@ -253,7 +251,7 @@ def validate(
 def _findings_checks(folder: Path, settings: ProjectSettings) -> list[Check]:
     """What in the project's pipeline depends on where it runs. Empty if the project has no pipeline."""
     from proa.pipelines.spec import find
-    from proa.recovery.readiness import Check, Level
+    from proa.recovery.readiness import Check, Level, open_findings
 
     try:
         if find(folder).parent != folder:
@@ -268,11 +266,8 @@ def _findings_checks(folder: Path, settings: ProjectSettings) -> list[Check]:
         judged = compile_project(folder, next(iter(settings.regions)), policy=policy).verdicts
     except ProaError as error:
         return [Check("findings", Level.WARNING, f"the pipeline cannot be read now: {error}")]
-    found = [*judged.errors, *judged.warnings]
-    if found:
-        names = ", ".join(sorted({f"{one.code} in {one.dataset}" for one in found}))
-        sentence = f"regions may compute other rows: {names}; `proa dry-run` says more"
-        return [Check("findings", Level.WARNING, sentence)]
+    if judged.names:
+        return [open_findings(judged.names)]
     accepted = f", {len(judged.accepted)} accepted" if judged.accepted else ""
     return [Check("findings", Level.OK, f"nothing depends on where it runs{accepted}")]
 

@@ -19,7 +19,6 @@ from proa.http.api_errors import (
 )
 from proa.recovery.control_record import Operation
 from proa.recovery.controller import Request as ChangeRequest
-from proa.recovery.readiness import Level, checks
 from proa.times import duration_setting
 
 router = APIRouter(tags=["control"])
@@ -101,9 +100,18 @@ def report(witness: WitnessOf, name: str) -> dict[str, Any]:
 
 
 @router.get(f"{BASE}/validate")
-def validate(witness: WitnessOf) -> dict[str, Any]:
-    """Would a failover work now?"""
-    return run_checks(witness)
+def validate(
+    witness: WitnessOf,
+    response: Response,
+    again: bool = False,  # noqa: FBT001, FBT002 - a field of the query
+) -> dict[str, Any]:
+    """Would a failover work now? 202 with what is known while a region is waited for: ask again.
+
+    Answers are given out for half a minute; with `again` everything is looked at anew.
+    """
+    look = witness.validate(again=again)
+    response.status_code = 200 if look.done.is_set() else 202
+    return look.facts()
 
 
 @router.post(f"{BASE}/{{verb}}/explain")
@@ -226,25 +234,6 @@ def check_confirmation(witness: Witness, request: ChangeRequest, confirm: str) -
             condition="NOT_CONFIRMED",
             status=409,
         )
-
-
-def run_checks(witness: Witness) -> dict[str, Any]:
-    """The answers of `proa validate`."""
-    found = list(
-        checks(
-            witness.settings,
-            witness.store,
-            witness.driver,
-            witness.view,
-            witness.clock,
-        )
-    )
-    return {
-        "ready": all(one.level is not Level.FAILURE for one in found),
-        "checks": [
-            {"check": one.name, "level": one.level.value, "sentence": one.sentence} for one in found
-        ],
-    }
 
 
 def list_reports(witness: Witness) -> list[dict[str, Any]]:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from proa.control.access import AccessRole, SignedIn
-from proa.control.page_parts import Markup, chart, document, table, tag
-from proa.control.region_details import RegionDetails
-from proa.control.witness import Witness
+from proa.control.page_parts import Markup, chart, document, graph_line, lay_out, table, tag
+from proa.control.region_details import DatasetDetails, RegionDetails
+from proa.control.witness import ReadinessLook, Witness
 from proa.recovery.advice import duration_text
 from proa.recovery.control_record import Operation
 from proa.recovery.controller import Request
 from proa.recovery.driver import Role
+from proa.recovery.readiness import Level
 from proa.times import utc_text
 
 _SHOWN_EVENTS = 100
@@ -106,22 +108,7 @@ def region_page(witness: Witness, region: str, visitor: Visitor) -> str:
         _card(witness, region),
         None if details.error is None else tag("p", details.error, class_="alert"),
         tag("h2", "Datasets"),
-        table(
-            ("dataset", "kind", "reads", "rows", "version", "written", "expectations"),
-            (
-                (
-                    one.name,
-                    one.kind,
-                    ", ".join(one.reads) or "files",
-                    f"{one.rows:,}",
-                    one.version,
-                    (one.updated or "-")[:19].replace("T", " "),
-                    _expectations(one.expectations),
-                )
-                for one in details.datasets
-            ),
-            numbers=("rows", "version"),
-        ),
+        _graph(details, witness.clock.now()),
         tag("h2", "Findings and failures"),
         table(
             ("when", "level", "what"),
@@ -213,23 +200,36 @@ def report_page(report: Mapping[str, Any], visitor: Visitor) -> str:
     )
 
 
-def checks_page(answers: Mapping[str, Any], visitor: Visitor) -> str:
-    """Would a failover work now?"""
-    classes = {"ok": "ok", "warning": "warn", "failure": "bad"}
+def checks_page(look: ReadinessLook, now: datetime, visitor: Visitor) -> str:
+    """Would a failover work now? While a region is waited for, what is known, and what for."""
+    classes = {Level.OK: "ok", Level.WARNING: "warn", Level.FAILURE: "bad"}
+    waits = not look.done.is_set()
+    age = duration_text(max(0.0, (now - (look.ended or look.began)).total_seconds() // 1))
+    if waits:
+        title = "Would a failover work now?"
+        note = f"Begun {age} ago, and waiting for {look.waits_for}. This page shows what comes in."
+    elif look.error is not None:
+        title, note = "Nobody knows whether a failover would work", look.error
+    else:
+        title = "A failover would work now" if look.ready else "A failover would not work now"
+        note = f"Looked at {age} ago."
     return _page(
-        "A failover would work now" if answers["ready"] else "A failover would not work now",
+        title,
         visitor,
+        tag(
+            "p",
+            tag("span", note, class_="quiet" if look.error is None else "bad"),
+            None if waits else tag("a", " Look again", href="/ui/validate?again=true"),
+            role="status",
+        ),
         table(
             ("check", "level", "what"),
             [
-                (
-                    one["check"],
-                    tag("span", one["level"], class_=classes[one["level"]]),
-                    one["sentence"],
-                )
-                for one in answers["checks"]
+                (one.name, tag("span", one.level, class_=classes[one.level]), one.sentence)
+                for one in list(look.answers)
             ],
         ),
+        refresh="2;url=/ui/validate" if waits else None,
     )
 
 
@@ -259,7 +259,7 @@ def confirmation_page(
     )
 
 
-def _page(title: str, visitor: Visitor | None, *body: Any, refresh: int | None = None) -> str:
+def _page(title: str, visitor: Visitor | None, *body: Any, refresh: int | str | None = None) -> str:
     links = [("Regions", "/ui/"), ("History", "/ui/history"), ("Would it work?", "/ui/validate")]
     header = tag(
         "header",
@@ -423,17 +423,54 @@ def _verbs(witness: Witness) -> Markup:
     )
 
 
-def _expectations(found: Sequence[tuple[str, int, int]]) -> Markup:
+def _graph(details: RegionDetails, now: datetime) -> Markup:
+    """The datasets as a list, each after those that it reads, and the lines between them."""
+    datasets = details.ordered
+    if not datasets:
+        return tag("p", "nothing yet", class_="quiet")
+    rows = lay_out([one.name for one in datasets], {one.name: one.reads for one in datasets})
+    lanes = 1 + max(max((row.point, *row.passing, *row.joined)) for row in rows)
     return tag(
-        "span",
+        "ol",
         *(
-            tag(
-                "span",
-                f"{name}: {failed:,} of {passed + failed:,} rows failed ",
-                class_="warn" if failed else "ok",
-            )
-            for name, passed, failed in found
+            tag("li", graph_line(row, lanes), _dataset(one, now))
+            for row, one in zip(rows, datasets, strict=True)
         ),
+        class_="graph",
+    )
+
+
+def _dataset(one: DatasetDetails, now: datetime) -> Markup:
+    """What is known of a dataset, in words that need no drawing."""
+    origins = [*one.reads, *(f"the files of {folder}" for folder in one.files)]
+    facts = [one.kind, f"reads {', '.join(origins)}" if origins else None]
+    if one.rows is None:
+        state = tag("p", "not computed yet", class_="warn")
+    else:
+        written = None
+        if one.updated is not None:
+            moment = datetime.fromisoformat(one.updated)
+            age = duration_text(max(0.0, (now - moment).total_seconds() // 1))
+            written = tag(
+                "span", f", written {age} ago", title=utc_text(moment, "seconds"), class_="quiet"
+            )
+        rows = f"{one.rows:,} row{'s' * (one.rows != 1)} in version {one.version}"
+        state = tag("p", rows, written)
+    expectations = [
+        tag(
+            "p",
+            f"{name}: {failed:,} of {passed + failed:,} rows failed",
+            class_="warn" if failed else "ok",
+        )
+        for name, passed, failed in one.expectations
+    ]
+    return tag(
+        "div",
+        tag("strong", one.name),
+        tag("span", f" · {'; '.join(filter(None, facts))}", class_="quiet"),
+        state,
+        *expectations,
+        class_="dataset",
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from html import escape
 from typing import Any
@@ -29,6 +30,11 @@ input[type=text],input[type=password]{font:inherit;padding:.5rem;width:100%;max-
 label{display:block;margin:.8rem 0}svg.chart{width:100%;height:3rem}
 svg.chart polyline{fill:none;stroke:var(--accent);stroke-width:2;vector-effect:non-scaling-stroke}
 :focus-visible{outline:3px solid var(--accent);outline-offset:2px}
+.graph{list-style:none;padding:0;margin:0}.graph li{display:flex;gap:.6rem}
+.graph .lines{flex:none;position:relative}.graph svg{position:absolute;top:-.5px;left:0;width:100%;height:calc(100% + 1px)}
+.graph path{fill:none;stroke:var(--accent);stroke-width:2;vector-effect:non-scaling-stroke}
+.graph path.point{stroke-width:12;stroke-linecap:round}
+.graph .dataset{flex:1;min-width:0;padding:.45rem 0;overflow-wrap:anywhere}.dataset p{margin:0}
 .skip{position:absolute;left:-99rem}.skip:focus{left:1rem}
 """
 
@@ -103,8 +109,70 @@ def chart(points: Sequence[tuple[datetime, float]], label: str) -> Markup | None
     )
 
 
-def document(title: str, *body: Any, refresh: int | None = None) -> str:
-    """A whole page that needs nothing else."""
+@dataclass(frozen=True)
+class GraphRow:
+    """One row of a drawn graph: its point, and the lines that pass it."""
+
+    point: int
+    """The lane that it stands in, counted from the left."""
+    passing: tuple[int, ...] = ()
+    """Lanes whose lines go from the row above to the row below."""
+    joined: tuple[int, ...] = ()
+    """Lanes whose lines come from above and end in the point, or leave a branch there."""
+    is_read: bool = False
+    """A line goes on from the point to rows below."""
+
+
+def lay_out(order: Sequence[str], reads: Mapping[str, Sequence[str]]) -> list[GraphRow]:
+    """Give each node of a graph a row, in an order where it comes after those that it reads.
+
+    A node's line keeps one lane, from its own row to the last one that reads it.
+    """
+    last: dict[str, int] = {}
+    for row, name in enumerate(order):
+        last |= dict.fromkeys(reads.get(name, ()), row)
+    lanes: list[str | None] = []
+    rows = []
+    for row, name in enumerate(order):
+        joined = [lane for lane, one in enumerate(lanes) if one in reads.get(name, ())]
+        for lane in joined:
+            if last[str(lanes[lane])] == row:
+                lanes[lane] = None
+        free = [lane for lane in (*joined, *range(len(lanes))) if lanes[lane] is None]
+        point = free[0] if free else len(lanes)
+        passing = tuple(lane for lane, one in enumerate(lanes) if one is not None)
+        is_read = last.get(name, -1) > row
+        lanes += [None] * (point + 1 - len(lanes))
+        lanes[point] = name if is_read else None
+        rows.append(GraphRow(point, passing, tuple(joined), is_read))
+    return rows
+
+
+def graph_line(row: GraphRow, lanes: int) -> Markup:
+    """The lines of one row, drawn as high as the row is; `lanes` is how many all rows have."""
+    step = min(18.0, 108.0 / lanes)
+    at = [step * (lane + 0.5) for lane in range(lanes)]
+    paths = [f"M{at[lane]:.1f} 0V48" for lane in row.passing]
+    middle = at[row.point]
+    paths += [
+        f"M{at[lane]:.1f} 0C{at[lane]:.1f} 14 {middle:.1f} 10 {middle:.1f} 24"
+        for lane in row.joined
+    ]
+    if row.is_read:
+        paths.append(f"M{middle:.1f} 24V48")
+    width = step * lanes
+    drawn = tag(
+        "svg",
+        tag("path", d="".join(paths)),
+        tag("path", d=f"M{middle:.1f} 24h0", class_="point"),
+        viewBox=f"0 0 {width:.1f} 48",
+        preserveAspectRatio="none",
+    )
+    return tag("span", drawn, class_="lines", style=f"width:{width:.0f}px", aria_hidden="true")
+
+
+def document(title: str, *body: Any, refresh: int | str | None = None) -> str:
+    """A whole page that needs nothing else. `refresh`: seconds until it is loaded again, `;url=` from elsewhere."""
     head = tag(
         "head",
         tag("meta", charset="utf-8"),

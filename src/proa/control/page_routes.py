@@ -22,7 +22,6 @@ from proa.control.control_routes import (
     check_confirmation,
     list_reports,
     read_report,
-    run_checks,
 )
 from proa.control.page import Visitor
 from proa.errors import ProaError
@@ -192,9 +191,14 @@ def report(witness: WitnessOf, visitor: VisitorOf, name: str) -> Response:
 
 
 @router.get("/ui/validate")
-def validate(witness: WitnessOf, visitor: VisitorOf) -> Response:
+def validate(
+    witness: WitnessOf,
+    visitor: VisitorOf,
+    again: bool = False,  # noqa: FBT001, FBT002 - a field of the query
+) -> Response:
     """Would a failover work now?"""
-    return answer(page.checks_page(run_checks(witness), visitor))
+    look = witness.validate(again=again)
+    return answer(page.checks_page(look, witness.clock.now(), visitor))
 
 
 @router.get("/ui/change/{verb}")

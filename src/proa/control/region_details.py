@@ -8,8 +8,10 @@ from datetime import datetime
 from typing import Any
 
 from proa.errors import ProaError
+from proa.graph.leaves import DatasetLeaf, FilesLeaf, Leaf
 from proa.layout import Layout
 from proa.recovery.by_storage import StoredRegion
+from proa.runtime.declared import DeclaredTable
 from proa.runtime.event_rows import read
 from proa.settings import ProjectSettings
 
@@ -24,12 +26,15 @@ class DatasetDetails:
     kind: str
     reads: tuple[str, ...]
     """The datasets that its flows read."""
-    rows: int
+    rows: int | None
+    """None: no update has computed it yet."""
     version: int
     updated: str | None
     """When an update last wrote it, ISO 8601, as far as the newest events say."""
     expectations: tuple[tuple[str, int, int], ...]
     """Name, rows that passed and rows that failed, of the last update that said so."""
+    files: tuple[str, ...] = ()
+    """The folders of raw files that its flows read, in the landing zone where they lie there."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,23 @@ class RegionDetails:
     def findings(self) -> list[Mapping[str, Any]]:
         """The events that say that something is wrong or depends on where it runs."""
         return [event for event in self.events if event["level"] in {"WARN", "ERROR"}]
+
+    @property
+    def ordered(self) -> list[DatasetDetails]:
+        """The datasets, each after those that it reads."""
+        by_name = {one.name: one for one in self.datasets}
+        order: dict[str, DatasetDetails] = {}
+
+        def add(name: str, above: frozenset[str]) -> None:
+            for upstream in sorted(by_name[name].reads):
+                if upstream in by_name and upstream not in order and upstream not in above:
+                    add(upstream, above | {name})
+            order[name] = by_name[name]
+
+        for name in by_name:
+            if name not in order:
+                add(name, frozenset({name}))
+        return list(order.values())
 
     @property
     def updates(self) -> list[tuple[str, str, str]]:
@@ -70,22 +92,39 @@ def read_details(settings: ProjectSettings, region: str, now: datetime) -> Regio
         events = list(read(log, where.options, last=_MOST_EVENTS)) if names else []
         events.reverse()
         declared = lineage.declared_pipeline().tables
+        zone = where.landing_zone.rstrip("/")
         datasets = tuple(
             DatasetDetails(
                 name,
                 "materialized view"
                 if name in declared and declared[name].view
                 else "streaming table",
-                tuple(sorted(lineage.reads(name))),
-                lineage.table(name).count(),
+                tuple(sorted(lineage.reads(name) if name in names else _tables(declared[name]))),
+                lineage.table(name).count() if name in names else None,
                 lineage.version(name),
                 *_of_dataset(name, events),
+                _folders(declared[name], zone) if name in declared else (),
             )
-            for name in names
+            for name in dict.fromkeys((*declared, *names))
         )
         return RegionDetails(now, datasets, tuple(events))
     except ProaError as error:
         return RegionDetails(now, error=str(error))
+
+
+def _leaves(table: DeclaredTable) -> list[Leaf]:
+    return [leaf for flow in table.flows for leaf in flow.leaves]
+
+
+def _tables(table: DeclaredTable) -> set[str]:
+    """The datasets that a table is declared to read."""
+    return {leaf.dataset for leaf in _leaves(table) if isinstance(leaf, DatasetLeaf)}
+
+
+def _folders(table: DeclaredTable, zone: str) -> tuple[str, ...]:
+    """The folders of raw files that a table is declared to read."""
+    paths = {leaf.path for leaf in _leaves(table) if isinstance(leaf, FilesLeaf)}
+    return tuple(sorted(path.removeprefix(f"{zone}/") for path in paths))
 
 
 def _of_dataset(

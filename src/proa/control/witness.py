@@ -31,7 +31,7 @@ from proa.recovery.control_record import (
 )
 from proa.recovery.controller import Controller, Request, Tell, drift
 from proa.recovery.driver import Driver, Role, role_of
-from proa.recovery.readiness import last_drill
+from proa.recovery.readiness import Check, Level, checks, last_drill
 from proa.recovery.region_status import RegionStatus, status_facts
 from proa.recovery.region_view import RegionsView
 from proa.settings import ProjectSettings, RecoverySettings
@@ -44,6 +44,8 @@ STALE_S = 60.0
 RECORD_STALE_S = 10.0
 """A control record that was not read for so long says nothing of now."""
 _KEPT_LAGS = 360
+_READINESS_S = 30.0
+"""For so long the answers of `validate` are given out again."""
 _QUICK_S = 2.0
 """How long somebody who asks for a change waits for its end, or for its refusal."""
 
@@ -99,6 +101,37 @@ class RoleChange:
         }
 
 
+@dataclass
+class ReadinessLook:
+    """The answers of `proa validate`, as far as they are there."""
+
+    began: datetime
+    answers: list[Check] = field(default_factory=list)
+    waits_for: str = "the control record"
+    """What is looked at now."""
+    error: str | None = None
+    ended: datetime | None = None
+    done: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def ready(self) -> bool | None:
+        """Whether a failover would work now. None: not everything was looked at."""
+        if not self.done.is_set() or self.error is not None:
+            return None
+        return all(one.level is not Level.FAILURE for one in self.answers)
+
+    def facts(self) -> dict[str, Any]:
+        """The answers for programs."""
+        return {
+            "ready": self.ready,
+            "checks": [one.facts() for one in self.answers],
+            "began": self.began.isoformat(),
+            "ended": None if self.ended is None else self.ended.isoformat(),
+            "waits_for": None if self.done.is_set() else self.waits_for,
+            "error": self.error,
+        }
+
+
 class Witness:
     """All regions of one group, seen from a third place."""
 
@@ -130,6 +163,7 @@ class Witness:
             name: deque(maxlen=_KEPT_LAGS) for name in settings.regions
         }
         self.change: RoleChange | None = None
+        self._readiness: ReadinessLook | None = None
         self._drills: dict[int, bool] = {}
         self._lock = threading.Lock()
         self._reading = threading.Lock()
@@ -296,6 +330,45 @@ class Witness:
             "seen": None if look is None else look.at.isoformat(),
             "error": self.silence(region),
         }
+
+    def validate(self, *, again: bool = False) -> ReadinessLook:
+        """Would a failover work now? Returns within two seconds, with the answers that are there by then.
+
+        Whoever asks meanwhile, or within half a minute after its end, gets the same look: a silent region
+        is waited for once. `again` begins another one, unless one is under way.
+        """
+        with self._lock:
+            now, look = self.clock.now(), self._readiness
+            is_old = (
+                look is not None
+                and look.ended is not None
+                and (again or (now - look.ended).total_seconds() > _READINESS_S)
+            )
+            begins = look is None or is_old
+            if look is None or is_old:
+                look = self._readiness = ReadinessLook(now)
+        if begins:
+            self._begin(partial(self._look_at_readiness, look))
+        self.clock.wait(_QUICK_S, look.done)
+        return look
+
+    def _look_at_readiness(self, look: ReadinessLook) -> None:
+        def begin(what: str) -> None:
+            look.waits_for = what
+
+        try:
+            for answer in checks(
+                self.settings, self.store, self.driver, self.view, self.clock, begin
+            ):
+                look.answers.append(answer)
+        except ProaError as error:
+            look.error = str(error)
+        except Exception as error:  # noqa: BLE001 - it is shown, and the next look may work
+            look.error = f"a mistake: {error!r}; the log of the witness says more"
+            _log.exception("the witness made a mistake")
+        finally:
+            look.ended = self.clock.now()
+            look.done.set()
 
     # -- changing -------------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -44,12 +44,25 @@ class Check:
     level: Level
     sentence: str
 
+    def facts(self) -> dict[str, str]:
+        """The answer for programs."""
+        return {"check": self.name, "level": self.level.value, "sentence": self.sentence}
 
-def checks(
-    settings: ProjectSettings, store: ControlStore, driver: Driver, view: RegionsView, clock: Clock
+
+def checks(  # noqa: PLR0913, PLR0917 - what is looked at
+    settings: ProjectSettings,
+    store: ControlStore,
+    driver: Driver,
+    view: RegionsView,
+    clock: Clock,
+    begin: Callable[[str], None] = lambda _what: None,
 ) -> Iterator[Check]:
-    """Look at everything that a failover needs, one thing after the other."""
+    """Look at everything that a failover needs, one thing after the other.
+
+    `begin` is told what is looked at, before it is: a region that is silent is waited for.
+    """
     recovery = settings.recovery or RecoverySettings()
+    begin("the control record")
     try:
         history = store.history()
     except ProaError as error:
@@ -59,15 +72,20 @@ def checks(
     yield _record_check(record, store)
     active = record.active if record else first_active(settings)
     for region in settings.regions:
+        begin(f"region {region}")
         yield from _region_checks(region, record, driver, view, recovery, active=region == active)
+    begin("what the regions ran last")
     declared = _declared_pipelines(settings)
     yield _texts_check(settings, declared)
     yield _software_check(declared)
     yield _settings_check(settings)
+    begin("consumers")
     yield from _consumer_checks(settings, active)
     if recovery.rpo is not None or recovery.rto is not None:
+        begin("how fast the regions process")
         yield _objectives_check(settings, recovery, active, history)
     yield _drill_check(history, recovery, clock.now())
+    yield _findings_check(settings, declared)
 
 
 def last_drill(history: list[ControlRecord]) -> ControlRecord | None:
@@ -193,6 +211,28 @@ def _software_check(declared: Mapping[str, DeclaredPipeline]) -> Check:
             "what each region's engine and libraries are is known after an update of each",
         )
     return Check("versions", Level.OK, "all regions ran the same engine and libraries")
+
+
+def open_findings(names: Iterable[str]) -> Check:
+    """The answer where something depends on where it runs: `names` are findings, as `CLOCK in gold`."""
+    sentence = f"regions may compute other rows: {', '.join(names)}; `proa dry-run` says more"
+    return Check("findings", Level.WARNING, sentence)
+
+
+def _findings_check(settings: ProjectSettings, declared: Mapping[str, DeclaredPipeline]) -> Check:
+    """What depended on where it ran, in the last update of each region."""
+    if settings.dr_safety == "off":
+        return Check("findings", Level.OK, "nobody looks for them: `dr_safety` is off")
+    known = [one.findings for one in declared.values() if one.findings is not None]
+    names = sorted({name for findings in known for name in findings})
+    if names:
+        return open_findings(names)
+    if len(known) < len(settings.regions):
+        lacking = [name for name in settings.regions if name not in declared]
+        lacking += [name for name, one in declared.items() if one.findings is None]
+        sentence = f"what depends on where it runs is known after an update of {', '.join(lacking)}"
+        return Check("findings", Level.WARNING, sentence)
+    return Check("findings", Level.OK, "nothing depends on where it runs")
 
 
 def _settings_check(settings: ProjectSettings) -> Check:

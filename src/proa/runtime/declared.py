@@ -70,6 +70,8 @@ class DeclaredPipeline:
     """By the source files' names, a digest of each; nothing where an older version wrote it down."""
     software: Mapping[str, str] = field(default_factory=dict, compare=False)
     """The versions of what computed the last update; nothing where an older version wrote it down."""
+    findings: tuple[str, ...] | None = field(default=None, compare=False)
+    """What depends on where it runs and is not accepted, as `CLOCK in gold`. None: nobody has looked."""
     whole: bool = field(default=True, compare=False)
     """False when nobody has written it down, and it was guessed from what the storage holds."""
 
@@ -86,6 +88,7 @@ class DeclaredPipeline:
                 "text": self.text,
                 "files": dict(self.files),
                 "software": dict(self.software),
+                "findings": self.findings,
                 "tables": {name: asdict(table) for name, table in self.tables.items()},
             },
         )
@@ -102,8 +105,15 @@ class DeclaredPipeline:
             )
         name, catalog, schema = data["identity"]
         tables = {name: _table(value) for name, value in data["tables"].items()}
-        files, software = data.get("files", {}), data.get("software", {})
-        return cls(tables, (name, catalog, schema), data["text"], files, software)
+        findings = data.get("findings")
+        return cls(
+            tables,
+            (name, catalog, schema),
+            data["text"],
+            data.get("files", {}),
+            data.get("software", {}),
+            None if findings is None else tuple(findings),
+        )
 
 
 def declared_by(graph: Graph, spec: PipelineSpec, files: Iterable[Path]) -> DeclaredPipeline:

@@ -226,6 +226,8 @@ class Runner:
         graph = compiled.graph
         files = source_files(pipeline.spec, pipeline.root)
         declared = declared_by(graph, pipeline.spec, files)
+        if pipeline.agreed.dr_safety != "off":
+            declared = replace(declared, findings=compiled.verdicts.names)
         write_declared(pipeline.storage, pipeline.options, declared)
         self._noted = graph
 

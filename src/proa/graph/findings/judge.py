@@ -21,6 +21,12 @@ class Verdicts:
     unused: tuple[AcceptedFinding, ...]
     """Entries of `accept` that accept nothing."""
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The findings that nobody has accepted, as `CLOCK in gold`, each once."""
+        open_ones = (*self.errors, *self.warnings)
+        return tuple(sorted({f"{finding.code} in {finding.dataset}" for finding in open_ones}))
+
 
 def judge(
     found: Sequence[Finding], dr_safety: str, accept: Sequence[AcceptedFinding] = ()
