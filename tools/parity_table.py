@@ -22,7 +22,7 @@ import parity_corpus
 
 from proa.engine import Engine
 from proa.engine.parity.coerce import REMEDY
-from proa.engine.parity.refusals import signature, title
+from proa.engine.parity.parity_table import signature, title
 from proa.engine.parity.sql_nodes import Node
 from proa.engine.parity.sql_queries import QueryReader
 from proa.engine.parity.sql_tokens import UnreadableSqlError

@@ -480,7 +480,6 @@ def _occurs(name: str, raised: Iterable[str]) -> bool:
 def engine_functions() -> str:
     """Which functions the embedded engine computes by Proa's rules, and which are refused."""
     from proa.engine.parity import parity_table as table
-    from proa.engine.parity import refusals
     from proa.engine.parity import rule_base as rules
 
     assert table
@@ -489,7 +488,7 @@ def engine_functions() -> str:
     rows = [[f"`{name}`", what.replace("|", "\\|"), instead] for name, what, instead in listed]
     rows += [
         [f"`{name}`", "any" if "*" in types else "; ".join(f"`{text}`" for text in types), remedy]
-        for name, types, remedy in refusals.rows()
+        for name, types, remedy in table.refused_rows()
     ]
     return _page(
         [

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proa.errors import PipelineError
+from proa.pipelines.sql.declarations import fill_parameters
 from proa.pipelines.sql.lexer import SqlText, split
-from proa.pipelines.sql.substitution import replace
 
 CONFIGURATION = {"source": "/landing", "day": "'2026-01-01'", "a.b": "x", "lines": "1\n+\n2"}
 
@@ -16,7 +16,7 @@ CONFIGURATION = {"source": "/landing", "day": "'2026-01-01'", "a.b": "x", "lines
 def replaced(text: str, configuration: dict[str, str] = CONFIGURATION) -> SqlText:
     source = SqlText(text, "f.sql")
     (piece,) = split(source)
-    return replace(source, piece, configuration)
+    return fill_parameters(source, piece, configuration)
 
 
 @pytest.mark.parametrize(

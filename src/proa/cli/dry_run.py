@@ -9,8 +9,7 @@ import typer
 
 from proa.cli.exit_codes import ANSWER_IS_NO, MISUSED
 from proa.cli.output import console, print_json, print_text, report_error
-from proa.cli.project import JsonOption, ProjectOption, find_project
-from proa.cli.region_option import RegionOption, chosen_region
+from proa.cli.project import JsonOption, ProjectOption, RegionOption, chosen_region, find_project
 from proa.errors import PipelineError, SeveralMistakesError, UserError
 
 if TYPE_CHECKING:

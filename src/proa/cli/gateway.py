@@ -11,8 +11,15 @@ import typer
 from rich.text import Text
 
 from proa.cli.output import console, new_table, print_json, print_table, print_text, stderr
-from proa.cli.project import JsonOption, ProjectOption, find_project, load_regions
-from proa.cli.serving_options import LogJsonOption, TlsCertOption, TlsKeyOption
+from proa.cli.project import (
+    JsonOption,
+    LogJsonOption,
+    ProjectOption,
+    TlsCertOption,
+    TlsKeyOption,
+    find_project,
+    load_regions,
+)
 from proa.errors import SettingsError, UnavailableError
 from proa.extras import needs
 

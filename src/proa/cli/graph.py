@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 
 from proa.cli.output import print_json, print_text
-from proa.cli.project import JsonOption, ProjectOption, find_project
-from proa.cli.region_option import RegionOption, chosen_region
+from proa.cli.project import JsonOption, ProjectOption, RegionOption, chosen_region, find_project
 
 
 def register(app: typer.Typer) -> None:

@@ -15,8 +15,7 @@ import typer
 from rich.text import Text
 
 from proa.cli.output import console, new_table, print_table, reader_may_leave
-from proa.cli.project import JsonOption, ProjectOption, find_project
-from proa.cli.region_option import RegionOption, chosen_region
+from proa.cli.project import JsonOption, ProjectOption, RegionOption, chosen_region, find_project
 from proa.times import utc_text
 
 _MEASURED_ROWS = 1000

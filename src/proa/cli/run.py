@@ -10,8 +10,7 @@ import typer
 from proa.cli.exit_codes import ANSWER_IS_NO, MISUSED, SIGNALLED, UNAVAILABLE
 from proa.cli.live_view import COLOURS, update_listener
 from proa.cli.output import console, print_json, report_error
-from proa.cli.project import JsonOption, ProjectOption, find_project
-from proa.cli.region_option import RegionOption, chosen_region
+from proa.cli.project import JsonOption, ProjectOption, RegionOption, chosen_region, find_project
 from proa.cli.signals import stop_on_signals
 from proa.errors import ProaError, SettingsError, UnavailableError, UserError
 

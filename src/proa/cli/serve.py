@@ -8,8 +8,15 @@ from typing import Annotated
 import typer
 
 from proa.cli.output import console, print_json
-from proa.cli.project import JsonOption, ProjectOption, find_project, load_regions
-from proa.cli.serving_options import LogJsonOption, TlsCertOption, TlsKeyOption
+from proa.cli.project import (
+    JsonOption,
+    LogJsonOption,
+    ProjectOption,
+    TlsCertOption,
+    TlsKeyOption,
+    find_project,
+    load_regions,
+)
 from proa.extras import needs
 
 RegionOption = Annotated[

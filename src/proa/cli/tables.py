@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from proa.cli.output import new_table, print_json, print_table
-from proa.cli.project import JsonOption, ProjectOption, find_project
-from proa.cli.region_option import RegionOption, chosen_region
+from proa.cli.project import JsonOption, ProjectOption, RegionOption, chosen_region, find_project
 from proa.layout import SERVED
 from proa.times import utc_text
 

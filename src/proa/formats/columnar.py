@@ -1,10 +1,13 @@
-"""Files that hold columns, and whose schemas differ: columns by name, what does not fit rescued."""
+"""Files that hold columns, and whose schemas differ: columns by name, what does not fit rescued.
+
+Parquet and ORC are opened here; Avro, which is read by record, in `avro_file`.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +15,7 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from pyspark.sql import types as t
 
 from proa.formats.arrow_types import field_paths, spark_type, unknown_fields, widen_type
@@ -337,3 +341,47 @@ def _mend_far_years(array: pa.Array) -> pa.Array:
     far = pa.array(meant, pa.int64()).cast(array.type)
     late = pc.less(array.cast(pa.int64()), _FIRST_DAY)
     return pc.if_else(late, far, array)
+
+
+@contextmanager
+def open_orc(source: OpenPart, options: ReaderOptions) -> Iterator[ColumnFile]:  # noqa: ARG001 - as all formats
+    """Open one file for a while. Its times are instants, as Spark reads them."""
+    from pyarrow import orc
+
+    with source.random_access() as opened:
+        file = orc.ORCFile(opened)
+        schema = pa.schema([f.with_type(in_utc(f.type)) for f in file.schema])
+
+        def batches(columns: list[str] | None) -> Iterator[pa.RecordBatch]:  # noqa: ARG001 - a name with a dot cannot be asked for
+            for number in range(file.nstripes):
+                stripe = file.read_stripe(number)
+                for at in range(0, len(stripe), BATCH_ROWS):
+                    yield change_types(stripe.slice(at, BATCH_ROWS), schema)
+
+        yield ColumnFile(schema, batches)
+
+
+@contextmanager
+def open_parquet(source: OpenPart, options: ReaderOptions) -> Iterator[ColumnFile]:  # noqa: ARG001 - as all formats
+    """Open one file for a while. Its times of 96 bits are instants, as Spark reads them."""
+    # An INT96 holds years that nanoseconds in 64 bits do not.
+    with (
+        source.random_access() as opened,
+        pq.ParquetFile(
+            opened, coerce_int96_timestamp_unit="us", page_checksum_verification=True
+        ) as file,
+    ):
+        leaves = (file.schema.column(i) for i in range(len(file.schema)))
+        instants = {leaf.path.split(".")[0] for leaf in leaves if leaf.physical_type == "INT96"}
+        schema = pa.schema(
+            [
+                f.with_type(in_utc(f.type)) if f.name.split(".")[0] in instants else f
+                for f in file.schema_arrow
+            ]
+        )
+
+        def batches(columns: list[str] | None) -> Iterator[pa.RecordBatch]:
+            for batch in file.iter_batches(BATCH_ROWS, columns=columns, use_threads=False):
+                yield change_types(batch, schema) if instants else batch
+
+        yield ColumnFile(schema, batches)

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import json
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import urllib.parse
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -22,8 +24,6 @@ from proa.clock import RandomIds, SystemClock
 from proa.engine.carried_errors import carry_errors
 from proa.errors import DataError
 from proa.lake import stats
-from proa.lake.arrow import conform
-from proa.lake.partitions import directory, split
 from proa.steps import Step, step
 from proa.storage import Store
 from proa.violations import Violation
@@ -282,12 +282,12 @@ class _Task:
     def _take(self, batch: pa.RecordBatch) -> None:
         _refuse_nulls(batch, self._target)
         self._rows += batch.num_rows
-        for key, part in split(batch, self._target.partition_by):
+        for key, part in split_by_partition(batch, self._target.partition_by):
             if key not in self._open:
                 if len(self._open) >= self._target.open_files:
                     self._end(next(iter(self._open)))
                 self._count += 1
-                folder = directory(self._target.partition_by, key)
+                folder = partition_folder(self._target.partition_by, key)
                 path = f"{folder}part-{self._count:05d}-{self._name}.zstd.parquet"
                 self._open[key] = _File(path, self._store, self._target)
             file = self._open[key]
@@ -420,3 +420,115 @@ def _refuse_nulls(batch: pa.RecordBatch, target: Destination) -> None:
                 f" {json.dumps(row, default=str)}; mend the row or the query",
                 condition="NOT_NULL_CONSTRAINT_VIOLATION",
             )
+
+
+_NULL = "__HIVE_DEFAULT_PARTITION__"
+
+Key = tuple[str | None, ...]
+
+
+def split_by_partition(
+    batch: pa.RecordBatch, columns: Sequence[str]
+) -> Iterator[tuple[Key, pa.RecordBatch]]:
+    """`batch` cut into one batch per combination of the columns' values, spelled as Delta does."""
+    if not columns:
+        yield (), batch
+        return
+    codes = np.zeros(batch.num_rows, dtype=np.int64)
+    for name in columns:
+        encoded = batch.column(name).dictionary_encode(null_encoding="encode")
+        codes = codes * len(encoded.dictionary) + encoded.indices.to_numpy(zero_copy_only=False)
+    order = np.argsort(codes, kind="stable")
+    starts = np.flatnonzero(np.diff(codes[order], prepend=-1))
+    ordered = batch.take(pa.array(order)) if len(starts) > 1 else batch
+    for start, end in zip(starts, [*starts[1:], batch.num_rows], strict=True):
+        part = ordered.slice(int(start), int(end - start))
+        yield tuple(_partition_text(part.column(name)[0]) for name in columns), part
+
+
+def partition_folder(columns: Sequence[str], key: Key) -> str:
+    """The folder of a partition, as Hive names it, with a slash at the end; "" without columns."""
+    return "".join(
+        f"{urllib.parse.quote(name, safe=_SAFE)}={_NULL if value is None else _escape(value)}/"
+        for name, value in zip(columns, key, strict=True)
+    )
+
+
+_SAFE = "!$&()+,;@~.-_"
+
+
+def _escape(value: str) -> str:
+    return urllib.parse.quote(value, safe=_SAFE) or _NULL
+
+
+def _partition_text(value: pa.Scalar) -> str | None:
+    """A value as Delta writes it among `partitionValues`; an empty string is NULL there."""
+    kind = value.type
+    if not value.is_valid:
+        return None
+    if pa.types.is_boolean(kind):
+        return "true" if value.as_py() else "false"
+    if pa.types.is_timestamp(kind):
+        micros = pc.cast(value, pa.int64()).as_py()
+        return str(np.datetime64(micros, "us")).replace("T", " ")
+    if pa.types.is_nested(kind) or pa.types.is_binary(kind):
+        raise DataError(f"a table cannot be partitioned by a column of the type {kind}")
+    return str(value.as_py()) or None
+
+
+def conform(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """`batch` with exactly the columns of `schema`: found by name whatever the case, brought to the
+    column's type, NULL where missing. Nested fields are treated alike.
+    """
+    if batch.schema.equals(schema):
+        return batch
+    where = {name.lower(): index for index, name in enumerate(batch.schema.names)}
+    columns = []
+    for wanted in schema:
+        index = where.get(wanted.name.lower())
+        if index is None:
+            columns.append(pa.nulls(batch.num_rows, wanted.type))
+        else:
+            columns.append(_conform_array(batch.column(index), wanted.type))
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+def _conform_array(array: pa.Array, kind: pa.DataType) -> pa.Array:
+    if array.type.equals(kind):
+        return array
+    if pa.types.is_struct(kind) and pa.types.is_struct(array.type):
+        return _conform_struct(array, kind)
+    if pa.types.is_list(kind) and pa.types.is_large_list(array.type):
+        array = array.cast(pa.list_(array.type.value_field))
+    if pa.types.is_list(kind) and pa.types.is_list(array.type):
+        return _with_child(array, kind, _conform_array(array.values, kind.value_type))
+    if pa.types.is_map(kind) and pa.types.is_map(array.type):
+        pairs = [
+            _conform_array(array.keys, kind.key_type),
+            _conform_array(array.items, kind.item_type),
+        ]
+        fields = [pa.field("key", kind.key_type, nullable=False), pa.field("value", kind.item_type)]
+        return _with_child(array, kind, pa.StructArray.from_arrays(pairs, fields=fields))
+    return pc.cast(array, kind)
+
+
+def _with_child(array: pa.Array, kind: pa.DataType, child: pa.Array) -> pa.Array:
+    """`array`'s own validity and offsets over another child."""
+    validity, offsets = array.buffers()[:2]
+    return pa.Array.from_buffers(
+        kind, len(array), [validity, offsets], offset=array.offset, children=[child]
+    )
+
+
+def _conform_struct(array: pa.StructArray, kind: pa.StructType) -> pa.Array:
+    where = {array.type.field(i).name.lower(): i for i in range(array.type.num_fields)}
+    children = []
+    for wanted in kind:
+        index = where.get(wanted.name.lower())
+        child = (
+            pa.nulls(len(array), wanted.type)
+            if index is None
+            else _conform_array(array.field(index), wanted.type)
+        )
+        children.append(child)
+    return pa.StructArray.from_arrays(children, fields=list(kind), mask=array.is_null())

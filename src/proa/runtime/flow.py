@@ -7,25 +7,36 @@ one consists of, if somebody has planned it already.
 
 from __future__ import annotations
 
+import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from proa.errors import ConflictError, DataError
 from proa.graph import FilesLeaf, FlowNode, TableLeaf
-from proa.lake import Outcome, RowChanges, WriteResult
+from proa.lake import DataFile, Outcome, RowChanges, WriteResult
 from proa.pipelines.definitions import Dataset
 from proa.runtime.batch import BatchRunner, slept_since
 from proa.runtime.checkpoint import Checkpoint, FilesInput, Input, Plan
 from proa.runtime.context import Context
-from proa.runtime.event_time import Span, join_spans, span
 from proa.runtime.external_source import ExternalTableSource
 from proa.runtime.fingerprint import fingerprint
 from proa.runtime.flow_kinds import FlowKind
-from proa.runtime.missing_paths import check_source, check_static_reads
-from proa.runtime.sources import Backlog, FilesSource, Source, TableSource
+from proa.runtime.sources import (
+    Backlog,
+    FilesSource,
+    Source,
+    TableSource,
+    check_source,
+    check_static_reads,
+)
 from proa.runtime.target import Target
 from proa.storage import Store
+from proa.times import as_moment
+
+Span = tuple[datetime, datetime]
+"""The earliest and the latest event."""
 
 
 @dataclass
@@ -291,3 +302,33 @@ def _unmoved_inputs(inputs: Mapping[str, Input]) -> dict[str, Input]:
         for key, value in inputs.items()
         if not isinstance(value, FilesInput) or value.through is not None
     }
+
+
+def span(files: Iterable[DataFile], column: str | None) -> Span | None:
+    """The event times of a batch, to the millisecond, from the statistics of its files.
+
+    None when no file says anything about the column, or what it says is not a time.
+    """
+    if column is None:
+        return None
+    try:
+        bounds = [moment for file in files for moment in _bounds(file, column.lower())]
+    except (ValueError, OverflowError, OSError):
+        return None
+    return (min(bounds), max(bounds)) if bounds else None
+
+
+def join_spans(one: Span | None, other: Span | None) -> Span | None:
+    """The span over both."""
+    if one is None or other is None:
+        return one or other
+    return min(one[0], other[0]), max(one[1], other[1])
+
+
+def _bounds(file: DataFile, column: str) -> Iterable[datetime]:
+    stats = json.loads(file.stats)
+    for values in (stats["minValues"], stats["maxValues"], file.partition):
+        for name, value in values.items():
+            moment = as_moment(value) if name.lower() == column else None
+            if moment is not None:
+                yield moment

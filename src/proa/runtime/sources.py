@@ -17,11 +17,14 @@ from proa.engine import Engine, Relation
 from proa.errors import ConflictError, DataError
 from proa.formats.place import with_place
 from proa.formats.reader_options import Evolution
-from proa.graph import DatasetLeaf, FilesLeaf
+from proa.graph import DatasetLeaf, FilesLeaf, FlowNode
+from proa.graph.local_paths import check_paths, is_there, missing
+from proa.graph.query_origin import QueryOrigin
 from proa.graph.table_options import options_of, version_at
 from proa.lake import Table
 from proa.runtime import table_rows
 from proa.runtime.checkpoint import FilesInput, Input, Plan, TableInput
+from proa.runtime.context import Context
 from proa.storage import Store
 
 _COMPACT_EVERY = 32
@@ -372,3 +375,21 @@ class FilesSource:
             self._by_number = True
         elif batch - self._known.through >= _COMPACT_EVERY:
             self._known.compact(batch)
+
+
+def check_static_reads(node: FlowNode) -> None:
+    """Look for the files that the engine itself reads, where it would read no rows without a word.
+
+    Raises PipelineError when a path is not there.
+    """
+    check_paths(node.plan, QueryOrigin.of(node.flow))
+
+
+def check_source(source: FilesSource, node: FlowNode, context: Context) -> None:
+    """Look for the folder of an Auto Loader's leaf.
+
+    PipelineError when it is not there, and no shipment will make it.
+    """
+    folder = source.folder
+    if not source.has_files and not is_there(folder) and not context.may_come(folder):
+        raise missing(folder, node.flow.location)

@@ -1,7 +1,6 @@
 """Findings: why two regions that read the same files could hold different rows."""
 
-from proa.graph.findings.finding import RULES, Finding, Rule, Severity
-from proa.graph.findings.judge import Verdicts, judge
+from proa.graph.findings.finding import RULES, Finding, Rule, Severity, Verdicts, judge
 from proa.graph.findings.search import findings
 
 __all__ = ["RULES", "Finding", "Rule", "Severity", "Verdicts", "findings", "judge"]

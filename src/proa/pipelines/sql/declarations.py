@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
@@ -9,12 +10,12 @@ from proa.errors import PipelineError
 from proa.pipelines.definitions import Dataset, DatasetKind, Flow, Replacement, SqlQuery
 from proa.pipelines.identifiers import parts
 from proa.pipelines.identifiers import parts as name_parts
-from proa.pipelines.sql import substitution
 from proa.pipelines.sql.change_clauses import parse_changes, sees_changes
 from proa.pipelines.sql.clauses import begins_query, parse_clauses
 from proa.pipelines.sql.lexer import (
     Piece,
     SqlText,
+    Substitution,
     TokenKind,
     significant,
     split,
@@ -24,6 +25,7 @@ from proa.pipelines.sql.lexer import (
 from proa.pipelines.sql.parser import Parser, quote_part
 from proa.pipelines.unsupported import CONDITION as UNSUPPORTED
 from proa.pipelines.unsupported import refusal
+from proa.text import suggestion
 
 _DECLARES = (
     "CREATE OR REFRESH STREAMING TABLE, CREATE OR REFRESH MATERIALIZED VIEW,"
@@ -71,7 +73,7 @@ class _DeclarationReader:
         return SqlDeclarations(tuple(self._datasets), tuple(self._flows))
 
     def _statement(self, source: SqlText, piece: Piece) -> None:
-        parser = Parser(substitution.replace(source, piece, self._known))
+        parser = Parser(fill_parameters(source, piece, self._known))
         if parser.at_end:
             return
         start = parser.here
@@ -339,3 +341,53 @@ def _not_a_declaration(parser: Parser) -> PipelineError:
         parser.here,
         condition=UNSUPPORTED,
     )
+
+
+_PARAMETER = re.compile(r"\$\{([^{}]*)\}")
+_PREFIX = re.compile(r"^(?:spark|conf|sparkconf|hiveconf):")
+
+
+def fill_parameters(source: SqlText, piece: Piece, configuration: Mapping[str, str]) -> SqlText:
+    """Replace `${key}` in the statement `piece` of `source` by the configuration, as text.
+
+    It is done before anything is parsed; comments are left alone.
+
+    Raises PipelineError for a key that the configuration does not have.
+    """
+    parts: list[str] = []
+    edits: list[Substitution] = []
+    length = 0
+    for token in piece.tokens:
+        if token.kind is TokenKind.COMMENT or "${" not in token.text:
+            parts.append(token.text)
+            length += len(token.text)
+            continue
+        position = 0
+        for match in _PARAMETER.finditer(token.text):
+            before = token.text[position : match.start()]
+            where = token.start + match.start()
+            value = _configured_value(source, match.group(1).strip(), where, configuration)
+            start = length + len(before)
+            edits.append(Substitution(start, start + len(value), where, token.start + match.end()))
+            parts += [before, value]
+            length = start + len(value)
+            position = match.end()
+        parts.append(token.text[position:])
+        length += len(token.text) - position
+    return SqlText(
+        "".join(parts), source.file, origin=source, offset=piece.start, edits=tuple(edits)
+    )
+
+
+def _configured_value(
+    source: SqlText, key: str, offset: int, configuration: Mapping[str, str]
+) -> str:
+    name = _PREFIX.sub("", key)
+    if name not in configuration:
+        raise source.error(
+            f"there is no configuration key {name!r}{suggestion(name, configuration)};"
+            " add it under 'configuration' in the pipeline's specification, or SET it above",
+            offset,
+            condition="UNKNOWN_CONFIGURATION_KEY",
+        )
+    return configuration[name]
