@@ -12,8 +12,9 @@ from proa.errors import UnavailableError
 from proa.recovery.control_record import Operation
 from proa.recovery.driver import Role
 from proa.settings import EmailSettings, WebhookSettings
+from proa.steps import Step, probing
 from proa.storage import Store
-from proa.testing import FakeClock, FixedIds
+from proa.testing import FailFrom, FakeClock, FaultProbe, FixedIds
 
 ALERTS = ("lag:west", "drift:east", "conflict")
 ACTS = st.lists(
@@ -52,6 +53,30 @@ def test_every_change_of_state_is_told_once_and_in_order(acts, tmp_path_factory)
     assert len({notice.id for notice in pager.told}) == len(pager.told)
     assert set(book.state.raised) == wrong
     assert book.state.waiting == ()
+
+
+def test_people_are_told_once_while_the_third_place_takes_no_writes(control):
+    """A full disk there must not hide that a region is late, nor page anybody every two seconds."""
+    told = control.pager.told
+    control.group.world.waiting_s["west"] = 90
+    with probing(FaultProbe(FailFrom(Step.STORE_WRITE, 1))):
+        for _ in range(5):
+            control.look()
+            control.group.clock.advance(2)
+    assert [(one.alert, one.state) for one in told] == [
+        ("lag:west", "raised"),
+        ("store", "raised"),
+    ]
+    assert control.witness.facts()["alerts"]["store"]["sentence"].startswith(
+        "the third place takes"
+    )
+    control.look()
+    control.look()
+    assert [(one.alert, one.state) for one in told[2:]] == [("store", "cleared")]
+    store = Store.open(control.group.settings.recovery.control.path)
+    restarted = AlertBook(store, "shop", [control.pager], control.group.clock, FixedIds())
+    assert restarted.state == control.witness.alerts.state
+    assert set(restarted.state.raised) == {"lag:west"}
 
 
 def test_what_is_wrong_is_seen_and_told(control):

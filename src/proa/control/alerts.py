@@ -101,6 +101,8 @@ class AlertBook:
         self._clock = clock
         self._ids = ids
         self.state = self._read()
+        self.unwritten: UnavailableError | None = None
+        """Why the state stands in this process alone: the store takes no writes. None: it is in the store."""
 
     def update(self, wrong: Mapping[str, str]) -> None:
         """Take note of what is wrong now: sentences by alert. What has changed waits to be delivered."""
@@ -121,6 +123,8 @@ class AlertBook:
             )
             waiting = (*self.state.waiting, *new)[-_MOST_WAITING:]
             self._keep(AlertState(raised=raised, waiting=waiting))
+        elif self.unwritten is not None:
+            self._keep(self.state)
 
     def deliver(self) -> None:
         """Try what is due, oldest first; a channel that fails is not tried again before its pause."""
@@ -156,8 +160,13 @@ class AlertBook:
         )
 
     def _keep(self, state: AlertState) -> None:
-        self._store.put(self._path, state.model_dump_json().encode())
+        """Go on from a state, and write it down. A store that is full must not keep people from being told."""
         self.state = state
+        try:
+            self._store.put(self._path, state.model_dump_json().encode())
+            self.unwritten = None
+        except UnavailableError as error:
+            self.unwritten = error
 
     def _read(self) -> AlertState:
         try:

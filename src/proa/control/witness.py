@@ -268,6 +268,8 @@ class Witness:
         if look.error is not None:
             is_conflict = look.error.condition == "CONTROL_RECORD_CONFLICT"
             wrong["conflict" if is_conflict else "record"] = str(look.error)
+        if self.alerts.unwritten is not None:
+            wrong["store"] = f"the third place takes no writes: {self.alerts.unwritten}"
         if look.failed_drill:
             wrong["drill"] = (
                 "the last drill found the regions different; `proa verify` shows the rows"

@@ -32,6 +32,7 @@ from proa.lake import log
 from proa.lake.log import GENERATION, REFRESH, Commit
 from proa.lake.table_schema import from_delta
 from proa.storage import NotFoundError, Store, absolute, is_url
+from proa.storage.local import with_remedy
 from proa.times import millis
 
 _CACHED_COMMITS = 2000
@@ -560,7 +561,8 @@ class _Wrapped:
             kind = (
                 UnknownOutcome if is_url(self._url) and self._verb != "read" else UnavailableError
             )
-            raise kind(f"cannot {self._verb} the table {self._url!r}: {line}") from error
+            reason = with_remedy(line)
+            raise kind(f"cannot {self._verb} the table {self._url!r}: {reason}") from error
 
 
 _NO_DELTA_LOG = re.compile(

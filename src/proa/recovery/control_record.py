@@ -202,10 +202,19 @@ class ControlStore:
         return record
 
     def file(self, name: str, report: bytes) -> None:
-        """Keep a report beside the record, in every place that answers."""
-        for place in self._places():
-            with suppress(UnavailableError):
+        """Keep a report beside the record, in every place that answers.
+
+        Raises UnavailableError when none of them takes it.
+        """
+        refused: list[UnavailableError] = []
+        places = self._places()
+        for place in places:
+            try:
                 place.store.put(f"{FOLDER}/{self.group}/reports/{name}.json", report)
+            except UnavailableError as error:
+                refused.append(error)
+        if len(refused) == len(places):
+            raise refused[0]
 
     def reports(self) -> dict[str, bytes]:
         """The reports that were filed, by name, oldest first."""

@@ -11,6 +11,21 @@ from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
+_FULL = "; the disk is full: make room there and run it again, nothing is lost"
+_REMEDIES = {
+    "No space left on device": _FULL,
+    "Disk quota exceeded": _FULL,
+    "File too large": _FULL,
+    "disk is full": _FULL,
+    "Read-only file system": "; make the disk writable and run it again, nothing is lost",
+}
+"""What to do, by what a disk or a database on it says."""
+
+
+def with_remedy(reason: str) -> str:
+    """Add what to do to why a disk has refused a write; other reasons stay as they are."""
+    return reason + next((one for text, one in _REMEDIES.items() if text in reason), "")
+
 
 def path_of(folder: str, path: str) -> Path:
     """Where the object `path` of the store at `folder` is. ValueError when it leads out of there."""

@@ -113,7 +113,7 @@ class Store:
             ) from error
         except OSError as error:
             raise UnavailableError(
-                f"cannot open the storage location {location!r}: {error}"
+                f"cannot open the storage location {location!r}: {local.with_remedy(str(error))}"
             ) from error
 
     @property
@@ -286,7 +286,8 @@ class Store:
                 # On a disk; in other stores nothing stops an object below another.
                 raise NotFoundError(f"there is no object {self.url_of(path)!r}") from error
             kind = UnknownOutcome if verb == "write" and is_url(self.url) else UnavailableError
-            raise kind(f"cannot {verb} {self.url_of(path)!r}: {_first_line(error)}") from error
+            reason = local.with_remedy(_first_line(error))
+            raise kind(f"cannot {verb} {self.url_of(path)!r}: {reason}") from error
 
     def _unnameable(self, verb: str, path: str, error: Exception) -> DataError:
         return DataError(

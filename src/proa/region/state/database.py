@@ -38,6 +38,7 @@ from proa.errors import ConflictError, SettingsError, UnavailableError, UserErro
 from proa.extras import missing_library
 from proa.region.state.state_tables import meta
 from proa.steps import Step, step
+from proa.storage.local import with_remedy
 
 _log = structlog.get_logger("proa.region")
 
@@ -263,7 +264,7 @@ def _postgresql(url: URL) -> Engine:
 
 def state_unavailable(what: str, error: OperationalError | InterfaceError) -> StateUnavailableError:
     reason = str(error.orig).strip().replace("\n", " ")
-    return StateUnavailableError(f"the region's state cannot be {what}: {reason}")
+    return StateUnavailableError(f"the region's state cannot be {what}: {with_remedy(reason)}")
 
 
 def _unstorable(error: DataError) -> UserError:
