@@ -14,7 +14,7 @@ from pyspark.sql import types as T  # noqa: N812 - as Spark's users know it
 from benchmarks.measure import Result, alternate, peak_memory_mb
 from proa.cdc import MEMORY, ChangeShape, MemoryStore, MergeInput, merge
 from proa.graph.change_target import DELETE, SEQUENCE
-from proa.lake import Change, Table, commit_change, create
+from proa.lake import Change, Table, commit_change, create_table
 
 GOAL = 1 / 3
 CITIES = np.array(["Cancun", "Mexicali", "Monterrey", "Oaxaca", "Tijuana"])
@@ -70,7 +70,7 @@ def _measured(folder: Path, name: str, rows: int, batches: list[pa.Table]) -> Re
         pq.write_table(batch, place / f"{number}.parquet")
     shape = ChangeShape(("id",), COLUMNS, T.LongType())
     table = Table.at(str(place / "ours"))
-    create(table, shape.target)
+    create_table(table, shape.target)
     _merge(table, shape, place, 0)
     peer = str(place / "peer")
     deltalake.write_deltalake(peer, batches[0].drop([DELETE]))

@@ -26,7 +26,7 @@ _FLIGHTS_PROFILE = (
 def measure(folder: Path, *, megabytes: int, runs: int) -> list[Result]:
     """Both in this process, on one engine, storage emptied before each run."""
     from proa.engine import Engine
-    from proa.runtime import Runner, State, from_project
+    from proa.runtime import Runner, UpdateState, from_project
     from proa.settings import EngineSettings
 
     landing = folder / f"orders-{megabytes}"
@@ -42,7 +42,7 @@ def measure(folder: Path, *, megabytes: int, runs: int) -> list[Result]:
 
     def ours(_run: int) -> None:
         result = Runner(from_project(project), engine=engine).update()
-        assert result.state is State.COMPLETED, result.error
+        assert result.state is UpdateState.COMPLETED, result.error
 
     ours_s, bare_s, ratio = alternate(ours, lambda _run: bare.run(files), runs=runs, prepare=clear)
     found = [
@@ -112,7 +112,7 @@ def measure_flights(folder: Path, *, runs: int) -> list[Result]:
     from proa.demo import flights
     from proa.demo.story import project as example
     from proa.engine import Engine
-    from proa.runtime import Runner, State, from_project
+    from proa.runtime import Runner, UpdateState, from_project
     from proa.settings import EngineSettings
 
     landing = folder / "flights-landing"
@@ -132,7 +132,7 @@ def measure_flights(folder: Path, *, runs: int) -> list[Result]:
 
     def ours(_run: int) -> None:
         result = Runner(from_project(target), engine=engine).update()
-        assert result.state is State.COMPLETED, result.error
+        assert result.state is UpdateState.COMPLETED, result.error
 
     def bare(_run: int) -> None:
         bare_flights(engine.spark, target, landing, folder / "bare-flights")

@@ -124,13 +124,13 @@ def bare_flights(spark: Any, project: Path, landing: Path, out: Path) -> None:
     """The flights example's tables, by the engine alone: its own SQL over files with known schemas."""
     from proa.pipelines import load_spec
     from proa.pipelines.definitions import SqlQuery
-    from proa.pipelines.load import load
+    from proa.pipelines.load import load_declarations
 
     def keep(name: str, frame: Any) -> None:
         frame.write.parquet(f"{out}/{name}")
         spark.read.parquet(f"{out}/{name}").createOrReplaceTempView(name)
 
-    declarations = load(load_spec(project / "spark-pipeline.yml"), project)
+    declarations = load_declarations(load_spec(project / "spark-pipeline.yml"), project)
     names = sorted(str(path) for path in (landing / "flights").glob("*.json"))
     keep("flights_bronze", spark.read.schema(_FLIGHT).json(names))
     for name, columns in _DIMENSIONS.items():

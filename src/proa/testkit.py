@@ -38,7 +38,7 @@ from proa.graph.mistakes import Mistakes
 from proa.lake.table_schema import to_arrow
 from proa.pipelines.ddl import schema_of_text
 from proa.pipelines.definitions import Expectation, Flow
-from proa.pipelines.identifiers import Namespace, parts
+from proa.pipelines.identifiers import Namespace, name_parts
 from proa.pipelines.session_settings import engine_settings
 from proa.runtime.compile import columns_of_files, compile_pipeline
 from proa.runtime.dr_policy import DrPolicy
@@ -180,7 +180,7 @@ class PipelineUnderTest:
                 what = f"files of {leaf.key.split(':')[1]!r}"
             case TableLeaf():
                 for name in inputs.names:
-                    if leaf.path in {name, self._tables.path(parts(name))}:
+                    if leaf.path in {name, self._tables.path(name_parts(name))}:
                         return _local(inputs.take(name), None)
                 what = f"the table {leaf.path!r}"
         raise UserError(f"{flow.target!r} reads {what}; give the test its rows")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from proa.engine import Engine
 from proa.engine.parity.sql_tokens import tokens
-from proa.pipelines.identifiers import Namespace, parts, plain
+from proa.pipelines.identifiers import Namespace, name_parts, plain_name
 from proa.pipelines.sql.lexer import SqlText, TokenKind, tokenize, unquote
 from proa.text import (
     duckdb_identifier,
@@ -34,8 +34,8 @@ def test_a_quoted_name_is_read_back_by_each_reader(name: str) -> None:
     (token,) = tokenize(SqlText(text, "f.sql"))
     assert (token.kind, unquote(token)) == (TokenKind.QUOTED, name)
     assert [(t.kind, t.text) for t in tokens(text)[:-1]] == [("quoted", text)]
-    assert parts(text) == (name,)
-    assert Namespace().key(plain(text)) == Namespace().key(text)
+    assert name_parts(text) == (name,)
+    assert Namespace().key(plain_name(text)) == Namespace().key(text)
     assert sqlglot.parse_one(f"SELECT 1 AS {text}", dialect="databricks").selects[0].alias == name
 
 

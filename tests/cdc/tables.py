@@ -11,7 +11,7 @@ from oracle import Event, rank
 from pyspark.sql import types as T
 
 from proa.cdc import MEMORY, ChangeShape, MemoryStore, Merged, MergeInput, merge
-from proa.lake import Change, Table, commit_change, create
+from proa.lake import Change, Table, commit_change, create_table
 
 COLUMNS = T.StructType(
     [
@@ -40,7 +40,7 @@ class Merging:
         self.folder = folder
         self.shape = shape
         self.table = Table.at(str(folder / "table"))
-        create(self.table, shape.target)
+        create_table(self.table, shape.target)
         self.batch = 0
 
     def merge(self, events: Sequence[Event]) -> Merged:

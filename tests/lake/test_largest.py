@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proa.lake import Change, Table, commit_change, create, write_rows
-from proa.lake.largest import largest
+from proa.lake import Change, Table, commit_change, create_table, write_rows
+from proa.lake.largest import largest_value
 from proa.lake.table_schema import from_delta
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -28,7 +28,7 @@ def table_of(url: str, options: dict, batches: list[list], kind: pa.DataType) ->
 
     table = Table(url, options)
     schema = pa.schema([("value", kind)])
-    create(table, from_delta(Schema.from_arrow(schema)))
+    create_table(table, from_delta(Schema.from_arrow(schema)))
     for number, values in enumerate(batches):
         rows = pa.table({"value": pa.array(values, kind)}, schema=schema)
         file = write_rows(rows, url, options, f"a{number}")
@@ -45,7 +45,7 @@ def test_it_is_what_a_look_at_every_row_finds(tmp_path_factory, name: str, data)
     batches = data.draw(st.lists(some, min_size=1, max_size=4))
     table = table_of(str(tmp_path_factory.mktemp("t")), {}, batches, kind)
     known = [value for batch in batches for value in batch if value is not None]
-    assert largest(table, "value") == max(known, default=None)
+    assert largest_value(table, "value") == max(known, default=None)
 
 
 def test_only_files_that_can_hold_it_are_read(location) -> None:
@@ -54,6 +54,6 @@ def test_only_files_that_can_hold_it_are_read(location) -> None:
     for path, bound in table.upper_bounds("value"):
         if bound in {1, 3}:
             table._store.delete(path)
-    assert largest(table, "value") == 5
+    assert largest_value(table, "value") == 5
     with pytest.raises(Exception, match="is gone"):
-        largest(table, "other")
+        largest_value(table, "other")

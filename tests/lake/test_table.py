@@ -15,11 +15,11 @@ from pyspark.sql.types import (
 
 from changes import append, data_file
 from proa.errors import ConflictError, DataError, UnavailableError
-from proa.lake import Change, Committed, Table, commit_change, create
+from proa.lake import Change, Committed, Table, commit_change, create_table
 from proa.lake.commit import (
     STALE_FILES,
     begin_generation,
-    describe,
+    describe_table,
     end_generation,
     replace_files,
 )
@@ -34,7 +34,7 @@ AB = StructType([StructField("a", LongType()), StructField("b", StringType())])
 
 @pytest.fixture
 def made(table: Table) -> Table:
-    create(table, A)
+    create_table(table, A)
     return table
 
 
@@ -55,7 +55,7 @@ def test_a_table_that_is_not_there_has_no_version(table: Table) -> None:
 
 
 def test_a_new_table_is_empty_and_in_generation_0(table: Table) -> None:
-    create(table, AB, partition_by=["b"], comment="said", properties={"quality": "gold"})
+    create_table(table, AB, partition_by=["b"], comment="said", properties={"quality": "gold"})
     seen = same(table)
     assert (seen.version, seen.generation, seen.is_empty, seen.count()) == (0, 0, True, 0)
     assert (seen.schema, seen.partition_by, seen.comment) == (AB, ("b",), "said")
@@ -64,14 +64,14 @@ def test_a_new_table_is_empty_and_in_generation_0(table: Table) -> None:
 
 def test_of_two_that_create_one_table_both_find_it(table: Table) -> None:
     other = Table.at(table.url, table.options)
-    create(table, A)
-    create(other, A)
+    create_table(table, A)
+    create_table(other, A)
     assert other.version == 0
 
 
 def test_files_of_one_type_do_not_come_into_a_table_of_another(table: Table) -> None:
     short = StructType([StructField("a", IntegerType())])
-    create(table, short)
+    create_table(table, short)
     late = same(table)
     commit_change(table, replace(append(0, "x", flow="g"), schema=A))
     with pytest.raises(ConflictError) as refused:
@@ -285,7 +285,7 @@ def test_the_past_stays_readable(made: Table) -> None:
 
 def test_many_commits_are_folded_into_a_checkpoint_and_stay_true(tmp_path) -> None:
     table = Table.at(str(tmp_path / "t"))
-    create(table, A, properties={"delta.checkpointInterval": "5"})
+    create_table(table, A, properties={"delta.checkpointInterval": "5"})
     for batch in range(12):
         commit_change(table, append(batch, f"f{batch}"))
     assert (tmp_path / "t" / "_delta_log" / "_last_checkpoint").exists()
@@ -305,10 +305,10 @@ def test_an_error_is_told_with_its_last_cause() -> None:
 def test_names_and_values_beyond_the_basic_plane_come_back_as_they_are(table: Table) -> None:
     # A reader of the log gets some surrogate pairs of JSON wrong: they are never written.
     word = "\U000e0000 \U000d0001 \U0001f600"
-    create(table, AB, partition_by=["b"])
+    create_table(table, AB, partition_by=["b"])
     file = replace(data_file(f"b={word}/x"), partition={"b": word})
     commit_change(table, Change(word, 3, "a", 0, adds=[file], metadata={"flow": word}))
-    describe(table, word, {word: word})
+    describe_table(table, word, {word: word})
     seen = same(table)
     assert (seen.transaction(word), seen.comment, seen.properties[word]) == (3, word, word)
     assert seen.files() == (f"{table.url}/b={word}/x",)
@@ -332,7 +332,7 @@ class Calls:
 def test_a_snapshot_in_a_bucket_is_looked_for_once_and_then_what_is_new(s3_location) -> None:
     url, options = s3_location
     table = Table.at(f"{url}/t", options)
-    create(table, A)
+    create_table(table, A)
     store = Store.open(table.url, options)
     files = []
     for number in range(30):
@@ -366,7 +366,7 @@ def test_a_version_that_was_read_is_not_opened_again(made: Table) -> None:
 @settings(max_examples=15, deadline=None)
 def test_what_is_known_of_transactions_is_what_the_log_says(tmp_path_factory, commits) -> None:
     ours = Table.at(str(tmp_path_factory.mktemp("t") / "t"))
-    create(ours, A)
+    create_table(ours, A)
     others = same(ours)
     counts = dict.fromkeys("fgh", -1)
     for flow, is_ours in commits:

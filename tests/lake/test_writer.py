@@ -12,7 +12,7 @@ from deltalake import DeltaTable
 
 from proa.engine import Engine
 from proa.errors import DataError, UnavailableError
-from proa.lake import Change, Destination, Flag, Table, commit_change, create, write
+from proa.lake import Change, Destination, Flag, Table, commit_change, create_table, write_frame
 from proa.lake.table_schema import from_delta, to_arrow, to_delta
 from proa.lake.writer import Outcome, task
 from proa.violations import Violation
@@ -42,7 +42,7 @@ def written(engine: Engine, rows: pa.Table, url: str, options=None, **target):
     flags = {flag.column for flag in target.get("flags", ())}
     schema = pa.schema([field for field in rows.schema if field.name not in flags])
     made = Destination(url, options or {}, schema, "attempt", **target)
-    return write(engine, frame, made)
+    return write_frame(engine, frame, made)
 
 
 def tabled(result, rows: pa.Table, url: str, options=None, partition_by=()) -> Table:
@@ -50,7 +50,7 @@ def tabled(result, rows: pa.Table, url: str, options=None, partition_by=()) -> T
 
     table = Table.at(url, options or {})
     schema = from_delta(Schema.from_arrow(rows.schema))
-    create(table, schema, partition_by=partition_by)
+    create_table(table, schema, partition_by=partition_by)
     commit_change(table, Change("f", 0, "a", 0, adds=result.files))
     return table
 
@@ -129,7 +129,7 @@ def test_other_readers_read_it_and_prune_by_partition(engine: Engine, location) 
 
 def test_no_rows_make_no_file(engine: Engine, tmp_path) -> None:
     frame = engine.spark.range(0)
-    result = write(
+    result = write_frame(
         engine, frame, Destination(str(tmp_path), {}, pa.schema([("id", pa.int64())]), "x")
     )
     assert (result.files, result.rows) == ((), 0)
@@ -178,7 +178,7 @@ def test_a_null_where_none_may_be_is_refused(engine: Engine, tmp_path) -> None:
     schema = pa.schema([pa.field("a", pa.int64(), nullable=False)])
     frame = engine.spark.createDataFrame(pa.table({"a": pa.array([1, None], pa.int64())}))
     with pytest.raises(DataError, match=r"column 'a' .* is NOT NULL") as caught:
-        write(engine, frame, Destination(str(tmp_path), {}, schema, "x"))
+        write_frame(engine, frame, Destination(str(tmp_path), {}, schema, "x"))
     assert caught.value.condition == "NOT_NULL_CONSTRAINT_VIOLATION"
 
 
@@ -203,7 +203,7 @@ def test_rows_take_the_tables_shape(engine: Engine, tmp_path) -> None:
         ]
     )
     frame = engine.spark.createDataFrame(rows)
-    (file,) = write(engine, frame, Destination(str(tmp_path), {}, schema, "x")).files
+    (file,) = write_frame(engine, frame, Destination(str(tmp_path), {}, schema, "x")).files
     assert pq.read_table(tmp_path / file.path).to_pylist() == [
         {
             "new": None,

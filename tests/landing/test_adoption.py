@@ -6,7 +6,7 @@ import pytest
 
 from proa.errors import UserError
 from proa.landing import Manifest
-from proa.landing.adoption import adopt
+from proa.landing.adoption import adopt_files
 from proa.landing.delivery import Zone
 from proa.steps import Step, probing
 from proa.testing import FakeClock, FaultProbe, Kill, Killed, LoseAnswer, When
@@ -36,11 +36,11 @@ def test_files_get_numbers_once_and_in_all_zones_alike(zones):
     put(zones, "clicks/deep/b.json")
     put(zones, "clicks/_tmp/c.json")
     put(zones, "other/d.json")
-    assert adopt("clicks", zones, FakeClock()).files == 2
-    again = adopt("clicks", zones, FakeClock())
+    assert adopt_files("clicks", zones, FakeClock()).files == 2
+    again = adopt_files("clicks", zones, FakeClock())
     assert (again.files, again.through, again.waiting) == (0, 2, {})
     put(zones, "clicks/e.json")
-    assert adopt("clicks", zones, FakeClock()).through == 3
+    assert adopt_files("clicks", zones, FakeClock()).through == 3
     east, west = manifests(zones)
     assert east == west
     assert sorted(row["path"] for row in east) == ["a.json", "deep/b.json", "e.json"]
@@ -51,14 +51,14 @@ def test_a_file_that_zones_do_not_share_waits(zones):
     put(zones[:1], "clicks/b.json")
     put(zones[:1], "clicks/c.json", b"1")
     put(zones[1:], "clicks/c.json", b"2")
-    done = adopt("clicks", zones, FakeClock())
+    done = adopt_files("clicks", zones, FakeClock())
     assert done.files == 1
     assert done.waiting == {
         "b.json": "it is not in west",
         "c.json": "it has other bytes in west than in east",
     }
     put(zones, "clicks/b.json")
-    assert list(adopt("clicks", zones, FakeClock()).waiting) == ["c.json"]
+    assert list(adopt_files("clicks", zones, FakeClock()).waiting) == ["c.json"]
 
 
 @pytest.mark.parametrize("moment", [1, 2])
@@ -72,9 +72,9 @@ def test_a_crash_at_any_step_is_made_up_for(zones, moment, kind):
         "lost": LoseAnswer(step, moment),
     }
     with contextlib.suppress(Killed), probing(FaultProbe(faults[kind])):
-        adopt("clicks", zones, FakeClock())
+        adopt_files("clicks", zones, FakeClock())
     put(zones, "clicks/b.json")
-    adopt("clicks", zones, FakeClock())
+    adopt_files("clicks", zones, FakeClock())
     east, west = manifests(zones)
     assert east == west
     assert [row["path"] for row in east] == ["a.json", "b.json"]
@@ -82,4 +82,4 @@ def test_a_crash_at_any_step_is_made_up_for(zones, moment, kind):
 
 def test_a_folder_that_is_nowhere_is_named(zones):
     with pytest.raises(UserError, match="'clicks'"):
-        adopt("clicks", zones, FakeClock())
+        adopt_files("clicks", zones, FakeClock())

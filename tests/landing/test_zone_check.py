@@ -10,7 +10,7 @@ import pytest
 from proa.errors import DataError
 from proa.landing import ShipSource, Zone
 from proa.landing.delivery import Delivery
-from proa.landing.zone_check import check_zone, repair
+from proa.landing.zone_check import check_zone, repair_zone
 
 if TYPE_CHECKING:
     from conftest import World
@@ -48,7 +48,9 @@ def test_a_lost_file_is_fetched_again(disk: World, source_has_it: bool):  # noqa
     source = ShipSource("orders", disk.source, disk.source)
     delivery = Delivery(source, zones, lambda _zone, _shipment: None, threading.Event())
 
-    check = repair(check_zone(zones[0], "orders"), lambda file: delivery.restore(zones[0], file))
+    check = repair_zone(
+        check_zone(zones[0], "orders"), lambda file: delivery.restore(zones[0], file)
+    )
 
     assert (check.is_right, check.repaired) == (True, ("x.json",))
     assert check_zone(zones[0], "orders", deep=True).is_right
@@ -56,7 +58,7 @@ def test_a_lost_file_is_fetched_again(disk: World, source_has_it: bool):  # noqa
     if not source_has_it:
         disk.zone("b").delete("orders/x.json")
         with pytest.raises(DataError, match=r"put the original file back"):
-            repair(check_zone(zones[0], "orders"), lambda f: delivery.restore(zones[0], f))
+            repair_zone(check_zone(zones[0], "orders"), lambda f: delivery.restore(zones[0], f))
     delivery.close()
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from proa.errors import PipelineError
 from proa.pipelines import Declarations, PipelineSpec
-from proa.pipelines.load import load
+from proa.pipelines.load import load_declarations
 
 
 class Project:
@@ -29,7 +29,7 @@ class Project:
 
     def load(self, **configuration: str) -> Declarations:
         spec = PipelineSpec("p", "storage", libraries=("transformations/**",))
-        return load(spec, self.root, configuration)
+        return load_declarations(spec, self.root, configuration)
 
     def refused(self, **configuration: str) -> PipelineError:
         with pytest.raises(PipelineError) as caught:

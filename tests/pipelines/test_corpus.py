@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from proa.pipelines import DatasetKind, Declarations, PipelineSpec, find, load_spec
-from proa.pipelines.load import load
+from proa.pipelines import DatasetKind, Declarations, PipelineSpec, find_spec, load_spec
+from proa.pipelines.load import load_declarations
 
 CORPUS = Path(__file__).parent / "corpus"
 
@@ -72,7 +72,7 @@ EXPECTED = {
 
 def declared(name: str) -> Declarations:
     spec = PipelineSpec(name, "s", libraries=(f"{name}/**",))
-    return load(spec, CORPUS, {"landing_zone": "/landing"})
+    return load_declarations(spec, CORPUS, {"landing_zone": "/landing"})
 
 
 def summary(found: Declarations) -> dict[str, tuple[DatasetKind, int, list[str]]]:
@@ -115,8 +115,8 @@ def test_queries_in_sql_are_the_users_own_text(name):
 
 
 def test_an_apache_project_is_loaded_as_it_is():
-    path = find(CORPUS / "apache" / "transformations" / "nested")
-    found = load(load_spec(path), path.parent)
+    path = find_spec(CORPUS / "apache" / "transformations" / "nested")
+    found = load_declarations(load_spec(path), path.parent)
     assert summary(found) == {
         "odd_numbers": (M, 0, ["odd_numbers"]),
         "also_collected": (S, 0, ["collect_arriving"]),
@@ -148,8 +148,8 @@ def test_the_project_that_apache_writes_is_loaded_as_it_is(tmp_path, monkeypatch
 
     monkeypatch.chdir(tmp_path)
     init("theirs")
-    path = find(tmp_path / "theirs")
-    assert summary(load(load_spec(path), path.parent)) == {
+    path = find_spec(tmp_path / "theirs")
+    assert summary(load_declarations(load_spec(path), path.parent)) == {
         "example_python_materialized_view": (M, 0, ["example_python_materialized_view"]),
         "example_sql_materialized_view": (M, 0, ["example_sql_materialized_view"]),
     }

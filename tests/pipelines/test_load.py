@@ -13,7 +13,7 @@ import pytest
 from proa.errors import PipelineError
 from proa.pipelines import PipelineSpec
 from proa.pipelines.ddl import parse_schema
-from proa.pipelines.load import load
+from proa.pipelines.load import load_declarations
 from proa.pipelines.spec import source_files
 
 ORDERS = """
@@ -39,7 +39,7 @@ def test_files_are_loaded_in_the_order_of_their_paths(project):
 def test_a_file_named_by_two_globs_is_loaded_once(project):
     project.write("transformations/a.sql", "CREATE MATERIALIZED VIEW a AS SELECT 1")
     spec = PipelineSpec("p", "s", libraries=("transformations/**", "transformations/a.sql"))
-    assert names(load(spec, project.root)) == ["a"]
+    assert names(load_declarations(spec, project.root)) == ["a"]
 
 
 def test_hidden_and_generated_files_are_no_sources(project):
@@ -95,7 +95,7 @@ def test_code_sees_the_pipelines_configuration(project):
     spec = PipelineSpec(
         "p", "s", configuration={"table": "no", "k": "v"}, libraries=("transformations/**",)
     )
-    found = load(spec, project.root, {"table": "yes"})
+    found = load_declarations(spec, project.root, {"table": "yes"})
     assert names(found) == ["yes", "yes_too"]
     assert found.configuration == {"table": "yes", "k": "v"}
     assert found.session.conf.get("table") == "yes"
@@ -181,7 +181,7 @@ def test_two_projects_with_helpers_of_one_name_do_not_mix(tmp_path):
             "@dlt.table(name=NAME)\ndef t():\n"
             "    import helpers.names\n    return spark.table(helpers.names.NAME)\n"
         )
-        loaded.append(load(PipelineSpec("p", "s", libraries=("a.py",)), root))
+        loaded.append(load_declarations(PipelineSpec("p", "s", libraries=("a.py",)), root))
     from proa.pipelines.declaring_session import relation_of
 
     tables = [relation_of(d.flows[0].query()).read.named_table.unparsed_identifier for d in loaded]
@@ -199,7 +199,7 @@ def test_pipelines_loaded_in_parallel_do_not_mix(tmp_path):
             "import dlt\nimport helper\ndlt.create_streaming_table(f't{helper.NUMBER}')\n"
         )
         spec = PipelineSpec("p", "s", libraries=("a.py",))
-        loaded[number] = [name for _ in range(3) for name in names(load(spec, root))]
+        loaded[number] = [name for _ in range(3) for name in names(load_declarations(spec, root))]
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
     for thread in threads:
@@ -277,7 +277,7 @@ def test_a_partial_function_is_a_query_when_it_is_named(project):
 
 def test_a_project_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(PipelineError, match="there is no folder"):
-        load(PipelineSpec("p", "s"), tmp_path / "nowhere")
+        load_declarations(PipelineSpec("p", "s"), tmp_path / "nowhere")
 
 
 def test_what_code_prints_goes_to_standard_error(project, capsys):
@@ -433,7 +433,7 @@ def test_two_datasets_of_one_name_are_refused(project, other):
     project.write("transformations/b.sql", f"\nCREATE MATERIALIZED VIEW {other} AS SELECT 1")
     spec = PipelineSpec("p", "s", database="shop", libraries=("transformations/**",))
     with pytest.raises(PipelineError, match=r"first at transformations/a\.py:3") as caught:
-        load(spec, project.root)
+        load_declarations(spec, project.root)
     assert caught.value.condition == "PIPELINE_DUPLICATE_IDENTIFIERS.OUTPUT"
     assert caught.value.location.file == "transformations/b.sql"
 

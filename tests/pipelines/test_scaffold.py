@@ -10,18 +10,18 @@ from typer.testing import CliRunner
 from proa import settings
 from proa.cli.main import app
 from proa.errors import SettingsError
-from proa.pipelines import find, load_spec
-from proa.pipelines.load import load
-from proa.pipelines.scaffold import create
+from proa.pipelines import find_spec, load_spec
+from proa.pipelines.load import load_declarations
+from proa.pipelines.scaffold import create_project
 
 
 def test_a_new_project_loads_for_two_regions(tmp_path):
-    files = create("shop", tmp_path)
+    files = create_project("shop", tmp_path)
     root = tmp_path / "shop"
-    spec = load_spec(find(root))
-    assert files[0] == find(root)
+    spec = load_spec(find_spec(root))
+    assert files[0] == find_spec(root)
     assert spec.name == "shop"
-    assert [dataset.name for dataset in load(spec, root).datasets] == [
+    assert [dataset.name for dataset in load_declarations(spec, root).datasets] == [
         "orders_bronze",
         "orders_clean",
         "daily_sales",
@@ -36,9 +36,9 @@ def test_a_new_project_makes_a_sound_graph_that_depends_on_no_region(tmp_path):
     from proa.graph.build import build
     from proa.graph.findings import findings
 
-    create("shop", tmp_path)
-    spec = load_spec(find(tmp_path / "shop"))
-    built = build(load(spec, tmp_path / "shop"), catalog=None, database=None)
+    create_project("shop", tmp_path)
+    spec = load_spec(find_spec(tmp_path / "shop"))
+    built = build(load_declarations(spec, tmp_path / "shop"), catalog=None, database=None)
     assert {node.target for node in built.flows} == {"orders_bronze", "orders_clean", "daily_sales"}
     assert findings(built) == ()
 
@@ -46,14 +46,14 @@ def test_a_new_project_makes_a_sound_graph_that_depends_on_no_region(tmp_path):
 def test_an_existing_folder_is_never_written_to(tmp_path):
     (tmp_path / "shop").mkdir()
     with pytest.raises(SettingsError, match="is there already"):
-        create("shop", tmp_path)
+        create_project("shop", tmp_path)
     assert not list((tmp_path / "shop").iterdir())
 
 
 @pytest.mark.parametrize("name", ["", "a b", "../up", "a/b", "-x", "x" * 65])
 def test_a_name_that_is_no_name_is_refused(tmp_path, name):
     with pytest.raises(SettingsError, match="cannot name a project"):
-        create(name, tmp_path)
+        create_project(name, tmp_path)
     assert not list(tmp_path.iterdir())
 
 

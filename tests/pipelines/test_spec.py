@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proa.errors import SettingsError
-from proa.pipelines import PipelineSpec, find, load_spec
+from proa.pipelines import PipelineSpec, find_spec, load_spec
 from proa.pipelines.spec import parse_spec
 
 
@@ -100,20 +100,20 @@ def test_the_specification_is_searched_upward(tmp_path, name):
     (tmp_path / name).write_text("")
     below = tmp_path / "a" / "b"
     below.mkdir(parents=True)
-    assert find(below) == find(tmp_path) == tmp_path / name
+    assert find_spec(below) == find_spec(tmp_path) == tmp_path / name
 
 
 def test_two_specifications_in_one_folder_are_refused(tmp_path):
     for name in ("spark-pipeline.yml", "spark-pipeline.yaml"):
         (tmp_path / name).write_text("")
     with pytest.raises(SettingsError) as caught:
-        find(tmp_path)
+        find_spec(tmp_path)
     assert caught.value.condition == "MULTIPLE_PIPELINE_SPEC_FILES_FOUND"
 
 
 def test_no_specification_above_is_an_error_that_names_the_start(tmp_path):
     with pytest.raises(SettingsError, match=re.escape(str(tmp_path))) as caught:
-        find(tmp_path)
+        find_spec(tmp_path)
     assert caught.value.condition == "PIPELINE_SPEC_FILE_NOT_FOUND"
 
 

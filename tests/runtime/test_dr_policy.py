@@ -6,7 +6,7 @@ from small_projects import Project, ok
 from proa.errors import PipelineError
 from proa.runtime import Runner, UpdateRequest, UpdateState
 from proa.runtime.declared import read_declared
-from proa.runtime.event_rows import read
+from proa.runtime.event_rows import read_events
 from proa.testing import FakeClock
 
 BRONZE = """
@@ -82,7 +82,7 @@ def test_under_error_a_finding_is_refused_before_anything_runs(shop: Project, as
     )
     assert not shop.exists("bronze")
     assert [level for level, _ in told(heard)] == ["ERROR"]
-    found = [e for e in read(f"{shop.storage}/system/events", {}) if e["level"] == "ERROR"]
+    found = [e for e in read_events(f"{shop.storage}/system/events", {}) if e["level"] == "ERROR"]
     assert found[0]["details"]["planning_information"]["finding"]["code"] == "CLOCK"
 
 

@@ -4,7 +4,7 @@ from proa.errors import UnavailableError
 from proa.lake import Table
 from proa.runtime.event import Origin
 from proa.runtime.event_log import EventLog
-from proa.runtime.event_rows import read
+from proa.runtime.event_rows import read_events
 from proa.steps import Step, probing
 from proa.testing import Fail, FaultProbe, FixedIds, LoseAnswer
 
@@ -17,7 +17,7 @@ def log(location, clock) -> EventLog:
 
 def messages(location) -> list[str]:
     url, options = location
-    return [event["message"] for event in read(f"{url}/events", options)]
+    return [event["message"] for event in read_events(f"{url}/events", options)]
 
 
 def test_events_come_back_in_order_with_all_they_said(location, clock) -> None:
@@ -29,7 +29,7 @@ def test_events_come_back_in_order_with_all_they_said(location, clock) -> None:
     events.add("flow_progress", "two", origin=events.origin_of("f", "d"))
     events.flush()
     url, options = location
-    first, second = read(f"{url}/events", options)
+    first, second = read_events(f"{url}/events", options)
     assert first["details"] == {"flow_progress": {"status": "FAILED"}}
     assert [e["class_name"] for e in first["error"]["exceptions"]] == [
         "UnavailableError",
@@ -103,7 +103,7 @@ def test_some_of_the_events_can_be_asked_for(location, clock) -> None:
     url, options = location
 
     def asked(**some) -> list[str]:
-        return [event["message"] for event in read(f"{url}/events", options, **some)]
+        return [event["message"] for event in read_events(f"{url}/events", options, **some)]
 
     assert asked(update="a") == ["a1.0", "a1.1", "a1.2", "a2.0", "a2.1", "a2.2"]
     assert asked(event_type="y") == ["a1.0", "a2.0", "b1.0"]

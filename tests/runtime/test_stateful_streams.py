@@ -11,7 +11,7 @@ from small_projects import Project, ok
 from proa.clock import SystemClock
 from proa.errors import DataError, PipelineError
 from proa.formats.place import PLACE
-from proa.landing.adoption import adopt
+from proa.landing.adoption import adopt_files
 from proa.landing.delivery import Zone
 from proa.runtime.maintenance import maintain
 from proa.steps import Step, probing
@@ -369,12 +369,12 @@ def test_a_folder_that_was_adopted_is_not_read_twice_and_has_an_order(region):
     ok(project.run())
     zones = [Zone("east", f"{project.base}/landing")]
     project.land("events/2.json", [{"id": 2, "v": 1, "ts": at(2)}])
-    adopt("events", zones, project.clock)
+    adopt_files("events", zones, project.clock)
     ok(project.run())
     project.land("events/3.json", [{"id": 3, "v": 1, "ts": at(3)}])
     ok(project.run())
     assert project.rows("bronze", "id") == [1, 2]
-    adopt("events", zones, project.clock)
+    adopt_files("events", zones, project.clock)
     ok(project.run())
     assert project.rows("bronze", "id") == [1, 2, 3]
     project.write(BRONZE + "\n@dp.table\ndef first():\n    return events().dropDuplicates(['v'])\n")

@@ -8,7 +8,7 @@ from small_projects import Project, ok
 from proa.engine import Engine
 from proa.errors import DataError, PipelineError, UserError
 from proa.runtime import FlowStatus, UpdateRequest, UpdateState
-from proa.runtime.event_rows import read
+from proa.runtime.event_rows import read_events
 from proa.settings import EngineSettings
 from proa.steps import Step, probing
 from proa.storage import Store
@@ -544,7 +544,7 @@ def test_what_happened_is_in_the_event_log(placed: Project) -> None:
     placed.write(BRONZE.replace("@dp.table", '@dp.table\n@dp.expect("small", "v < 2")'))
     land(placed, "a", 1, 2)
     update = ok(placed.run()).update_id
-    events = list(read(f"{placed.storage}/system/events", placed.options))
+    events = list(read_events(f"{placed.storage}/system/events", placed.options))
     assert {e["event_type"] for e in events} == {
         "create_update",
         "update_progress",
@@ -581,7 +581,7 @@ def test_the_listener_hears_what_the_log_says(project: Project) -> None:
     heard = []
     with project.runner(listener=heard.append) as runner:
         ok(runner.update(UpdateRequest()))
-    logged = [e["id"] for e in read(f"{project.storage}/system/events", {})]
+    logged = [e["id"] for e in read_events(f"{project.storage}/system/events", {})]
     assert [event.id for event in heard] == logged
 
 

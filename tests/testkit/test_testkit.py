@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from proa.errors import DataError, UserError
-from proa.pipelines.scaffold import create
+from proa.pipelines.scaffold import create_project
 from proa.testkit import PipelineUnderTest
 
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory) -> PipelineUnderTest:
     folder = tmp_path_factory.mktemp("projects")
-    create("shop", folder)
+    create_project("shop", folder)
     return PipelineUnderTest(folder / "shop")
 
 

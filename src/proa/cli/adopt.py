@@ -35,7 +35,7 @@ def adopt(
     from proa.clock import SystemClock
     from proa.errors import UserError
     from proa.landing import open_zones
-    from proa.landing.adoption import adopt as number_files
+    from proa.landing.adoption import adopt_files as number_files
 
     settings = load_regions(project)
     if source in settings.sources:

@@ -46,7 +46,7 @@ def check_zone(
     from proa.landing import open_source, open_zones
     from proa.landing.delivery import Delivery
     from proa.landing.zone_check import check_zone as checked
-    from proa.landing.zone_check import repair as repaired
+    from proa.landing.zone_check import repair_zone as repaired
 
     settings = load_regions(project)
     chosen = settings.regions if region is None else [settings.region(region) and region]

@@ -19,13 +19,13 @@ def declared_now(folder: Path, settings: ProjectSettings, region: str) -> Declar
     Returns None when the region's own word is as good: the files are the same, it runs another
     pipeline, the project has no pipeline, or the files cannot be read now, which is told.
     """
-    from proa.pipelines.spec import find, load_spec, source_files
+    from proa.pipelines.spec import find_spec, load_spec, source_files
     from proa.runtime.declared import identity_of, read_declared, text_digest
     from proa.storage import is_url
 
     place = settings.region(region)
     try:
-        path = find(folder)
+        path = find_spec(folder)
     except SettingsError:
         return None
     if path.parent != folder or not (is_url(place.storage) or Path(place.storage).is_dir()):

@@ -38,12 +38,14 @@ def events(
     """
     from proa.layout import Layout
     from proa.runtime import from_project
-    from proa.runtime.event_rows import read
+    from proa.runtime.event_rows import read_events
 
     folder = find_project(project)
     pipeline = from_project(folder, chosen_region(folder, region))
     log = Layout(pipeline.storage).events
-    found = list(read(log, pipeline.options, update=update or "", event_type=event_type, last=last))
+    found = list(
+        read_events(log, pipeline.options, update=update or "", event_type=event_type, last=last)
+    )
     if as_json:
         print_json(found)
         return

@@ -250,11 +250,11 @@ def validate(
 
 def _findings_checks(folder: Path, settings: ProjectSettings) -> list[Check]:
     """What in the project's pipeline depends on where it runs. Empty if the project has no pipeline."""
-    from proa.pipelines.spec import find
+    from proa.pipelines.spec import find_spec
     from proa.recovery.readiness import Check, Level, open_findings
 
     try:
-        if find(folder).parent != folder:
+        if find_spec(folder).parent != folder:
             return []
     except SettingsError:
         return []

@@ -87,7 +87,7 @@ def _tree(folder: Path, target: Path, active: str | None, hosts: list[str]) -> T
     from proa.pipelines.spec import source_files
 
     regions = load_regions(folder).regions
-    spec = specs.load_spec(specs.find(folder))
+    spec = specs.load_spec(specs.find_spec(folder))
     addresses = {
         name: f"http://{region.server.host}:"
         f"{region.server.port if 'port' in region.server.model_fields_set else port}"

@@ -28,9 +28,9 @@ def init(
 
     Example: proa init orders
     """
-    from proa.pipelines.scaffold import create
+    from proa.pipelines.scaffold import create_project
 
-    files = create(name, to)
+    files = create_project(name, to)
     folder = files[0].parent
     if as_json:
         print_json({"folder": folder, "files": files})

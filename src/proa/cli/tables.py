@@ -130,7 +130,7 @@ def served_tables(
 def _row(
     name: str, kind: str, table: DeltaTable, lineage: Lineage, event_time: str | None
 ) -> dict[str, Any]:
-    from proa.lake.largest import largest
+    from proa.lake.largest import largest_value
 
     row: dict[str, Any] = {
         "name": name,
@@ -146,7 +146,7 @@ def _row(
         columns = {field.name.lower(): field.name for field in table.schema.fields}
         column = columns.get((event_time or "").lower())
         if column is not None:
-            row["latest_event_time"] = _text_of_value(largest(table, column))
+            row["latest_event_time"] = _text_of_value(largest_value(table, column))
     return row
 
 

@@ -12,7 +12,7 @@ from proa.graph.leaves import DatasetLeaf, FilesLeaf, Leaf
 from proa.layout import Layout
 from proa.recovery.by_storage import StoredRegion
 from proa.runtime.declared import DeclaredTable
-from proa.runtime.event_rows import read
+from proa.runtime.event_rows import read_events
 from proa.settings import ProjectSettings
 
 _MOST_EVENTS = 400
@@ -89,7 +89,7 @@ def read_details(settings: ProjectSettings, region: str, now: datetime) -> Regio
         lineage = StoredRegion.for_looks(region, where).lineage
         names = lineage.datasets()
         log = Layout(where.storage.rstrip("/")).events
-        events = list(read(log, where.options, last=_MOST_EVENTS)) if names else []
+        events = list(read_events(log, where.options, last=_MOST_EVENTS)) if names else []
         events.reverse()
         declared = lineage.declared_pipeline().tables
         zone = where.landing_zone.rstrip("/")

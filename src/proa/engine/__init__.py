@@ -6,10 +6,10 @@ from proa.lazy import exports
 
 if TYPE_CHECKING:
     from proa.engine.carried_errors import carry_errors
-    from proa.engine.engine_errors import PYTHON_FAILED, translate
+    from proa.engine.engine_errors import PYTHON_FAILED, as_proa_error
     from proa.engine.session import Engine, Relation
 
-__all__ = ["PYTHON_FAILED", "Engine", "Relation", "carry_errors", "translate"]
+__all__ = ["PYTHON_FAILED", "Engine", "Relation", "as_proa_error", "carry_errors"]
 
 __getattr__ = exports(
     __name__,
@@ -18,6 +18,6 @@ __getattr__ = exports(
         "PYTHON_FAILED": "engine_errors",
         "Relation": "session",
         "carry_errors": "carried_errors",
-        "translate": "engine_errors",
+        "as_proa_error": "engine_errors",
     },
 )

@@ -56,7 +56,7 @@ def carry_errors() -> Iterator[None]:
         raise _CarriedError(f"{_OPEN}{packed}{_CLOSE}") from error
 
 
-def unpack(text: str) -> ProaError | None:
+def carried_error(text: str) -> ProaError | None:
     """Make the error that `text` carries. Returns None if it carries none."""
     packed = _CARRIED.search(text)
     if packed is None:

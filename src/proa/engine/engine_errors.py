@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from proa.engine.carried_errors import unpack
+from proa.engine.carried_errors import carried_error
 from proa.engine.worker_code import lacking_library
 from proa.errors import DataError, ProaError, UnavailableError, UserError, one_line
 
@@ -38,14 +38,14 @@ _OWN = re.escape(str(Path(__file__).parent.parent))
 _OTHERS = re.compile(rf'"(?:spark\.py|<[^"]*>|[^"]*/site-packages/[^"]*|{_OWN}/[^"]*)"')
 
 
-def translate(error: BaseException) -> ProaError:
+def as_proa_error(error: BaseException) -> ProaError:
     """`error`, raised by a Spark Connect client, as one of Proa's kinds."""
     if isinstance(error, ProaError):
         return error
     text = str(error)
     names = {cls.__name__ for cls in type(error).__mro__}
     in_python = "PythonException" in names
-    own = unpack(text) or lacking_library(text) or (None if in_python else data_error(text))
+    own = carried_error(text) or lacking_library(text) or (None if in_python else data_error(text))
     if own is not None:
         return own
     message = text.strip() or type(error).__name__

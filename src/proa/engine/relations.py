@@ -33,7 +33,7 @@ def relation_of(frame: Any) -> Any:
     return frame._plan.plan(frame.sparkSession.client)  # noqa: SLF001 - pyspark has no other way
 
 
-def parquet(urls: Sequence[str], schema: Any) -> Any:
+def parquet_relation(urls: Sequence[str], schema: Any) -> Any:
     """A relation that reads Parquet files as `schema`, a pyspark StructType."""
     relation = proto.Relation()
     relation.read.data_source.format = "parquet"
@@ -42,7 +42,7 @@ def parquet(urls: Sequence[str], schema: Any) -> Any:
     return relation
 
 
-def delta(path: str, version: int | None = None) -> Any:
+def delta_relation(path: str, version: int | None = None) -> Any:
     """A relation that reads a Delta table at a path or URL, at a version or as it is now."""
     relation = proto.Relation()
     relation.read.data_source.format = "delta"
@@ -52,7 +52,7 @@ def delta(path: str, version: int | None = None) -> Any:
     return relation
 
 
-def empty(schema: Any) -> Any:
+def empty_relation(schema: Any) -> Any:
     """A relation with the columns of `schema`, a pyspark StructType, and no rows."""
     relation = proto.Relation()
     relation.local_relation.schema = schema.json()

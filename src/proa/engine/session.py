@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
 
-from proa.engine.engine_errors import translate
+from proa.engine.engine_errors import as_proa_error
 from proa.errors import ProaError, UnavailableError
 from proa.settings import EngineSettings
 from proa.storage import is_url
@@ -178,10 +178,10 @@ class Engine:
 
     def parquet(self, urls: Sequence[str], schema: Any) -> Relation:
         """A plan that reads Parquet files as `schema`; what a file lacks is NULL."""
-        from proa.engine.relations import parquet
+        from proa.engine.relations import parquet_relation
 
         write = hadoop_path if self._is_apache() else encoded_path
-        return parquet([write(url) for url in urls], schema)
+        return parquet_relation([write(url) for url in urls], schema)
 
     def _is_apache(self) -> bool:
         """Whether a JVM computes: it takes paths as Hadoop does. Asked once a session."""
@@ -196,15 +196,15 @@ class Engine:
 
     def delta(self, url: str, version: int) -> Relation:
         """A plan that reads a Delta table at a version."""
-        from proa.engine.relations import delta
+        from proa.engine.relations import delta_relation
 
-        return delta(url, version)
+        return delta_relation(url, version)
 
     def empty(self, schema: Any) -> Relation:
         """A plan that yields no rows."""
-        from proa.engine.relations import empty
+        from proa.engine.relations import empty_relation
 
-        return empty(schema)
+        return empty_relation(schema)
 
     def arrow(self, dataframe: Any) -> Any:
         """Compute a DataFrame; its rows as a `pyarrow.Table`."""
@@ -242,7 +242,7 @@ class Engine:
         except ProaError:
             raise
         except Exception as error:  # the client raises gRPC's, pyspark's and its own kinds
-            found = translate(error)
+            found = as_proa_error(error)
             if isinstance(found, UnavailableError):
                 self._forget()
             raise found from error
@@ -301,7 +301,7 @@ class Engine:
             self._stop_server()
             where = self._remote or "embedded in this process"
             raise UnavailableError(
-                f"the engine {where!r} does not answer: {translate(error).args[0]};"
+                f"the engine {where!r} does not answer: {as_proa_error(error).args[0]};"
                 " check that the server runs and that the address is right"
             ) from error
         return spark
@@ -369,5 +369,5 @@ def _ignored_when_gone() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not isinstance(translate(error), UnavailableError):
+        if not isinstance(as_proa_error(error), UnavailableError):
             raise

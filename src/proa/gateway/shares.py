@@ -11,7 +11,7 @@ from pathlib import Path
 from proa.errors import SettingsError, UnavailableError
 from proa.http.api_errors import MissingError
 from proa.layout import Layout, dataset_of
-from proa.pipelines.identifiers import parts
+from proa.pipelines.identifiers import name_parts
 from proa.runtime.declared import DeclaredPipeline, read_declared
 from proa.settings import ProjectSettings, RegionSettings
 from proa.storage import Store, is_url
@@ -158,7 +158,7 @@ def check_shares(settings: ProjectSettings, declared: DeclaredPipeline) -> None:
 
 
 def _shared_table(share: str, dataset: str, published: Published) -> SharedTable:
-    *above, name = parts(dataset)
+    *above, name = name_parts(dataset)
     schema = above[-1] if above else published.schema
     url = published.urls[dataset]
     schema, name = (_plain_name(part).replace(".", "_") for part in (schema, name))

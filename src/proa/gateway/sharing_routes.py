@@ -79,7 +79,7 @@ class _Page:
         end = self.place + len(shown)
         answer: dict[str, Any] = {"items": shown}
         if end < len(items):
-            answer["nextPageToken"] = paging.token(at=end)
+            answer["nextPageToken"] = paging.make_page_token(at=end)
         return answer
 
 
@@ -87,7 +87,7 @@ async def _page(
     maxResults: Annotated[int | None, Query(ge=0, lt=2**31)] = None,  # noqa: N803
     pageToken: str | None = None,  # noqa: N803
 ) -> _Page:
-    place = paging.place(pageToken, "at")
+    place = paging.read_page_token(pageToken, "at")
     return _Page(_PAGE if maxResults is None else maxResults, int(place["at"]) if place else 0)
 
 

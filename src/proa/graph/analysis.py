@@ -14,9 +14,9 @@ from typing import Any
 from pyspark.sql.connect import proto
 from pyspark.sql.types import StructType
 
-from proa.engine.relations import delta
+from proa.engine.relations import delta_relation, empty_relation
 from proa.errors import PipelineError, SourceLocation, UserError
-from proa.graph.build import Analyze, Infer, empty
+from proa.graph.build import Analyze, Infer
 from proa.graph.change_target import target_schema
 from proa.graph.leaves import DatasetLeaf, FilesLeaf, Leaf, TableLeaf
 from proa.graph.local_paths import check_paths
@@ -95,7 +95,9 @@ class _Analyst:
             check_paths(flow.plan, QueryOrigin.of(flow.flow))
         except PipelineError as error:
             raise _UnknownError(str(error.args[0])) from error
-        return flow.plan.bind({leaf.key: empty(self.leaf(leaf, flow)) for leaf in flow.plan.leaves})
+        return flow.plan.bind(
+            {leaf.key: empty_relation(self.leaf(leaf, flow)) for leaf in flow.plan.leaves}
+        )
 
     def leaf(self, leaf: Leaf, flow: FlowNode) -> StructType:
         if isinstance(leaf, DatasetLeaf):
@@ -108,7 +110,7 @@ class _Analyst:
 
     def table(self, leaf: TableLeaf) -> StructType:
         try:
-            return options_of(leaf).columns(self.analyze(delta(leaf.path)))
+            return options_of(leaf).columns(self.analyze(delta_relation(leaf.path)))
         except UserError as error:
             raise _UnknownError(f"the table {leaf.path!r}: {error.args[0]}") from error
 

@@ -14,7 +14,7 @@ from pyspark.sql.connect import proto
 from pyspark.sql.connect.dataframe import DataFrame
 from pyspark.sql.types import StructType
 
-from proa.engine.relations import delta
+from proa.engine.relations import delta_relation, empty_relation
 from proa.errors import PipelineError, ProaError, SourceLocation, UserError, raised_at
 from proa.graph import checks, plan_proto, sql_text
 from proa.graph.change_target import target_schema
@@ -25,7 +25,7 @@ from proa.graph.leaves import DatasetLeaf, FilesLeaf, Leaf, TableLeaf
 from proa.graph.local_paths import check_paths
 from proa.graph.mistakes import Mistakes
 from proa.graph.nodes import DatasetNode, FlowNode, Graph
-from proa.graph.plan import FlowPlan, read
+from proa.graph.plan import FlowPlan, read_plan
 from proa.graph.plan_proto import Relation
 from proa.graph.query_origin import QueryOrigin
 from proa.graph.snapshot_query import (
@@ -187,7 +187,7 @@ class _Builder:
             relation.sql.query = flow.query.text
         else:
             relation = self.call(flow, flow.query)
-        plan = read(relation, resolver, resolver.origin)
+        plan = read_plan(relation, resolver, resolver.origin)
         if _reads_all(flow):
             plan = plan.complete()
         upstream = dict.fromkeys(
@@ -206,7 +206,7 @@ class _Builder:
 
         relation = self.call(flow, query)
         if not found:
-            relation = empty(columns_without_snapshot(cdc, known))
+            relation = empty_relation(columns_without_snapshot(cdc, known))
         versions = tuple(version for _, version in found)
         return replace(flow, cdc=replace(cdc, versions=versions)), relation
 
@@ -251,11 +251,11 @@ class _Builder:
 
     def schema_of(self, relation: Relation, flow: Flow) -> StructType:
         """The schema of a plan that is still being built."""
-        return self.plan_schema(read(relation, _Names(self, flow), QueryOrigin.of(flow)), flow)
+        return self.plan_schema(read_plan(relation, _Names(self, flow), QueryOrigin.of(flow)), flow)
 
     def plan_schema(self, plan: FlowPlan, flow: Flow) -> StructType:
         assert self.analyze is not None
-        bound = {leaf.key: empty(self.leaf_schema(leaf, flow)) for leaf in plan.leaves}
+        bound = {leaf.key: empty_relation(self.leaf_schema(leaf, flow)) for leaf in plan.leaves}
         check_paths(plan, QueryOrigin.of(flow))
         try:
             return self.analyze(plan.bind(bound))
@@ -294,7 +294,7 @@ class _Builder:
                 location=flow.location,
             )
         try:
-            return self.analyze(delta(leaf.path))
+            return self.analyze(delta_relation(leaf.path))
         except UserError as error:
             raise PipelineError(
                 f"the columns of the table {leaf.path!r} are not known: {error.args[0]}",
@@ -402,10 +402,3 @@ def _reads_all(flow: Flow) -> bool:
     changes that are applied once.
     """
     return isinstance(flow.cdc, SnapshotCdc) or (flow.once and flow.cdc is not None)
-
-
-def empty(schema: StructType) -> Relation:
-    """A relation of these columns without rows."""
-    relation = proto.Relation()
-    relation.local_relation.schema = schema.json()
-    return relation

@@ -15,7 +15,7 @@ from sqlglot import exp
 from proa.graph import plan_proto
 from proa.graph.plan_proto import Relation
 from proa.graph.sql_text import SqlTexts
-from proa.pipelines.identifiers import parts as name_parts
+from proa.pipelines.identifiers import name_parts
 from proa.times import parse_duration
 
 _SAME_ROWS = frozenset(
@@ -141,7 +141,7 @@ class TimeColumns:
         if not isinstance(about, exp.Column) or len(lengths) != 1:
             return None
         found = self.find(below, about.name)
-        length = microseconds(lengths[0])
+        length = interval_microseconds(lengths[0])
         return TimeColumn(length) if found == TimeColumn() and length else None
 
 
@@ -157,13 +157,13 @@ def _is_changed_inside(tree: exp.Select, name: str) -> bool:
     )
 
 
-def microseconds(tree: exp.Expr) -> int | None:  # noqa: PLR0911 - one return for each kind
+def interval_microseconds(tree: exp.Expr) -> int | None:  # noqa: PLR0911 - one return for each kind
     """The length of an interval, or of a text that says one. Returns None for anything else."""
     if isinstance(tree, exp.Paren | exp.Neg):
-        inner = microseconds(tree.this)
+        inner = interval_microseconds(tree.this)
         return -inner if inner is not None and isinstance(tree, exp.Neg) else inner
     if isinstance(tree, exp.Add | exp.Sub):
-        left, right = microseconds(tree.left), microseconds(tree.right)
+        left, right = interval_microseconds(tree.left), interval_microseconds(tree.right)
         if left is None or right is None:
             return None
         return left + right if isinstance(tree, exp.Add) else left - right

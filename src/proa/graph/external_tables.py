@@ -7,8 +7,7 @@ from dataclasses import replace
 
 from proa.errors import PipelineError
 from proa.pipelines.definitions import Dataset
-from proa.pipelines.identifiers import Namespace
-from proa.pipelines.identifiers import parts as name_parts
+from proa.pipelines.identifiers import Namespace, name_parts
 from proa.settings import TABLE_KEY
 from proa.text import quote_identifier
 

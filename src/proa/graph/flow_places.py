@@ -19,7 +19,7 @@ from proa.graph.plan import FlowPlan, placeholder_key
 from proa.graph.plan_proto import Relation
 from proa.graph.query_origin import QueryOrigin
 from proa.graph.sql_text import SqlTexts
-from proa.graph.stateful_plan import CONDITION, StatefulOperator, StatefulReader, cut
+from proa.graph.stateful_plan import CONDITION, StatefulOperator, StatefulReader, cut_stateful_plan
 from proa.graph.table_options import options_of
 
 _SHIP = "ship the files to a landing zone, read them with cloudFiles, and read that table"
@@ -60,7 +60,7 @@ class FlowPlaces:
 
     def _cut(self, flow: FlowNode) -> FlowNode:
         reader = _reader_of(flow)
-        stateful = cut(flow.plan.template, reader)
+        stateful = cut_stateful_plan(flow.plan.template, reader)
         if stateful is None:
             reader.refuse(
                 "an operator with state inside of a larger text",

@@ -37,7 +37,7 @@ def check_paths(plan: FlowPlan, origin: QueryOrigin) -> None:
             paths = [table.parts[1] for table in tables if sql_text.is_path(table.parts)]
         for path in paths:
             if not is_there(path):
-                raise missing(path, _reader_line(path, origin))
+                raise missing_path_error(path, _reader_line(path, origin))
 
 
 def is_there(path: str) -> bool:
@@ -47,7 +47,7 @@ def is_there(path: str) -> bool:
     return Path(re.sub(r"^(?:file|dbfs):(?://)?", "", path)).exists()
 
 
-def missing(path: str, location: SourceLocation | None) -> PipelineError:
+def missing_path_error(path: str, location: SourceLocation | None) -> PipelineError:
     """The error for a path that is not there; to be raised by the caller."""
     return PipelineError(
         f"there is nothing at {path!r}, which the query reads; correct the path, or make the folder",

@@ -19,7 +19,7 @@ from proa.graph import plan_proto
 from proa.graph.plan_proto import Relation
 from proa.graph.sql_mask import TextEdit
 from proa.graph.sql_text import SqlExpression, SqlReads, SqlTexts, apply_edits
-from proa.pipelines.identifiers import parts as name_parts
+from proa.pipelines.identifiers import name_parts
 
 COLUMN = "_metadata"
 FILE_NAME_FUNCTION = "input_file_name"

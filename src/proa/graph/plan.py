@@ -23,7 +23,7 @@ from proa.graph.query_from_plan import PlanReader
 from proa.graph.query_origin import QueryOrigin
 from proa.graph.sql_mask import TextEdit
 from proa.graph.stateful_plan import CONDITION, StatefulPlan, without_state
-from proa.pipelines.identifiers import parts as name_parts
+from proa.pipelines.identifiers import name_parts
 from proa.text import quote_identifier
 
 _LEAF_OPTION = "proa.leaf"
@@ -137,7 +137,7 @@ def placeholder_key(relation: Relation) -> str | None:
     return key
 
 
-def read(relation: Relation, resolver: Resolver, origin: QueryOrigin) -> FlowPlan:
+def read_plan(relation: Relation, resolver: Resolver, origin: QueryOrigin) -> FlowPlan:
     """Read a query's plan once: its leaves, and its steps and terms.
 
     Raises PipelineError for names that do not resolve, sources that cannot be streamed, SQL that

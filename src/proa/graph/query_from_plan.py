@@ -14,7 +14,7 @@ from proa.formats.reader_options import TYPED_FORMATS, WHOLE_FORMATS
 from proa.graph import plan_proto, query_from_sql, sql_text
 from proa.graph.plan_proto import Message, Relation
 from proa.graph.query import JoinKind, Operator, Output, QueryStep, Term, TermKind
-from proa.pipelines.identifiers import parts as name_parts
+from proa.pipelines.identifiers import name_parts
 
 _OPERATORS: dict[str, tuple[Operator, str]] = {
     "filter": (Operator.FILTER, "a filter"),

@@ -83,7 +83,7 @@ class RowPlaces:
     def _project(self, node: proto.Project, hidden: Hidden) -> Hidden:
         stars = [self._is_star(expression) for expression in node.expressions]
         if not any(stars):
-            node.expressions.extend(map(column, hidden))
+            node.expressions.extend(map(column_reference, hidden))
         return hidden
 
     def _is_star(self, expression: proto.Expression) -> bool:
@@ -297,14 +297,14 @@ def top_clauses(text: str, texts: SqlTexts) -> dict[str, int]:
 _CLAUSES = frozenset({"select", "distinct", "from", "where", "group", "having", "qualify"})
 
 
-def column(name: str) -> proto.Expression:
+def column_reference(name: str) -> proto.Expression:
     """A reference to a column."""
     expression = proto.Expression()
     expression.unresolved_attribute.unparsed_identifier = name
     return expression
 
 
-def drop(relation: Relation, names: Iterable[str]) -> Relation:
+def drop_columns(relation: Relation, names: Iterable[str]) -> Relation:
     """The relation without the columns."""
     outer = proto.Relation()
     outer.common.plan_id = plan_proto.fresh_plan_id()
@@ -328,8 +328,8 @@ def _move_last(relation: Relation, names: Hidden) -> None:
     """Put the columns behind all others: a union goes by positions."""
     moved = relation
     for name in names:
-        moved = add_column(moved, f"{name}_", column(name))
-    moved = drop(moved, names)
+        moved = add_column(moved, f"{name}_", column_reference(name))
+    moved = drop_columns(moved, names)
     renamed = proto.Relation()
     renamed.with_columns_renamed.input.CopyFrom(moved)
     for name in names:

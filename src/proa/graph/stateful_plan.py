@@ -25,14 +25,14 @@ from proa.graph.row_places import (
     LostPlaceError,
     RowPlaces,
     add_column,
-    column,
-    drop,
+    column_reference,
+    drop_columns,
     top_clauses,
 )
 from proa.graph.sql_mask import TextEdit
 from proa.graph.sql_text import SqlTexts, apply_edits
 from proa.graph.stream_joins import RIGHT, JoinSide, cut_join, is_stream_join, own_ids
-from proa.pipelines.identifiers import parts as name_parts
+from proa.pipelines.identifiers import name_parts
 from proa.text import quote_identifier
 from proa.times import parse_duration
 
@@ -117,7 +117,7 @@ class StatefulPlan:
         }
 
 
-def cut(template: Relation, reader: StatefulReader) -> StatefulPlan | None:
+def cut_stateful_plan(template: Relation, reader: StatefulReader) -> StatefulPlan | None:
     """Cut a plan at its operator with state. Returns None if it has none.
 
     Raises PipelineError for what has no meaning that is the same in every region.
@@ -287,7 +287,7 @@ class StatefulReader:
         if name:
             for part in list(plan_proto.own_parts(result.aggregate)):
                 if isinstance(part, proto.Expression) and _function_of(part) in WINDOWS:
-                    part.CopyFrom(column(name))
+                    part.CopyFrom(column_reference(name))
         return operator, rows, keys, window, result
 
     def _is_window(self, key: proto.Expression, event_time: str) -> bool:
@@ -478,7 +478,7 @@ class StatefulReader:
             delay = round(parse_duration(mark.delay_threshold) * 1_000_000)
         except ValueError as error:
             self.refuse(f"a watermark of {mark.delay_threshold!r}", f"give {error}")
-        timed = add_column(mark.input, TIME, column(mark.event_time))
+        timed = add_column(mark.input, TIME, column_reference(mark.event_time))
         all_rows = one_for_one(rows, marks[0])
         plan_proto.replace(marks[0], timed)
         clock = None
@@ -555,13 +555,13 @@ def _one_moment() -> proto.Expression:
     for name in ("start", "end"):
         text = proto.Expression()
         text.literal.string = name
-        call.arguments.extend([text, column(TIME)])
+        call.arguments.extend([text, column_reference(TIME)])
     return pair
 
 
 def _outline(result: Relation, rows: Relation, keys: tuple[str, ...]) -> Relation:
     """The result over rows that have the columns of those that are let through."""
-    released = drop(rows, [PLACE, TIME, *keys])
+    released = drop_columns(rows, [PLACE, TIME, *keys])
     plan = proto.Relation()
     plan.CopyFrom(result)
     for node in list(plan_proto.relations(plan)):

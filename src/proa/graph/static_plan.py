@@ -11,12 +11,12 @@ from typing import Any
 
 from pyspark.sql.connect import proto
 
-from proa.engine.relations import delta
+from proa.engine.relations import delta_relation
 from proa.errors import PipelineError, SourceLocation, UserError
 from proa.graph.external_tables import ExternalTables
 from proa.graph.leaves import TableLeaf
 from proa.graph.local_paths import check_paths
-from proa.graph.plan import read
+from proa.graph.plan import read_plan
 from proa.graph.plan_proto import Relation
 from proa.graph.query_origin import QueryOrigin
 from proa.pipelines.declaring_session import user_location
@@ -68,14 +68,14 @@ class StaticQueries:
     def _static(self, relation: Relation) -> Relation:
         location = user_location() or SourceLocation("", 1)
         origin = QueryOrigin(location)
-        plan = read(relation, _Names(self._tables, location), origin)
+        plan = read_plan(relation, _Names(self._tables, location), origin)
         check_paths(plan, origin)
         bound = {}
         for leaf in plan.leaves:
             if not isinstance(leaf, TableLeaf) or leaf.streaming:
                 what = "a stream" if leaf.streaming else "files of the Auto Loader"
                 raise _not_static(what, location)
-            bound[leaf.key] = delta(leaf.path)
+            bound[leaf.key] = delta_relation(leaf.path)
         return plan.bind(bound)
 
 

@@ -15,9 +15,15 @@ from pyspark.sql.connect import proto
 from sqlglot import exp
 
 from proa.graph import plan_proto
-from proa.graph.event_times import TimeColumn, TimeColumns, event_time_of, microseconds, tree_of
+from proa.graph.event_times import (
+    TimeColumn,
+    TimeColumns,
+    event_time_of,
+    interval_microseconds,
+    tree_of,
+)
 from proa.graph.plan_proto import Relation
-from proa.graph.row_places import drop, top_clauses
+from proa.graph.row_places import drop_columns, top_clauses
 from proa.graph.sql_mask import TextEdit
 from proa.graph.sql_text import SqlTexts, apply_edits
 
@@ -134,7 +140,7 @@ class _Cutter:
         filtered.filter.input.CopyFrom(result)
         filtered.filter.condition.expression_string.expression = _NEW_ROWS
         filtered.filter.input.common.plan_id = plan_proto.fresh_plan_id()
-        return StreamJoin(_sides(sides, kind, bounds), drop(filtered, [LEFT, RIGHT]))
+        return StreamJoin(_sides(sides, kind, bounds), drop_columns(filtered, [LEFT, RIGHT]))
 
     def _leaf(self, side: Relation, qualifier: str) -> Relation:
         """What stands for a side: its plan id, and the name that its columns may be asked by."""
@@ -187,7 +193,7 @@ class _Cutter:
             edits = [TextEdit(begin, begin, f" ({_NEW_ROWS}) AND ("), _at_end(text, "\n)")]
         result.with_relations.root.sql.query = apply_edits(text, edits)
         result.common.plan_id = plan_proto.fresh_plan_id()
-        return StreamJoin(_sides(sides, kind, bounds), drop(result, [LEFT, RIGHT]))
+        return StreamJoin(_sides(sides, kind, bounds), drop_columns(result, [LEFT, RIGHT]))
 
 
 def _at_end(text: str, more: str) -> TextEdit:
@@ -296,9 +302,9 @@ class _Bounds:
             return self._side(tree)
         if not isinstance(tree, exp.Add | exp.Sub):
             return None
-        left, right, length = self._linear(tree.left), None, microseconds(tree.right)
+        left, right, length = self._linear(tree.left), None, interval_microseconds(tree.right)
         if left is None and isinstance(tree, exp.Add):
-            right, length = self._linear(tree.right), microseconds(tree.left)
+            right, length = self._linear(tree.right), interval_microseconds(tree.left)
         base = left or right
         if base is None or length is None:
             return None

@@ -13,13 +13,13 @@ from typing import Any
 from proa.http.api_errors import InvalidParameterError
 
 
-def token(**place: Any) -> str:
+def make_page_token(**place: Any) -> str:
     """An opaque token for the place where the next page begins."""
     text = json.dumps(place, separators=(",", ":"), sort_keys=True)
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
 
 
-def place(text: str | None, *keys: str) -> dict[str, Any] | None:
+def read_page_token(text: str | None, *keys: str) -> dict[str, Any] | None:
     """What `token` was given, with exactly `keys`, integers or strings; None for no token.
 
     An empty token is not a token. InvalidParameterError when `text` never was one of ours.
@@ -41,7 +41,7 @@ def place(text: str | None, *keys: str) -> dict[str, Any] | None:
     )
 
 
-def page(items: list[Any], size: int) -> tuple[list[Any], bool]:
+def split_page(items: list[Any], size: int) -> tuple[list[Any], bool]:
     """(the first `size`, whether there are more) of the `size + 1` items that were asked for."""
     return items[:size], len(items) > size
 

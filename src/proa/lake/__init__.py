@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from proa.lazy import exports
 
 if TYPE_CHECKING:
-    from proa.lake.commit import Change, Committed, Rewriter, commit_change, create
+    from proa.lake.commit import Change, Committed, Rewriter, commit_change, create_table
     from proa.lake.log import GENERATION, Commit
     from proa.lake.table import Table
     from proa.lake.writer import (
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
         Outcome,
         RowChanges,
         WriteResult,
-        discard,
-        write,
+        discard_attempt,
         write_batches,
+        write_frame,
         write_rows,
     )
 
@@ -35,10 +35,10 @@ __all__ = [
     "Table",
     "WriteResult",
     "commit_change",
-    "create",
-    "discard",
-    "write",
+    "create_table",
+    "discard_attempt",
     "write_batches",
+    "write_frame",
     "write_rows",
 ]
 
@@ -58,9 +58,9 @@ __getattr__ = exports(
         "Table": "table",
         "WriteResult": "writer",
         "commit_change": "commit",
-        "create": "commit",
-        "discard": "writer",
-        "write": "writer",
+        "create_table": "commit",
+        "discard_attempt": "writer",
+        "write_frame": "writer",
         "write_batches": "writer",
         "write_rows": "writer",
     },

@@ -24,7 +24,7 @@ from proa.lake import log
 from proa.lake.log import EPOCH, GENERATION, REFRESH
 from proa.lake.table import Table
 from proa.lake.table_schema import keeps_types, merge_schemas, to_arrow, to_delta
-from proa.lake.writer import DataFile, Destination, WriteResult, discard, write
+from proa.lake.writer import DataFile, Destination, WriteResult, discard_attempt, write_frame
 from proa.steps import Step, step
 from proa.storage import NotFoundError, Store
 
@@ -98,7 +98,7 @@ class Rewriter:
         )
         columns = with_place(schema) if keeps_places else schema
         frame = self.engine.dataframe(self.engine.parquet(files, columns))
-        return destination, write(self.engine, frame, destination)
+        return destination, write_frame(self.engine, frame, destination)
 
 
 def _has_place(file: str, options: Mapping[str, str]) -> bool:
@@ -107,7 +107,7 @@ def _has_place(file: str, options: Mapping[str, str]) -> bool:
     return PLACE in pq.read_schema(Store.open(folder, options).open_reader(name)).names
 
 
-def create(  # noqa: PLR0913 - what a table is
+def create_table(  # noqa: PLR0913 - what a table is
     table: Table,
     schema: Any,
     *,
@@ -205,7 +205,7 @@ def commit_change(table: Table, change: Change, rewriter: Rewriter | None = None
     raise ConflictError(f"{_TRIES} other commits to {table.url!r} were first; try again later")
 
 
-def describe(table: Table, comment: str | None, properties: Mapping[str, str]) -> None:
+def describe_table(table: Table, comment: str | None, properties: Mapping[str, str]) -> None:
     """Give the table this comment and, besides those it has, these properties.
 
     Nothing happens when it says so already. `ConflictError` when another commit was first.
@@ -466,7 +466,7 @@ def _widen(table: Table, widening: _Widening, rewriter: Rewriter | None) -> None
     )
     with table.lock:
         if table.version != widening.version:
-            discard(destination, result.files)
+            discard_attempt(destination, result.files)
             return
         meta = {**table.metadata_action(), "schemaString": widening.schema.json()}
         actions = [
@@ -478,7 +478,7 @@ def _widen(table: Table, widening: _Widening, rewriter: Rewriter | None) -> None
             with step(Step.TABLE_EVOLVE):
                 table.put(actions)
         except ConflictError:
-            discard(destination, result.files)
+            discard_attempt(destination, result.files)
             table.refresh()
         except UnknownOutcome:
             table.refresh()

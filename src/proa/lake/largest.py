@@ -12,7 +12,7 @@ from proa.lake.table import Table
 from proa.storage import Store, is_url
 
 
-def largest(table: Table, column: str) -> Any:
+def largest_value(table: Table, column: str) -> Any:
     """The largest value of a top-level column in the version looked at last; None without any.
 
     Files are read in the order of their upper bounds, until no other can hold a larger value; files

@@ -21,7 +21,7 @@ from proa.errors import ConflictError, DataError
 from proa.lake import log
 from proa.lake.commit import Rewriter, replace_files
 from proa.lake.table import Table
-from proa.lake.writer import discard
+from proa.lake.writer import discard_attempt
 from proa.steps import Step, step
 from proa.storage import ObjectInfo, Store
 
@@ -91,7 +91,7 @@ def compact(table: Table, group: Sequence[str], engine: Engine, ids: Ids) -> Com
     files = [f"{table.url}/{urllib.parse.unquote(path)}" for path in group]
     destination, result = Rewriter(engine, ids).write(table, files, table.schema)
     if result.rows != sum(rows[path] for path in group):
-        discard(destination, result.files)
+        discard_attempt(destination, result.files)
         raise DataError(
             f"{len(group)} files of {table.url!r} hold {result.rows} rows and should hold"
             f" {sum(rows[path] for path in group)}; nothing was changed",
@@ -100,7 +100,7 @@ def compact(table: Table, group: Sequence[str], engine: Engine, ids: Ids) -> Com
     try:
         replace_files(table, group, result.files)
     except ConflictError:
-        discard(destination, result.files)
+        discard_attempt(destination, result.files)
         raise
     return Compacted(len(group), len(result.files))
 

@@ -139,7 +139,7 @@ class WriteResult:
         return next((o for o in self.outcomes if o.violation is Violation.FAIL and o.failed), None)
 
 
-def write(engine: Engine, frame: Any, target: Destination) -> WriteResult:
+def write_frame(engine: Engine, frame: Any, target: Destination) -> WriteResult:
     """Compute `frame`, a DataFrame with the target's columns and its flags', into files.
 
     When it fails, files of `target.attempt` may be left; no log knows them. A broken `fail`
@@ -168,7 +168,7 @@ def write_rows(rows: pa.Table, url: str, options: Mapping[str, str], attempt: st
     return file.end({})
 
 
-def discard(target: Destination, files: Iterable[DataFile]) -> None:
+def discard_attempt(target: Destination, files: Iterable[DataFile]) -> None:
     """Remove what an attempt wrote. Only for files that no commit has been tried with."""
     store = Store.open(target.url, target.options)
     for file in files:

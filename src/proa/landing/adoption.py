@@ -66,7 +66,7 @@ class _AdoptedZone:
         self.manifest.compact()
 
 
-def adopt(source: str, zones: Sequence[Zone], clock: Clock) -> AdoptReport:
+def adopt_files(source: str, zones: Sequence[Zone], clock: Clock) -> AdoptReport:
     """Number the files of the folder `source` that no manifest names yet, in all zones alike.
 
     Raises UnavailableError when a zone does not answer, UserError when no zone has the folder,

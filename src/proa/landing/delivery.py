@@ -180,7 +180,7 @@ class Delivery:
     def _fill_holes(self, zone: Zone, store: Store, files: Sequence[ShippedFile]) -> list[str]:
         """Send those of the files again that the zone lost. DataError if nobody has one's bytes."""
         paths = [f"{self._source.name}/{file.path}" for file in files]
-        there = spread(self._writers[zone.name], store.exists, paths)
+        there = in_threads(self._writers[zone.name], store.exists, paths)
         lost = [file for file, is_there in zip(files, there, strict=True) if not is_there]
         for file in lost:
             self.restore(zone, file)
@@ -229,7 +229,7 @@ class Delivery:
         def land(file: ShippedFile) -> None:
             self._land(zone, store, file, parcel.contents.get(file.path))
 
-        spread(self._writers[zone.name], land, parcel.shipment.files)
+        in_threads(self._writers[zone.name], land, parcel.shipment.files)
         shipment = parcel.shipment
         try:
             with step(Step.SHIP_PUT_MANIFEST):
@@ -324,7 +324,7 @@ def hash_of(store: Store, path: str) -> str:
     return digest.hexdigest()
 
 
-def spread(
+def in_threads(
     pool: ThreadPoolExecutor, function: Callable[[_In], _Out], items: Sequence[_In]
 ) -> list[_Out]:
     """`function` of each item, in the items' order; a task for each thread, not for each item."""

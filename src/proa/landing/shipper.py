@@ -21,7 +21,7 @@ from datetime import datetime, timedelta
 
 from proa.clock import Clock
 from proa.errors import ConflictError, DataError
-from proa.landing.delivery import Delivered, Delivery, ShipSource, Zone, ZoneReport, spread
+from proa.landing.delivery import Delivered, Delivery, ShipSource, Zone, ZoneReport, in_threads
 from proa.landing.event_span import event_span
 from proa.landing.handover import Handover, Parcel
 from proa.landing.manifest import Manifest, Shipment, ShippedFile, microseconds
@@ -197,7 +197,7 @@ class Shipper:
         for group in _groups(found):
             if self._stop.is_set():
                 return
-            taken = [one for one in spread(self._readers, self._take, group) if one is not None]
+            taken = [one for one in in_threads(self._readers, self._take, group) if one is not None]
             orders.waiting += sorted({info.path for info in group} - {one[0].path for one in taken})
             parcel = self._decide(taken)
             if parcel is None:
@@ -238,7 +238,9 @@ class Shipper:
         """Files that changed since they were shipped: the same bytes are fine, others are refused."""
         assert self._known is not None
         hashes = self._hashes({info.path for info in touched})
-        for info, taken in zip(touched, spread(self._readers, self._take, touched), strict=True):
+        for info, taken in zip(
+            touched, in_threads(self._readers, self._take, touched), strict=True
+        ):
             if taken is None:
                 continue
             file, _ = taken

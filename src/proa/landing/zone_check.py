@@ -57,7 +57,7 @@ def check_zone(zone: Zone, source: str, *, deep: bool = False) -> ZoneCheck:
     )
 
 
-def repair(check: ZoneCheck, restore: Callable[[ShippedFile], None]) -> ZoneCheck:
+def repair_zone(check: ZoneCheck, restore: Callable[[ShippedFile], None]) -> ZoneCheck:
     """Fetch each missing file again; what the check says afterwards."""
     for file in check.missing:
         restore(file)

@@ -6,7 +6,7 @@ from proa.lazy import exports
 
 if TYPE_CHECKING:
     from proa.pipelines.definitions import Dataset, DatasetKind, Declarations, Expectation, Flow
-    from proa.pipelines.spec import PipelineSpec, find, load_spec
+    from proa.pipelines.spec import PipelineSpec, find_spec, load_spec
 
 __all__ = [
     "Dataset",
@@ -15,7 +15,7 @@ __all__ = [
     "Expectation",
     "Flow",
     "PipelineSpec",
-    "find",
+    "find_spec",
     "load_spec",
 ]
 
@@ -28,7 +28,7 @@ __getattr__ = exports(
         "Expectation": "definitions",
         "Flow": "definitions",
         "PipelineSpec": "spec",
-        "find": "spec",
+        "find_spec": "spec",
         "load_spec": "spec",
     },
 )

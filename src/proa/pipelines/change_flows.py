@@ -11,8 +11,8 @@ from proa.pipelines import arguments
 from proa.pipelines.arguments import check_arguments, wrong_type
 from proa.pipelines.definitions import AutoCdc, ColumnChoice, Flow, Replacement, SnapshotCdc
 from proa.pipelines.environment import current_session
-from proa.pipelines.identifiers import parts
-from proa.pipelines.registry import active
+from proa.pipelines.identifiers import name_parts
+from proa.pipelines.registry import active_registry
 
 _SCD_TYPES = {"1": False, "2": True, "SCD TYPE 1": False, "SCD TYPE 2": True}
 
@@ -44,7 +44,7 @@ def create_auto_cdc_flow(  # noqa: PLR0913, PLR0917 - the names are Databricks'
     flow_name: str | None = None,
 ) -> None:
     """Declare a flow that applies the changes in `source` to the streaming table `target`."""
-    registry = active()
+    registry = active_registry()
     location = registry.caller()
     tracked = (track_history_column_list, track_history_except_column_list)
     null_keeps = (ignore_null_updates_column_list, ignore_null_updates_except_column_list)
@@ -76,7 +76,7 @@ def create_auto_cdc_flow(  # noqa: PLR0913, PLR0917 - the names are Databricks'
         Flow(
             arguments.text("name", name)
             or arguments.text("flow_name", flow_name)
-            or parts(target)[-1],
+            or name_parts(target)[-1],
             target,
             query,
             location,
@@ -153,7 +153,7 @@ def create_auto_cdc_from_snapshot_flow(  # noqa: PLR0913, PLR0917 - the names ar
     `source` names a table or view, or is a function from the version applied last (None at first)
     to the next (DataFrame, version), or None when there is none yet, or is that pair itself.
     """
-    registry = active()
+    registry = active_registry()
     location = registry.caller()
     arguments.required_name("target", target)
     if isinstance(source, tuple) and len(source) == 2:
@@ -183,7 +183,7 @@ def create_auto_cdc_from_snapshot_flow(  # noqa: PLR0913, PLR0917 - the names ar
 
     registry.add_flow(
         Flow(
-            arguments.text("name", name) or parts(target)[-1],
+            arguments.text("name", name) or name_parts(target)[-1],
             target,
             query,
             location,

@@ -12,7 +12,7 @@ from proa.pipelines.definitions import (
     SnapshotCdc,
 )
 from proa.pipelines.expectations import CONDITION as INVALID_EXPECTATION
-from proa.pipelines.identifiers import parts
+from proa.pipelines.identifiers import name_parts
 
 _FORBIDDEN = frozenset('/\\\0\n\r\t<>:"|?*')
 _LONGEST = 255
@@ -20,7 +20,7 @@ _LONGEST = 255
 
 def check_dataset(dataset: Dataset) -> None:
     """Raise PipelineError for the first mistake in a dataset's declaration."""
-    found = parts(dataset.name)
+    found = name_parts(dataset.name)
     if not 1 <= len(found) <= 3 or not all(_can_name(part) for part in found):
         raise PipelineError(
             f"{dataset.name!r} cannot name a dataset: a name has one to three parts, joined by"
@@ -43,7 +43,7 @@ def check_flow(flow: Flow) -> None:
     if flow.implicit:
         return
     _check_changes(flow.cdc, flow.location)
-    found = parts(flow.name)
+    found = name_parts(flow.name)
     if len(found) > 1:
         raise PipelineError(
             f"the flow name {flow.name!r} has several parts; name it {found[-1]!r}",
@@ -136,7 +136,7 @@ def _check_columns(dataset: Dataset) -> None:
             )
         known.add(name.casefold())
     for name in (*dataset.partition_cols, *dataset.cluster_by):
-        if not known & {name.casefold(), parts(name)[0].casefold()}:
+        if not known & {name.casefold(), name_parts(name)[0].casefold()}:
             raise PipelineError(
                 f"the dataset {dataset.name!r} is laid out by {name!r}, which its schema lacks;"
                 f" it has {', '.join(schema.fieldNames())}",

@@ -14,7 +14,7 @@ from proa.pipelines.arguments import check_arguments, names
 from proa.pipelines.definitions import Dataset, DatasetKind, Expectation, Flow, Replacement
 from proa.pipelines.expectations import CONDITION as INVALID_EXPECTATION
 from proa.pipelines.expectations import check_all, check_expectation
-from proa.pipelines.registry import active
+from proa.pipelines.registry import active_registry
 from proa.pipelines.sql.clauses import parse_columns
 from proa.pipelines.sql.lexer import SqlText
 from proa.pipelines.sql.parser import Parser
@@ -95,7 +95,7 @@ def create_table(*args: Any, **options: Any) -> Any:
     """`table`, as it was called at first. As Databricks' newer function of this name, it decorates
     nothing and declares a table that flows write to.
     """
-    registry = active()
+    registry = active_registry()
     if args and isinstance(args[0], str):
         create_streaming_table(*args, **options)
         return None
@@ -197,7 +197,7 @@ def create_streaming_table(  # noqa: PLR0913, PLR0917 - the names are Databricks
     format: str | None = None,  # noqa: A002, ARG001 - Apache's name; every table is Delta
 ) -> None:
     """Declare a streaming table that append flows write to."""
-    registry = active()
+    registry = active_registry()
     location = registry.caller()
     _refuse_given("row filters", row_filter)
     rules = (
@@ -356,7 +356,7 @@ def _declare(
     **facts: Any,
 ) -> Any:
     """Declare a dataset with its query; a decorator, when the query is yet to come."""
-    registry = active()
+    registry = active_registry()
     location = registry.caller()
     arguments.text("name", name)
     mark_used = registry.awaiting_use(_without_function(decorator, location))
@@ -419,7 +419,7 @@ def _declare_flow(
     decorator: str, target: str, name: str | None, **facts: Any
 ) -> Callable[[Query], Decorated]:
     """Return the decorator that declares a flow into `target`."""
-    registry = active()
+    registry = active_registry()
     location = registry.caller()
     arguments.required_name("target", target)
     arguments.text("name", name)
@@ -445,7 +445,7 @@ def _flow_names(depends_on: Any) -> tuple[str, ...]:
 
 def _expecting(expectations: tuple[Expectation, ...]) -> Callable[[Query], Decorated]:
     location = _here()
-    mark_used = active().awaiting_use(_without_function("expect", location))
+    mark_used = active_registry().awaiting_use(_without_function("expect", location))
 
     def attach(function: Any) -> Decorated:
         mark_used()
@@ -453,7 +453,7 @@ def _expecting(expectations: tuple[Expectation, ...]) -> Callable[[Query], Decor
         if query.flow is not None:
             raise _expectation_on_flow(query.flow, location)
         if query.dataset is not None:
-            active().add_expectations(query.dataset, expectations)
+            active_registry().add_expectations(query.dataset, expectations)
             return query
         return Decorated(query.function, expectations=(*expectations, *query.expectations))
 
@@ -507,7 +507,7 @@ def _name(query: Decorated, location: SourceLocation) -> str:
 
 
 def _here() -> SourceLocation:
-    return active().caller()
+    return active_registry().caller()
 
 
 def _expectation_on_flow(target: str, location: SourceLocation) -> PipelineError:

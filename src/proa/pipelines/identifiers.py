@@ -10,7 +10,7 @@ from proa.text import quote_identifier
 _PART = re.compile(r"`((?:[^`]|``)*)`|[^.`]+")
 
 
-def parts(name: str) -> tuple[str, ...]:
+def name_parts(name: str) -> tuple[str, ...]:
     """The parts of a name, backticks removed: "`a.b`.c" has two."""
     return tuple(
         match.group(1).replace("``", "`") if match.group(1) is not None else match.group().strip()
@@ -18,11 +18,11 @@ def parts(name: str) -> tuple[str, ...]:
     )
 
 
-def plain(name: str) -> str:
+def plain_name(name: str) -> str:
     """The name with backticks only where a part needs them: "main.`my table`" is "main.my table"."""
     return ".".join(
         quote_identifier(part) if "." in part or "`" in part or part != part.strip() else part
-        for part in parts(name)
+        for part in name_parts(name)
     )
 
 
@@ -35,7 +35,7 @@ class Namespace:
 
     def key(self, name: str) -> str:
         """Equal for all spellings of one name: case, backticks, `LIVE.` and defaults removed."""
-        found = [part.casefold() for part in parts(name)]
+        found = [part.casefold() for part in name_parts(name)]
         if len(found) > 1 and found[0] == "live":
             del found[0]
         if len(found) == 3 and self.catalog and found[0] == self.catalog.casefold():

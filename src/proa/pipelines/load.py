@@ -40,7 +40,7 @@ class StaticEngine(Protocol):
         """Return the columns of a plan, a StructType. Raises PipelineError if it is not static."""
 
 
-def load(
+def load_declarations(
     spec: PipelineSpec,
     root: Path,
     configuration: Mapping[str, str] | None = None,

@@ -37,7 +37,7 @@ from proa.pipelines.definitions import (
     SqlQuery,
 )
 from proa.pipelines.environment import Environment, caller, install_pipelines_module
-from proa.pipelines.identifiers import Namespace, plain
+from proa.pipelines.identifiers import Namespace, plain_name
 from proa.pipelines.session_settings import check_flow_settings
 from proa.pipelines.spec import seen_from
 from proa.pipelines.sql import declarations
@@ -107,7 +107,7 @@ class Registry(GraphElementRegistry):  # type: ignore[misc] # pyspark is untyped
     def add_dataset(self, dataset: Dataset) -> None:
         """Declare a dataset; PipelineError when it is wrong or its name is taken."""
         check_dataset(dataset)
-        dataset = replace(dataset, name=plain(dataset.name))
+        dataset = replace(dataset, name=plain_name(dataset.name))
         key = self._namespace.key(dataset.name)
         if (other := self._datasets.get(key)) is not None:
             raise PipelineError(
@@ -125,7 +125,7 @@ class Registry(GraphElementRegistry):  # type: ignore[misc] # pyspark is untyped
         """Declare a flow; PipelineError when its name is wrong or taken."""
         check_flow(flow)
         check_flow_settings(flow.spark_conf, self._configuration, flow.location)
-        flow = replace(flow, name=plain(flow.name), target=plain(flow.target))
+        flow = replace(flow, name=plain_name(flow.name), target=plain_name(flow.target))
         key = self._namespace.key(flow.name)
         if (other := self._flows.get(key)) is not None:
             raise PipelineError(
@@ -151,10 +151,12 @@ class Registry(GraphElementRegistry):  # type: ignore[misc] # pyspark is untyped
 
     def register_output(self, output: Output) -> None:
         if isinstance(output, Sink):
-            from proa.pipelines.sink_declarations import sink
+            from proa.pipelines.sink_declarations import sink_dataset
 
             location = self._location(output.source_code_location)
-            self.add_dataset(sink(output.name, output.format, dict(output.options), location))
+            self.add_dataset(
+                sink_dataset(output.name, output.format, dict(output.options), location)
+            )
             return
         if isinstance(output, TemporaryView):
             kind = DatasetKind.TEMPORARY_VIEW
@@ -261,7 +263,7 @@ def enable_local_execution() -> None:
     _local[:] = [LocalRegistry()]
 
 
-def active() -> Registry:
+def active_registry() -> Registry:
     """The registry of the pipeline that is being loaded; PipelineError outside of one."""
     from pyspark.errors import PySparkException
 

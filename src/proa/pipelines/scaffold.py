@@ -136,7 +136,7 @@ _FILES = {
 }
 
 
-def create(name: str, parent: Path) -> tuple[Path, ...]:
+def create_project(name: str, parent: Path) -> tuple[Path, ...]:
     """Write the project `parent/name`; returns its files, spark-pipeline.yml first.
 
     Raises SettingsError when the name cannot name a project, or when something is there already.

@@ -10,7 +10,7 @@ from proa.errors import PipelineError, SourceLocation
 from proa.pipelines import arguments
 from proa.pipelines.arguments import check_arguments
 from proa.pipelines.definitions import Dataset, DatasetKind, SinkPlace
-from proa.pipelines.registry import active
+from proa.pipelines.registry import active_registry
 from proa.pipelines.unsupported import CONDITION as UNSUPPORTED
 from proa.text import suggestion
 
@@ -23,14 +23,16 @@ Function = Callable[[Any, int], Any]
 @check_arguments
 def create_sink(name: str, format: str, options: dict[str, str] | None = None) -> None:  # noqa: A002 - Databricks' name
     """Declare a sink: a Delta table at `path`, or the one that `tableName` names."""
-    registry = active()
+    registry = active_registry()
     location = registry.caller()
     arguments.required_name("name", name)
     kind = arguments.required_name("format", format)
-    registry.add_dataset(sink(name, kind, arguments.mapping("options", options), location))
+    registry.add_dataset(sink_dataset(name, kind, arguments.mapping("options", options), location))
 
 
-def sink(name: str, kind: str, options: Mapping[str, str], location: SourceLocation) -> Dataset:
+def sink_dataset(
+    name: str, kind: str, options: Mapping[str, str], location: SourceLocation
+) -> Dataset:
     """Return the sink that a declaration means. PipelineError for what cannot be written to."""
     if kind.lower() != DELTA:
         raise PipelineError(
@@ -67,7 +69,7 @@ def foreach_batch_sink(function: Function | None = None, name: str | None = None
 
     It may get a batch again, with the same number and the same rows, after a crash.
     """
-    registry = active()
+    registry = active_registry()
     location = registry.caller()
     arguments.text("name", name)
     if function is not None:
@@ -107,5 +109,5 @@ def _declare(function: Function, name: str | None, location: SourceLocation) -> 
         ) from error
     place = SinkPlace(FOREACH_BATCH, function=function)
     named = name or str(getattr(function, "__name__", ""))
-    active().add_dataset(Dataset(named, DatasetKind.SINK, location, sink=place))
+    active_registry().add_dataset(Dataset(named, DatasetKind.SINK, location, sink=place))
     return function

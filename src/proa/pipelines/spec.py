@@ -36,7 +36,7 @@ class PipelineSpec:
             _check_glob(include)
 
 
-def find(start: Path) -> Path:
+def find_spec(start: Path) -> Path:
     """The specification in `start` or the nearest folder above that has one.
 
     Raises SettingsError when there is none, or when one folder has both spellings.

@@ -58,6 +58,6 @@ def unsupported_error(feature: str, location: SourceLocation | None) -> Pipeline
     )
 
 
-def refusal(feature: str, source: SqlText, offset: int) -> PipelineError:
+def unsupported_sql_error(feature: str, source: SqlText, offset: int) -> PipelineError:
     """The same for a place in SQL text."""
     return unsupported_error(feature, source.location(offset))

@@ -16,7 +16,7 @@ from deltalake.exceptions import DeltaError
 
 from proa.clock import Clock
 from proa.errors import DataError, UnavailableError
-from proa.lake.largest import largest
+from proa.lake.largest import largest_value
 from proa.landing import Manifest
 from proa.layout import Layout
 from proa.recovery.contents import CheckpointPlaces, RegionContents, SourceFiles
@@ -105,7 +105,7 @@ class StoredRegion:
                 f" {', '.join(names.values())}",
                 condition="INVALID_SETTING",
             )
-        return as_moment(largest(table, column))
+        return as_moment(largest_value(table, column))
 
     def rows(self, dataset: str, version: int) -> Any:
         """A version of a table, as a pyarrow dataset."""

@@ -15,7 +15,7 @@ from proa.layout import Layout
 from proa.recovery.advice import MeasuredArrival, Processing
 from proa.recovery.control_record import ControlRecord, Operation, Phase
 from proa.recovery.region_status import read_order
-from proa.runtime.event_rows import read
+from proa.runtime.event_rows import read_events
 from proa.settings import ProjectSettings
 
 WINDOW_S = 7 * 86_400.0
@@ -83,7 +83,7 @@ def read_arrivals(
 def read_updates(settings: ProjectSettings, region: str) -> list[MeasuredUpdate]:
     """The newest completed updates in a region's event log, oldest first."""
     where = settings.region(region)
-    events = read(Layout(where.storage.rstrip("/")).events, where.options)
+    events = read_events(Layout(where.storage.rstrip("/")).events, where.options)
     return list(measured_updates(events))[-_MOST_UPDATES:]
 
 

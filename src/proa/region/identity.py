@@ -80,7 +80,7 @@ def scim_user(user: str) -> dict[str, object]:
     }
 
 
-def group(name: str) -> dict[str, object]:
+def scim_group(name: str) -> dict[str, object]:
     """The SCIM object of a group; everybody is in each."""
     return {
         "schemas": ["urn:ietf:params:scim:schemas:core:2.0:Group"],

@@ -11,7 +11,7 @@ from typing import Any
 
 from proa.http.api_errors import InvalidParameterError, MissingError
 from proa.layout import dataset_of
-from proa.pipelines.identifiers import parts
+from proa.pipelines.identifiers import name_parts
 from proa.recovery.control_record import ControlAddress
 from proa.region.jobs.job_tasks import type_of
 from proa.region.jobs.parameters import of_run
@@ -252,7 +252,7 @@ class Payloads:
             store = Store.open(self.storage(pipeline.spec, pipeline.pipeline_id), self._options)
             target = pipeline.spec.get("schema") or pipeline.spec.get("target")
             for folder in store.folders(TABLES):
-                *schema, name = parts(dataset_of(folder))
+                *schema, name = name_parts(dataset_of(folder))
                 found.append(
                     {
                         "catalog": pipeline.spec.get("catalog"),

@@ -10,7 +10,7 @@ from proa.cdc import MEMORY, MemoryStore, MergeInput, change_shape, merge, repla
 from proa.graph.change_target import DELETE, TRUNCATE, target_schema
 from proa.graph.snapshot_query import KnownTarget
 from proa.graph.table_options import FEED_PROPERTY
-from proa.lake import Destination, RowChanges, Table, WriteResult, discard, write
+from proa.lake import Destination, RowChanges, Table, WriteResult, discard_attempt, write_frame
 from proa.lake.table_schema import to_arrow
 from proa.pipelines.definitions import Dataset, Flow, Replacement, SnapshotCdc
 from proa.runtime.checkpoint import Plan
@@ -90,13 +90,13 @@ def known_target(table: Table) -> KnownTarget:
 def store_changes(flow: Flow, dataset: Dataset, work: BatchWork) -> Stored:
     """Compute what the change rows of a batch make of the table."""
     changes = _staging(work)
-    result = write(work.engine, _apply_rules(work), changes)
+    result = write_frame(work.engine, _apply_rules(work), changes)
     try:
         if result.broken is not None:
             return Stored(dataclasses.replace(result, files=()), ())
         return _merge(flow, dataset, work, changes, result)
     finally:
-        discard(changes, result.files)
+        discard_attempt(changes, result.files)
 
 
 def _merge(

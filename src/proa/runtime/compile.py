@@ -27,9 +27,9 @@ from proa.graph.snapshot_query import KnownTarget, Targets
 from proa.graph.static_plan import StaticQueries
 from proa.pipelines.definitions import Flow
 from proa.pipelines.identifiers import Namespace
-from proa.pipelines.load import load
+from proa.pipelines.load import load_declarations
 from proa.pipelines.session_settings import engine_settings
-from proa.runtime.dr_policy import DrPolicy, volatile
+from proa.runtime.dr_policy import DrPolicy, volatile_datasets
 from proa.runtime.pipeline import Pipeline, from_project
 
 FileColumns = Callable[[Flow, FilesLeaf, bool], Any]
@@ -54,7 +54,7 @@ class Compiled:
     @property
     def volatile(self) -> frozenset[str]:
         """The datasets whose query may yield other rows although nothing that it reads is new."""
-        return volatile(self.graph, self.findings)
+        return volatile_datasets(self.graph, self.findings)
 
 
 def compile_pipeline(  # noqa: PLR0913 - what a pipeline is made of
@@ -97,7 +97,7 @@ def compile_pipeline(  # noqa: PLR0913 - what a pipeline is made of
     names = Namespace(spec.catalog, spec.database)
     static = StaticQueries(compute, analyze, configuration, names)
     mistakes = Mistakes()
-    declarations = load(spec, pipeline.root, configuration, static)
+    declarations = load_declarations(spec, pipeline.root, configuration, static)
     engine.register(declarations.session.functions)
     graph = build(
         declarations,

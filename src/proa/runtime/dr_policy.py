@@ -52,7 +52,7 @@ class DrPolicy:
         return judge(tuple(found), self.dr_safety, self.accept)
 
 
-def volatile(graph: Graph, found: Collection[Finding]) -> frozenset[str]:
+def volatile_datasets(graph: Graph, found: Collection[Finding]) -> frozenset[str]:
     """The datasets whose query may yield other rows although nothing that it reads is new."""
     names = {finding.dataset for finding in found if finding.code in _VOLATILE}
     for name, node in graph.datasets.items():
@@ -62,18 +62,18 @@ def volatile(graph: Graph, found: Collection[Finding]) -> frozenset[str]:
     return frozenset(names)
 
 
-def sentence(finding: Finding) -> str:
+def finding_sentence(finding: Finding) -> str:
     """A finding as one sentence, without its place."""
     where = finding.dataset if finding.column is None else f"{finding.dataset}.{finding.column}"
     return f"{where} depends on {finding.expression}, and {finding.why}; {finding.remedy}"
 
 
-def refusal(judged: Verdicts) -> PipelineError:
+def refusal_of_findings(judged: Verdicts) -> PipelineError:
     """Why a pipeline with such findings is not run."""
     first, more = judged.errors[0], len(judged.errors) - 1
     others = f"; {more} more finding{'s' * (more != 1)}: `proa dry-run` shows them" if more else ""
     return PipelineError(
-        f"{first.code}: {sentence(first)}, or accept '{first.code}:{first.dataset}' with a reason in"
+        f"{first.code}: {finding_sentence(first)}, or accept '{first.code}:{first.dataset}' with a reason in"
         f" proa.yml{others}",
         condition="ENVIRONMENT_DEPENDENT",
         location=first.location,

@@ -14,7 +14,7 @@ from typing import Any
 
 from proa.clock import Clock, Ids
 from proa.errors import ConflictError
-from proa.lake import Change, Table, commit_change, create, write_rows
+from proa.lake import Change, Table, commit_change, create_table, write_rows
 from proa.runtime.event import Event, Origin, error_object
 from proa.steps import Step, step
 
@@ -121,13 +121,15 @@ class EventLog:
                 self._table.compact()
 
     def _write(self, events: Sequence[Event]) -> None:
-        from proa.runtime.event_rows import SCHEMA, rows
+        from proa.runtime.event_rows import SCHEMA, event_rows
 
         table = self._table
         with step(Step.EVENTS_FLUSH):
             if table.refresh() is None:
-                create(table, SCHEMA, comment="What happened to the pipeline.")
+                create_table(table, SCHEMA, comment="What happened to the pipeline.")
             attempt = self._ids.new()
-            found = write_rows(rows(events, self._instance), table.url, self._options, attempt)
+            found = write_rows(
+                event_rows(events, self._instance), table.url, self._options, attempt
+            )
             app_id = f"proa:events:{self._instance}"
             commit_change(table, Change(app_id, self._flushes, attempt, 0, adds=[found]))

@@ -34,7 +34,7 @@ SCHEMA = StructType(
 """`sequence`, `error` and `details` are JSON."""
 
 
-def rows(events: Sequence[Event], instance: str) -> pa.Table:
+def event_rows(events: Sequence[Event], instance: str) -> pa.Table:
     """One row per event. `instance` tells the runner, within which the sequence counts."""
     return pa.Table.from_pylist(
         [
@@ -58,7 +58,7 @@ def rows(events: Sequence[Event], instance: str) -> pa.Table:
     )
 
 
-def read(
+def read_events(
     url: str,
     options: Mapping[str, str],
     *,

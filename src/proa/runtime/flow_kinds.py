@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Protocol
 
 from proa.engine import Engine
 from proa.graph import FlowNode
-from proa.lake import DataFile, Destination, Table, WriteResult, write
+from proa.lake import DataFile, Destination, Table, WriteResult, write_frame
 from proa.pipelines.definitions import Dataset, DatasetKind, SnapshotCdc
 from proa.runtime.checkpoint import Plan
 
@@ -110,7 +110,7 @@ class Append:
         return query
 
     def store(self, work: BatchWork) -> Stored:
-        result = write(work.engine, work.frame, work.destination)
+        result = write_frame(work.engine, work.frame, work.destination)
         return Stored(result, result.files)
 
 

@@ -58,7 +58,7 @@ def from_project(folder: Path, region: str | None = None) -> Pipeline:
     Without `region` the project runs as Apache's `spark-pipeline.yml` says, in the storage named
     there. SettingsError for a region that `proa.yml` does not name, and when both files are missing.
     """
-    path = specs.find(folder)
+    path = specs.find_spec(folder)
     spec = specs.load_spec(path)
     root = path.parent.absolute()
     if region is None:

@@ -33,7 +33,7 @@ from proa.graph.mistakes import Mistakes
 from proa.graph.static_plan import StaticQueries
 from proa.pipelines.definitions import Declarations, Flow
 from proa.pipelines.identifiers import Namespace
-from proa.pipelines.load import load
+from proa.pipelines.load import load_declarations
 from proa.pipelines.spec import SOURCE_SUFFIXES, PipelineSpec
 
 _DECLARES = {
@@ -336,7 +336,7 @@ class _Porter:
             self._configuration,
             Namespace(spec.catalog, spec.database),
         )
-        return load(spec, self._root, static=static)
+        return load_declarations(spec, self._root, static=static)
 
     def _mend(self, error: PipelineError) -> bool:
         """Note a mistake and make the next try differ; returns False if there is no next try."""

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from proa.engine import Engine
 from proa.errors import SourceLocation, UserError
 from proa.graph import DatasetLeaf, FlowPlan
-from proa.graph.plan import read
+from proa.graph.plan import read_plan
 from proa.graph.query_origin import QueryOrigin
 from proa.lake import Table
 from proa.layout import Layout, dataset_of
@@ -96,7 +96,7 @@ class Queries:
         `as_of_version` is the version at which every table named is read. Raises UserError for
         anything but a query, for unknown tables and versions, and for what the engine refuses.
         """
-        plan = read(relation_of(self._session.sql(sql)), _Names(self._tables), _ORIGIN)
+        plan = read_plan(relation_of(self._session.sql(sql)), _Names(self._tables), _ORIGIN)
         bound = {}
         for leaf in plan.leaves:
             if not isinstance(leaf, DatasetLeaf) or leaf.streaming:

@@ -27,7 +27,7 @@ from proa.runtime.checkpoint import Checkpoint, FilesInput
 from proa.runtime.compile import Compiled, compile_pipeline
 from proa.runtime.context import Context, SinkGate, Turn
 from proa.runtime.declared import declared_by, write_declared
-from proa.runtime.dr_policy import refusal, sentence
+from proa.runtime.dr_policy import finding_sentence, refusal_of_findings
 from proa.runtime.event import Origin
 from proa.runtime.event_log import EventLog, Listener
 from proa.runtime.flow import FlowRunner
@@ -209,14 +209,14 @@ class Runner:
                 for finding in found:
                     self._events.add(
                         "planning_information",
-                        f"{finding.code}: {sentence(finding)} ({finding.location}).",
+                        f"{finding.code}: {finding_sentence(finding)} ({finding.location}).",
                         level=level,
                         details={"finding": {**vars(finding), "location": str(finding.location)}},
                         origin=replace(self._events.origin, dataset_name=finding.dataset),
                     )
             self._told = judged
         if judged.errors:
-            raise refusal(judged)
+            raise refusal_of_findings(judged)
 
     def note_declared(self) -> None:
         """Write down which tables the pipeline declares, once for each graph."""

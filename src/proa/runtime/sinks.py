@@ -20,7 +20,7 @@ from proa.errors import (
     UnknownOutcome,
     raised_at,
 )
-from proa.lake import Change, Destination, Flag, Table, commit_change, create, discard
+from proa.lake import Change, Destination, Flag, Table, commit_change, create_table, discard_attempt
 from proa.lake.commit import check_appendable
 from proa.lake.table_schema import merge_schemas, to_arrow
 from proa.layout import folder_name
@@ -106,7 +106,7 @@ class _Sink:
         """Nothing: a sink is made by its first batch."""
 
     def abort(self, attempt: Attempt, stored: Stored) -> None:
-        discard(attempt.destination, stored.adds)
+        discard_attempt(attempt.destination, stored.adds)
 
     def check(self, stored: Stored) -> None:
         """DataError when a file that was written is gone before it is delivered."""
@@ -187,7 +187,7 @@ class DeltaSink(_Sink):
         attempt, batch = delivery.attempt, delivery.plan.batch
         epoch = self._epoch()
         if not self.table.exists:
-            create(self.table, attempt.columns)
+            create_table(self.table, attempt.columns)
         origin = self._context.events.origin
         committed = commit_change(
             self.table,

@@ -18,7 +18,7 @@ from proa.errors import ConflictError, DataError
 from proa.formats.place import with_place
 from proa.formats.reader_options import Evolution
 from proa.graph import DatasetLeaf, FilesLeaf, FlowNode
-from proa.graph.local_paths import check_paths, is_there, missing
+from proa.graph.local_paths import check_paths, is_there, missing_path_error
 from proa.graph.query_origin import QueryOrigin
 from proa.graph.table_options import options_of, version_at
 from proa.lake import Table
@@ -392,4 +392,4 @@ def check_source(source: FilesSource, node: FlowNode, context: Context) -> None:
     """
     folder = source.folder
     if not source.has_files and not is_there(folder) and not context.may_come(folder):
-        raise missing(folder, node.flow.location)
+        raise missing_path_error(folder, node.flow.location)

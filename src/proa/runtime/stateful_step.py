@@ -15,10 +15,10 @@ from proa.errors import ConflictError, DataError
 from proa.formats.place import PLACE, TIME, with_place
 from proa.graph import FlowNode
 from proa.graph.plan import bind
-from proa.graph.row_places import column
+from proa.graph.row_places import column_reference
 from proa.graph.stateful_plan import KEY, RELEASED, RELEASED_RIGHT, StatefulPlan
 from proa.graph.stream_joins import JoinSide
-from proa.lake import Destination, Table, discard, write
+from proa.lake import Destination, Table, discard_attempt, write_frame
 from proa.lake.table_schema import to_arrow
 from proa.storage import Store
 from proa.streaming.release import Released, ReleaseInput, release, release_pairs
@@ -84,7 +84,7 @@ class StatefulStep:
         finally:
             for destination, made in written:
                 with suppress(Exception):
-                    discard(destination, made)
+                    discard_attempt(destination, made)
 
     def _release(self, stage: _Stage, before: StreamState, attempt: str) -> list[Released]:
         """What is let through: of a join by its two sides."""
@@ -136,7 +136,7 @@ class StatefulStep:
             schema=to_arrow(schema),
             attempt=attempt,
         )
-        files = write(self._engine, self._engine.dataframe(relation), destination).files
+        files = write_frame(self._engine, self._engine.dataframe(relation), destination).files
         written.append((destination, files))
         return [f"{destination.url}/{file.path}" for file in files], visible
 
@@ -154,5 +154,5 @@ def _is_hidden(name: str) -> bool:
 def _only(relation: Relation, names: tuple[str, ...]) -> Relation:
     plan = proto.Relation()
     plan.project.input.CopyFrom(relation)
-    plan.project.expressions.extend(map(column, names))
+    plan.project.expressions.extend(map(column_reference, names))
     return plan

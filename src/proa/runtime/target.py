@@ -19,10 +19,10 @@ from proa.lake import (
     Rewriter,
     Table,
     commit_change,
-    create,
-    discard,
+    create_table,
+    discard_attempt,
 )
-from proa.lake.commit import describe
+from proa.lake.commit import describe_table
 from proa.lake.table_schema import WIDENING, merge_schemas, storable, to_arrow
 from proa.layout import app_id
 from proa.pipelines.ddl import parse_schema
@@ -167,7 +167,7 @@ class TableTarget:
         return committed.by_us
 
     def abort(self, attempt: Attempt, stored: Stored) -> None:
-        discard(attempt.destination, (*stored.adds, *stored.changes))
+        discard_attempt(attempt.destination, (*stored.adds, *stored.changes))
 
     def refusal(self) -> str | None:
         return None
@@ -188,7 +188,7 @@ class TableTarget:
         if self.table.exists:
             # Of two runners that say the same at once, one is enough.
             with suppress(ConflictError):
-                describe(self.table, self._dataset.comment, self._dataset.properties)
+                describe_table(self.table, self._dataset.comment, self._dataset.properties)
             return
         declared = self._declared
         if declared is not None:
@@ -207,7 +207,7 @@ class TableTarget:
         return str(self._dataset.properties.get(WIDENING, "false")).lower() == "true"
 
     def _create(self, columns: Any) -> None:
-        create(
+        create_table(
             self.table,
             columns,
             partition_by=self._partitions(columns),

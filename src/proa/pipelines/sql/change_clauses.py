@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from proa.errors import PipelineError
 from proa.pipelines.definitions import AutoCdc, ColumnChoice, SnapshotCdc, SqlQuery
 from proa.pipelines.sql.parser import Parser
-from proa.pipelines.unsupported import refusal
+from proa.pipelines.unsupported import unsupported_sql_error
 
 _ORDER = (
     "KEYS",
@@ -76,7 +76,7 @@ def _changes(parser: Parser, keys: tuple[str, ...]) -> AutoCdc:
         raise _misplaced_error(parser, "SEQUENCE BY")
     sequence = _expression(parser, "SEQUENCE BY")
     if parser.sees("SYSTEM", "SEQUENCE", "BY"):
-        raise refusal("bitemporal AUTO CDC", parser.source, parser.here)
+        raise unsupported_sql_error("bitemporal AUTO CDC", parser.source, parser.here)
     if parser.sees("COLUMNS") and not parser.sees("COLUMNS", "TO", "UPDATE"):
         parser.accept("COLUMNS")
         columns = _choice(parser, "COLUMNS")
@@ -145,7 +145,7 @@ def _stored_as(parser: Parser) -> bool:
     if not parser.accept("STORED", "AS"):
         return False
     if parser.sees("BITEMPORAL"):
-        raise refusal("bitemporal AUTO CDC", parser.source, parser.here)
+        raise unsupported_sql_error("bitemporal AUTO CDC", parser.source, parser.here)
     parser.expect("SCD", "TYPE", after="after STORED AS")
     number = parser.accept_one_of("1", "2") or _number(parser)
     return number == "2"

@@ -10,7 +10,7 @@ from proa.pipelines.definitions import Expectation
 from proa.pipelines.expectations import check_expectation
 from proa.pipelines.sql.lexer import TokenKind, unquote
 from proa.pipelines.sql.parser import Parser
-from proa.pipelines.unsupported import refusal
+from proa.pipelines.unsupported import unsupported_sql_error
 from proa.violations import Violation
 
 _BEGINS_QUERY = re.compile(r"SELECT|WITH|FROM|VALUES|TABLE")
@@ -141,7 +141,7 @@ _REFUSED = {
 def _unknown(parser: Parser, after: str) -> Exception:
     for words, feature in _REFUSED.items():
         if parser.sees(*words.split()):
-            return refusal(feature, parser.source, parser.here)
+            return unsupported_sql_error(feature, parser.source, parser.here)
     return parser.failure(
         "expected AS, COMMENT, TBLPROPERTIES, PARTITIONED BY, CLUSTER BY, LOCATION or USING"
         f" {after}"
@@ -160,7 +160,7 @@ def parse_columns(parser: Parser) -> Columns:
         elif parser.sees("PRIMARY", "KEY") or parser.sees("FOREIGN", "KEY"):
             key += _key(parser)
         elif columns and parser.sees("UNIQUE", "("):
-            raise refusal("UNIQUE constraints", parser.source, parser.here)
+            raise unsupported_sql_error("UNIQUE constraints", parser.source, parser.here)
         else:
             columns.append(_column(parser, key))
         if parser.accept(")"):
@@ -182,7 +182,7 @@ def _constraint(parser: Parser, expectations: list[Expectation]) -> tuple[str, .
     elif parser.sees("PRIMARY", "KEY") or parser.sees("FOREIGN", "KEY"):
         return _key(parser)
     elif parser.sees("CHECK"):
-        raise refusal("CHECK constraints", parser.source, parser.here)
+        raise unsupported_sql_error("CHECK constraints", parser.source, parser.here)
     else:
         raise parser.failure(f"expected EXPECT, PRIMARY KEY or FOREIGN KEY after CONSTRAINT {name}")
     return ()
@@ -265,7 +265,7 @@ def _refuse_option(parser: Parser, name: str) -> None:
         ("CHECK", "CHECK constraints"),
     ):
         if parser.sees(word):
-            raise refusal(feature, parser.source, parser.here)
+            raise unsupported_sql_error(feature, parser.source, parser.here)
     raise parser.failure(
         f"expected NOT NULL, COMMENT, a key, ',' or ')' after the type of {name!r}"
     )

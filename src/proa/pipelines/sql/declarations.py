@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 
 from proa.errors import PipelineError
 from proa.pipelines.definitions import Dataset, DatasetKind, Flow, Replacement, SqlQuery
-from proa.pipelines.identifiers import parts
-from proa.pipelines.identifiers import parts as name_parts
+from proa.pipelines.identifiers import name_parts
 from proa.pipelines.sql.change_clauses import parse_changes, sees_changes
 from proa.pipelines.sql.clauses import begins_query, parse_clauses
 from proa.pipelines.sql.lexer import (
@@ -24,7 +23,7 @@ from proa.pipelines.sql.lexer import (
 )
 from proa.pipelines.sql.parser import Parser, quote_part
 from proa.pipelines.unsupported import CONDITION as UNSUPPORTED
-from proa.pipelines.unsupported import refusal
+from proa.pipelines.unsupported import unsupported_sql_error
 from proa.text import suggestion
 
 _DECLARES = (
@@ -173,7 +172,9 @@ class _DeclarationReader:
                 f"the view {name!r} lists columns; name and cast them in its query", start
             )
         if managed and not (parser.at_end or parser.sees("FLOW")):
-            raise refusal("tables with a query (CREATE TABLE ... AS)", parser.source, start)
+            raise unsupported_sql_error(
+                "tables with a query (CREATE TABLE ... AS)", parser.source, start
+            )
         self._query_of_dataset(parser, kind, name, start)
 
     def _query_of_dataset(self, parser: Parser, kind: DatasetKind, name: str, start: int) -> None:
@@ -240,7 +241,7 @@ class _DeclarationReader:
         location = parser.source.location(start)
         self._flows.append(
             Flow(
-                name or parts(clauses.target)[-1],
+                name or name_parts(clauses.target)[-1],
                 clauses.target,
                 clauses.query,
                 location,
@@ -283,9 +284,9 @@ def _kind(parser: Parser) -> DatasetKind:
             return DatasetKind.STREAMING_TABLE if streaming else DatasetKind.MATERIALIZED_VIEW
         return DatasetKind.STREAMING_TABLE
     if parser.sees("SINK"):
-        raise refusal("sinks in SQL (CREATE SINK)", parser.source, start)
+        raise unsupported_sql_error("sinks in SQL (CREATE SINK)", parser.source, start)
     if parser.sees("FUNCTION"):
-        raise refusal("functions in SQL files", parser.source, start)
+        raise unsupported_sql_error("functions in SQL files", parser.source, start)
     raise parser.failure(
         "expected STREAMING TABLE, MATERIALIZED VIEW, TEMPORARY VIEW or FLOW after CREATE"
     )
@@ -299,7 +300,7 @@ def _inline_flow(parser: Parser, kind: DatasetKind) -> tuple[bool, Replacement |
     if kind is not DatasetKind.STREAMING_TABLE:
         raise parser.failure("only a streaming table has a FLOW; expected AS and a query")
     if parser.sees("IMPORT"):
-        raise refusal("IMPORT CHECKPOINT", parser.source, parser.here)
+        raise unsupported_sql_error("IMPORT CHECKPOINT", parser.source, parser.here)
     replacement = _replacement(parser)
     if replacement is not None:
         parser.expect("BY", "NAME", after="after FLOW REPLACE")
@@ -317,7 +318,7 @@ def _replacement(parser: Parser) -> Replacement | None:
     if not parser.accept("REPLACE"):
         return None
     if parser.sees("WHERE"):
-        raise refusal("REPLACE WHERE flows", parser.source, start)
+        raise unsupported_sql_error("REPLACE WHERE flows", parser.source, start)
     parser.expect("USING", after="after REPLACE")
     keys = parser.names("a column whose rows are replaced")
     parser.expect("SEQUENCE", "BY", after="after REPLACE USING (...)")

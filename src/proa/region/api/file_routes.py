@@ -25,8 +25,16 @@ from proa.http.api_errors import (
     MissingError,
     TakenError,
 )
-from proa.http.paging import page, place, token
-from proa.region.api.route_parts import Body, Empty, Int64, PageSize, PageToken, RegionOf, present
+from proa.http.paging import make_page_token, read_page_token, split_page
+from proa.region.api.route_parts import (
+    Body,
+    Empty,
+    Int64,
+    PageSize,
+    PageToken,
+    RegionOf,
+    without_none,
+)
 from proa.region.workspace.files import Entry
 from proa.storage.store import CHUNK
 from proa.times import moment
@@ -250,13 +258,13 @@ def list_directory(
     path: str, region: RegionOf, page_size: PageSize = 1000, page_token: PageToken = None
 ) -> dict[str, Any]:
     """What lies directly in a folder."""
-    at = place(page_token, "after")
+    at = read_page_token(page_token, "after")
     entries = region.files.children(f"/{path}")
     if at is not None:
         entries = [entry for entry in entries if entry.path > str(at["after"])]
-    found, more = page(entries, min(page_size or 1000, 1000))
+    found, more = split_page(entries, min(page_size or 1000, 1000))
     contents = [
-        present(
+        without_none(
             path=entry.path,
             name=entry.path.rsplit("/", 1)[-1],
             is_directory=entry.is_dir,
@@ -265,7 +273,9 @@ def list_directory(
         )
         for entry in found
     ]
-    return present(contents=contents, next_page_token=token(after=found[-1].path) if more else None)
+    return without_none(
+        contents=contents, next_page_token=make_page_token(after=found[-1].path) if more else None
+    )
 
 
 @router.head("/api/2.0/fs/directories/{path:path}")

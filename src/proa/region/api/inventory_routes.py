@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query
 
 from proa.http.api_errors import MissingError
 from proa.region.api.route_parts import RegionOf, UserOf
-from proa.region.identity import group, scim_list, scim_user
+from proa.region.identity import scim_group, scim_list, scim_user
 from proa.region.region import RegionServices
 from proa.region.state.database import stable_number
 from proa.region.workers.port import DEFAULT_SCHEMA
@@ -205,7 +205,9 @@ async def list_groups(
     count: ScimIndex | None = None,
 ) -> dict[str, Any]:
     """The groups that every workspace has."""
-    return scim_list(_filter_items([group(name) for name in _GROUPS], filter), startIndex, count)
+    return scim_list(
+        _filter_items([scim_group(name) for name in _GROUPS], filter), startIndex, count
+    )
 
 
 def _tables(region: RegionServices) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from proa.region.api.route_parts import (
     RegionOf,
     UserOf,
     every_version,
-    present,
+    without_none,
 )
 from proa.region.jobs.jobs import DEFAULT_PAGE, Job
 
@@ -105,7 +105,7 @@ def list_jobs(  # noqa: PLR0913, PLR0917 - the API's own parameters
         name=name, size=limit or DEFAULT_PAGE, page_token=page_token, offset=offset
     )
     whole = expand_tasks or request.url.path.startswith("/api/2.0/")
-    return present(
+    return without_none(
         jobs=[job_object(job) if whole else _summary(job) for job in found] or None,
         has_more=following is not None,
         next_page_token=following,

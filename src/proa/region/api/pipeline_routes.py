@@ -17,7 +17,7 @@ from proa.region.api.route_parts import (
     PageToken,
     RegionOf,
     UserOf,
-    present,
+    without_none,
 )
 from proa.region.pipelines import pipelines as domain
 from proa.region.pipelines.updates import Update, UpdateCause
@@ -80,7 +80,7 @@ def create_pipeline(body: PipelineCreate, region: RegionOf, user: UserOf) -> dic
     """Make a pipeline; a continuous one starts at once."""
     spec = body.sent_fields("allow_duplicate_names", "dry_run")
     if body.dry_run:
-        domain.check(spec)
+        domain.check_spec(spec)
         return {"effective_settings": spec}
     made = region.pipelines.create(spec, user, duplicates=body.allow_duplicate_names)
     region.wake()
@@ -104,7 +104,7 @@ def list_pipelines(
     )
     latest = region.updates.latest([pipeline.pipeline_id for pipeline in found], _LATEST)
     statuses = [_status(region, pipeline, latest[pipeline.pipeline_id]) for pipeline in found]
-    return present(statuses=statuses or None, next_page_token=following)
+    return without_none(statuses=statuses or None, next_page_token=following)
 
 
 @router.get("/{pipeline_id}")
@@ -177,7 +177,9 @@ def list_updates(
     found, following = region.updates.list(
         pipeline_id, size=max_results or 25, page_token=page_token, until=until_update_id
     )
-    return present(updates=[_update(update) for update in found] or None, next_page_token=following)
+    return without_none(
+        updates=[_update(update) for update in found] or None, next_page_token=following
+    )
 
 
 @router.get("/{pipeline_id}/updates/{update_id}")
@@ -231,7 +233,7 @@ def list_events(  # noqa: PLR0913, PLR0917 - the API's own parameters
         size=max_results or 25,
         page_token=page_token,
     )
-    return present(events=found, next_page_token=following)
+    return without_none(events=found, next_page_token=following)
 
 
 def _status(
@@ -239,7 +241,7 @@ def _status(
 ) -> dict[str, Any]:
     """The API's summary of a pipeline; `latest` are its updates, newest first."""
     state = region.updates.state_of(pipeline, latest)
-    return present(
+    return without_none(
         pipeline_id=pipeline.pipeline_id,
         name=pipeline.name,
         state=state,
@@ -260,7 +262,7 @@ def _status(
 
 
 def _update(update: Update) -> dict[str, Any]:
-    return present(
+    return without_none(
         pipeline_id=update.pipeline_id,
         update_id=update.update_id,
         cause=update.cause,

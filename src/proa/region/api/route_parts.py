@@ -71,7 +71,7 @@ class Empty(BaseModel):
     """`{}`"""
 
 
-def present(**fields: Any) -> dict[str, Any]:
+def without_none(**fields: Any) -> dict[str, Any]:
     """The fields that are not None: the API leaves out what it does not know."""
     return {key: value for key, value in fields.items() if value is not None}
 

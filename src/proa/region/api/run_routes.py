@@ -17,7 +17,7 @@ from proa.region.api.route_parts import (
     RegionOf,
     UserOf,
     every_version,
-    present,
+    without_none,
 )
 from proa.region.jobs.job_tasks import TASK_TYPES
 from proa.region.jobs.parameters import of_run
@@ -159,7 +159,9 @@ def list_runs(  # noqa: PLR0913, PLR0917 - the API's own parameters
         attempts = region.runs.attempts([run.run_id for run in found])
         for run in runs:
             run["tasks"] = [shown_attempt(item, request) for item in attempts[run["run_id"]]]
-    return present(runs=runs or None, has_more=following is not None, next_page_token=following)
+    return without_none(
+        runs=runs or None, has_more=following is not None, next_page_token=following
+    )
 
 
 @every_version(router.post, "/jobs/runs/cancel")
@@ -212,7 +214,7 @@ def get_run_output(
     run = _only_attempt(region, region.runs.get(run_id))
     output = dict(run.output or {})
     failed = run.result not in {None, Result.SUCCESS}
-    return present(
+    return without_none(
         metadata=shown_attempt(run, request) if run.parent_id else run_object(run, request),
         notebook_output=(
             {"result": output["result"], "truncated": output["truncated"]}
@@ -228,7 +230,7 @@ def run_object(run: Run, request: Request) -> dict[str, Any]:
     """The API's object for a run."""
     ended = run.ended_at or 0
     started = run.started_at or run.created_at
-    return present(
+    return without_none(
         run_id=run.run_id,
         job_id=run.job_id or None,
         number_in_job=run.number_in_job,
@@ -257,7 +259,7 @@ def shown_attempt(attempt: Run, request: Request) -> dict[str, Any]:
     """The API's object for an attempt at a task."""
     task = attempt.settings
     ended = attempt.ended_at or 0
-    return present(
+    return without_none(
         run_id=attempt.run_id,
         task_key=attempt.task_key,
         attempt_number=attempt.attempt,
@@ -265,7 +267,7 @@ def shown_attempt(attempt: Run, request: Request) -> dict[str, Any]:
         run_if=task.get("run_if", "ALL_SUCCESS"),
         **{kind: task[kind] for kind in TASK_TYPES if kind in task and kind != "run_job_task"},
         run_job_task=(
-            present(**task["run_job_task"], run_id=attempt.child_id)
+            without_none(**task["run_job_task"], run_id=attempt.child_id)
             if "run_job_task" in task
             else None
         ),
@@ -288,20 +290,20 @@ def _state(run: Run) -> dict[str, Any]:
         kind = "SUCCESS" if run.code in {"SUCCESS", "SUCCESS_WITH_FAILURES"} else "CLIENT_ERROR"
         details = {"code": run.code, "type": kind, "message": run.message}
     return {
-        "state": present(
+        "state": without_none(
             life_cycle_state=run.life_cycle,
             result_state=run.result,
             state_message=run.message,
             user_cancelled_or_timedout=run.result in {Result.CANCELED, Result.TIMEDOUT},
         ),
-        "status": present(
+        "status": without_none(
             state=_STATES.get(run.life_cycle, run.life_cycle), termination_details=details
         ),
     }
 
 
 def _history(run: Run, attempts: list[Run]) -> list[dict[str, Any]]:
-    first = present(
+    first = without_none(
         type="ORIGINAL",
         start_time=run.created_at,
         end_time=run.ended_at,
@@ -309,7 +311,7 @@ def _history(run: Run, attempts: list[Run]) -> list[dict[str, Any]]:
         state=_state(run)["state"] if not run.repairs else None,
     )
     return [first] + [
-        present(
+        without_none(
             id=entry["id"],
             type="REPAIR",
             start_time=entry["start_time"],

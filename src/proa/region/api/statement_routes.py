@@ -18,7 +18,7 @@ from starlette.concurrency import run_in_threadpool
 
 from proa.clock import Clock
 from proa.http.api_errors import InvalidParameterError, MissingError, PermissionDeniedError
-from proa.region.api.route_parts import Body, Empty, Int64, present
+from proa.region.api.route_parts import Body, Empty, Int64, without_none
 from proa.region.region import RegionServices
 from proa.region.statements.statements import Statement, StatementState
 from proa.region.tokens import DEFAULT_USER
@@ -266,7 +266,7 @@ def _statement(statement: Statement, warehouse: Warehouse, request: Request) -> 
     if statement.state is not StatementState.SUCCEEDED:
         return answer
     rows = statement.chunk_rows
-    answer["manifest"] = present(
+    answer["manifest"] = without_none(
         format=statement.format,
         schema={"column_count": len(statement.columns), "columns": list(statement.columns)},
         total_chunk_count=len(rows),
@@ -284,7 +284,7 @@ def _chunk(
 ) -> dict[str, Any]:
     following = index + 1 if index + 1 < len(statement.chunk_rows) else None
     link = f"/api/2.0/sql/statements/{statement.statement_id}/result/chunks/{following}"
-    places = present(
+    places = without_none(
         next_chunk_index=following,
         next_chunk_internal_link=link if following is not None else None,
     )
@@ -307,7 +307,7 @@ def _chunk(
 def _place(statement: Statement, index: int) -> dict[str, Any]:
     """Where a chunk lies in the result."""
     rows = statement.chunk_rows
-    return present(
+    return without_none(
         chunk_index=index,
         row_offset=sum(rows[:index]),
         row_count=rows[index],

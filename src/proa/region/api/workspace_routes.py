@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 
 from proa.http.api_errors import AlreadyExistsError, InvalidParameterError, TakenError
-from proa.region.api.route_parts import Body, Empty, RegionOf, present
+from proa.region.api.route_parts import Body, Empty, RegionOf, without_none
 from proa.region.workspace.workspace import ObjectKind, WorkspaceObject
 
 router = APIRouter(tags=["workspace"])
@@ -173,7 +173,7 @@ async def import_file(
 def object_info(item: WorkspaceObject, path: str) -> dict[str, Any]:
     """The API's object for `item`."""
     file = item.kind is not ObjectKind.DIRECTORY
-    return present(
+    return without_none(
         path=path,
         object_type=item.kind,
         object_id=item.object_id,

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Row, select, update
 
 from proa.clock import Clock
 from proa.errors import ProaError
-from proa.region.jobs import jobs as of_jobs
+from proa.region.jobs.jobs import job_from_row
 from proa.region.jobs.runs import Runs, Trigger
 from proa.region.jobs.triggers import Arrival, FilesSeen
 from proa.region.state import Database, outlive_mistakes
@@ -133,7 +133,7 @@ class Arrivals:
                 )
 
     def _fire(self, connection: Connection, row: Row[Any], arrival: Arrival, now: int) -> Arrival:
-        job = of_jobs.of(row)
+        job = job_from_row(row)
         self._runs.begin(connection, job, Trigger.FILE_ARRIVAL, job.creator)
         self._wake()
         return Arrival(arrival.count, arrival.newest, arrival.digest, fired_at=now)

@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Row, delete, func, insert, select, update
 
 from proa.clock import Clock
 from proa.http.api_errors import InvalidParameterError, MissingError
-from proa.http.paging import page, place, token
+from proa.http.paging import make_page_token, read_page_token, split_page
 from proa.region.jobs.job_tasks import TASK_TYPES, check_tasks, tasks_of
 from proa.region.jobs.triggers import check_trigger, is_kept_running, next_fire, watches_files
 from proa.region.state import Database
@@ -82,13 +82,13 @@ class Jobs:
             row = connection.execute(select(jobs).where(jobs.c.job_id == job_id)).first()
         if row is None:
             raise MissingError(f"Job {job_id} does not exist.")
-        return of(row)
+        return job_from_row(row)
 
     def every(self) -> list[Job]:
         """All jobs, oldest first."""
         with self._database.read() as connection:
             rows = connection.execute(select(jobs).order_by(jobs.c.job_id))
-            return [of(row) for row in rows]
+            return [job_from_row(row) for row in rows]
 
     def list(
         self,
@@ -99,7 +99,7 @@ class Jobs:
         offset: int = 0,
     ) -> tuple[list[Job], str | None]:
         """(jobs, newest first, token of the next page). `name` must match but for its case."""
-        at = place(page_token, "before", "name")
+        at = read_page_token(page_token, "before", "name")
         if at is not None:
             name = str(at["name"]) or None
         size = max(1, min(size, _MAX_PAGE))
@@ -116,9 +116,9 @@ class Jobs:
                 .limit(size + 1)
                 .offset(max(0, offset))
             )
-            found = [of(row) for row in rows]
-        shown, more = page(found, size)
-        return shown, token(before=shown[-1].job_id, name=name or "") if more else None
+            found = [job_from_row(row) for row in rows]
+        shown, more = split_page(found, size)
+        return shown, make_page_token(before=shown[-1].job_id, name=name or "") if more else None
 
     def reset(self, job_id: int, settings: dict[str, Any]) -> None:
         """Replace the job's settings. The schedule counts from now: what was missed is missed.
@@ -180,7 +180,7 @@ class Jobs:
             raise MissingError(f"Job {job_id} does not exist.")
 
 
-def of(row: Row[Any]) -> Job:
+def job_from_row(row: Row[Any]) -> Job:
     """A row of the table as a Job."""
     return Job(**{name: getattr(row, name) for name in Job.__dataclass_fields__})
 

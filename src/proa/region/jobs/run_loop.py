@@ -15,11 +15,10 @@ from sqlalchemy import Connection, func, select, update
 from proa.clock import Clock
 from proa.errors import ProaError
 from proa.http.api_errors import MissingError, TakenError
-from proa.region.jobs import jobs as of_jobs
 from proa.region.jobs import parameters
-from proa.region.jobs import runs as of_runs
 from proa.region.jobs.dependencies import Next, next_step
 from proa.region.jobs.job_tasks import tasks_of, type_of
+from proa.region.jobs.jobs import job_from_row
 from proa.region.jobs.runs import (
     ACTIVE,
     CODES,
@@ -29,7 +28,9 @@ from proa.region.jobs.runs import (
     Run,
     Runs,
     Trigger,
+    find_run,
     latest_attempts,
+    run_from_row,
     values_of,
 )
 from proa.region.pipelines.pipelines import Pipelines
@@ -87,7 +88,7 @@ class RunLoop:
                     runs.c.child_id.is_(None),
                 )
             )
-            lost = [of_runs.of(row) for row in rows]
+            lost = [run_from_row(row) for row in rows]
         for attempt in lost:
             self._write_lost(attempt)
 
@@ -102,7 +103,7 @@ class RunLoop:
                 .order_by(runs.c.run_id)
             )
             active = [
-                (of_runs.of(row), row.run_type == "JOB_RUN" and row.known_job is None)
+                (run_from_row(row), row.run_type == "JOB_RUN" and row.known_job is None)
                 for row in rows
             ]
         attempts = self._runs.attempts([run.run_id for run, _ in active])
@@ -303,7 +304,7 @@ class RunLoop:
             if row is None:
                 raise MissingError(f"Job {asked['job_id']} does not exist.")
             child = self._runs.begin(
-                connection, of_jobs.of(row), Trigger.RUN_JOB_TASK, run.creator, given
+                connection, job_from_row(row), Trigger.RUN_JOB_TASK, run.creator, given
             )
             self._running(connection, attempt, child_id=child.run_id)
         self._wake()
@@ -429,7 +430,7 @@ class RunLoop:
             self._wake()
         if run.parent_id is not None and not final and self._is_retried(run, result):
             wait = int(run.settings.get("min_retry_interval_millis") or 0)
-            parent = of_runs.find(connection, run.parent_id)
+            parent = find_run(connection, run.parent_id)
             if parent is not None and not parent.cancel_requested:
                 self._runs.new_attempt(
                     connection,
@@ -483,7 +484,7 @@ class RunLoop:
     def _keep_value(self, run_id: int, key: str, value: Any) -> None:
         """Keep what a task tells the tasks after it."""
         with self._database.write() as connection:
-            attempt = of_runs.find(connection, run_id)
+            attempt = find_run(connection, run_id)
             if attempt is None or attempt.life_cycle.over:
                 return
             output = {**(attempt.output or {}), "values": {**values_of(attempt), key: value}}
@@ -491,7 +492,7 @@ class RunLoop:
 
     def _notebook_ended(self, run_id: int, data: Mapping[str, Any]) -> None:
         with self._database.write() as connection:
-            attempt = of_runs.find(connection, run_id)
+            attempt = find_run(connection, run_id)
             if attempt is None or attempt.life_cycle.over:
                 return
             if attempt.life_cycle is Life.TERMINATING:

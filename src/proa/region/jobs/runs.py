@@ -17,10 +17,9 @@ from sqlalchemy import ColumnElement, Connection, Row, delete, func, insert, or_
 from proa.clock import Clock
 from proa.errors import ConflictError
 from proa.http.api_errors import InvalidParameterError, InvalidStateError, MissingError
-from proa.http.paging import page, place, token
-from proa.region.jobs import jobs as of_jobs
+from proa.http.paging import make_page_token, read_page_token, split_page
 from proa.region.jobs.job_tasks import tasks_of
-from proa.region.jobs.jobs import Job
+from proa.region.jobs.jobs import Job, check_settings, job_from_row, with_defaults
 from proa.region.state import Database
 from proa.region.state.state_tables import jobs, runs
 from proa.times import millis
@@ -154,16 +153,16 @@ class Runs:
                 raise MissingError(f"Job {job_id} does not exist.")
             known = _known_run(connection, key)
             return known or self.begin(
-                connection, of_jobs.of(row), Trigger.ONE_TIME, user, parameters, key
+                connection, job_from_row(row), Trigger.ONE_TIME, user, parameters, key
             )
 
     def submit(
         self, settings: Mapping[str, Any], user: str, idempotency_token: str | None = None
     ) -> Run:
         """Start tasks that belong to no job."""
-        complete = of_jobs.with_defaults(settings)
+        complete = with_defaults(settings)
         complete["name"] = settings.get("run_name") or "Untitled"
-        of_jobs.check_settings(complete)
+        check_settings(complete)
         if not tasks_of(complete):
             raise InvalidParameterError("a run needs at least one task")
         key = _idempotency("submit", idempotency_token)
@@ -274,7 +273,7 @@ class Runs:
     def get(self, run_id: int) -> Run:
         """The run or attempt. MissingError when there is none."""
         with self._database.read() as connection:
-            found = find(connection, run_id)
+            found = find_run(connection, run_id)
         if found is None:
             raise MissingError(f"Run {run_id} does not exist.")
         return found
@@ -287,7 +286,7 @@ class Runs:
                 select(runs).where(runs.c.parent_id.in_(run_ids)).order_by(runs.c.run_id)
             )
             for row in rows:
-                found[row.parent_id].append(of(row))
+                found[row.parent_id].append(run_from_row(row))
         return found
 
     def list(  # noqa: PLR0913 - the API's own parameters
@@ -305,7 +304,7 @@ class Runs:
         """(runs, newest first, token of the next page)."""
         if active and completed:
             raise InvalidParameterError("ask for active_only or completed_only, not both")
-        at = place(page_token, "before")
+        at = read_page_token(page_token, "before")
         size = max(1, min(size, _MAX_PAGE))
         clauses: list[ColumnElement[bool]] = [
             runs.c.parent_id.is_(None),
@@ -331,9 +330,9 @@ class Runs:
                 .limit(size + 1)
                 .offset(max(0, offset))
             )
-            found = [of(row) for row in rows]
-        shown, more = page(found, size)
-        return shown, token(before=shown[-1].run_id) if more else None
+            found = [run_from_row(row) for row in rows]
+        shown, more = split_page(found, size)
+        return shown, make_page_token(before=shown[-1].run_id) if more else None
 
     def count(self) -> dict[str, int]:
         """How many runs of jobs there are in each life cycle state."""
@@ -490,12 +489,12 @@ class Runs:
         }
         key = connection.execute(insert(runs).values(**row)).inserted_primary_key
         assert key is not None
-        found = find(connection, int(key[0]))
+        found = find_run(connection, int(key[0]))
         assert found is not None
         return found
 
 
-def of(row: Row[Any]) -> Run:
+def run_from_row(row: Row[Any]) -> Run:
     """A row of the table as a Run."""
     values = {name: getattr(row, name) for name in Run.__dataclass_fields__}
     values["life_cycle"] = Life(row.life_cycle)
@@ -503,10 +502,10 @@ def of(row: Row[Any]) -> Run:
     return Run(**values)
 
 
-def find(connection: Connection, run_id: int) -> Run | None:
+def find_run(connection: Connection, run_id: int) -> Run | None:
     """The run or attempt with that id."""
     row = connection.execute(select(runs).where(runs.c.run_id == run_id)).first()
-    return None if row is None else of(row)
+    return None if row is None else run_from_row(row)
 
 
 def latest_attempts(attempts: Sequence[Run]) -> dict[str, Run]:
@@ -537,7 +536,7 @@ def _known_run(connection: Connection, key: str | None) -> Run | None:
     if key is None:
         return None
     row = connection.execute(select(runs).where(runs.c.idempotency == key)).first()
-    return None if row is None else of(row)
+    return None if row is None else run_from_row(row)
 
 
 def _idempotency(scope: str, text: str | None) -> str | None:

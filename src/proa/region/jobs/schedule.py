@@ -13,9 +13,8 @@ from sqlalchemy import func, select, update
 
 from proa.backoff import Retries
 from proa.clock import Clock, Ids
-from proa.region.jobs import jobs as of_jobs
-from proa.region.jobs.jobs import Job
-from proa.region.jobs.runs import ACTIVE, Result, Runs, Trigger, of
+from proa.region.jobs.jobs import Job, job_from_row
+from proa.region.jobs.runs import ACTIVE, Result, Runs, Trigger, run_from_row
 from proa.region.jobs.triggers import next_fire
 from proa.region.state import Database
 from proa.region.state.state_tables import jobs, runs
@@ -61,7 +60,7 @@ class Scheduler:
             ).first()
             if row is None:
                 return
-            job = of_jobs.of(row)
+            job = job_from_row(row)
             connection.execute(
                 update(jobs)
                 .where(jobs.c.job_id == job_id)
@@ -83,7 +82,7 @@ class Scheduler:
                     .exists(),
                 )
             )
-            idle = [of_jobs.of(row) for row in rows]
+            idle = [job_from_row(row) for row in rows]
         for job in idle:
             with self._database.write() as connection:
                 self._after_run(connection, job, now)
@@ -95,7 +94,7 @@ class Scheduler:
             .order_by(runs.c.run_id.desc())
             .limit(1)
         ).first()
-        result = None if last is None else of(last).result
+        result = None if last is None else run_from_row(last).result
         if last is None or last.created_at < job.modified_at or result in _WELL:
             connection.execute(update(jobs).where(jobs.c.job_id == job.job_id).values(failures=0))
             self._restart(connection, job)

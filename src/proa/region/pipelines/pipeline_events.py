@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Connection, and_, delete, insert, or_, sel
 
 from proa.clock import Clock, Ids
 from proa.http.api_errors import InvalidParameterError
-from proa.http.paging import page, place, token
+from proa.http.paging import make_page_token, read_page_token, split_page
 from proa.region.pipelines.event_filter import Condition, parse
 from proa.region.state import Database
 from proa.region.state.state_tables import events
@@ -111,7 +111,7 @@ class Events:
 
         A page token carries its filter and order, so that every page belongs to one question.
         """
-        at = place(page_token, "t", "n", "f", "a")
+        at = read_page_token(page_token, "t", "n", "f", "a")
         if at is not None:
             text, ascending = str(at["f"]), bool(at["a"])
         size = max(1, min(size, _MAX_PAGE))
@@ -126,11 +126,13 @@ class Events:
         order = (time, number) if ascending else (time.desc(), number.desc())
         with self._database.read() as connection:
             rows = connection.execute(query.order_by(*order).limit(size + 1)).all()
-        shown, more = page(list(rows), size)
+        shown, more = split_page(list(rows), size)
         following = None
         if more:
             last = shown[-1]
-            following = token(t=last.timestamp, n=last.number, f=text or "", a=int(ascending))
+            following = make_page_token(
+                t=last.timestamp, n=last.number, f=text or "", a=int(ascending)
+            )
         return [row.body for row in shown], following
 
     def forget(self, before: int) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import Row, delete, insert, select, update
 
 from proa.clock import Clock, Ids
 from proa.http.api_errors import InvalidParameterError, MissingError, TakenError
-from proa.http.paging import page, place, token
+from proa.http.paging import make_page_token, read_page_token, split_page
 from proa.region.pipelines.event_filter import parse
 from proa.region.pipelines.pipeline_events import Events
 from proa.region.state import Database
@@ -88,7 +88,7 @@ class Pipelines:
 
         TakenError when another one has its name, unless `duplicates`.
         """
-        check(spec)
+        check_spec(spec)
         name = str(spec.get("name") or "Untitled")
         pipeline_id = self._ids.new()
         now = millis(self._clock.now())
@@ -126,13 +126,13 @@ class Pipelines:
             ).first()
         if row is None:
             raise MissingError(f"The specified pipeline {pipeline_id} was not found.")
-        return of(row)
+        return pipeline_from_row(row)
 
     def every(self) -> list[StoredPipeline]:
         """All pipelines, oldest first."""
         with self._database.read() as connection:
             rows = connection.execute(select(pipelines).order_by(pipelines.c.number))
-            return [of(row) for row in rows]
+            return [pipeline_from_row(row) for row in rows]
 
     def list(
         self,
@@ -143,7 +143,7 @@ class Pipelines:
         page_token: str | None = None,
     ) -> tuple[list[StoredPipeline], str | None]:
         """(pipelines, token of the next page) that the filter `text` lets through."""
-        at = place(page_token, "o", "f")
+        at = read_page_token(page_token, "o", "f")
         if at is not None:
             text = str(at["f"])
         offset = max(0, int(at["o"])) if at else 0
@@ -155,7 +155,7 @@ class Pipelines:
         else:
             offset_in_rows = offset
         with self._database.read() as connection:
-            found = [of(row) for row in connection.execute(query)]
+            found = [pipeline_from_row(row) for row in connection.execute(query)]
         for condition in conditions:
             wanted = condition.values[0]
             if condition.field == "name" and condition.operator == "like":
@@ -171,8 +171,8 @@ class Pipelines:
                 found = [item for item in found if item.pipeline_id == wanted]
             else:
                 found = [item for item in found if _reads(item, canonical(wanted))]
-        shown, more = page(found[offset_in_rows : offset_in_rows + size + 1], size)
-        return shown, token(o=offset + size, f=text or "") if more else None
+        shown, more = split_page(found[offset_in_rows : offset_in_rows + size + 1], size)
+        return shown, make_page_token(o=offset + size, f=text or "") if more else None
 
     def change(
         self,
@@ -188,7 +188,7 @@ class Pipelines:
         A pipeline that is, or becomes, continuous is wanted running from here on; a running
         update whose spec became stale is stopped and started anew by the control loop.
         """
-        check(spec)
+        check_spec(spec)
         before = self.get(pipeline_id)
         if expected is not None and expected != before.modified_at:
             raise TakenError(
@@ -270,14 +270,14 @@ class Pipelines:
             )
 
 
-def of(row: Row[Any]) -> StoredPipeline:
+def pipeline_from_row(row: Row[Any]) -> StoredPipeline:
     """A row of the table as a StoredPipeline."""
     return StoredPipeline(
         **{name: getattr(row, name) for name in StoredPipeline.__dataclass_fields__}
     )
 
 
-def check(spec: Mapping[str, Any]) -> None:
+def check_spec(spec: Mapping[str, Any]) -> None:
     """Raise InvalidParameterError for a spec that no region could run."""
     if spec.get("storage") and spec.get("catalog"):
         raise InvalidParameterError("a pipeline has either 'storage' or 'catalog', not both")

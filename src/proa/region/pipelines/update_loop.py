@@ -16,11 +16,9 @@ from sqlalchemy import Connection, func, select, update
 from proa.backoff import Retries
 from proa.clock import Clock, Ids
 from proa.errors import ConflictError
-from proa.region.pipelines import pipelines as of_pipelines
-from proa.region.pipelines import updates as of_updates
 from proa.region.pipelines.pipeline_events import Events
-from proa.region.pipelines.pipelines import StoredPipeline
-from proa.region.pipelines.updates import Update, UpdateCause, Updates
+from proa.region.pipelines.pipelines import StoredPipeline, pipeline_from_row
+from proa.region.pipelines.updates import Update, UpdateCause, Updates, update_from_row
 from proa.region.state import Database, LostError, StateUnavailableError, outlive_mistakes
 from proa.region.state.state_tables import pipelines, updates
 from proa.region.workers.charges import Charges
@@ -314,7 +312,7 @@ class UpdateLoop:
                 .outerjoin(updates, updates.c.active == pipelines.c.pipeline_id)
                 .where(pipelines.c.wanted, updates.c.number.is_(None))
             )
-            idle = [of_pipelines.of(row) for row in rows]
+            idle = [pipeline_from_row(row) for row in rows]
         for pipeline in idle:
             tried = pipeline.failures > 0
             due = not tried or (pipeline.retry_at is not None and pipeline.retry_at <= now)
@@ -341,9 +339,9 @@ class UpdateLoop:
                     )
                 )
             )
-            by_id = {row.pipeline_id: of_pipelines.of(row) for row in owners}
+            by_id = {row.pipeline_id: pipeline_from_row(row) for row in owners}
         return [
-            (by_id[row.pipeline_id], of_updates.of(row))
+            (by_id[row.pipeline_id], update_from_row(row))
             for row in active
             if row.pipeline_id in by_id
         ]
@@ -361,7 +359,7 @@ class UpdateLoop:
             owner = connection.execute(
                 select(pipelines).where(pipelines.c.pipeline_id == row.pipeline_id)
             ).first()
-        return None if owner is None else (of_pipelines.of(owner), of_updates.of(row))
+        return None if owner is None else (pipeline_from_row(owner), update_from_row(row))
 
 
 def _is_news(found: Update, report: Report) -> bool:

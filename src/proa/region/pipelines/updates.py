@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from proa.clock import Clock, Ids
 from proa.http.api_errors import MissingError, TakenError
-from proa.http.paging import page, place, token
+from proa.http.paging import make_page_token, read_page_token, split_page
 from proa.region.pipelines.pipeline_events import Events
 from proa.region.pipelines.pipelines import PipelineState, StoredPipeline, shown_spec
 from proa.region.state import Database
@@ -161,13 +161,13 @@ class Updates:
             ).first()
         if row is None or pipeline_id not in (None, row.pipeline_id):
             raise MissingError(f"The specified update {update_id} was not found.")
-        return of(row)
+        return update_from_row(row)
 
     def active(self, pipeline_id: str) -> Update | None:
         """The pipeline's active update, if it has one."""
         with self._database.read() as connection:
             row = connection.execute(select(updates).where(updates.c.active == pipeline_id)).first()
-        return None if row is None else of(row)
+        return None if row is None else update_from_row(row)
 
     def latest(self, pipeline_ids: Sequence[str], size: int) -> dict[str, list[Update]]:
         """The `size` newest updates of each of the pipelines, newest first, in one statement."""
@@ -187,7 +187,7 @@ class Updates:
         )
         with self._database.read() as connection:
             for row in connection.execute(query):
-                of_pipeline[row.pipeline_id].append(of(row))
+                of_pipeline[row.pipeline_id].append(update_from_row(row))
         return of_pipeline
 
     def list(
@@ -199,7 +199,7 @@ class Updates:
         until: str | None = None,
     ) -> tuple[list[Update], str | None]:
         """(updates, newest first, token of the next page), those after `until` only."""
-        at = place(page_token, "before")
+        at = read_page_token(page_token, "before")
         size = max(1, min(size, _MAX_PAGE))
         query = select(updates).where(updates.c.pipeline_id == pipeline_id)
         if at is not None:
@@ -208,9 +208,9 @@ class Updates:
             query = query.where(updates.c.number >= self.get(until, pipeline_id).number)
         with self._database.read() as connection:
             rows = connection.execute(query.order_by(updates.c.number.desc()).limit(size + 1))
-            found = [of(row) for row in rows]
-        shown, more = page(found, size)
-        return shown, token(before=shown[-1].number) if more else None
+            found = [update_from_row(row) for row in rows]
+        shown, more = split_page(found, size)
+        return shown, make_page_token(before=shown[-1].number) if more else None
 
     def count(self) -> dict[str, int]:
         """How many updates there are in each state."""
@@ -314,7 +314,7 @@ class Updates:
         )
 
 
-def of(row: Row[Any]) -> Update:
+def update_from_row(row: Row[Any]) -> Update:
     """A row of the table as an Update."""
     values = {name: getattr(row, name) for name in Update.__dataclass_fields__}
     return Update(**{**values, "state": UpdateState(row.state)})

@@ -21,7 +21,7 @@ from proa.engine.spark_functions import EXTERNAL, words
 from proa.errors import PipelineError
 from proa.graph import sql_text
 from proa.http.api_errors import InvalidParameterError
-from proa.pipelines.identifiers import parts
+from proa.pipelines.identifiers import name_parts
 from proa.region.workers.port import DEFAULT_SCHEMA, Shape
 from proa.text import quote_identifier, string_literal, suggestion
 
@@ -152,7 +152,7 @@ class _Statement:
         if not (text or marked) or inside[-1].kind is not TokenType.R_PAREN:
             raise InvalidParameterError("IDENTIFIER takes one text, or one parameter")
         value = inside[0].text if text else str(values[inside[1].text].get("value") or "")
-        names = list(parts(value))
+        names = list(name_parts(value))
         if len(names) == 3 and names[0].lower() in _known_names(catalogs):
             del names[0]
         self.replace(index, closing + 1, ".".join(map(quote_identifier, names)))

@@ -14,7 +14,7 @@ from proa.region.workers.port import DEFAULT_SCHEMA
 from proa.text import quote_identifier, string_literal
 
 
-def register(engine: Engine, tables: Iterable[Mapping[str, Any]]) -> None:
+def register_tables(engine: Engine, tables: Iterable[Mapping[str, Any]]) -> None:
     """Make `tables`, each `{"schema", "name", "url"}`, known to the engine's SQL."""
     spark = engine.spark
     with engine.translating():
@@ -30,7 +30,7 @@ def register(engine: Engine, tables: Iterable[Mapping[str, Any]]) -> None:
             )
 
 
-def enter(engine: Engine, tables: Iterable[Mapping[str, Any]], schema: str | None) -> None:
+def enter_schema(engine: Engine, tables: Iterable[Mapping[str, Any]], schema: str | None) -> None:
     """Look for names without a schema in `schema`, if one of `tables` is there, else by default."""
     there = schema and any(table["schema"] == schema for table in tables)
     with engine.translating():

@@ -19,7 +19,7 @@ from typing import Any
 from proa.engine import Engine
 from proa.errors import UserError
 from proa.pipelines.notebook_source import Cell, cells
-from proa.region.workers.catalog import register
+from proa.region.workers.catalog import register_tables
 from proa.region.workers.dbutils import NotebookExit, Utilities
 from proa.region.workers.failures import failure_object
 from proa.region.workers.port import Inbox
@@ -79,7 +79,7 @@ class NotebookKernel:
     def spark(self) -> Any:
         """The engine's session, the region's tables known."""
         if not self._registered:
-            register(self.engine, self.work.get("tables") or ())
+            register_tables(self.engine, self.work.get("tables") or ())
             self._registered = True
         return self.engine.spark
 

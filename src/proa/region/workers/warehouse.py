@@ -11,7 +11,7 @@ from proa.engine import Engine
 from proa.errors import ProaError
 from proa.lake import Table
 from proa.pipelines.declaring_session import is_query
-from proa.region.workers.catalog import enter, register
+from proa.region.workers.catalog import enter_schema, register_tables
 from proa.region.workers.port import DEFAULT_SCHEMA, Inbox, Shape
 from proa.region.workers.result_files import text_cells, write_results
 from proa.runtime.queries import Queries, missing_table
@@ -135,9 +135,9 @@ class _Sessions:
             del here.engine
         engine = self._engine()
         new = [table for table in tables if (table["schema"], table["name"]) not in here.known]
-        register(engine, new)
+        register_tables(engine, new)
         here.known = wanted
-        enter(engine, tables, schema)
+        enter_schema(engine, tables, schema)
         return engine
 
 
