@@ -32,6 +32,9 @@ class World:
     missing_s: float = 0.0
     loss_is_told_after_drain: bool = True
     consumers: str = "east"
+    arriving: int = 0
+    """Files that land in each region whenever one is drained, behind what it reads."""
+    landed: int = 3
     waiting_s: dict[str, float] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
 
@@ -50,7 +53,8 @@ class World:
 
     def drain(self, region: str, through: Mapping[str, int] | None = None) -> None:
         self._answers(region, "drain")
-        self.behind[region] = 0
+        self.landed += self.arriving
+        self.behind[region] = self.arriving
 
     def activate(self, region: str) -> None:
         self._answers(region, "activate")
@@ -73,7 +77,10 @@ class World:
         self._answers(region, "status")
         files = self.behind[region]
         waits = self.waiting_s.get(region, 0.0)
-        source = SourceStatus("s", 3, 3, 3 - files, files, 0, None, waits, waiting=waits)
+        landed = self.landed
+        source = SourceStatus(
+            "s", landed, landed, landed - files, files, 0, None, waits, waiting=waits
+        )
         return RegionStatus(region, (source,))
 
     def caught_up(self, region: str, as_of: datetime) -> CaughtUp:

@@ -90,6 +90,13 @@ def test_a_failover_never_asks_the_dead_region(group: Group):
     invariants(group)
 
 
+def test_a_failover_does_not_wait_for_files_that_land_meanwhile(group: Group):
+    group.world.arriving = 2
+    group.lose("east")
+    assert group.begin(Operation.FAILOVER, "west", force=True).active == "west"
+    assert group.world.calls.count("drain west") == 1
+
+
 def test_a_failover_that_would_lose_too_much_is_refused(group: Group):
     group.world.missing_s = 400
     with pytest.raises(ProaError, match="more than the 300 s") as refused:
