@@ -91,6 +91,12 @@ def _sharing(folder: Path, quick: bool) -> list[Result]:  # noqa: FBT001
     )
 
 
+def _failing_over(folder: Path, quick: bool) -> list[Result]:  # noqa: FBT001
+    from benchmarks import failing_over
+
+    return failing_over.measure(folder, megabytes=40 if quick else 500, runs=1 if quick else 3)
+
+
 def _changes(folder: Path, quick: bool) -> list[Result]:  # noqa: FBT001
     from benchmarks import changes
 
@@ -135,6 +141,7 @@ PARTS: dict[str, Part] = {
     "verifying": _verifying,
     "changes": _changes,
     "sharing": _sharing,
+    "failing_over": _failing_over,
     "kernels": _kernels,
     "numbered": _numbered,
 }

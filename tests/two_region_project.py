@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 from deltalake import CommitProperties, Transaction, write_deltalake
@@ -36,7 +36,7 @@ SCHEMA = pa.schema([("id", pa.string()), ("at", pa.timestamp("us", "UTC"))])
 
 def event(number: int) -> datetime:
     """When the event in file `number` happened."""
-    return datetime(2023, 2, 28, 12, number, tzinfo=UTC)
+    return datetime(2023, 2, 28, 12, tzinfo=UTC) + timedelta(minutes=number)
 
 
 @dataclass

@@ -293,7 +293,8 @@ class BusyWorld(World):
         if self.roles[region] is Role.ACTIVE:
             self._heads[region].add(landed)
         processed = max(self._heads[region])
-        source = SourceStatus("s", len(self._shipped), landed, processed, 0, 0, None, None)
+        backlog = max(0, landed - processed)
+        source = SourceStatus("s", len(self._shipped), landed, processed, backlog, 0, None, None)
         return RegionStatus(region, (source,))
 
     def prove(self, left: str, right: str) -> Proof:
@@ -318,6 +319,15 @@ def test_files_that_arrive_during_a_switchover_do_not_keep_the_regions_apart(
     assert group.begin(Operation.FAILBACK, "east").active == "east"
     assert len(group.store().reports()) == 2
     invariants(group)
+
+
+def test_a_failover_without_a_manifest_waits_for_no_more_than_two_updates(group: Group):
+    world = group.world
+    world.status = lambda region: RegionStatus(
+        region, (SourceStatus("s", None, None, None, 5, 0, None, None, manifest=False),)
+    )
+    assert group.begin(Operation.FAILOVER, "west", force=True, patience=60.0).active == "west"
+    assert world.calls.count("drain west") == 2
 
 
 def test_regions_that_never_meet_are_told_when_patience_ends(group: Group):

@@ -31,6 +31,8 @@ def test_regions_of_servers_meet_while_files_arrive_all_the_time(group: DrilledG
         for verb in (("drill",), ("switchover", "--to", "west"), ("failback",)):
             assert group.ask(*verb, "--yes", "--wait", "2m") == 0, group.log(verb[0])
             assert (group.folder / f"{verb[0]}.out").read_text().count(" are equal: ") == 1
+        assert group.ask("failover", "--to", "west", "--force", "--yes", "--wait", "2m") == 0
+        assert group.ask("resume") == 0
     assert group.reader.wrong == []
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -301,9 +302,9 @@ class Controller:
         if record.operation is Operation.FAILOVER:
             # What lands from here on keeps nobody waiting: files may arrive all the time.
             landed = {one.source: one.landed or 0 for one in self._sources((target,))}
-        while True:
+        for drains in count(1):
             self._driver.drain(target)
-            lacking = self._lacking(record, target, landed)
+            lacking = self._lacking(record, target, landed, drains)
             if lacking is None:
                 return
             if self._clock.monotonic() >= end:
@@ -313,15 +314,23 @@ class Controller:
                 )
             self._clock.wait(_LOOK_S)
 
-    def _lacking(self, record: ControlRecord, target: str, landed: Mapping[str, int]) -> str | None:
+    def _lacking(
+        self, record: ControlRecord, target: str, landed: Mapping[str, int], drains: int
+    ) -> str | None:
         """Say what the target has not processed yet, of a failover up to the last files that had
         `landed`, by source. None when it has everything.
+
+        Without a manifest, the second of so many `drains` has read what had landed.
         """
         if record.operation is Operation.FAILOVER:
             backlog = sum(
                 source.backlog_files
                 for source in self._sources((target,))
-                if source.processed is None or source.processed < landed.get(source.source, 0)
+                if (
+                    drains == 1
+                    if source.processed is None
+                    else source.processed < landed.get(source.source, 0)
+                )
             )
             return f"{backlog} landed files are not processed" if backlog else None
         assert record.fence is not None
