@@ -134,6 +134,7 @@ CONDITIONS: dict[str, dict[str, str]] = {
         "UNKNOWN_FIELD_EXCEPTION": "a file has fields that the schema lacks, and the evolution mode forbids them",
         "CF_FILE_NOT_FOUND": "a file was discovered and is gone",
         "CF_FILE_MODIFIED": "a file was changed after it was discovered",
+        "FILES_WITHOUT_ORDER": "a query asks for `_metadata.shipment`, `file_index` or `shipped_at` of files that no manifest gives an order",
         "FAILED_READ_FILE": "a file cannot be read",
         "MALFORMED_RECORD_IN_PARSING": "a record cannot be parsed, and `mode` is `FAILFAST`",
     },

@@ -30,6 +30,7 @@ from proa.autoloader.leaf_columns import declared_columns
 from proa.clock import SystemClock
 from proa.engine import Engine
 from proa.errors import DataError, UserError
+from proa.formats.place import PLACE_NAMES, metadata_type
 from proa.formats.reader_options import METADATA_NAME, RESCUED_COLUMN
 from proa.graph import DatasetLeaf, FilesLeaf, FlowNode, Leaf, TableLeaf, metadata
 from proa.graph.analysis import Analysis, analyse
@@ -48,17 +49,6 @@ from proa.violations import Violation
 
 GivenRows: TypeAlias = Iterable[Mapping[str, Any]] | pa.Table
 """Rows as dicts, or as an Arrow table. A key that a row lacks is NULL."""
-
-_METADATA = pa.struct(
-    {
-        "file_path": pa.string(),
-        "file_name": pa.string(),
-        "file_size": pa.int64(),
-        "file_block_start": pa.int64(),
-        "file_block_length": pa.int64(),
-        "file_modification_time": pa.timestamp("us", "UTC"),
-    }
-)
 
 
 class PipelineUnderTest:
@@ -308,7 +298,7 @@ def _local_files(table: pa.Table, leaf: FilesLeaf) -> Any:
         if METADATA_NAME in table.column_names:
             given = [value or {} for value in table[METADATA_NAME].to_pylist()]
             table = table.drop_columns([METADATA_NAME])
-        table = table.append_column(METADATA_NAME, pa.array(given, _METADATA))
+        table = table.append_column(METADATA_NAME, pa.array(given, metadata_type(PLACE_NAMES)))
     return _local(table, None)
 
 

@@ -303,7 +303,7 @@ _COMMON: dict[str, list[str]] = {
     "cloudFiles.maxBytesPerTrigger": ["10b", "1k"],
     "mode": ["DROPMALFORMED"],
     "columnNameOfCorruptRecord": ["bad", "a"],
-    "proa.metadata": ["true"],
+    "proa.metadata": ["true", "*", "file_index,row_index,shipment", "shipped_at"],
 }
 _OF_FORMAT: dict[str, dict[str, list[str]]] = {
     "json": {"multiLine": ["true"], "dateFormat": ["yyyy-MM-dd"]},

@@ -14,12 +14,14 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyspark.sql import types as t
 
 from proa.autoloader import AutoLoader, KnownFiles
 from proa.errors import ProaError
 from proa.formats.reader_options import METADATA_NAME
 from proa.graph.leaves import FilesLeaf
 from proa.landing import Manifest, Shipment, ShippedFile
+from proa.pipelines.ddl import parse_type
 from proa.storage import Store
 from proa.testing import FakeClock
 
@@ -233,9 +235,13 @@ class Region:
         return rows, {f.name: f.dataType.simpleString() for f in fields if f.name != METADATA_NAME}
 
     def table(self) -> tuple[list[tuple[str, str]], list[str]]:
-        """The columns in their order, and the rows in none."""
-        names = [name for name, _ in self.columns]
-        return self.columns, sorted(str([row.get(name) for name in names]) for row in self.rows)
+        """The columns in their order, and the rows in none, each with its metadata."""
+        types = [(name, parse_type(kind)) for name, kind in self.columns]
+        rows = [
+            str([*(_widest(row.get(n), kind) for n, kind in types), row.get(METADATA_NAME)])
+            for row in self.rows
+        ]
+        return self.columns, sorted(rows)
 
     def history(self) -> list[tuple[Any, ...]]:
         """The versions of the schema, and what decided them."""
@@ -243,3 +249,16 @@ class Region:
             (v.number, v.shipment, str(v.schema), sorted(v.decided.items()))
             for v in self.loader().versions()
         ]
+
+
+def _widest(value: Any, kind: t.DataType) -> Any:
+    """The value as a table shows it whose column has grown to the type: what it lacks is NULL."""
+    if value is None:
+        return None
+    if isinstance(kind, t.StructType):
+        return {f.name: _widest(value.get(f.name), f.dataType) for f in kind.fields}
+    if isinstance(kind, t.ArrayType):
+        return [_widest(each, kind.elementType) for each in value]
+    if isinstance(kind, t.MapType):
+        return [(key, _widest(each, kind.valueType)) for key, each in value]
+    return value

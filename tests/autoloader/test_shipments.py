@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import os
 import tempfile
+from datetime import UTC
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from generated_files import FORMATS, leaf_options, shipments
+from generated_files import FORMATS, MODES, leaf_options, shipments
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from shipped_zone import InProcessEngine, Region, Zone, content
 
 from proa.autoloader import KnownFiles
-from proa.errors import UnavailableError
+from proa.errors import PipelineError, UnavailableError
 from proa.formats.problems import Problem, ProblemKind, ReadError
+from proa.landing import Manifest
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -227,3 +233,173 @@ def test_folders_count_before_any_file_has_a_field_however_batches_are_cut(
     for region in regions:
         assert [name for name, _ in region.columns] == ["_rescued_data", "day", "a"]
         assert [v.shipment for v in region.loader().versions()] == [1, 2, 3]
+
+
+PLACE = {"proa.metadata": "shipment,file_index,row_index,shipped_at"}
+THREE = {
+    "json": b'{"a": 1}\n\nnot json\n{"a": "x", "b": 2}\n',
+    "csv": b'a,b\n1,2\n"3",4\nx,y,z\n',
+    "parquet": content("parquet", [{"a": 1}, {"a": 2}, {"a": 3}]),
+    "text": b"one\n\nthree",
+    "binaryfile": b"whole",
+}
+
+
+@pytest.mark.parametrize("kind", THREE)
+def test_rows_know_their_shipment_their_file_and_their_place_in_it(
+    engine: Any, zone: Zone, tmp_path: Path, kind: str
+):
+    zone.ship({"1.x": THREE[kind]})
+    zone.ship({"b/2.x": THREE[kind], "a/2.x": THREE[kind]})
+    region = Region(engine, zone, tmp_path / "state", {"cloudFiles.format": kind, **PLACE})
+    region.run()
+
+    places = [row["_metadata"] for row in region.rows]
+    ordered = sorted((p["shipment"], p["file_index"], p["row_index"]) for p in places)
+    rows = range(1 if kind == "binaryfile" else 3)
+    assert ordered == [(s, f, r) for s, f in [(1, 0), (2, 0), (2, 1)] for r in rows]
+    shipped = Manifest(zone.store, "s").table().to_pylist()
+    times = {(row["shipment"], row["seq"] - row["shipment"]): row["shipped_at"] for row in shipped}
+    assert all(
+        p["shipped_at"].replace(tzinfo=UTC) == times[p["shipment"], p["file_index"]] for p in places
+    )
+    names = {(p["shipment"], p["file_index"]): p["file_path"] for p in places}
+    assert names[2, 1].endswith("/s/a/2.x")
+
+
+def test_places_are_told_of_a_batch_that_another_process_planned(
+    engine: Any, zone: Zone, tmp_path: Path
+):
+    for number in range(40):
+        zone.ship({f"{number}.json": line(id=number)})
+    first, second = (Region(engine, zone, tmp_path / "state", {**JSON, **PLACE}) for _ in "ab")
+    first.run(most=20)
+    first.through = {"s": 20}
+    first.run(most=7, crash_at=1)
+    second.planned = first.planned
+    second.run(crash_at=1)
+    assert [row["_metadata"]["shipment"] for row in second.rows] == [
+        row["id"] + 1 for row in second.rows
+    ]
+
+
+def test_a_large_file_is_read_whole_when_its_rows_are_to_be_counted(
+    engine: Any, zone: Zone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    zone.ship({"1.json": b"".join(line(id=number) for number in range(50))})
+    monkeypatch.setattr("proa.autoloader.tasks._RANGE", 100)
+    for asked in ("row_index", "true"):
+        options = {**JSON, "proa.metadata": asked}
+        region = Region(engine, zone, tmp_path / f"state-{asked}", options)
+        region.run()
+        about = [row["_metadata"] for row in region.rows]
+        assert {(m["file_block_start"], m["file_block_length"]) for m in about} == {
+            (0, about[0]["file_size"])
+        }
+        if asked == "row_index":
+            assert [m["row_index"] for m in about] == [row["id"] for row in region.rows]
+
+
+@pytest.mark.parametrize("field", ["shipment", "file_index", "shipped_at"])
+def test_a_place_is_refused_where_no_manifest_gives_it(
+    engine: Any, zone: Zone, tmp_path: Path, field: str
+):
+    zone.store.put("s/1.json", line(id=1))
+    region = Region(engine, zone, tmp_path / "state", {**JSON, "proa.metadata": field})
+    region.run()
+    assert region.stopped == "PipelineError FILES_WITHOUT_ORDER"
+    with pytest.raises(PipelineError, match=rf"_metadata\.{field}, because no manifest.*adopt"):
+        region.loader().schema(engine, ())
+
+
+@pytest.mark.parametrize("asked", ["row_index", "*"])
+def test_a_row_has_its_index_without_a_manifest_too(source: Any, asked: str):
+    source.write("1.json", line(id=1) + line(id=2))
+    rows = source.read({**JSON, "proa.metadata": asked})
+    assert [row["_metadata"]["row_index"] for row in rows] == [0, 1]
+    assert "shipment" not in rows[0]["_metadata"]
+
+
+def test_files_of_several_sources_have_no_common_order(engine: Any, zone: Zone, tmp_path: Path):
+    zone.ship({"1.json": line(id=1)})
+    Manifest(zone.store, "t").append(
+        zone.ship({"2.json": line(id=2)}).model_copy(update={"first": 1})
+    )
+    zone.store.put("t/2.json", line(id=2))
+    region = Region(engine, zone, tmp_path / "state", {**JSON, **PLACE}, path="")
+    region.run()
+    assert region.stopped == "PipelineError FILES_WITHOUT_ORDER"
+    whole = Region(engine, zone, tmp_path / "whole", {**JSON, "proa.metadata": "*"}, path="")
+    whole.run()
+    assert {
+        m.keys() >= {"row_index", "shipped_at"} for m in (r["_metadata"] for r in whole.rows)
+    } == {True}
+
+
+def test_a_folder_without_files_may_get_a_manifest_with_its_first_one(
+    engine: Any, zone: Zone, tmp_path: Path
+):
+    (zone.folder / "s").mkdir(parents=True)
+    region = Region(engine, zone, tmp_path / "state", {**JSON, **PLACE}, schema="id int")
+    region.options = {**region.options, "cloudFiles.schemaEvolutionMode": "none"}
+    names = region.loader().schema(engine, ())["_metadata"].dataType.names
+    assert names[-4:] == ["shipment", "file_index", "row_index", "shipped_at"]
+
+
+NUMBERS = [pa.int8(), pa.int32(), pa.float32(), pa.float64(), pa.decimal128(5, 2)]
+
+
+@pytest.mark.parametrize("second", NUMBERS, ids=str)
+@pytest.mark.parametrize("third", NUMBERS, ids=str)
+def test_columns_widen_in_the_order_of_files(
+    zone: Zone, tmp_path: Path, second: pa.DataType, third: pa.DataType
+):
+    def file(kind: pa.DataType) -> bytes:
+        sink = io.BytesIO()
+        one = Decimal(1) if pa.types.is_decimal(kind) else 1
+        values = pa.array([one], kind)
+        nested = pa.StructArray.from_arrays([values], names=["x"])
+        pq.write_table(pa.table({"a": values, "s": nested}), sink)
+        return sink.getvalue()
+
+    zone.ship({"1.parquet": file(pa.int16())})
+    zone.ship({"2.parquet": file(second), "3.parquet": file(third)})
+    options = {
+        "cloudFiles.format": "parquet",
+        "cloudFiles.schemaEvolutionMode": "addNewColumnsWithTypeWidening",
+    }
+    columns = []
+    for backwards in (True, False):
+        region = Region(InProcessEngine(backwards), zone, tmp_path / f"{backwards}", options)
+        region.run()
+        assert not region.stopped
+        columns.append(region.columns)
+    assert columns[0] == columns[1]
+
+
+@pytest.mark.parametrize("x", [None, False, 7, "t"])
+def test_names_inside_a_struct_may_differ_in_case_only(zone: Zone, tmp_path: Path, x: Any):
+    regions = [Region(InProcessEngine(), zone, tmp_path / name, JSON) for name in "ab"]
+    for files in (
+        {"1.json": line(a={"x": x, "X": True})},
+        {"2.json": line(a={"x": x, "X": True}, b=1)},
+    ):
+        zone.ship(files)
+        regions[0].run()
+    regions[1].run()
+    assert regions[0].table() == regions[1].table()
+    assert regions[0].history() == regions[1].history()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_folders_of_files_without_fields_are_columns_in_each_mode(
+    zone: Zone, tmp_path: Path, mode: str
+):
+    options = {**JSON, "cloudFiles.schemaEvolutionMode": mode}
+    regions = [Region(InProcessEngine(), zone, tmp_path / name, options) for name in "ab"]
+    for files in ({"1.json": b""}, {"day=1/2.json": b"[{]"}, {"day=1/3.json": line(a=1)}):
+        zone.ship(files)
+        regions[0].run()
+    regions[1].run()
+    assert regions[0].table() == regions[1].table()
+    assert regions[0].history() == regions[1].history()

@@ -225,7 +225,7 @@ METADATA_FRAMES = {
 def test_metadata_is_hidden_from_star_in_sql(pipeline, compute, text):
     pipeline.streaming_table("t", text)
     (leaf,) = pipeline.build().flows[0].plan.leaves
-    assert leaf.options["proa.metadata"] == "true"
+    assert leaf.options["proa.metadata"] == ("*" if "IS NOT NULL" in text else "true")
     assert compute("t", {leaf.key: FILES}) == METADATA_SQL[text]
 
 
@@ -276,6 +276,35 @@ def test_metadata_that_was_selected_is_a_column_as_any_other(pipeline, compute):
     )
     (leaf,) = pipeline.build().flows[0].plan.leaves
     assert compute("t", {leaf.key: FILES}) == [(1, "x.json"), (2, "y.json")]
+
+
+PLACES = {
+    "col": (lambda s: files(s).select("id", F.col("_metadata.shipment")), "shipment"),
+    "brackets": (lambda s: files(s).select(F.col("_metadata")["row_index"]), "row_index"),
+    "alias": (lambda s: files(s).alias("f").select("f._METADATA.Shipped_At"), "shipped_at"),
+    "text": (lambda s: files(s).selectExpr("_metadata.file_index", "1"), "file_index"),
+    "filter": (lambda s: files(s).where("_metadata.shipment > 7").select("id"), "shipment"),
+    "df": (lambda s: s.sql("SELECT f._metadata.shipment FROM {f} f", f=files(s)), "shipment"),
+    "two": (
+        "SELECT _metadata.row_index, f._metadata.`shipment` AS n FROM STREAM read_files('/l') f",
+        "row_index,shipment",
+    ),
+    "whole": ("SELECT *, _metadata FROM STREAM read_files('/l')", "*"),
+    "whole column": (lambda s: files(s).select("*", "_metadata"), "*"),
+    "renamed": ("SELECT m.shipment FROM (SELECT _metadata m FROM STREAM read_files('/l'))", "*"),
+    "Spark's": (lambda s: files(s).select(F.col("_metadata")["file_size"]), "true"),
+    "a string": (
+        "SELECT '_metadata.shipment', _metadata.file_name FROM STREAM read_files('/l')",
+        "true",
+    ),
+}
+
+
+@pytest.mark.parametrize(("query", "asked"), PLACES.values(), ids=PLACES.keys())
+def test_files_yield_the_places_of_rows_that_a_query_asks_for(pipeline, query, asked):
+    pipeline.streaming_table("t", query)
+    (leaf,) = pipeline.build().flows[0].plan.leaves
+    assert leaf.options["proa.metadata"] == asked
 
 
 NAMED_BY_THE_FUNCTION = {

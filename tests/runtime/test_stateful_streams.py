@@ -413,3 +413,60 @@ def test_state_lies_in_an_object_store_as_well(make, s3_location, region):
     ok(local.run())
     assert remote.rows("by_window") == local.rows("by_window")
     assert remote.rows("by_window")
+
+
+ARRIVALS = """
+zone = spark.conf.get("landing_zone")
+
+@dp.table
+def arrivals():
+    return (
+        spark.readStream.format("cloudFiles").option("cloudFiles.format", "json").load(zone + "/events")
+        .withColumn("shipment", F.col("_metadata.shipment"))
+        .withColumn("row", F.col("_metadata")["row_index"])
+        .select("id", "shipment", F.col("_metadata.file_index").alias("file"), "row", "_metadata.shipped_at")
+    )
+
+@dp.table
+def whole():
+    return (
+        spark.readStream.format("cloudFiles").option("cloudFiles.format", "json").load(zone + "/events")
+        .select("id", "_metadata").select("id", "_metadata.shipment", "_metadata.file_name", "_metadata.row_index")
+    )
+"""
+ARRIVALS_SQL = """
+CREATE MATERIALIZED VIEW newest AS SELECT id, v, shipped FROM (
+  SELECT *, _metadata.shipped_at AS shipped FROM read_files('${landing_zone}/events', format => 'json')
+) QUALIFY row_number() OVER (PARTITION BY id ORDER BY shipped DESC, v) = 1;
+
+CREATE MATERIALIZED VIEW last_rows AS
+SELECT id, _metadata.shipment, _metadata.row_index AS r FROM read_files('${landing_zone}/events', format => 'json')
+WHERE _metadata.shipment > 1;
+"""
+
+
+def test_rows_have_the_same_places_in_both_regions(region):
+    east, west = (region(name, ARRIVALS, ARRIVALS_SQL) for name in ("east", "west"))
+    for number in range(4):
+        rows = [{"id": i, "v": number} for i in range(number, -1, -1)]
+        for project in (east, west):
+            project.ship("events", rows)
+        ok(east.run())
+    ok(west.run())
+    for table in ("arrivals", "whole", "newest", "last_rows"):
+        assert sorted(map(str, east.rows(table))) == sorted(map(str, west.rows(table)))
+    places = [
+        (row["shipment"], row["file"], row["row"], int(row["id"])) for row in west.rows("arrivals")
+    ]
+    assert sorted(places) == [(n + 1, 0, n - i, i) for n in range(4) for i in range(n, -1, -1)]
+    assert len({str(row["shipped_at"]) for row in west.rows("arrivals")}) == 4
+    assert {row["v"] for row in west.rows("newest")} == {3}
+    assert len(west.rows("last_rows")) == 9
+
+
+def test_a_place_without_a_manifest_is_refused_at_its_query(region):
+    project = region("east", ARRIVALS, "")
+    project.land("events/1.json", [{"id": 1, "v": 1}])
+    error = project.run().error
+    assert isinstance(error, PipelineError)
+    assert "_metadata.file_index, because no manifest" in str(error)

@@ -223,6 +223,30 @@ class ListedFiles:
             table = table.filter(pa.array(~known.contains(paths)))
         return FileBacklog(table, self._place.base, options, heads)
 
+    def places(self, files: Mapping[str, int]) -> dict[str, tuple[int, int, int]]:
+        """The shipment, the place in it and the time of files, by path, from their shipments.
+
+        A file whose shipment is 0 is looked for in the whole manifest.
+        """
+        found: dict[str, tuple[int, int, int]] = {}
+        first, last = min(files.values(), default=0), max(files.values(), default=0)
+        for source, tail in self._tails.items():
+            rows = tail.rows_of(first, last) if first else tail.rows_of(1, None)
+            whole = pc.binary_join_element_wise(f"{self._zone}/{source}", rows["path"], "/")
+            wanted = pc.is_in(whole, value_set=pa.array(files, pa.string()))
+            if first:
+                wanted = pc.and_(wanted, pc.is_in(rows["shipment"], pa.array(set(files.values()))))
+            rows, whole = rows.filter(wanted), whole.filter(wanted)
+            columns = (
+                whole,
+                rows["shipment"],
+                pc.subtract(rows["seq"], rows["shipment"]),
+                rows["shipped_at"].cast(pa.int64()),
+            )
+            for path, *place in zip(*(column.to_pylist() for column in columns), strict=True):
+                found[path] = (place[0], place[1], place[2])
+        return found
+
     def heads(self) -> Positions:
         """Where the manifests end now."""
         for tail in self._tails.values():

@@ -10,9 +10,9 @@ from pyspark.sql import types as t
 from proa.autoloader import hints
 from proa.autoloader.options import Options, parse
 from proa.autoloader.schema import FileSchema
-from proa.autoloader.tasks import METADATA
 from proa.errors import PipelineError
 from proa.formats.arrow_types import spark_type
+from proa.formats.place import PLACE_NAMES, WHOLE, metadata_type
 from proa.formats.reader_options import METADATA_NAME, Evolution
 from proa.formats.text_file import line_column
 from proa.graph.leaves import FilesLeaf
@@ -58,8 +58,10 @@ class LeafColumns:
             _refuse_corrupt_type(fields, self.options.reader.corrupt_column)
         return t.StructType(fields)
 
-    def output(self, resolved: FileSchema) -> t.StructType:
+    def output(self, resolved: FileSchema, place: Sequence[str] | None = None) -> t.StructType:
         """The columns in the order in which they came.
+
+        `place` names what `_metadata` has besides what Spark has; None: all that is asked for.
 
         Those of the first version, rescued data behind them, then those that came later: so a table
         that is written after each shipment has the order of one that is written once.
@@ -80,8 +82,11 @@ class LeafColumns:
             for name in dict.fromkeys(names)
             if name in folders or name in data
         ]
-        if self.options.metadata:
-            fields.append(t.StructField(METADATA_NAME, spark_type(METADATA)))
+        asked = self.options.metadata
+        if asked is not None:
+            all_asked = PLACE_NAMES if WHOLE in asked else asked
+            struct = metadata_type(all_asked if place is None else place)
+            fields.append(t.StructField(METADATA_NAME, spark_type(struct)))
         return t.StructType(fields)
 
     def _apply_hints(self, data: t.StructType) -> t.StructType:

@@ -29,7 +29,7 @@ from proa.autoloader.schema import FileSchema, SchemaVersion, SchemaVersions
 from proa.autoloader.schema_fold import SchemaFold, shipments_of
 from proa.autoloader.tasks import INFERRED, Assignment, InferTask, ReadTask, split
 from proa.clock import Clock
-from proa.errors import ConflictError, DataError, UnavailableError
+from proa.errors import ConflictError, DataError, PipelineError, UnavailableError
 from proa.formats.arrow_types import (
     arrow_schema,
     field_paths,
@@ -38,9 +38,10 @@ from proa.formats.arrow_types import (
     widen_type,
 )
 from proa.formats.folders import relative
-from proa.formats.place import PLACE, PLACE_TYPE
+from proa.formats.place import PLACE, PLACE_NAMES, PLACE_TYPE, WHOLE
 from proa.formats.problems import MAX_FIELD, Problem, ProblemKind, explain
-from proa.formats.reader_options import Evolution
+from proa.formats.reader_options import TYPED_FORMATS, Evolution
+from proa.formats.source import Part
 from proa.graph.leaves import FilesLeaf
 from proa.landing.manifest_tail import find_listed_folder
 from proa.pipelines.ddl import schema_of_text
@@ -143,16 +144,21 @@ class AutoLoader:
         At first use they are inferred from the files that were discovered, and stored; DataError
         (CF_EMPTY_DIR) when there is no file and no schema was given.
         """
-        return self._columns.output(self._resolve(engine, files))
+        return self._columns.output(self._resolve(engine, files), self._place_names())
 
     def relation(self, engine: LoaderEngine, files: Sequence[FileRef]) -> Any:
         """The plan (a Spark Connect relation) that reads these files on the engine's workers."""
         resolved = self._resolve(engine, files)
-        data, output = self._columns.data(resolved), self._columns.output(resolved)
+        place = self._place_names()
+        data, output = self._columns.data(resolved), self._columns.output(resolved, place)
         if self._stream is not None:
             output = t.StructType([*output.fields, t.StructField(PLACE, spark_type(PLACE_TYPE))])
         listed = self._listed_files() if self._stream is not None else None
-        partitions = split(files, self.options.reader, self._parallelism)
+        partitions = split(
+            files, self.options.reader, self._parallelism, cuts="row_index" not in place
+        )
+        if {"shipment", "file_index", "shipped_at"} & set(place):
+            partitions = self._add_places(partitions)
         task = ReadTask(
             Assignment.of(partitions),
             self._storage,
@@ -204,13 +210,9 @@ class AutoLoader:
         problem: Problem | None,
     ) -> bool:
         """Fold the files into the schema, shipment by shipment; whether that changed anything."""
-        if problem is not None and problem.kind is ProblemKind.WIDER:
-            wider = pa.type_for_alias(problem.detail.partition("(")[0])
-            column = t.StructType([t.StructField(problem.fields[0], spark_type(wider))])
-            old = current.schema
-            new = replace(old, data=widen_type(old.data, column))
-            return new != old and self._put(current, new, files[0].shipment, {})
         inferred = self._infer(engine, files)
+        if problem is not None and problem.kind is ProblemKind.WIDER:
+            return self._widen(current, files, inferred, problem)
         grown = current
         for shipment, group in shipments_of(files):
             old = grown.schema
@@ -224,6 +226,36 @@ class AutoLoader:
                     decided[name] = relative(path, self.base)
             if new != old:
                 if not self._put(grown, new, shipment, decided):
+                    return True  # another runner is at it: look at what it has stored
+                assert self._schema is not None
+                grown = self._schema
+        return grown.number != current.number
+
+    def _widen(
+        self,
+        current: SchemaVersion,
+        files: Sequence[FileRef],
+        inferred: Mapping[str, t.StructType],
+        problem: Problem,
+    ) -> bool:
+        """Give columns the wider types of the files, in their order; whether that changed anything.
+
+        Text has no types of its own: there it is the type of the value that was met.
+        """
+        if self.options.reader.format not in TYPED_FORMATS:
+            column = t.StructField(problem.fields[0], spark_type(pa.type_for_alias(problem.detail)))
+            met = [file.path for file in files if file.path.endswith(problem.file)]
+            inferred = {path: t.StructType([column]) for path in met}
+        grown = current
+        for shipment, group in shipments_of(files):
+            old = grown.schema
+            data = old.data
+            for file in group:
+                there = {f.name: f for f in inferred.get(file.path, t.StructType()).fields}
+                names = [n for n in data.names if n.lower() not in self.options.reader.pinned]
+                data = widen_type(data, t.StructType([there[n] for n in names if n in there]))
+            if data != old.data:
+                if not self._put(grown, replace(old, data=data), shipment, {}):
                     return True  # another runner is at it: look at what it has stored
                 assert self._schema is not None
                 grown = self._schema
@@ -269,6 +301,55 @@ class AutoLoader:
             return {str(k): int(v) for k, v in start.get("through", {}).items()}
         return {}
 
+    def _place_names(self) -> tuple[str, ...]:
+        """Which of `PLACE_NAMES` the rows have in `_metadata`: those that are asked for.
+
+        PipelineError when one is asked for by name that these files do not have.
+        """
+        asked = self.options.metadata
+        if not asked:
+            return ()
+        listed, found = self._listed_files(), tuple(PLACE_NAMES)
+        why = ""
+        if listed is None and self._any_file():
+            found, why = ("row_index",), "no manifest tells in which order they were shipped"
+        elif listed is not None and len(listed.sources) > 1:
+            found = ("row_index", "shipped_at")
+            why = f"they are those of several sources ({', '.join(listed.sources)})"
+        lacking = sorted(asked - {*found, WHOLE})
+        if lacking:
+            raise PipelineError(
+                f"the files in {self.leaf.path!r} have no _metadata.{lacking[0]}, because {why};"
+                + (
+                    " load the folder of one source"
+                    if listed is not None
+                    else " ship them, or number those that are there with 'proa adopt'"
+                ),
+                condition="FILES_WITHOUT_ORDER",
+            )
+        return tuple(name for name in found if WHOLE in asked or name in asked)
+
+    def _any_file(self) -> bool:
+        """Whether there is a file; a folder that is empty may get a manifest with its first one."""
+        now = self._clock.now()
+        files = existing_keys(self._place, self.options, self._storage, now=now)
+        return next(files, None) is not None
+
+    def _add_places(self, partitions: Sequence[Sequence[Part]]) -> list[list[Part]]:
+        """The parts, each with its file's place in the manifest."""
+        listed = self._listed_files()
+        if listed is None:
+            return [list(parts) for parts in partitions]
+        places = listed.places({part.path: part.shipment for parts in partitions for part in parts})
+
+        def add_place(part: Part) -> Part:
+            if part.path not in places:
+                return part
+            shipment, file_index, shipped_at = places[part.path]
+            return replace(part, shipment=shipment, file_index=file_index, shipped_at=shipped_at)
+
+        return [[add_place(part) for part in parts] for parts in partitions]
+
     def _listed_files(self) -> ListedFiles | None:
         """The files as manifests list them; None where nobody has listed them yet."""
         if self._listed is None:
@@ -288,7 +369,7 @@ class AutoLoader:
             sample = files or self._sample
             grows = self.options.reader.evolution in {Evolution.ADD, Evolution.WIDEN}
             if not current.schema.data.fields and self._given is None:
-                self._decide(engine, current, sample, folders=grows)
+                self._decide(engine, current, sample)
                 current = self._current() or current
             if grows and self._fold.new_folders(current.schema, files):
                 self._grow(engine, current, files, None)
@@ -324,19 +405,17 @@ class AutoLoader:
         engine: LoaderEngine,
         current: SchemaVersion,
         files: Sequence[FileRef],
-        *,
-        folders: bool,
     ) -> None:
         """Take the fields of the first shipment that has any: until then nothing was decided.
 
-        With `folders`, the columns that the folders of shipments before it give are taken too.
+        The columns that the folders of shipments before it give are taken too, in each mode.
         """
         inferred = self._infer(engine, files)
         before = current
         for shipment, group in shipments_of(files):
             old = before.schema
             new = old.evolve(self._fold.schema(group, inferred))
-            if new.data.fields or (folders and new != old):
+            if new != old:
                 decided = self._fold.deciding_files(old, new, group, inferred)
                 if not self._put(before, new, shipment, decided) or new.data.fields:
                     return

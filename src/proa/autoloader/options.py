@@ -52,7 +52,8 @@ class Options:
     """Seconds; older files are not looked at."""
     sample_files: int = 1000
     sample_bytes: int = 50 * 1024**3
-    metadata: bool = False
+    metadata: frozenset[str] | None = None
+    """What is asked of `_metadata`: those of `PLACE_NAMES` that are, and `WHOLE`. None: nothing."""
 
 
 def parse(written: Mapping[str, str], *, schema_given: bool) -> Options:
@@ -89,8 +90,14 @@ def parse(written: Mapping[str, str], *, schema_given: bool) -> Options:
         sample_files=get.number("schemaInference.sampleSize.numFiles", 1000),
         sample_bytes=get.optional("schemaInference.sampleSize.numBytes", parse_bytes)
         or 50 * 1024**3,
-        metadata=get.boolean("proa.metadata", False),
+        metadata=_asked_metadata(values.get("proa.metadata", "false")),
     )
+
+
+def _asked_metadata(text: str) -> frozenset[str] | None:
+    """The names in a list of them; `true` asks for what Spark has, `false` for nothing."""
+    names = frozenset(name.strip().lower() for name in text.split(","))
+    return None if names == {"false"} else names - {"true"}
 
 
 def check_options(graph: Graph) -> None:

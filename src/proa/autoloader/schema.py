@@ -57,13 +57,14 @@ def _without(fields: t.StructType, others: t.StructType) -> t.StructType:
 
 def _added_fields(old: t.StructType, new: t.StructType) -> t.StructType:
     merged = merge_structs(old, new)
+    # Inside of structs there may be names that differ in case only.
     known = {f.name.lower(): f.dataType for f in old.fields}
+    known |= {f.name: f.dataType for f in old.fields}
+    types = [known.get(f.name, known.get(f.name.lower())) for f in merged.fields]
     return t.StructType(
         [
-            t.StructField(f.name, _keep_type(known[f.name.lower()], f.dataType))
-            if f.name.lower() in known
-            else f
-            for f in merged.fields
+            f if type_ is None else t.StructField(f.name, _keep_type(type_, f.dataType))
+            for f, type_ in zip(merged.fields, types, strict=True)
         ]
     )
 

@@ -20,7 +20,7 @@ from proa.formats.folders import partition_values, relative
 from proa.formats.json_values import Number
 from proa.formats.place import PLACE, places_of
 from proa.formats.problems import ReadError
-from proa.formats.reader_options import TYPED_FORMATS, ReaderOptions
+from proa.formats.reader_options import METADATA_NAME, TYPED_FORMATS, ReaderOptions
 from proa.formats.rescued import rescued_value
 from proa.formats.scalars import scalar
 from proa.formats.source import COMPRESSED, OpenPart, Part
@@ -30,17 +30,6 @@ if TYPE_CHECKING:
 
 _ROWS = 65_536
 """Rows of a batch that is handed to the engine."""
-METADATA = pa.struct(
-    [
-        ("file_path", pa.string()),
-        ("file_name", pa.string()),
-        ("file_size", pa.int64()),
-        ("file_block_start", pa.int64()),
-        ("file_block_length", pa.int64()),
-        ("file_modification_time", pa.timestamp("us", "UTC")),
-    ]
-)
-"""The struct column `_metadata`, as Spark has it."""
 
 
 class Reader(Protocol):
@@ -102,6 +91,9 @@ class ReadTask:
         output = pa.ipc.read_schema(pa.py_buffer(self.output))
         data = pa.ipc.read_schema(pa.py_buffer(self.data))
         reader = reader_of(data, self.options)
+        metadata = None
+        if METADATA_NAME in output.names and METADATA_NAME not in data.names:
+            metadata = output.field(METADATA_NAME).type
         for part in self.assignment.parts(partition):
             bad = self._bad_records(part)
             source = OpenPart(part, self.options, self.storage, bad.note if bad else None)
@@ -110,10 +102,13 @@ class ReadTask:
             rows = 0
             try:
                 for table in reader.read(source, file):
+                    numbers = range(rows, rows := rows + len(table))
                     if PLACE in output.names:
-                        numbers = range(rows, rows := rows + len(table))
                         place = places_of(self.stream, part.shipment, (file, part.start), numbers)
                         table = table.append_column(PLACE, place)  # noqa: PLW2901
+                    if metadata is not None:
+                        about = _metadata(part, metadata, numbers)
+                        table = table.append_column(METADATA_NAME, about)  # noqa: PLW2901
                     yield from self._finish(table, output, constants, file)
             except ReadError as error:
                 if not self.options.ignores(error.problem.kind):
@@ -128,14 +123,11 @@ class ReadTask:
         return BadRecords(folder, part, self.storage) if folder else None
 
     def _constants(self, part: Part, output: pa.Schema, data: pa.Schema) -> dict[str, Any]:
-        """Columns that have one value for all rows of a part: partitions and metadata."""
+        """Columns that folders' names give: one value for all rows of a part."""
         values = {n.lower(): v for n, v in partition_values(part.path, self.base).items()}
         found: dict[str, Any] = {}
         for column in output:
-            if column.name in data.names or column.name == PLACE:
-                continue
-            if column.name == "_metadata" and column.type == METADATA:
-                found[column.name] = _metadata(part)
+            if column.name in data.names or column.name in {PLACE, METADATA_NAME}:
                 continue
             text = values.get(column.name.lower())
             try:
@@ -223,15 +215,29 @@ def _add_rescued(table: pa.Table, name: str, misfits: dict[str, Any], file: str)
     return table.set_column(table.schema.get_field_index(name), name, pa.array(merged, pa.string()))
 
 
-def _metadata(part: Part) -> dict[str, Any]:
-    return {
+def _metadata(part: Part, type_: pa.StructType, rows: range) -> pa.Array:
+    """`_metadata` for the rows `rows` of a part, with the fields of the type.
+
+    A file is one block: into which ranges it was cut for reading is a region's own affair.
+    """
+    values = {
         "file_path": part.path,
         "file_name": part.path.rsplit("/", 1)[-1],
         "file_size": part.size,
-        "file_block_start": part.start,
-        "file_block_length": (part.size if part.end is None else part.end) - part.start,
+        "file_block_start": 0,
+        "file_block_length": part.size,
         "file_modification_time": part.modified,
+        "shipment": part.shipment or None,
+        "file_index": part.file_index if part.shipment else None,
+        "shipped_at": part.shipped_at if part.shipment else None,
     }
+    arrays = [
+        pa.array(rows, pa.int64())
+        if field.name == "row_index"
+        else pa.repeat(pa.scalar(values[field.name], field.type), len(rows))
+        for field in type_
+    ]
+    return pa.StructArray.from_arrays(arrays, fields=list(type_))
 
 
 INFERRED = "path string, start bigint, schema string"
@@ -299,10 +305,15 @@ _OPENING = 256 << 10
 """What opening a file costs, in bytes that could be read instead."""
 
 
-def split(files: Sequence[FileRef], options: ReaderOptions, parallelism: int) -> list[list[Part]]:
-    """The parts of each partition, evenly loaded; at least one partition, at most `parallelism`."""
+def split(
+    files: Sequence[FileRef], options: ReaderOptions, parallelism: int, *, cuts: bool = True
+) -> list[list[Part]]:
+    """The parts of each partition, evenly loaded; at least one partition, at most `parallelism`.
+
+    Unless `cuts`, a part is a whole file.
+    """
     parts = sorted(
-        (part for file in files for part in _parts(file, options, parallelism)),
+        (part for file in files for part in _parts(file, options, parallelism if cuts else 0)),
         key=lambda part: (-_weight(part), part.path, part.start),
     )
     count = max(1, min(parallelism, len(parts)))

@@ -226,10 +226,12 @@ def widen_type(old: t.DataType, new: t.DataType) -> t.DataType:
     """`old`, or `new` where Delta's type widening leads from one to the other."""
     if isinstance(old, t.StructType) and isinstance(new, t.StructType):
         found = {f.name.lower(): f.dataType for f in new.fields}
+        found |= {f.name: f.dataType for f in new.fields}
+        types = [found.get(f.name, found.get(f.name.lower(), f.dataType)) for f in old.fields]
         return t.StructType(
             [
-                t.StructField(f.name, widen_type(f.dataType, found.get(f.name.lower(), f.dataType)))
-                for f in old.fields
+                t.StructField(f.name, widen_type(f.dataType, type_))
+                for f, type_ in zip(old.fields, types, strict=True)
             ]
         )
     if isinstance(old, t.ArrayType) and isinstance(new, t.ArrayType):

@@ -49,6 +49,10 @@ class Part:
     """Bytes; None: to the end of the file, whatever its size."""
     shipment: int = 0
     """The number of its file's shipment; 0 where no manifest gives the order."""
+    file_index: int = 0
+    """Which file of its shipment it is, counted from 0, when rows are to know it."""
+    shipped_at: int = 0
+    """Microseconds since 1970, when rows are to know it."""
 
 
 DAMAGED = (

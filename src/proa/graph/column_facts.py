@@ -11,6 +11,7 @@ from pyspark.sql import types as t
 
 from proa.engine.spark_functions import GENERATORS, RETURNS_DOUBLE, SAME_TYPE
 from proa.errors import PipelineError
+from proa.formats.reader_options import METADATA_NAME
 from proa.graph.query import Operator, Output, QueryStep, Term, TermKind
 from proa.pipelines.ddl import parse_schema, parse_type
 
@@ -22,6 +23,11 @@ Keys = frozenset[Key]
 
 ONE_ROW: Key = frozenset()
 """The key of a result that has one row."""
+
+PLACE_KEY: Key = frozenset(
+    f"{METADATA_NAME}.{name}" for name in ("shipment", "file_index", "row_index")
+)
+"""The key that the rows of files have."""
 
 _SAME_ROWS = (Operator.FILTER, Operator.LIMIT, Operator.SAMPLE, Operator.SORT, Operator.WATERMARK)
 """Operators whose rows are rows of their input, with the same columns."""
@@ -72,7 +78,8 @@ class ColumnFacts:
     def keys_of(self, step: QueryStep) -> Keys:
         """The keys that are declared or proven for a step's rows; empty if there are none."""
         if step.operator is Operator.SOURCE:
-            return self.keys.get(step.dataset or "", frozenset())
+            known = self.keys.get(step.dataset or "", frozenset())
+            return known | {PLACE_KEY} if is_tracked(step) else known
         if step.operator is Operator.AGGREGATE:
             return _grouping_keys(step)
         below = self.keys_of(step.inputs[0]) if len(step.inputs) == 1 else frozenset()
@@ -96,6 +103,22 @@ class ColumnFacts:
             names = {old.lower(): new.lower() for old, new in step.names}
             return frozenset(frozenset(names.get(name, name) for name in key) for key in below)
         return below if step.operator in _SAME_ROWS else frozenset()
+
+    def visible_keys(self, step: QueryStep) -> Keys:
+        """The keys of a step's rows for what stands behind a select list: ORDER BY and QUALIFY.
+
+        They may name columns that are not selected.
+        """
+        keys = self.keys_of(step)
+        if step.operator is not Operator.PROJECT or _multiplies(step.outputs):
+            return keys
+        hidden = {
+            output.column.lower()
+            for output in step.outputs
+            if output.column is not None and naming(output.term) != output.column.lower()
+        }
+        below = self.keys_of(step.inputs[0]) if len(step.inputs) == 1 else frozenset()
+        return keys | {key for key in below if not key & hidden}
 
 
 def is_total(
@@ -122,8 +145,16 @@ def is_total(
 
 
 def naming(term: Term) -> str:
-    """How a key names a term: a column by its own name, anything else by its text."""
-    return term.column if term.kind is TermKind.COLUMN else term.text.lower()
+    """How a key names a term: a column by its own name, anything else by its text.
+
+    A field of `_metadata` is named with it: the query's own columns may be called the same.
+    """
+    if term.kind is not TermKind.COLUMN:
+        return term.text.lower()
+    parts = [part.strip("`").lower() for part in term.name.split(".")]
+    if METADATA_NAME in parts[:-1]:
+        return ".".join(parts[parts.index(METADATA_NAME) :])
+    return term.column
 
 
 def columns_of(step: QueryStep) -> tuple[str, ...]:
@@ -198,6 +229,31 @@ def _equal_to_one(condition: Term) -> Iterator[Term]:
         for term, value in (condition.args, condition.args[::-1]):
             if value.kind is TermKind.LITERAL and value.name == "1":
                 yield term
+
+
+def is_tracked(step: QueryStep) -> bool:
+    """Whether a step reads files through the Auto Loader."""
+    return (
+        step.operator is Operator.SOURCE
+        and step.dataset is None
+        and step.format in {"", "cloudfiles"}
+    )
+
+
+def rows_of_files(step: QueryStep) -> bool:
+    """Whether each row of a step is a row of files, and no two are the same one's."""
+    while step.operator in _ROW_BY_ROW and len(step.inputs) == 1:
+        step = step.inputs[0]
+    return is_tracked(step)
+
+
+_ROW_BY_ROW = (
+    Operator.EXTEND,
+    Operator.FILTER,
+    Operator.PROJECT,
+    Operator.RENAME,
+    Operator.WATERMARK,
+)
 
 
 # -- types of terms ---------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """`_metadata`: a column of files that is there when it is asked for and not otherwise.
 
+Its fields that tell a row's place among the shipments are there when they are asked for themselves.
+
 `input_file_name()`, its elder, asks for the column's `file_path`.
 
 Spark hides the column from `*`. An engine that reads plans of ours sees an ordinary column, so it
@@ -15,6 +17,7 @@ from typing import Any
 from pyspark.sql.connect import proto
 from sqlglot import Token, TokenType, exp
 
+from proa.formats.place import PLACE_NAMES, WHOLE
 from proa.graph import plan_proto
 from proa.graph.plan_proto import Relation
 from proa.graph.sql_mask import TextEdit
@@ -25,7 +28,7 @@ COLUMN = "_metadata"
 FILE_NAME_FUNCTION = "input_file_name"
 HIDDEN = "__proa_metadata"
 OPTION = "proa.metadata"
-"""The leaf's option that makes the Auto Loader yield the column."""
+"""The leaf's option that makes the Auto Loader yield the column: "true", or names of `PLACE_NAMES`."""
 
 _MERGING = {"aggregate", "deduplicate", "set_op"}
 """Operators whose rows are not those of single files any more: the column does not pass them."""
@@ -127,6 +130,48 @@ def expose(plan: Relation, is_files: Callable[[Relation], str | None], texts: Sq
     exposing = _Exposing(is_files, texts)
     exposing.settle(plan, asked_above=False)
     return exposing.keys
+
+
+def option_for(plan: Relation, texts: SqlTexts) -> str:
+    """What `OPTION` says of the leaves of a plan whose texts ask for the hidden column already."""
+    asked: set[str] = set()
+    mentions = 0
+    for part in plan_proto.walk(plan):
+        if isinstance(part, proto.SQL | proto.Expression.ExpressionString):
+            read = (
+                texts.query(part.query)
+                if isinstance(part, proto.SQL)
+                else texts.expression(part.expression)
+            )
+            fields = list(_fields(read.tokens))
+            asked.update(fields)
+            mentions += fields.count(WHOLE)
+        elif isinstance(part, proto.Expression.UnresolvedExtractValue):
+            child = part.child.unresolved_attribute
+            if _field_of(child) == WHOLE and part.extraction.literal.string:
+                asked.add(part.extraction.literal.string.lower())
+                mentions -= 1
+        elif isinstance(part, proto.Expression.UnresolvedAttribute):
+            field = _field_of(part)
+            mentions += field == WHOLE
+            asked.add(field)
+    asked = asked if mentions > 0 else asked - {WHOLE}
+    return ",".join(sorted(asked & {*PLACE_NAMES, WHOLE})) or "true"
+
+
+def _field_of(attribute: Any) -> str:
+    """The field that an attribute asks the column for; `WHOLE` for the column, "" for another one."""
+    names = [name.lower() for name in name_parts(attribute.unparsed_identifier or "x")]
+    return (*names, WHOLE)[names.index(COLUMN) + 1] if COLUMN in names[:2] else ""
+
+
+def _fields(tokens: Sequence[Token]) -> Iterator[str]:
+    """The fields that a text asks the column for, `WHOLE` where it asks for the column itself."""
+    texts = [token.text.lower() for token in tokens]
+    for place, token in enumerate(tokens):
+        if token.text.lower() in {COLUMN, HIDDEN} and token.token_type != TokenType.STRING:
+            mark, field = (*texts[place + 1 : place + 3], "", "")[:2]
+            yield field if mark in {".", "["} and field else WHOLE
 
 
 def is_asked(plan: Relation) -> bool:

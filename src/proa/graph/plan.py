@@ -15,6 +15,7 @@ from pyspark.sql.connect import proto
 from sqlglot import exp
 
 from proa.errors import PipelineError
+from proa.formats.place import WHOLE
 from proa.graph import metadata, plan_proto, sql_text, stateful
 from proa.graph.leaves import DatasetLeaf, FilesLeaf, Leaf, TableLeaf
 from proa.graph.plan_proto import Relation
@@ -351,10 +352,13 @@ class _Reader:
             key = placeholder_key(relation)
             return key if key in hidden else None
 
+        option = metadata.option_for(template, self.texts) if hidden else ""
         exposed = metadata.expose(template, is_files, self.texts)
+        if len(exposed) > 1 and option != "true":
+            option = WHOLE  # which of them it is asked of is not known
         for identity, leaf in self.leaves.items():
             if isinstance(leaf, FilesLeaf) and leaf.key in exposed:
-                options = {**leaf.options, metadata.OPTION: "true"}
+                options = {**leaf.options, metadata.OPTION: option}
                 self.leaves[identity] = replace(leaf, options=options)
 
     # -- SQL ------------------------------------------------------------------------------------

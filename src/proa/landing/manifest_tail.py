@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from proa.landing.manifest import FOLDER, SCHEMA, Manifest, Shipment, rows_of
 from proa.storage import Store, is_url
@@ -90,6 +91,20 @@ class ManifestTail:
         self._rows = self._rows.slice(after - self._after)
         self._after = after
         return self._rows
+
+    def rows_of(self, first: int, last: int | None) -> pa.Table:
+        """The files of the shipments `first` to `last`, None for all that follow, as `rows_after`.
+
+        The manifest is asked when they are not among those that were read last.
+        """
+        rows = self._rows
+        if last is None or not 0 <= self._after < first or last > self._head:
+            rows = Manifest(self._zone, self._source).table(first - 1)
+        shipments = rows["shipment"]
+        inside = pc.greater_equal(shipments, first)
+        if last is not None:
+            inside = pc.and_(inside, pc.less_equal(shipments, last))
+        return rows.filter(inside)
 
     def _begin(self, after: int) -> pa.Table:
         manifest = Manifest(self._zone, self._source)

@@ -44,11 +44,14 @@ class Finding:
     remedy: str
 
 
+_PLACE = "a row's place: _metadata.shipment, _metadata.file_index, _metadata.row_index"
+
 CLOCK = Rule(
     "CLOCK",
     Severity.ERROR,
     "two regions compute it at different times",
-    "take the time from the data, for example from an event's own timestamp",
+    "take the time from the data: an event's own timestamp, or when its file was shipped,"
+    " _metadata.shipped_at",
 )
 RANDOM = Rule(
     "RANDOM",
@@ -67,26 +70,26 @@ ORDER_DEPENDENT_AGGREGATE = Rule(
     Severity.WARN,
     "its value depends on the order in which rows arrive, which differs between regions",
     "name the order: max_by(value, key) or min_by(value, key) for one value,"
-    " sort_array(...) around a list",
+    f" sort_array(...) around a list; a key that no two rows share is {_PLACE}",
 )
 TIES_IN_WINDOW = Rule(
     "TIES_IN_WINDOW",
     Severity.ERROR,
     "rows that are equal in the window's order are told apart by chance",
-    "end the window's ORDER BY with a column that is unique, such as the event's id",
+    f"end the window's ORDER BY with a column that is unique, such as the event's id, or with {_PLACE}",
 )
 LIMIT_WITHOUT_TOTAL_ORDER = Rule(
     "LIMIT_WITHOUT_TOTAL_ORDER",
     Severity.ERROR,
     "which rows are among the first is left to chance",
-    "sort by columns that no two rows share before limiting",
+    f"sort by columns that no two rows share before limiting; files give {_PLACE}",
 )
 DUPLICATES_BY_SUBSET = Rule(
     "DUPLICATES_BY_SUBSET",
     Severity.ERROR,
     "which of the rows with equal keys stays depends on the order in which they arrive",
     "choose the row: row_number() over (partition by the keys order by a unique column) = 1,"
-    " or max_by",
+    f" or max_by; files give {_PLACE}",
 )
 REGION_METADATA = Rule(
     "REGION_METADATA",

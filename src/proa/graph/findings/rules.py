@@ -15,6 +15,7 @@ from proa.graph.column_facts import (
     columns_of,
     is_float,
     is_total,
+    is_tracked,
     naming,
     type_of,
 )
@@ -26,7 +27,6 @@ from proa.graph.query import Operator, Output, QueryStep, Term, TermKind
 _FILES = frozenset(
     {"parquet", "json", "csv", "text", "orc", "avro", "xml", "binaryfile", "delta", "iceberg"}
 )
-_OURS = frozenset({"", "cloudfiles"})
 _REGION_FIELDS = frozenset({"file_path", "file_modification_time"})
 
 
@@ -76,7 +76,7 @@ def _step(step: QueryStep, context: RuleContext, needs: ColumnNeeds) -> Iterator
         yield from _limit(step, context.facts, needs)
     elif step.operator is Operator.DEDUPLICATE and step.keys and not _reads_stream(step):
         yield from _deduplicate(step, context.facts)
-    elif step.operator is Operator.SOURCE and step.dataset is None and step.format not in _OURS:
+    elif step.operator is Operator.SOURCE and step.dataset is None and not is_tracked(step):
         what = f"{step.format} {step.path}".strip()
         rule = m.UNTRACKED_FILES if step.format in _FILES else m.EXTERNAL_LOOKUP
         yield Hit(rule, None, what, step.location)
@@ -101,7 +101,7 @@ def _limit(step: QueryStep, facts: ColumnFacts, needs: ColumnNeeds) -> Iterator[
     what = "LIMIT" if step.count is None else f"LIMIT {step.count}"
     if below.operator is not Operator.SORT:
         yield Hit(m.LIMIT_WITHOUT_TOTAL_ORDER, None, what, step.location, "there is no ORDER BY")
-    elif not is_total(below.keys, (), facts.keys_of(below.inputs[0]), _columns(below, needs)):
+    elif not is_total(below.keys, (), facts.visible_keys(below.inputs[0]), _columns(below, needs)):
         order = ", ".join(key.text for key in below.keys)
         detail = f"rows may be equal in ORDER BY {order}"
         at = step.location or below.location
@@ -252,7 +252,7 @@ def _window(term: Term, where: _Where, facts: ColumnFacts) -> Iterator[Match]:
         if len(step.inputs) == 1
         else None
     )
-    keys = facts.keys_of(rows) if rows is not None else frozenset()
+    keys = facts.visible_keys(rows) if rows is not None else frozenset()
     needed = None if rows is None or rows is step else where.needs.of(rows) or columns_of(rows)
     if not is_total(term.order, term.partition, keys, needed or None):
         order = ", ".join(key.text for key in term.order)

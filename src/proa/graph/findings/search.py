@@ -12,7 +12,7 @@ from typing import Any
 
 from proa.errors import SourceLocation
 from proa.graph import query_from_sql, sql_text
-from proa.graph.column_facts import ColumnFacts, types_of_schema
+from proa.graph.column_facts import ColumnFacts, rows_of_files, types_of_schema
 from proa.graph.findings import finding as m
 from proa.graph.findings.finding import Finding
 from proa.graph.findings.rules import Hit, RuleContext, hits
@@ -150,7 +150,9 @@ class _Dataset:
             ((names, history),) = applied
             key = frozenset(name.lower() for name in names)
             yield key | {"__start_at"} if history else key
-        elif dataset.kind is not DatasetKind.STREAMING_TABLE and len(queries) == 1:
+        elif len(queries) == 1 and (
+            dataset.kind is not DatasetKind.STREAMING_TABLE or rows_of_files(queries[0])
+        ):
             yield from self.context.facts.keys_of(queries[0])
 
 
