@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test test-slow test-all test-spark test-pythons check bench parity docs clean
+.PHONY: help demo test test-slow test-all test-spark test-pythons check tree bench parity docs clean
 
 help:
 	@echo "make demo      two regions, real flights, one region lost, equality proven"
@@ -12,6 +12,7 @@ help:
 	@echo "make test-spark  the same pipelines on Apache Spark (Java 17)"
 	@echo "make test-pythons  a first project on each Python that Proa names and that is here"
 	@echo "make check     lint, types, import contracts, sizes and names, the documentation's links"
+	@echo "make tree      every module of the package with the first sentence of its header"
 	@echo "make bench     measurements, side by side with peers"
 	@echo "make parity  the embedded engine and recorded answers of Apache Spark, all of them"
 	@echo "make docs      the reference pages and infra/ from the code, then the site in build/site"
@@ -58,6 +59,9 @@ check: $(VENV)/.ready
 	$(BIN)/lint-imports
 	$(BIN)/python tools/shape.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+tree: $(VENV)/.ready
+	@$(BIN)/python tools/shape.py --tree
 
 parity: $(VENV)/.ready
 	PROA_PARITY=whole $(BIN)/pytest -n 0 tests/engine/test_parity.py tests/engine/test_parity_plans.py

@@ -7,6 +7,9 @@
 * A module under 60 lines that one module imports is part of that module, unless its header says
   "Apart because" and why.
 * Each word in a public class's name is explained in the glossary, or everybody knows it (`words.py`).
+* The tree in `docs/architecture.md` names every package, and no module that is not there.
+
+With `--tree` it lists every module with the first sentence of its header instead.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ SMALL_MODULE_LINES = 60
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "proa"
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
 FOLDERS = ("src", "tests", "tools", "benchmarks", "examples")
 SHARED_MODULE_NAMES = frozenset({"__init__", "__main__", "env"})
 SHARED_FOLDERS = frozenset({"migrations"})
@@ -142,6 +146,32 @@ def small_module_failures(trees: dict[Path, ast.Module], texts: dict[Path, str])
             )
 
 
+def architecture_failures(modules: set[str]) -> Iterator[str]:
+    """Yield a sentence for each package or module of which the tree in the documentation is wrong."""
+    text = ARCHITECTURE.read_text(encoding="utf-8")
+    tree = text.split("## Where to look", 1)[1].split("```")[1]
+    packages = (
+        {path.parent.name for path in SOURCE.glob("*/**/__init__.py")}
+        - SHARED_FOLDERS
+        - {"versions"}
+    )
+    where = ARCHITECTURE.relative_to(ROOT)
+    for name in sorted(packages - set(re.findall(r"[a-z_]+", tree))):
+        yield f"{where}: the tree lacks the package {name}"
+    for name in sorted(set(re.findall(r"\b[a-z]+_[a-z_0-9]*[a-z0-9]\b", tree)) - modules):
+        yield f"{where}: the tree names {name}, and there is no such module"
+
+
+def module_tree() -> Iterator[str]:
+    """Yield a line for each module: its path, its lines, the first line of its header."""
+    for path in sorted(SOURCE.rglob("*.py"), key=lambda path: (path.parent, path.name)):
+        text = path.read_text(encoding="utf-8")
+        header = (ast.get_docstring(ast.parse(text)) or "").split("\n")[0]
+        if header:
+            name = path.relative_to(SOURCE).with_suffix("").as_posix().removesuffix("/__init__")
+            yield f"{name:<44} {len(text.splitlines()):>4}  {header}"
+
+
 def failures() -> Iterable[str]:
     """Yield every failure of the tree, files in order."""
     trees: dict[Path, ast.Module] = {}
@@ -155,9 +185,13 @@ def failures() -> Iterable[str]:
     yield from name_failures(trees)
     yield from small_module_failures(trees, texts)
     yield from word_failures(trees)
+    yield from architecture_failures({path.stem for path in trees})
 
 
 def main() -> int:
+    if "--tree" in sys.argv[1:]:
+        print("\n".join(module_tree()))
+        return 0
     lines = list(failures())
     print("\n".join(lines) or "sizes and names are as they should be")
     return 1 if lines else 0
