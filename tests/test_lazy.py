@@ -48,7 +48,7 @@ def test_what_workers_import_is_sent_to_them_or_is_there():
         *source.glob("formats/*.py"),
         *source.glob("storage/*.py"),
         source / "autoloader/tasks.py",
-        *(source / f"lake/{name}.py" for name in ("writer", "arrow", "stats", "partitions")),
+        *(source / f"lake/{name}.py" for name in ("writer", "stats")),
     ]
     imported = {
         name.partition(".")[0]
@@ -101,3 +101,73 @@ def test_a_command_imports_no_engine_that_it_does_not_use(tmp_path, arguments, f
         cwd=project,
     )
     assert forbidden & set(done.stdout.split()) == set()
+
+
+PROJECT = """
+from pyspark import pipelines as dp
+
+@dp.table
+def bronze():
+    return (
+        spark.readStream.format("cloudFiles").option("cloudFiles.format", "json")
+        .schema("id bigint, at timestamp").load(spark.conf.get("landing_zone"))
+    )
+
+@dp.materialized_view
+def gold():
+    return spark.read.table("bronze").groupBy("id").count()
+"""
+NOTHING_TO_DO = """
+import sys
+from proa.cli.main import run
+from proa.lazy import spare_pandas
+spare_pandas()
+assert run(["run", "--project", sys.argv[1]]) == 0
+print(*sorted({name.partition(".")[0] for name in sys.modules}))
+"""
+
+
+@pytest.mark.slow
+def test_an_update_with_nothing_to_do_imports_neither_an_engine_nor_pandas(tmp_path):
+    (tmp_path / "landing").mkdir()
+    (tmp_path / "landing/a.json").write_text('{"id": 1, "at": "2026-01-01T00:00:00Z"}\n')
+    (tmp_path / "p.py").write_text(PROJECT)
+    (tmp_path / "spark-pipeline.yml").write_text(
+        "name: p\nstorage: storage\nconfiguration: {landing_zone: landing}\n"
+        "libraries: [{glob: {include: p.py}}]\n"
+    )
+    script = tmp_path / "update.py"
+    script.write_text(NOTHING_TO_DO)
+    command = [sys.executable, script, tmp_path]
+    subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "COMPLETED: 0 rows" in done.stdout
+    imported = set(done.stdout.splitlines()[-1].split())
+    assert "pyspark" in imported
+    assert (ENGINES - {"grpc"} | {"pandas"}) & imported == set()
+
+
+SPARED = """
+import sys
+from proa.lazy import spare_pandas
+spare_pandas()
+from pyspark.sql.connect import functions, session
+assert not any(name.partition(".")[0] == "pandas" for name in sys.modules)
+held = session.pd
+assert held.__version__
+frame = held.DataFrame  # the first use
+import pandas
+assert frame is pandas.DataFrame
+assert pandas.__version__ == held.__version__
+moments = pandas.Series(pandas.to_datetime(["2026-01-01", None]))
+assert session.is_datetime64_dtype(moments.dtype)
+import pyarrow
+assert pyarrow.array(moments).null_count == 1
+assert session.__loader__ is session.__spec__.loader
+"""
+
+
+def test_pandas_is_there_for_whoever_uses_it(tmp_path):
+    script = tmp_path / "spared.py"
+    script.write_text(SPARED, encoding="utf-8")
+    subprocess.run([sys.executable, script], check=True)

@@ -12,7 +12,16 @@ from deltalake import DeltaTable
 
 from proa.engine import Engine
 from proa.errors import DataError, UnavailableError
-from proa.lake import Change, Destination, Flag, Table, commit_change, create_table, write_frame
+from proa.lake import (
+    Change,
+    Destination,
+    Flag,
+    Table,
+    commit_change,
+    create_table,
+    stats,
+    write_frame,
+)
 from proa.lake.table_schema import from_delta, to_arrow, to_delta
 from proa.lake.writer import Outcome, task
 from proa.violations import Violation
@@ -61,6 +70,27 @@ def test_rows_of_every_type_come_back_as_they_were(engine: Engine, tmp_path) -> 
     back = DeltaTable(tmp_path).to_pyarrow_dataset().to_table()
     assert str(back.drop(["f"]).to_pylist()) == str(ROWS.drop(["f"]).to_pylist())
     assert result.rows == 3
+
+
+@pytest.mark.parametrize("zone", ["UTC", None])
+@pytest.mark.parametrize("unit", ["ms", "us"])
+@pytest.mark.parametrize("year", [1, 1883, 1969, 1970, 9999, 10000])
+def test_the_bounds_of_moments_are_those_that_arrow_tells(tmp_path, unit, zone, year) -> None:
+    per_second = 1_000 if unit == "ms" else 1_000_000
+    days = (dt.date(min(year, 9999), 6, 1) - dt.date(1970, 1, 1)).days + 366 * (year > 9999)
+    values = pa.array([days * 86_400 * per_second + n for n in (7, 1234, -5)], pa.int64())
+    rows = pa.table({"at": values.cast(pa.timestamp(unit, zone))})
+    pq.write_table(rows, tmp_path / "f.parquet")
+    footer = pq.read_metadata(tmp_path / "f.parquet")
+    found = json.loads(stats.of_file(footer, rows.schema, stats.FloatBounds(rows.schema), skip=()))
+    told = footer.row_group(0).column(0).statistics
+    try:
+        low = told.min.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    except (OverflowError, ValueError):
+        assert found["minValues"] == found["maxValues"] == {}
+    else:
+        assert found["minValues"] == {"at": low}
+        assert found["maxValues"]["at"] >= low
 
 
 def test_statistics_are_true_bounds(engine: Engine, tmp_path) -> None:

@@ -49,6 +49,24 @@ def test_events_come_back_in_order_with_all_they_said(location, clock) -> None:
     }
 
 
+@pytest.mark.parametrize("text", ["", "a\nb\r\n", "\x00\x1f", '"\\', "\u2028 é 𝄞", "x" * 3_000_000])
+def test_messages_of_any_characters_come_back(tmp_path, clock, text) -> None:
+    location = str(tmp_path), {}
+    events = log(location, clock)
+    events.add("flow_progress", text, details={text: [text]})
+    events.add("flow_progress", "last")
+    events.flush()
+    assert messages(location) == [text, "last"]
+
+
+def test_half_a_character_of_a_files_name_stops_no_log(tmp_path, clock) -> None:
+    location = str(tmp_path), {}
+    events = log(location, clock)
+    events.add("flow_progress", "a\udce9.json")
+    events.flush()
+    assert messages(location) == ["a?.json"]
+
+
 def test_no_log_is_no_events(location) -> None:
     assert messages(location) == []
 

@@ -108,6 +108,8 @@ class FileBacklog:
             return None
         positions = dict(self._heads)
         rest = self._listed.slice(self._next)
+        if not len(rest):
+            return positions
         firsts = rest.group_by("source").aggregate([("shipment", "min")])
         for row in firsts.to_pylist():
             positions[row["source"]] = row["shipment_min"] - 1
@@ -207,7 +209,7 @@ class ListedFiles:
                 heads[source] -= whole - len(rows)
             if len(rows):
                 tables.append(self._files_in_place(source, rows))
-        listed = pa.concat_tables(tables) if tables else _SHIPPED.empty_table()
+        listed = pa.concat_tables(tables) if tables else pa.Table.from_batches([], _SHIPPED)
         if len(tables) > 1:
             order = [
                 ("shipped_at", "ascending"),
@@ -220,7 +222,7 @@ class ListedFiles:
         table = pa.Table.from_batches(wanted, schema=_ORDERED)
         if known is not None and len(known) and len(table):
             paths = [f"{self._place.base}/{path}" for path in table["path"].to_pylist()]
-            table = table.filter(pa.array(~known.contains(paths)))
+            table = table.filter(_mask(~known.contains(paths)))
         return FileBacklog(table, self._place.base, options, heads)
 
     def places(self, files: Mapping[str, int]) -> dict[str, tuple[int, int, int]]:
@@ -281,6 +283,12 @@ def _shipments_through(rows: pa.Table, last: int) -> pa.Table:
     return rows.slice(0, count)
 
 
+def _mask(wanted: np.ndarray[Any, Any]) -> pa.BooleanArray:
+    """Which rows are wanted, for Arrow, which imports pandas to look at other arrays than its own."""
+    bits = pa.py_buffer(np.packbits(wanted, bitorder="little"))
+    return pa.BooleanArray.from_buffers(pa.bool_(), len(wanted), [None, bits])
+
+
 _SHIPPED = pa.schema([*_ORDERED, ("shipped_at", pa.int64())])
 
 
@@ -310,7 +318,7 @@ def discover(
             if versions:
                 sizes, times = page["size"].to_pylist(), page["modified"].to_pylist()
                 paths = list(map(version_key, paths, sizes, times))
-            page = page.filter(pa.array(~known.contains(paths)))  # noqa: PLW2901
+            page = page.filter(_mask(~known.contains(paths)))  # noqa: PLW2901
         if page.num_rows:
             new.append(page)
     table = pa.Table.from_batches(new, schema=_LISTED)

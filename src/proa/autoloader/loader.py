@@ -104,6 +104,12 @@ class AutoLoader:
         """The folder that is loaded, without globs: absolute path or URL."""
         return self._place.base
 
+    @property
+    def is_decided(self) -> bool:
+        """Whether the columns are stored: then no file is needed to tell them."""
+        current = self._current()
+        return current is not None and (bool(current.schema.data.fields) or self._given is not None)
+
     def discover(
         self,
         known: KnownFiles | None,

@@ -45,6 +45,7 @@ from proa.cli import run as run_command
 from proa.cli.exit_codes import ANSWER_IS_NO, INTERRUPTED, MISUSED, UNAVAILABLE
 from proa.cli.output import print_text, report_error
 from proa.errors import ProaError, UnavailableError, UserError
+from proa.lazy import spare_pandas
 
 app = typer.Typer(
     name="proa",
@@ -104,6 +105,7 @@ for group in (
 
 def main() -> None:
     """The console command."""
+    spare_pandas()
     code = run()
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError):

@@ -22,6 +22,7 @@ INDEXED_COLUMNS = 32
 STRING_PREFIX = 32
 """Characters of a string that a bound keeps."""
 
+_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - for times without a zone, too
 _MILLISECOND = timedelta(milliseconds=1)
 _LAST = "\U0010ffff"
 
@@ -102,7 +103,7 @@ class _Bounds:
         if stats is not None and stats.has_null_count and stats.null_count == chunk.num_values:
             return
         try:
-            low, high = (stats.min, stats.max) if stats and stats.has_min_max else (None, None)
+            low, high = _ends(stats) if stats and stats.has_min_max else (None, None)
         except (OverflowError, ValueError):
             low = high = None
         if low is None or high is None or not self._known:
@@ -123,6 +124,19 @@ class _Bounds:
             return
         self.low = low if self.low is None else min(self.low, low)
         self.high = high if self.high is None else max(self.high, high)
+
+
+def _ends(stats: Any) -> tuple[Any, Any]:
+    """A chunk's lowest and highest value; OverflowError for moments that Python has not.
+
+    Moments are not asked of Arrow, which imports pandas to make them.
+    """
+    kind = json.loads(stats.logical_type.to_json())
+    if kind["Type"] != "Timestamp" or kind["timeUnit"] != "microseconds":
+        return stats.min, stats.max
+    epoch = _EPOCH.replace(tzinfo=UTC) if kind["isAdjustedToUTC"] else _EPOCH
+    low, high = timedelta(microseconds=stats.min_raw), timedelta(microseconds=stats.max_raw)
+    return epoch + low, epoch + high
 
 
 class FloatBounds:

@@ -267,6 +267,8 @@ class _FileFolds:
 
 def rows_of(shipments: Sequence[Shipment]) -> pa.Table:
     """The files of shipments as a table of `SCHEMA`."""
+    if not shipments:
+        return pa.Table.from_batches([], SCHEMA)
     rows: list[dict[str, Any]] = []
     for shipment in shipments:
         for seq, file in enumerate(shipment.files, shipment.first):

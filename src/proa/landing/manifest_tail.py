@@ -72,7 +72,7 @@ class ManifestTail:
     def __init__(self, zone: Store, source: str) -> None:
         self._zone = zone
         self._source = source
-        self._rows: pa.Table = SCHEMA.empty_table()
+        self._rows = pa.Table.from_batches([], SCHEMA)
         self._after = -1
         self._head = -1
 

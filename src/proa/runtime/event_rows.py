@@ -9,6 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.json as arrow_json
 from pyspark.sql.types import StringType, StructField, StructType, TimestampType
 
 from proa.lake import Table
@@ -36,25 +37,32 @@ SCHEMA = StructType(
 
 def event_rows(events: Sequence[Event], instance: str) -> pa.Table:
     """One row per event. `instance` tells the runner, within which the sequence counts."""
-    return pa.Table.from_pylist(
-        [
+    lines = [
+        json.dumps(
             {
                 "id": event.id,
                 "sequence": compact_json(
                     {"data_plane_id": {"instance": instance, "seq_no": event.sequence}}
                 ),
                 "origin": asdict(event.origin),
-                "timestamp": event.timestamp,
+                "timestamp": utc_text(event.timestamp, "microseconds"),
                 "message": event.message,
                 "level": event.level,
                 "maturity_level": event.maturity_level,
                 "error": None if event.error is None else compact_json(event.error),
                 "details": compact_json(event.details),
                 "event_type": event.event_type,
-            }
-            for event in events
-        ],
-        schema=to_arrow(SCHEMA),
+            },
+            ensure_ascii=False,
+        )
+        for event in events
+    ]
+    # Arrow reads them: made of Python's values they would have it import pandas.
+    data = "\n".join(lines).encode(errors="replace")
+    return arrow_json.read_json(
+        pa.BufferReader(data),
+        arrow_json.ReadOptions(use_threads=False, block_size=len(data) + 1),
+        arrow_json.ParseOptions(to_arrow(SCHEMA), unexpected_field_behavior="error"),
     )
 
 

@@ -240,9 +240,10 @@ class Runner:
         url = self._context.layout.checkpoint(flow.target, flow.name, generation)
         state = Checkpoint(Store.open(url, self.pipeline.options)).leaf(leaf.key)
         source = FilesSource(leaf, state, self.pipeline.options, self._clock)
-        source.refresh()
-        if certain and leaf.schema is None and not source.has_files:
-            raise DataError("there are none yet")
+        if not source.is_decided:
+            source.refresh()
+            if certain and leaf.schema is None and not source.has_files:
+                raise DataError("there are none yet")
         return source.schema(self._engine, FilesInput(()))
 
 

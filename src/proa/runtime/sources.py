@@ -306,6 +306,11 @@ class FilesSource:
         return self._loader.base
 
     @property
+    def is_decided(self) -> bool:
+        """Whether the columns are known without a look at the files."""
+        return self._loader.is_decided
+
+    @property
     def has_files(self) -> bool:
         """Whether there are files, or were: seen by the last refresh, or read by a batch."""
         known = self._known is not None and len(self._known) > 0
