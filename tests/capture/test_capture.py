@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import psycopg
 import pytest
-from postgresql import postgresql
 from psycopg import sql
 
 from proa.capture import Capture
 from proa.capture.postgres import Postgres, current_query
 from proa.cli.main import run
+from proa.demo.postgresql import postgresql
 from proa.errors import DataError, SettingsError, UnavailableError
 from proa.settings import CaptureSettings
 from proa.steps import Step, probing
