@@ -4,6 +4,7 @@ import pytest
 from small_projects import Project, ok
 
 from proa.errors import PipelineError
+from proa.graph.findings.finding import CLOCK
 from proa.runtime import Runner, UpdateRequest, UpdateState
 from proa.runtime.declared import read_declared
 from proa.runtime.event_rows import read_events
@@ -77,8 +78,8 @@ def test_under_error_a_finding_is_refused_before_anything_runs(shop: Project, as
     assert isinstance(result.error, PipelineError)
     assert str(result.error) == (
         "[ENVIRONMENT_DEPENDENT] CLOCK: stamped.seen depends on current_timestamp(), and two regions"
-        " compute it at different times; take the time from the data, for example from an event's"
-        " own timestamp, or accept 'CLOCK:stamped' with a reason in proa.yml (pipeline.py:14)"
+        f" compute it at different times; {CLOCK.remedy}, or accept 'CLOCK:stamped' with a reason in"
+        " proa.yml (pipeline.py:14)"
     )
     assert not shop.exists("bronze")
     assert [level for level, _ in told(heard)] == ["ERROR"]
