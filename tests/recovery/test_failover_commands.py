@@ -144,7 +144,9 @@ def test_a_drill_is_filed_and_validate_knows_of_it(shop: Project):
     assert before["ready"]
     assert {check["check"]: check["level"] for check in before["checks"]}["drill"] == "warning"
     done = proa(shop, "drill", "--yes", "--json")
-    assert (done.exit_code, json.loads(done.stdout)["equal"]) == (0, True)
+    found = json.loads(done.stdout)
+    assert (done.exit_code, found["equal"], found["report"]["operation"]) == (0, True, "drill")
+    assert (found["report"]["loss"]["files"], found["report"]["seconds"] >= 0) == (0, True)
     after = json.loads(proa(shop, "validate", "--json").stdout)
     assert {check["check"]: check["level"] for check in after["checks"]}["drill"] == "ok"
     assert not Path(shop.base, "consumers").exists()
@@ -159,11 +161,21 @@ def test_regions_that_differ_end_a_drill_with_no(shop: Project):
     assert json.loads(proa(shop, "status", "--json").stdout)["control"]["active"] == "east"
 
 
-def test_a_lost_region_makes_validate_say_no(shop: Project):
-    Path(shop.base, "west").rename(f"{shop.base}/lost")
+@pytest.mark.parametrize(
+    ("lost", "code", "sentence"),
+    [
+        ("west", 1, "a failover would not work now"),
+        ("east", 0, "a failover does not ask the active region for anything, a switchover would"),
+    ],
+)
+def test_validate_says_no_without_a_standby_and_yes_without_the_active_region(
+    shop: Project, lost, code, sentence
+):
+    Path(shop.base, lost).rename(f"{shop.base}/lost")
     told = proa(shop, "validate")
-    assert told.exit_code == 1
-    assert "a failover would not work now" in told.output
+    assert told.exit_code == code
+    assert sentence in told.output
+    assert ("a failover would work now" in told.output) == (code == 0)
 
 
 def test_a_command_that_is_killed_is_finished_by_resume(shop: Project):

@@ -315,16 +315,24 @@ def _confirm(request: Request, lines: list[str]) -> None:
 
 
 def _print_end(record: ControlRecord, controller: Controller, *, as_json: bool) -> None:
+    from proa.recovery.advice import duration_text
+
+    report = controller.report
     if as_json:
-        proof = controller.proof
         print_json(
             {
                 **record.model_dump(mode="json"),
-                "equal": None if proof is None else proof.equal,
-                "tables": None if proof is None else dict(proof.tables),
+                "equal": None if report is None else report["equal"],
+                "tables": None if report is None else dict(report["tables"]),
+                "report": None
+                if report is None
+                else {key: value for key, value in report.items() if key != "tables"},
             }
         )
     elif record.is_steady:
+        if report is not None:
+            ready = f"{report['regions'][1]} was ready after {duration_text(report['seconds'])}"
+            print_text(f"{ready}; {report['loss']['sentence']}")
         print_text(f"{record.active} is active in epoch {record.epoch}")
 
 

@@ -102,6 +102,8 @@ class Controller:
         self._patience = 3600.0
         self.proof: Proof | None = None
         """The last proof that this controller made."""
+        self.report: Mapping[str, Any] | None = None
+        """What it has filed last beside the record."""
 
     # -- what operators ask for ---------------------------------------------------------------------
 
@@ -433,6 +435,7 @@ class Controller:
         self._store.file(
             f"{record.number:010d}", json.dumps(report, indent=1, default=str).encode()
         )
+        self.report = report
 
     def _loss_facts(self, target: str) -> dict[str, Any]:
         try:

@@ -25,6 +25,8 @@ from proa.recovery.region_view import RegionsView
 from proa.runtime.declared import DeclaredPipeline
 from proa.settings import ProjectSettings, RecoverySettings
 
+_NOT_ASKED = "a failover does not ask the active region for anything, a switchover would"
+
 
 class Level(StrEnum):
     """What a check's answer means."""
@@ -120,9 +122,11 @@ def _region_checks(  # noqa: PLR0913 - what is looked at
     *,
     active: bool,
 ) -> Iterator[Check]:
+    silent = Level.WARNING if active else Level.FAILURE
+    lost = f"; {_NOT_ASKED}" if active else ""
     status = view.status(region)
     if status.error is not None:
-        yield Check(f"{region}: storage", Level.FAILURE, str(status.error))
+        yield Check(f"{region}: storage", silent, f"{status.error}{lost}")
     else:
         lag = status.lag
         late = lag is not None and recovery.rpo is not None and lag > recovery.rpo
@@ -131,7 +135,7 @@ def _region_checks(  # noqa: PLR0913 - what is looked at
     try:
         role = driver.role(region)
     except ProaError as error:
-        yield Check(f"{region}: driver", Level.FAILURE, str(error))
+        yield Check(f"{region}: driver", silent, f"{error}{lost}")
         return
     wrong = drift(record, region, role) if record is not None else None
     if wrong is not None:
