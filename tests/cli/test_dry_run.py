@@ -173,6 +173,7 @@ def test_the_graph_as_text(project, proa):
         "loud  (streaming table)",
         "  <- shouting (stream)",
         "counts  (materialized view)",
+        "     refreshed from what changed: groups of WHO: what came is added, what went is taken off",
         "  <- loud",
     ]
 
@@ -203,4 +204,11 @@ def test_the_graph_as_json(proa):
         "STREAMING_TABLE",
         "MATERIALIZED_VIEW",
     ]
+    assert found["datasets"][2]["refresh"] is None
+    assert found["datasets"][3]["refresh"] == {
+        "incremental": True,
+        "why": "groups of WHO: what came is added, what went is taken off",
+        "columns": ["WHO"],
+        "whole_for": [],
+    }
     assert found["datasets"][2]["flows"][0]["reads"] == [{"dataset": "shouting", "streaming": True}]

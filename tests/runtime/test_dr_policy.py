@@ -66,7 +66,9 @@ def runner(project: Project, heard: list | None = None) -> Runner:
 
 
 def told(heard: list) -> list[tuple[str, str]]:
-    return [(e.level, e.message) for e in heard if e.event_type == "planning_information"]
+    """What is said of findings, and not of how views are refreshed."""
+    about = [e for e in heard if e.event_type == "planning_information"]
+    return [(e.level, e.message) for e in about if "finding" in e.details[e.event_type]]
 
 
 @pytest.mark.parametrize("asked", [{}, {"validate_only": True}], ids=["run", "check"])

@@ -123,8 +123,11 @@ def test_an_update_replaces_all_rows_by_one_commit_and_none_when_nothing_is_new(
         "by_id": 4,
         "of_files": 4,
     }
-    commit = DeltaTable(f"{project.storage}/tables/by_id").history(1)[0]
-    assert commit["operationParameters"]["mode"] == "Overwrite"
+    modes = {
+        name: DeltaTable(f"{project.storage}/tables/{name}").history(1)[0]["operationParameters"]
+        for name in ("by_id", "of_files")
+    }
+    assert modes == {"by_id": {"mode": "Append"}, "of_files": {"mode": "Overwrite"}}
 
 
 def test_a_table_of_groups_is_declared_as_a_streaming_table_that_is_recomputed(region):

@@ -81,6 +81,23 @@ class LocalDatabase:
             path.with_suffix(".part").rename(path)
         return str(path)
 
+    def source(self, locations: Sequence[str]) -> str:
+        """SQL that reads Parquet files, wherever they lie, as one relation."""
+        return parquet_source(self.local(locations))
+
+    def paths_between(self, bounds: Any, keys: str) -> list[str]:
+        """The paths of `bounds` (`path`, `low`, `high`) between which a value may lie.
+
+        `keys` is SQL of the values, as `k`; NULL may be anywhere.
+        """
+        self.database.register("bounds", bounds)
+        rows = self.execute(
+            f"""SELECT path FROM bounds WHERE low IS NULL OR high IS NULL OR EXISTS
+                (SELECT 1 FROM ({keys}) WHERE k IS NULL OR k BETWEEN low AND high)"""  # noqa: S608
+        ).to_arrow_table()
+        paths: list[str] = rows.column(0).to_pylist()
+        return paths
+
 
 def parquet_source(paths: Sequence[str], options: str = "") -> str:
     """SQL that reads Parquet files as one relation."""

@@ -108,12 +108,8 @@ class FileMerge(LocalDatabase):
         bounds = table.key_bounds(key.name, self.given.version)
         wanted = files
         if bounds is not None:
-            self.database.register("bounds", bounds)
-            rows = self.execute(
-                """SELECT path FROM bounds WHERE low IS NULL OR high IS NULL OR EXISTS
-                   (SELECT 1 FROM touched WHERE k0 BETWEEN low AND high)"""
-            ).to_arrow_table()
-            wanted = tuple(f"{table.url}/{path}" for path in rows.column(0).to_pylist())
+            paths = self.paths_between(bounds, "SELECT k0 AS k FROM touched")
+            wanted = tuple(f"{table.url}/{path}" for path in paths)
         table.check(wanted)
         return dict(
             zip(

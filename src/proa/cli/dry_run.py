@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +14,8 @@ from proa.cli.project import JsonOption, ProjectOption, RegionOption, chosen_reg
 from proa.errors import PipelineError, SeveralMistakesError, UserError
 
 if TYPE_CHECKING:
-    from proa.graph import Graph
-    from proa.graph.analysis import Analysis
-    from proa.graph.findings import Finding, Verdicts
+    from proa.graph.findings import Finding
+    from proa.runtime.compile import Compiled
     from proa.settings import ProjectSettings
 
 
@@ -55,9 +55,9 @@ def dry_run(
         raise typer.Exit(MISUSED) from error
     judged = compiled.verdicts
     if as_json:
-        print_json(_as_object(compiled.graph, judged, compiled.analysis))
+        print_json(_as_object(compiled))
     else:
-        _print(compiled.graph, judged, compiled.analysis)
+        _print(compiled)
     if judged.errors:
         raise typer.Exit(ANSWER_IS_NO)
 
@@ -72,7 +72,10 @@ def _settings(folder: Path) -> ProjectSettings | None:
 # -- printing ---------------------------------------------------------------------------------------
 
 
-def _print(graph: Graph, judged: Verdicts, analysis: Analysis) -> None:
+def _print(compiled: Compiled) -> None:
+    from proa.graph.render import refresh_words
+
+    graph, judged = compiled.graph, compiled.verdicts
     for finding in judged.errors:
         _print_finding(finding, "error", "bold red")
     for finding in judged.warnings:
@@ -83,9 +86,12 @@ def _print(graph: Graph, judged: Verdicts, analysis: Analysis) -> None:
     for entry in judged.unused:
         console.print("unused", style="dim", end=" ")
         print_text(f"accept: {entry.finding} accepts nothing; remove it from proa.yml")
-    for name, reason in analysis.unknown.items():
+    for name, reason in compiled.analysis.unknown.items():
         console.print("unchecked", style="dim", end=" ")
         print_text(f"the columns of {name}: {reason}")
+    for name, kind in compiled.refreshes.items():
+        console.print("refreshed", style="dim", end=" ")
+        print_text(f"{name}: {refresh_words(kind)}")
     tables = len(graph.tables)
     views = len(graph.datasets) - len(graph.targets)
     sinks = len(graph.targets) - tables
@@ -104,7 +110,8 @@ def _print_finding(finding: Finding, label: str, style: str) -> None:
     print_text(f"    {finding.remedy}")
 
 
-def _as_object(graph: Graph, judged: Verdicts, analysis: Analysis) -> dict[str, Any]:
+def _as_object(compiled: Compiled) -> dict[str, Any]:
+    graph, judged = compiled.graph, compiled.verdicts
     return {
         "valid": True,
         "may_run": not judged.errors,
@@ -115,9 +122,10 @@ def _as_object(graph: Graph, judged: Verdicts, analysis: Analysis) -> dict[str, 
             name: [
                 {"name": column.name, "type": column.dataType.simpleString()} for column in schema
             ]
-            for name, schema in analysis.schemas.items()
+            for name, schema in compiled.analysis.schemas.items()
         },
-        "unchecked": dict(analysis.unknown),
+        "refreshes": {name: asdict(kind) for name, kind in compiled.refreshes.items()},
+        "unchecked": dict(compiled.analysis.unknown),
         "errors": [_finding(finding) for finding in judged.errors],
         "warnings": [_finding(finding) for finding in judged.warnings],
         "accepted": [

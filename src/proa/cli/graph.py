@@ -23,7 +23,7 @@ def graph(
     project: ProjectOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show which dataset reads which, upstream ones first.
+    """Show which dataset reads which, upstream ones first, and how materialized views are refreshed.
 
     Nothing is computed. Exit code 2 when the pipeline is wrong.
 
@@ -34,8 +34,9 @@ def graph(
 
     folder = find_project(project)
     region_name = chosen_region(folder, region, needed=False)
-    found = compile_project(folder, region_name).graph
+    compiled = compile_project(folder, region_name, columns=not as_mermaid)
     if as_json:
-        print_json(render.as_object(found))
+        print_json(render.as_object(compiled.graph, compiled.refreshes))
     else:
-        print_text(render.mermaid(found) if as_mermaid else render.text(found))
+        graph = compiled.graph
+        print_text(render.mermaid(graph) if as_mermaid else render.text(graph, compiled.refreshes))

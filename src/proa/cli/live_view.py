@@ -68,7 +68,7 @@ class LiveView:
 
     def hear(self, event: Event) -> None:
         """Take an event of the update; any thread may call this."""
-        if event.event_type == "planning_information":
+        if event.event_type == "planning_information" and event.level != "INFO":
             print_event(event)
         details = dict(event.details.get(event.event_type, {}))
         with self._lock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import threading
@@ -134,6 +135,13 @@ class Engine:
         from proa.engine.relations import dataframe
 
         return dataframe(self._prepare(relation), self.spark)
+
+    def digest(self) -> str:
+        """32 hexadecimal digits over what rows depend on besides their plan: settings, functions."""
+        found = hashlib.sha256(repr((self._remote, sorted(self._settings.items()))).encode())
+        for name, function in sorted(self._functions.items()):
+            found.update(name.encode() + function.SerializeToString(deterministic=True))
+        return found.hexdigest()[:32]
 
     def _prepare(self, relation: Relation) -> Relation:
         """The plan as the engine reads it. Raises UserError for what it lacks."""

@@ -34,7 +34,7 @@ from proa.graph.snapshot_query import (
     joined_snapshots,
     next_snapshots,
 )
-from proa.graph.table_options import options_of
+from proa.graph.table_options import FEED_PROPERTY, options_of
 from proa.pipelines.ddl import parse_schema, schema_of_text
 from proa.pipelines.declaring_session import DeclaringSession, relation_of
 from proa.pipelines.definitions import (
@@ -139,7 +139,7 @@ class _Builder:
                 checks.dataset(node, decided)
         if not self.failed:
             checks.predecessors(decided)
-        decided = {name: _over_all_rows(node) for name, node in decided.items()}
+        decided = _recording({name: _over_all_rows(node) for name, node in decided.items()})
         return Graph(decided, checks.stages(decided), self.names)
 
     def with_places(
@@ -384,6 +384,30 @@ class _Names:
         if self.origin.text_start is not None:
             return self.origin.of_line("", line or 1)
         return self.origin.of_words(name) or self.origin.location
+
+
+def _recording(nodes: Mapping[str, DatasetNode]) -> dict[str, DatasetNode]:
+    """The datasets; those that changes are applied to record what each changed, where a materialized
+    view is to follow it, unless their own properties speak of that.
+    """
+    followed = {
+        leaf.dataset
+        for node in nodes.values()
+        if not node.is_view and node.is_recomputed
+        for flow in node.flows
+        for leaf in flow.plan.leaves
+        if isinstance(leaf, DatasetLeaf) and not leaf.options
+    }
+
+    def recording(name: str, node: DatasetNode) -> DatasetNode:
+        properties = node.dataset.properties
+        changes = any(flow.flow.cdc is not None for flow in node.flows)
+        if name not in followed or not changes or FEED_PROPERTY in properties:
+            return node
+        dataset = replace(node.dataset, properties={FEED_PROPERTY: "true", **properties})
+        return replace(node, dataset=dataset)
+
+    return {name: recording(name, node) for name, node in nodes.items()}
 
 
 def _over_all_rows(node: DatasetNode) -> DatasetNode:

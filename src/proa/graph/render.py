@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from proa.graph.leaves import DatasetLeaf, FilesLeaf, TableLeaf
 from proa.graph.nodes import DatasetNode, FlowNode, Graph
+from proa.graph.refresh_kinds import RefreshKind
 from proa.pipelines.definitions import DatasetKind
 
 KINDS = {
@@ -23,17 +26,30 @@ _SHAPES = {
 }
 
 
-def text(graph: Graph) -> str:
-    """One line per dataset, upstream ones first, and below it what its flows read."""
+def text(graph: Graph, refreshes: Mapping[str, RefreshKind] | None = None) -> str:
+    """One line per dataset, upstream ones first, and below it what its flows read.
+
+    `refreshes` says how tables that are computed from all rows are refreshed.
+    """
     lines = []
     for name, node in graph.datasets.items():
         lines.append(f"{name}  ({_kind_words(node)})")
+        if name in (refreshes or {}):
+            lines.append(f"     refreshed {refresh_words((refreshes or {})[name])}")
         for flow in node.flows:
             prefix = "" if flow.flow.implicit else f"{flow.flow.name}: "
             once = " once" if flow.flow.once else ""
             lines += [f"  <- {prefix}{source}{once}" for source in _sources(graph, flow)]
             lines += [f"     after {before}" for before in flow.flow.depends_on]
     return "\n".join(lines)
+
+
+def refresh_words(kind: RefreshKind) -> str:
+    """How a table is refreshed, after the word "refreshed"."""
+    if not kind.incremental:
+        return f"whole: {kind.why}"
+    rest = f" (whole when {' or '.join(kind.whole_for)} changes)" if kind.whole_for else ""
+    return f"from what changed: {kind.why}{rest}"
 
 
 def _kind_words(node: DatasetNode) -> str:
@@ -62,11 +78,18 @@ def mermaid(graph: Graph) -> str:
     return "\n".join([*lines, *edges])
 
 
-def as_object(graph: Graph) -> dict[str, Any]:
-    """The graph for programs."""
+def as_object(graph: Graph, refreshes: Mapping[str, RefreshKind] | None = None) -> dict[str, Any]:
+    """The graph for programs; `refreshes` as for `text`."""
+    kinds = refreshes or {}
     return {
         "stages": [list(stage) for stage in graph.stages],
-        "datasets": [_dataset(graph, name, node) for name, node in graph.datasets.items()],
+        "datasets": [
+            {
+                **_dataset(graph, name, node),
+                "refresh": asdict(kinds[name]) if name in kinds else None,
+            }
+            for name, node in graph.datasets.items()
+        ],
     }
 
 

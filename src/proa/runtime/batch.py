@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -20,10 +20,19 @@ from proa.pipelines.definitions import Dataset
 from proa.runtime import expectation_columns
 from proa.runtime.checkpoint import Input, Plan
 from proa.runtime.context import Context
-from proa.runtime.flow_kinds import BatchWork, FlowKind, Stored
+from proa.runtime.fingerprint import fingerprint
+from proa.runtime.flow_kinds import BatchWork, FlowKind, Replace, Stored
 from proa.runtime.sources import FilesSource, Source
 from proa.runtime.stateful_step import StatefulStep
 from proa.runtime.target import Attempt, TableTarget, Target, TargetDelivery
+from proa.runtime.view_refresh import (
+    QUERY,
+    REFRESH,
+    Refresh,
+    Technique,
+    ViewBatch,
+    ViewRefresher,
+)
 
 LONG = timedelta(hours=1)
 """A process that has slept longer looks again: maintenance may have removed what it knows of."""
@@ -38,8 +47,11 @@ def slept_since(began: datetime, clock: Clock) -> bool:
 class _Batch:
     """Which batch is computed."""
 
-    number: int
+    plan: Plan
+    before: Plan | None
     generation: int
+    whole: str = ""
+    """Why a view is to be computed whole, if that is known."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +80,20 @@ class BatchRunner:
         self._target = target
         self._analysed: tuple[Mapping[str, Any], Any] | None = None
         """Columns of the leaves, and those of the query over them."""
+        self._refresher: ViewRefresher | None = None
+        self._refreshed: Refresh | None = None
+        """How the view's batch was computed last."""
         self._frame: Any = None
         """The query of the batch that was computed last."""
 
-    def run(self, plan: Plan, generation: int, sources: Mapping[str, Source]) -> WriteResult | None:
-        """Compute a batch and make it part of the target.
+    def run(
+        self,
+        plan: Plan,
+        before: Plan | None,
+        generation: int,
+        sources: Mapping[str, Source],
+    ) -> WriteResult | None:
+        """Compute a batch, the one after `before`, and make it part of the target.
 
         Returns None if another attempt at the same batch was committed instead. Raises DataError
         when the data break a rule, and whatever the target and the engine raise.
@@ -80,7 +101,7 @@ class BatchRunner:
         began = self._context.clock.now()
         inputs = self._inputs_now(plan, sources)
         for _ in range(_TRIES):
-            written = self._evolving(_Batch(plan.batch, generation), inputs, sources)
+            written = self._evolving(_Batch(plan, before, generation), inputs, sources)
             if slept_since(began, self._context.clock):
                 self._target.check(written.stored)
             delivery = TargetDelivery(
@@ -128,6 +149,11 @@ class BatchRunner:
                 written = self._write(work, inputs, sources)
                 break
             except Exception as error:
+                refresh = self._refreshed
+                if isinstance(error, UserError) and refresh is not None and not refresh.is_whole:
+                    # A condition of the query may have kept rows from what fails over them.
+                    work = replace(work, whole=f"{refresh.technique} failed: {error}")
+                    continue
                 if not self._evolve_schema(error, inputs, sources):
                     self._explain(error)
                     raise
@@ -159,8 +185,24 @@ class BatchRunner:
             if plan.placed is not None:
                 destination = replace(attempt.destination, hidden=(place_field(),))
                 attempt = replace(attempt, destination=destination)
-            relations = {key: s.relation(engine, inputs[key]) for key, s in sources.items()}
             with ExitStack() as released:
+                view = ViewBatch(
+                    batch.plan,
+                    batch.before,
+                    batch.generation,
+                    inputs,
+                    sources,
+                    schemas,
+                    columns,
+                    attempt.columns,
+                    attempt.destination,
+                )
+                refresh = self._refreshed = self._refresh(view, batch.whole, released)
+                given = {} if refresh is None else refresh.relations
+                relations = {
+                    key: given[key] if key in given else s.relation(engine, inputs[key])
+                    for key, s in sources.items()
+                }
                 state: Mapping[str, int] = {}
                 if plan.stateful is not None:
                     assert isinstance(self._target, TableTarget)
@@ -168,7 +210,13 @@ class BatchRunner:
                     self._target.ensure_table(attempt)
                     step = StatefulStep(self._node, engine, self._target.table, plan.stateful)
                     bound, state = released.enter_context(
-                        step.run(relations, schemas, attempt.destination.attempt, *astuple(batch))
+                        step.run(
+                            relations,
+                            schemas,
+                            attempt.destination.attempt,
+                            batch.plan.batch,
+                            batch.generation,
+                        )
                     )
                 else:
                     bound = plan.bind_placed(relations)
@@ -185,6 +233,7 @@ class BatchRunner:
                                 attempt.columns,
                                 attempt.destination,
                                 self._target.table,
+                                None if refresh is None else refresh.edit,
                             )
                         )
                 except UserError:
@@ -192,7 +241,39 @@ class BatchRunner:
                     expectation_columns.check(engine, query, rules, self._node.target)
                     raise
         transactions = {**stored.transactions, **state}
-        return _Written(attempt, replace(stored, transactions=transactions))
+        notes = {} if refresh is None else self._notes(refresh)
+        return _Written(attempt, replace(stored, transactions=transactions, notes=notes))
+
+    def _refresh(self, batch: ViewBatch, whole: str, released: ExitStack) -> Refresh | None:
+        """How a batch that replaces rows is computed, told to the event log. None for other flows.
+
+        `whole` says why it must be all rows, if that is known.
+        """
+        if not isinstance(self._kind, Replace) or not isinstance(self._target, TableTarget):
+            return None
+        if self._refresher is None:
+            self._refresher = ViewRefresher(
+                self._node, self._dataset, self._context, self._target.table
+            )
+        if self._kind.volatile:
+            whole = "it may yield other rows although nothing that it reads changed"
+        if whole:
+            refresh = Refresh(Technique.COMPLETE_RECOMPUTE, whole)
+        else:
+            refresh = self._refresher.plan(batch, self._digest(), released)
+        self._context.refresh_planned(self._node, refresh.technique, refresh.why)
+        return refresh
+
+    def _digest(self) -> str:
+        assert self._refresher is not None
+        return self._refresher.digest(fingerprint(self._node, self._dataset))
+
+    def _notes(self, refresh: Refresh) -> dict[str, Any]:
+        """What the commit of a view's batch says of it."""
+        return {
+            QUERY: self._digest(),
+            REFRESH: {"technique": refresh.technique, "why": refresh.why},
+        }
 
     def _over_nothing(self, schemas: Mapping[str, Any]) -> Any:
         """The query's plan over leaves of these columns that have no rows."""

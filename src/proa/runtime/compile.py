@@ -23,6 +23,7 @@ from proa.graph.build import Infer, build
 from proa.graph.findings import Finding, Verdicts, findings
 from proa.graph.local_paths import check_all_paths
 from proa.graph.mistakes import Mistakes
+from proa.graph.refresh_kinds import RefreshKind, refresh_kinds
 from proa.graph.snapshot_query import KnownTarget, Targets
 from proa.graph.static_plan import StaticQueries
 from proa.pipelines.definitions import Flow
@@ -55,6 +56,11 @@ class Compiled:
     def volatile(self) -> frozenset[str]:
         """The datasets whose query may yield other rows although nothing that it reads is new."""
         return volatile_datasets(self.graph, self.findings)
+
+    @property
+    def refreshes(self) -> dict[str, RefreshKind]:
+        """How tables that are computed from all rows can be refreshed, as far as columns are known."""
+        return refresh_kinds(self.graph, self.analysis.schemas, self.volatile)
 
 
 def compile_pipeline(  # noqa: PLR0913 - what a pipeline is made of

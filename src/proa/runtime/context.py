@@ -41,6 +41,8 @@ class Context:
     events: EventLog
     paths: Mapping[str, str] = field(default_factory=dict)
     """Datasets that the user has put at a path of their own."""
+    keys: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """For datasets that changes are applied to: the columns that tell their rows apart."""
     may_come: Callable[[str], bool] = lambda _folder: True
     """Whether a folder that is not there may be made by a shipment later."""
     event_time: str | None = None
@@ -71,5 +73,19 @@ class Context:
             f" {node.flow.name!r} is computed again.",
             level="WARN",
             details={"status": "RUNNING", "schema_evolution": {"leaf": leaf}},
+            origin=self.events.origin_of(node.flow.name, node.target),
+        )
+
+    def refresh_planned(self, node: FlowNode, technique: str, why: str) -> None:
+        """Note how a materialized view is refreshed, and why so."""
+        self.events.add(
+            "planning_information",
+            f"Flow {node.flow.name!r} is planned to be executed as {technique}: {why}.",
+            details={
+                "technique_information": [
+                    {"maintenance_type": f"MAINTENANCE_TYPE_{technique}", "is_chosen": True}
+                ],
+                "refresh": {"technique": technique, "why": why},
+            },
             origin=self.events.origin_of(node.flow.name, node.target),
         )

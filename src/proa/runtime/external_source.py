@@ -8,7 +8,7 @@ by itself only tables whose files alone do not say what their rows are.
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from proa.engine import Engine, Relation
@@ -41,14 +41,17 @@ class ExternalTableSource(TableSource):
     def _columns(self, engine: Engine, version: int) -> Any:
         return engine.schema(self._complete(engine, version))
 
-    def _complete(self, engine: Engine, version: int) -> Relation:
+    def _complete(
+        self, engine: Engine, version: int, within: Collection[str] | None = None
+    ) -> Relation:
         if not self._table.is_plain(version):
             return engine.delta(self._url, version)
         files = self._table.partition_texts(version)
-        self._table.check(list(files))
+        wanted = self._files_within(files, within)
+        self._table.check(wanted)
         columns = self._table.schema_at(version)
         reader = TableRows(engine, columns, self._table.partition_by)
-        return reader.relation([RowFile(file, values) for file, values in files.items()])
+        return reader.relation([RowFile(file, files[file]) for file in wanted])
 
     def _rows(self, engine: Engine, files: list[str], after: int, until: int) -> Relation:
         columns = file_columns(self._columns(engine, until), self._table, until)

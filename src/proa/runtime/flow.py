@@ -152,14 +152,14 @@ class FlowRunner:
             progress.held_back = self.target.refusal()
             if progress.held_back is not None:
                 return
-            reading, plan, was_pending = self._next_plan(progress)
+            reading, before, plan, was_pending = self._next_plan(progress)
             if plan is None:
                 return
             ahead = progress.backlog
             progress.backlog = ahead + Backlog(plan.files, 0)
             on_progress()
             try:
-                result = self._batches.run(plan, reading.generation, reading.sources)
+                result = self._batches.run(plan, before, reading.generation, reading.sources)
             except DataError as error:
                 if error.condition != _NO_FILES:
                     raise
@@ -181,36 +181,36 @@ class FlowRunner:
             return None
         return span(result.files, self._context.event_time)
 
-    def _next_plan(self, progress: FlowProgress) -> tuple[_Reading, Plan | None, bool]:
-        """The plan of the batch after the last committed one, and whether it was there already.
-
-        The plan is None when there is nothing to do.
+    def _next_plan(self, progress: FlowProgress) -> tuple[_Reading, Plan | None, Plan | None, bool]:
+        """The plans of the last committed batch and of the one after it, and whether the latter was
+        there already. It is None when there is nothing to do.
         """
         began = self._context.clock.now()
         position = self.target.position(self.name)
         reading = self._read(position.generation)
         number = 0 if position.batch is None else position.batch + 1
         if self.kind.is_over(position.batch):
-            return reading, None, False
+            return reading, None, None, False
         self._catch_up(reading, number)
+        before = reading.before(number)
         pending = reading.checkpoint.read(number)
         if pending is not None:
             # What it reads is in our list of what is new, if we have made one.
             reading.is_fresh = False
             reading.mark_planned(pending)
-            return reading, pending, True
+            return reading, before, pending, True
         reading.refresh(self._context.through)
         self._check_folders(reading)
         plan = self._plan_batch(reading, number, progress)
         if plan is None:
-            return reading, None, False
+            return reading, before, None, False
         standing = reading.checkpoint.put(plan)
         if slept_since(began, self._context.clock):
             raise ConflictError(f"the flow {self.name!r} has slept; it looks again where it stands")
         if standing != plan:
             reading.is_fresh = False
         reading.mark_planned(standing)
-        return reading, standing, standing != plan
+        return reading, before, standing, standing != plan
 
     def _check_folders(self, reading: _Reading) -> None:
         """PipelineError (PATH_NOT_FOUND) when a folder that the query reads is not there."""

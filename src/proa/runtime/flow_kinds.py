@@ -17,6 +17,17 @@ from proa.pipelines.definitions import Dataset, DatasetKind, SnapshotCdc
 from proa.runtime.checkpoint import Plan
 
 
+class Edit(Protocol):
+    """A replacement of some rows of a table, of whatever rows the batch brings in their place."""
+
+    @property
+    def computes(self) -> bool:
+        """Whether the query is to be computed at all."""
+
+    def apply(self, work: BatchWork, result: WriteResult) -> Stored:
+        """What the batch is besides the files of `result`."""
+
+
 @dataclass(frozen=True)
 class BatchWork:
     """A batch that is to be computed, and everything that is needed for it."""
@@ -33,6 +44,8 @@ class BatchWork:
     table: Table | None
     """The table as it was looked at last; there is none yet when its version is -1. None for a
     target that is not a table."""
+    edit: Edit | None = None
+    """The rows in whose place those of a replacing batch are; None: all."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +64,10 @@ class Stored:
     """Further `txn` actions of the commit."""
     changes: tuple[DataFile, ...] = ()
     """Files beside the table's that say row by row what changed."""
+    is_edit: bool = False
+    """Of a flow that replaces: only the rows of `removes` go."""
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    """What the commit says of the batch besides."""
 
 
 class FlowKind(Protocol):
@@ -110,7 +127,12 @@ class Append:
         return query
 
     def store(self, work: BatchWork) -> Stored:
-        result = write_frame(work.engine, work.frame, work.destination)
+        if work.edit is not None and not work.edit.computes:
+            result = WriteResult((), 0, 0, ())
+        else:
+            result = write_frame(work.engine, work.frame, work.destination)
+        if work.edit is not None and result.broken is None:
+            return work.edit.apply(work, result)
         return Stored(result, result.files)
 
 

@@ -176,6 +176,12 @@ class Runner:
             for name, node in graph.datasets.items()
             if node.dataset.path and not node.is_sink
         }
+        self._context.keys = {
+            name: flow.flow.cdc.keys
+            for name, node in graph.datasets.items()
+            for flow in node.flows
+            if flow.flow.cdc is not None
+        }
         runners = {
             name: [
                 FlowRunner(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -20,7 +20,7 @@ from proa.formats.reader_options import Evolution
 from proa.graph import DatasetLeaf, FilesLeaf, FlowNode
 from proa.graph.local_paths import check_paths, is_there, missing_path_error
 from proa.graph.query_origin import QueryOrigin
-from proa.graph.table_options import options_of, version_at
+from proa.graph.table_options import TableOptions, options_of, version_at
 from proa.lake import Table
 from proa.runtime import table_rows
 from proa.runtime.checkpoint import FilesInput, Input, Plan, TableInput
@@ -102,6 +102,16 @@ class TableSource:
     @property
     def streaming(self) -> bool:
         return self.leaf.streaming
+
+    @property
+    def table(self) -> Table:
+        """The table that is read."""
+        return self._table
+
+    @property
+    def is_plain_read(self) -> bool:
+        """Whether all rows of the newest version are read."""
+        return not self.streaming and self._options == TableOptions() and not self._places
 
     def mark_planned(self, plan: Plan) -> None:
         """Nothing: where a table was read to stands in the plan."""
@@ -194,12 +204,17 @@ class TableSource:
         assert isinstance(found, TableInput)
         return self._options.columns(self._columns(engine, found.version))
 
-    def relation(self, engine: Engine, found: Input) -> Relation:
+    def relation(
+        self, engine: Engine, found: Input, within: Collection[str] | None = None
+    ) -> Relation:
+        """As the port says. Of a complete read only the files `within` (paths in the table) are
+        read; None: all.
+        """
         assert isinstance(found, TableInput)
         if self._options.feed:
             return self._feed(engine, found)
         if found.after is None or (found.after < 0 <= found.version):
-            return self._complete(engine, found.version)
+            return self._complete(engine, found.version, within)
         files = self._new_files(found.after, found.version)
         self._table.check(files)
         return self._rows(engine, files, found.after, found.version)
@@ -231,8 +246,10 @@ class TableSource:
         schema = self._table.schema_at(version)
         return with_place(schema) if self._places else schema
 
-    def _complete(self, engine: Engine, version: int) -> Relation:
-        """What reads all rows of a version."""
+    def _complete(
+        self, engine: Engine, version: int, within: Collection[str] | None = None
+    ) -> Relation:
+        """What reads all rows of a version, or those of some of its files."""
         if "deletionVectors" in self._table.features():
             if self._places:
                 raise DataError(
@@ -241,10 +258,16 @@ class TableSource:
                     condition="STREAM_WITHOUT_ORDER",
                 )
             return engine.delta(self._table.url, version)
-        files = list(self._table.files(version))
+        files = self._files_within(self._table.files(version), within)
         self._table.check(files)
         schema = self._file_columns(version)
         return engine.parquet(files, schema) if files else engine.empty(schema)
+
+    def _files_within(self, files: Iterable[str], within: Collection[str] | None) -> list[str]:
+        if within is None:
+            return list(files)
+        wanted = {f"{self._table.url}/{path}" for path in within}
+        return [file for file in files if file in wanted]
 
     def _rows(self, engine: Engine, files: list[str], after: int, until: int) -> Relation:  # noqa: ARG002
         """What reads the rows of files that the versions `after`+1 to `until` added."""

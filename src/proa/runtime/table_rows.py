@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pyspark.sql.connect import proto
-from pyspark.sql.types import StructField, StructType
+from pyspark.sql.types import StringType, StructField, StructType
 
 from proa.engine import Engine, Relation
 from proa.errors import DataError, UserError
@@ -105,14 +105,33 @@ def feed(
     return reader, files
 
 
+def changed_rows(
+    engine: Engine, table: Table, columns: StructType, after: int, until: int
+) -> tuple[TableRows, list[RowFile]]:
+    """The rows that the versions `after`+1 to `until` took out and added: a reader, and the files.
+
+    A row in both was only written anew. `columns` are the table's; the reader's last column says
+    which rows went and which came, in the words of a change feed. Raises DataError when files or
+    entries of the log are gone, UserError for what a feed cannot follow.
+    """
+    files: list[RowFile] = []
+    for version in range(after + 1, until + 1):
+        files += _changes(table, table.file_actions(version), whole=True)
+    table.check([file.location for file in files])
+    own = file_columns(columns, table, until)
+    change = StructField(CHANGE_TYPE, StringType())
+    return TableRows(engine, own, table.partition_by, (change,)), files
+
+
 def snapshot_feed(relation: Relation, table: Table, columns: StructType, version: int) -> Relation:
     """All rows of a version, `relation`, as a feed that begins with them."""
     constants = {CHANGE_TYPE: "insert", **_commit(table, version)}
     return _project(relation, columns.fields, constants)
 
 
-def _changes(table: Table, found: FileActions) -> Iterable[RowFile]:
-    common = _commit(table, found.version)
+def _changes(table: Table, found: FileActions, *, whole: bool = False) -> Iterable[RowFile]:
+    """The files that say what a version changed; with `whole` also rows that it wrote anew."""
+    common = {} if whole else _commit(table, found.version)
     if found.vectors and not found.changes:
         raise UserError(
             f"version {found.version} of {table.url!r} marks deleted rows with deletion vectors,"
@@ -123,7 +142,7 @@ def _changes(table: Table, found: FileActions) -> Iterable[RowFile]:
         for path, partition in found.changes.items():
             yield RowFile(f"{table.url}/{path}", partition, common)
         return
-    if found.adds and found.removes and found.operation == "MERGE":
+    if found.adds and found.removes and found.operation == "MERGE" and not whole:
         raise DataError(
             f"version {found.version} of {table.url!r} was written before its changes were recorded;"
             " begin after it, or refresh the table fully",
