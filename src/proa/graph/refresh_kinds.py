@@ -50,16 +50,19 @@ def refresh_kinds(
 ) -> dict[str, RefreshKind]:
     """How each table that is computed from all rows can be refreshed, by name.
 
-    `schemas` are the datasets' columns, StructTypes, as far as they are known.
+    `schemas` are the datasets' columns, StructTypes. Tables for which they are not known are left out.
     """
-    return {
+    kinds = {
         name: _refresh_kind(node.flows[0], schemas, is_volatile=name in volatile)
         for name, node in graph.datasets.items()
         if not (node.is_view or node.is_sink) and node.is_recomputed and node.flows
     }
+    return {name: kind for name, kind in kinds.items() if kind is not None}
 
 
-def _refresh_kind(flow: FlowNode, schemas: Mapping[str, Any], *, is_volatile: bool) -> RefreshKind:
+def _refresh_kind(
+    flow: FlowNode, schemas: Mapping[str, Any], *, is_volatile: bool
+) -> RefreshKind | None:
     if is_volatile:
         return RefreshKind(
             incremental=False, why="it may yield other rows although nothing that it reads changed"
@@ -67,10 +70,10 @@ def _refresh_kind(flow: FlowNode, schemas: Mapping[str, Any], *, is_volatile: bo
     datasets = {
         leaf.key: leaf.dataset for leaf in flow.plan.leaves if isinstance(leaf, DatasetLeaf)
     }
-    unknown = [name for name in (*datasets.values(), flow.target) if name not in schemas]
-    if unknown or len(datasets) < len(flow.plan.leaves):
-        why = f"the columns of {unknown[0]} are not known yet" if unknown else "it reads files"
-        return RefreshKind(incremental=False, why=why)
+    if len(datasets) < len(flow.plan.leaves):
+        return RefreshKind(incremental=False, why="it reads what is no table of the pipeline")
+    if not schemas.keys() >= {*datasets.values(), flow.target}:
+        return None
     columns = {key: schemas[name] for key, name in datasets.items()}
     found = row_origins(flow.plan.template, columns)
     types = {field.name: field.dataType for field in schemas[flow.target].fields}

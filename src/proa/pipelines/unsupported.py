@@ -38,10 +38,10 @@ REMEDIES = {
 WITHOUT_EFFECT = {
     "cluster_by_auto": "files are laid out as they are written; nothing chooses columns",
     "format": "every table is a Delta table",
-    "refresh_policy": "a materialized view is recomputed when its inputs changed, and only then",
+    "refresh_policy": "a materialized view is refreshed from what changed where its query allows",
     "USING": "every table is a Delta table",
     "DEFAULT COLLATION": "strings are compared byte by byte",
-    "REFRESH POLICY": "a materialized view is recomputed when its inputs changed, and only then",
+    "REFRESH POLICY": "a materialized view is refreshed from what changed where its query allows",
     "CLUSTER BY AUTO": "files are laid out as they are written; nothing chooses columns",
     "PRIMARY KEY": "keys tell readers something; nothing enforces them",
     "FOREIGN KEY": "keys tell readers something; nothing enforces them",

@@ -127,6 +127,12 @@ class BatchRunner:
             f"the table of {self._node.target!r} is changed by others all the time; stop them"
         )
 
+    @property
+    def has_replaced_all(self) -> bool:
+        """Whether the batch that was run last took the place of all rows."""
+        refresh = self._refreshed
+        return self._kind.replaces and (refresh is None or refresh.is_whole)
+
     def _inputs_now(self, plan: Plan, sources: Mapping[str, Source]) -> dict[str, Input]:
         """The plan's inputs for the leaves that the query has now."""
         inputs: dict[str, Input] = {}

@@ -166,7 +166,8 @@ class FlowRunner:
                 progress.waiting_for = str(error)
                 return
             if result is not None:
-                progress.add(plan, result, self._event_time(result), replaces=self.kind.replaces)
+                replaces = self._batches.has_replaced_all
+                progress.add(plan, result, self._event_time(result), replaces=replaces)
             progress.backlog = ahead
             on_progress()
             for source in reading.sources.values():
