@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from pyspark.sql import functions as F
 
-from conftest import Pipeline
 from proa.graph.refresh_kinds import refresh_kinds
 from proa.graph.row_origins import RowOrigins, row_origins
 from proa.pipelines.ddl import parse_schema
@@ -28,8 +27,7 @@ def landed(columns: str) -> Any:
     )
 
 
-def origins_of(query: Any) -> RowOrigins:
-    pipeline = Pipeline()
+def origins_of(pipeline: Any, query: Any) -> RowOrigins:
     for name, columns in SCHEMAS.items():
         pipeline.streaming_table(name, landed(columns))
     pipeline.materialized_view("view", query)
@@ -38,9 +36,9 @@ def origins_of(query: Any) -> RowOrigins:
     return row_origins(plan.template, schemas)
 
 
-def columns_of(query: Any) -> dict[str, set[str]]:
+def columns_of(pipeline: Any, query: Any) -> dict[str, set[str]]:
     """For each column of a result that has origins: where they are."""
-    found = origins_of(query)
+    found = origins_of(pipeline, query)
     return {
         name: {f"{leaf.split(':')[1]}: {text}" for leaf, text in origins.items()}
         for name, origins in found.columns.items()
@@ -94,8 +92,10 @@ def columns_of(query: Any) -> dict[str, set[str]]:
         ("SELECT id FROM t WHERE id IN (SELECT v FROM t)", {}),
     ],
 )  # fmt: skip
-def test_columns_of_a_text_have_their_origins(query: str, columns: dict[str, set[str]]) -> None:
-    assert columns_of(query) == columns
+def test_columns_of_a_text_have_their_origins(
+    pipeline: Any, query: str, columns: dict[str, set[str]]
+) -> None:
+    assert columns_of(pipeline, query) == columns
 
 
 def frames() -> list[tuple[Any, dict[str, set[str]]]]:
@@ -131,8 +131,12 @@ def frames() -> list[tuple[Any, dict[str, set[str]]]]:
 
 
 @pytest.mark.parametrize(("query", "columns"), frames())
-def test_columns_of_a_frame_have_their_origins(query: Any, columns: dict[str, set[str]]) -> None:
-    found = {name: {w.lower() for w in where} for name, where in columns_of(query).items()}
+def test_columns_of_a_frame_have_their_origins(
+    pipeline: Any, query: Any, columns: dict[str, set[str]]
+) -> None:
+    found = {
+        name: {w.lower() for w in where} for name, where in columns_of(pipeline, query).items()
+    }
     assert found == {name: {w.lower() for w in where} for name, where in columns.items()}
 
 
@@ -151,8 +155,8 @@ def test_columns_of_a_frame_have_their_origins(query: Any, columns: dict[str, se
         ("SELECT sum(v) AS s FROM t GROUP BY k", "no column"),
     ],
 )
-def test_what_is_not_followed_is_said(query: Any, reason: str) -> None:
-    found = origins_of(query)
+def test_what_is_not_followed_is_said(pipeline: Any, query: Any, reason: str) -> None:
+    found = origins_of(pipeline, query)
     assert not found.columns
     assert reason in found.reason
 
@@ -173,8 +177,10 @@ def test_what_is_not_followed_is_said(query: Any, reason: str) -> None:
         ("SELECT k, avg(v) AS s FROM t GROUP BY k", {}),
     ],
 )
-def test_sums_are_told_from_what_must_be_computed_anew(query: str, measures: Any) -> None:
-    assert dict(origins_of(query).measures) == measures
+def test_sums_are_told_from_what_must_be_computed_anew(
+    pipeline: Any, query: str, measures: Any
+) -> None:
+    assert dict(origins_of(pipeline, query).measures) == measures
 
 
 @pytest.mark.parametrize(
@@ -188,12 +194,13 @@ def test_sums_are_told_from_what_must_be_computed_anew(query: str, measures: Any
         ("SELECT k, sum(v) AS s FROM t GROUP BY k", set()),
     ],
 )
-def test_rows_that_are_added_are_told_to_add_rows(query: str, additive: set[str]) -> None:
-    assert {leaf.split(":")[1] for leaf in origins_of(query).additive} == additive
+def test_rows_that_are_added_are_told_to_add_rows(
+    pipeline: Any, query: str, additive: set[str]
+) -> None:
+    assert {leaf.split(":")[1] for leaf in origins_of(pipeline, query).additive} == additive
 
 
-def test_a_graph_says_how_its_views_are_refreshed() -> None:
-    pipeline = Pipeline()
+def test_a_graph_says_how_its_views_are_refreshed(pipeline: Any) -> None:
     pipeline.streaming_table("t", landed(SCHEMAS["t"]))
     pipeline.materialized_view("groups", "SELECT k, sum(v) AS s FROM t GROUP BY k")
     pipeline.materialized_view("floats", "SELECT f, count(*) AS n FROM t GROUP BY f")

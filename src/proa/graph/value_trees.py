@@ -14,7 +14,7 @@ from sqlglot import exp
 from proa.engine.spark_functions import AGGREGATES, words
 from proa.graph import plan_proto
 from proa.graph.sql_text import DIALECT, SqlTexts
-from proa.pipelines.identifiers import parts as name_parts
+from proa.pipelines.identifiers import name_parts
 
 PLAN = "proa_plan"
 """In a column's `meta`: the id of the relation that it was taken from."""

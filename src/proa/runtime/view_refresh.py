@@ -38,7 +38,7 @@ from proa.graph import FlowNode
 from proa.graph.refresh_kinds import KEY_TYPES
 from proa.graph.row_origins import RowOrigins, row_origins
 from proa.graph.table_options import CHANGE_TYPE, FEED_PROPERTY
-from proa.lake import DataFile, Destination, Table, WriteResult, discard, write
+from proa.lake import DataFile, Destination, Table, WriteResult, discard_attempt, write_frame
 from proa.lake.table_schema import to_arrow
 from proa.layout import app_id
 from proa.pipelines.definitions import Dataset
@@ -477,7 +477,7 @@ class _Refreshing:
         )
         files = merge_groups(given, self._staging(self.batch.columns))
         for written in files:
-            self.released.callback(discard, self._staging(self.batch.columns), written)
+            self.released.callback(discard_attempt, self._staging(self.batch.columns), written)
         touched, settled, unclear = map(self._locations, files)
         why = (
             f"rows of {_names(self.changed)} changed, and what they add to groups of {_listed(keys)} is"
@@ -514,8 +514,8 @@ class _Refreshing:
 
     def _stage(self, frame: Any, schema: Any) -> WriteResult:
         where = self._staging(schema)
-        result = write(self.engine, frame, where)
-        self.released.callback(discard, where, result.files)
+        result = write_frame(self.engine, frame, where)
+        self.released.callback(discard_attempt, where, result.files)
         return result
 
     def _locations(self, files: Sequence[DataFile]) -> tuple[str, ...]:
