@@ -286,7 +286,7 @@ class _Reader:
         kind = _JOINS.get(node.join_type, "full")
         left, right = self.rows(node.left), self.rows(node.right)
         trees = [self.trees.tree(node.join_condition)] if node.HasField("join_condition") else []
-        return self._joined(left, right, kind, trees, list(node.using_columns))
+        return self._join_rows(left, right, kind, trees, list(node.using_columns))
 
     # -- SQL ------------------------------------------------------------------------------------
 
@@ -321,7 +321,7 @@ class _Reader:
             for cte in clause.expressions:
                 given[cte.alias.casefold()] = self._later(cte, dict(given))
         if isinstance(node, exp.Select):
-            return self._limited(node, self._selected(node, given))
+            return self._limited(node, self._select_rows(node, given))
         if isinstance(node, exp.SetOperation):
             if not isinstance(node, exp.Union):
                 raise _OpaqueError("it has INTERSECT or EXCEPT")
@@ -368,7 +368,7 @@ class _Reader:
         self._look_beside([on] if on else [], given)
         kind = kind if kind in {"semi", "anti"} else side or "inner"
         right = self._query(join.this, given)
-        return self._joined(left, right, kind, [on] if on else [], using)
+        return self._join_rows(left, right, kind, [on] if on else [], using)
 
     def _limited(self, node: exp.Expr, rows: _Rows) -> _Rows:
         if node.args.get("limit") is not None or node.args.get("offset") is not None:
@@ -377,7 +377,7 @@ class _Reader:
             return rows.without(lambda _: True)
         return rows
 
-    def _selected(self, node: exp.Select, given: Mapping[str, Callable[[], _Rows]]) -> _Rows:
+    def _select_rows(self, node: exp.Select, given: Mapping[str, Callable[[], _Rows]]) -> _Rows:
         source = node.args.get("from_")
         rows = _Rows()
         if source is not None:
@@ -509,7 +509,7 @@ class _Reader:
         )
         return _Rows(columns)
 
-    def _joined(
+    def _join_rows(
         self, left: _Rows, right: _Rows, kind: str, trees: Sequence[exp.Expr], using: list[str]
     ) -> _Rows:
         """Rows of a join: columns that are equal on both sides have the origins of both."""

@@ -213,25 +213,29 @@ class ViewRefresher:
 
     def _plan(self, batch: ViewBatch, digest: str, released: ExitStack) -> Refresh:
         version = self._standing(batch, digest)
-        changed = self._changed(batch)
+        changed = self._changes_by_leaf(batch)
         if not changed:
             edit = ViewEdit(version, feed=False, computes=False)
             return Refresh(Technique.NO_OP, "no row that it reads changed", edit=edit)
         work = _Refreshing(self, batch, version, changed, released)
         names = _names(changed)
         for leaf, changes in changed.items():
-            if len(changed) == 1 and changes.only_adds and leaf in self._known(batch).additive:
+            if (
+                len(changed) == 1
+                and changes.only_adds
+                and leaf in self._row_origins(batch).additive
+            ):
                 return Refresh(
                     Technique.APPEND_ONLY,
                     f"rows were only added to {names}, and each gives rows of its own",
                     {leaf: changes.relation()},
                     ViewEdit(version, feed=False),
                 )
-        if len(changed) == 1 and set(changed) <= self._known(batch).summed and work.can_sum():
+        if len(changed) == 1 and set(changed) <= self._row_origins(batch).summed and work.can_sum():
             return work.sums()
         return work.keys()
 
-    def _known(self, batch: ViewBatch) -> RowOrigins:
+    def _row_origins(self, batch: ViewBatch) -> RowOrigins:
         if self._origins is None or self._origins[0] != batch.schemas:
             found = row_origins(self._node.plan.template, batch.schemas)
             self._origins = (batch.schemas, found)
@@ -261,7 +265,7 @@ class ViewRefresher:
             raise _WholeError("its columns change")
         return version
 
-    def _changed(self, batch: ViewBatch) -> dict[str, _Changes]:
+    def _changes_by_leaf(self, batch: ViewBatch) -> dict[str, _Changes]:
         """What changed, by leaf. Leaves without a change are left out."""
         assert batch.before is not None
         found: dict[str, _Changes] = {}
@@ -312,7 +316,7 @@ class _Refreshing:
         self.dataset = refresher._dataset  # noqa: SLF001
         self.table = refresher._table  # noqa: SLF001
         self.context = refresher._context  # noqa: SLF001
-        self.origins = refresher._known(batch)  # noqa: SLF001
+        self.origins = refresher._row_origins(batch)  # noqa: SLF001
         self.released = released
 
     @property
@@ -328,16 +332,16 @@ class _Refreshing:
     def keys(self) -> Refresh:
         """Compute the rows of the touched keys anew."""
         columns = self._key_columns()
-        files, count = self._touched(columns)
+        files, count = self._touched_keys(columns)
         there = self.table.count(self.version)
         if count > _MANY and 2 * count > there:
             raise _WholeError(f"{count} of about {there} keys are touched by what changed")
-        why = f"rows of {_names(self.changed)} changed, and those with their {_listed(columns)} are computed anew"
+        why = f"rows of {_names(self.changed)} changed, and those with their {_enumeration(columns)} are computed anew"
         if not count:
             edit = ViewEdit(self.version, self.feed, computes=False)
             return Refresh(Technique.ROW_BASED, why, edit=edit)
         edit = ViewEdit(self.version, self.feed, TouchedKeys(columns, files))
-        return Refresh(Technique.ROW_BASED, why, self._narrowed(columns, files), edit)
+        return Refresh(Technique.ROW_BASED, why, self._rows_of_keys(columns, files), edit)
 
     def _key_columns(self) -> tuple[str, ...]:
         """The columns of the view that say which of its rows a change touches."""
@@ -369,7 +373,7 @@ class _Refreshing:
                 return True
         return False
 
-    def _touched(self, columns: Sequence[str]) -> tuple[tuple[str, ...], int]:
+    def _touched_keys(self, columns: Sequence[str]) -> tuple[tuple[str, ...], int]:
         """Files with the keys of all rows that came or went, and how many there are."""
         parts = [
             self._key_rows(changes.relation(), leaf, columns)
@@ -400,7 +404,7 @@ class _Refreshing:
         kind = next(f.dataType for f in self.batch.query.fields if f.name == column)
         return f"CAST({self.origins.columns[column][leaf]} AS {kind.simpleString()})"
 
-    def _narrowed(self, columns: Sequence[str], files: Sequence[str]) -> dict[str, Relation]:
+    def _rows_of_keys(self, columns: Sequence[str], files: Sequence[str]) -> dict[str, Relation]:
         """The leaves with nothing but the rows of the keys in `files`."""
         types = {f.name: f.dataType for f in self.batch.query.fields}
         keys = T.StructType(
@@ -480,13 +484,13 @@ class _Refreshing:
             self.released.callback(discard_attempt, self._staging(self.batch.columns), written)
         touched, settled, unclear = map(self._locations, files)
         why = (
-            f"rows of {_names(self.changed)} changed, and what they add to groups of {_listed(keys)} is"
+            f"rows of {_names(self.changed)} changed, and what they add to groups of {_enumeration(keys)} is"
             " added, what they take from them taken off"
         )
         relations: Mapping[str, Relation] = {}
         if unclear:
             why += "; groups of which the parts do not tell are computed anew"
-            relations = self._narrowed(keys, unclear)
+            relations = self._rows_of_keys(keys, unclear)
         gone = TouchedKeys(keys, touched, settled) if touched else None
         edit = ViewEdit(self.version, self.feed, gone, computes=bool(unclear))
         return Refresh(Technique.GROUP_AGGREGATE, why, relations, edit)
@@ -523,8 +527,8 @@ class _Refreshing:
 
 
 def _names(changed: Mapping[str, _Changes]) -> str:
-    return _listed([changes.source.leaf.dataset for changes in changed.values()])
+    return _enumeration([changes.source.leaf.dataset for changes in changed.values()])
 
 
-def _listed(names: Sequence[str]) -> str:
+def _enumeration(names: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
