@@ -92,7 +92,7 @@ class _Rows:
     """Of rows that are groups: by how many keys."""
     summed: frozenset[int] = frozenset()
 
-    def named(self, table: str) -> _Rows:
+    def under_name(self, table: str) -> _Rows:
         """The same rows under the name of a table."""
         names = frozenset({table.lower()})
         return replace(self, columns=tuple(replace(c, tables=names) for c in self.columns))
@@ -217,7 +217,7 @@ class _Reader:
         return _Rows(columns, frozenset({number}))
 
     def _subquery_alias(self, node: Any) -> _Rows:
-        return self.rows(node.input).named(node.alias)
+        return self.rows(node.input).under_name(node.alias)
 
     def _same(self, node: Any) -> _Rows:
         return self.rows(node.input)
@@ -321,18 +321,20 @@ class _Reader:
             for cte in clause.expressions:
                 given[cte.alias.casefold()] = self._later(cte, dict(given))
         if isinstance(node, exp.Select):
-            return self._limited(node, self._select_rows(node, given))
+            return self._refuse_limits(node, self._select_rows(node, given))
         if isinstance(node, exp.SetOperation):
             if not isinstance(node, exp.Union):
                 raise _OpaqueError("it has INTERSECT or EXCEPT")
             left, right = self._query(node.left, given), self._query(node.right, given)
-            return self._limited(node, self._union(left, right, bool(node.args.get("by_name"))))
+            return self._refuse_limits(
+                node, self._union(left, right, bool(node.args.get("by_name")))
+            )
         if isinstance(node, exp.Subquery):
-            return self._limited(node, self._from(node, self._query(node.this, given), given))
+            return self._refuse_limits(node, self._from(node, self._query(node.this, given), given))
         if isinstance(node, exp.Table):
             rows = given.get(node.name.casefold())
             known = rows() if rows is not None and not node.db else _Rows()
-            return self._from(node, known.named(node.alias or node.name), given)
+            return self._from(node, known.under_name(node.alias or node.name), given)
         raise _OpaqueError("it has a query that is not followed")
 
     def _later(
@@ -341,7 +343,7 @@ class _Reader:
         """A common table expression, read anew wherever it is named."""
 
         def read() -> _Rows:
-            return _renamed(self._query(cte.this, given), cte.args.get("alias"))
+            return _with_names(self._query(cte.this, given), cte.args.get("alias"))
 
         return read
 
@@ -350,7 +352,7 @@ class _Reader:
         if node.args.get("pivots") or node.args.get("sample"):
             raise _OpaqueError("it has a pivot or a sample")
         if node.alias:
-            rows = _renamed(rows, node.args.get("alias")).named(node.alias)
+            rows = _with_names(rows, node.args.get("alias")).under_name(node.alias)
         for join in node.args.get("joins") or ():
             rows = self._sql_join(rows, join, given)
         return rows
@@ -370,7 +372,7 @@ class _Reader:
         right = self._query(join.this, given)
         return self._join_rows(left, right, kind, [on] if on else [], using)
 
-    def _limited(self, node: exp.Expr, rows: _Rows) -> _Rows:
+    def _refuse_limits(self, node: exp.Expr, rows: _Rows) -> _Rows:
         if node.args.get("limit") is not None or node.args.get("offset") is not None:
             raise _OpaqueError("it has LIMIT or OFFSET")
         if isinstance(node, exp.SetOperation) and node.args.get("distinct"):
@@ -590,7 +592,7 @@ class _Reader:
             common = there if common is None else common & there
         if not common:
             return {}
-        return {n: _filled(tree, uses, matches, n) for n in common}
+        return {n: _fill_in(tree, uses, matches, n) for n in common}
 
     def _items(self, expressions: Iterable[Any], rows: _Rows) -> list[_Item]:
         return [item for each in expressions for item in self._item(each, rows)]
@@ -624,7 +626,7 @@ _JOINS = {
 }
 
 
-def _renamed(rows: _Rows, alias: exp.Expr | None) -> _Rows:
+def _with_names(rows: _Rows, alias: exp.Expr | None) -> _Rows:
     names = [name.name for name in alias.args.get("columns") or ()] if alias is not None else []
     if not names:
         return rows
@@ -643,7 +645,7 @@ def _is_one_of(parts: Sequence[Origins], column: _Column) -> bool:
     return any(_same(column.origins, part) for part in parts)
 
 
-def _filled(
+def _fill_in(
     tree: exp.Expr, uses: Sequence[exp.Expr], matches: Sequence[Any], number: int
 ) -> exp.Expr:
     """The expression with the origins of its columns in their place."""

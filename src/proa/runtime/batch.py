@@ -182,18 +182,9 @@ class BatchRunner:
         with engine.translating():
             schemas = {key: s.schema(engine, inputs[key]) for key, s in sources.items()}
             columns = self._columns_of(schemas)
-            attempt = self._target.begin(
-                self._kind.columns(columns),
-                expectation_columns.flags_of(rules),
-                replaces=self._kind.replaces,
-                widens=_widens(sources),
-            )
-            if plan.placed is not None:
-                destination = replace(attempt.destination, hidden=(place_field(),))
-                attempt = replace(attempt, destination=destination)
+            attempt = self._begin(columns, sources)
             with ExitStack() as released:
                 view = ViewBatch(
-                    batch.plan,
                     batch.before,
                     batch.generation,
                     inputs,
@@ -249,6 +240,18 @@ class BatchRunner:
         transactions = {**stored.transactions, **state}
         notes = {} if refresh is None else self._notes(refresh)
         return _Written(attempt, replace(stored, transactions=transactions, notes=notes))
+
+    def _begin(self, columns: Any, sources: Mapping[str, Source]) -> Attempt:
+        """A new attempt at a batch whose query has these columns."""
+        attempt = self._target.begin(
+            self._kind.columns(columns),
+            expectation_columns.flags_of(self._dataset.expectations),
+            replaces=self._kind.replaces,
+            widens=_widens(sources),
+        )
+        if self._node.plan.placed is None:
+            return attempt
+        return replace(attempt, destination=replace(attempt.destination, hidden=(place_field(),)))
 
     def _refresh(self, batch: ViewBatch, whole: str, released: ExitStack) -> Refresh | None:
         """How a batch that replaces rows is computed, told to the event log. None for other flows.

@@ -139,7 +139,6 @@ class _WholeError(Exception):
 class ViewBatch:
     """A batch of a view that is to be computed."""
 
-    plan: Plan
     before: Plan | None
     """The plan of the view's last batch."""
     generation: int
