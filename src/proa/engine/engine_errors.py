@@ -36,6 +36,9 @@ PYTHON_FAILED = "PYTHON_FAILED"
 """The condition of a UserError that stands for an exception in the user's own Python code."""
 _OWN = re.escape(str(Path(__file__).parent.parent))
 _OTHERS = re.compile(rf'"(?:spark\.py|<[^"]*>|[^"]*/site-packages/[^"]*|{_OWN}/[^"]*)"')
+_STACK = re.compile(r"\s*\n\s*JVM stacktrace:.*", re.DOTALL)
+_PLAN = re.compile(r"(line \d+ pos \d+);?\s*\n.*", re.DOTALL)
+_SQLSTATE = re.compile(r"\s*SQLSTATE: \w{5}\s*\Z")
 
 
 def as_proa_error(error: BaseException) -> ProaError:
@@ -48,7 +51,7 @@ def as_proa_error(error: BaseException) -> ProaError:
     own = carried_error(text) or lacking_library(text) or (None if in_python else data_error(text))
     if own is not None:
         return own
-    message = text.strip() or type(error).__name__
+    message = _without_traces(text) or type(error).__name__
     if in_python:
         return UserError(_python_failed(message), condition=PYTHON_FAILED)
     if names & _USERS:
@@ -66,9 +69,17 @@ def as_proa_error(error: BaseException) -> ProaError:
     return UnavailableError(f"the engine failed: {details}", condition="ENGINE_FAILED")
 
 
+def _without_traces(text: str) -> str:
+    """Return what an engine says without what only its own developers read.
+
+    Apache Spark adds the analyzed plan behind the place of an error, and its server's stack trace.
+    """
+    return _PLAN.sub(r"\1", _STACK.sub("", text)).strip()
+
+
 def _python_failed(message: str) -> str:
     """What went wrong, where in the user's code, and the way there without other people's code."""
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
+    lines = [line.strip() for line in _SQLSTATE.sub("", message).splitlines() if line.strip()]
     frames = [
         (line, code)
         for line, code in zip(lines, [*lines[1:], ""], strict=True)
