@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test test-slow test-all test-spark test-pythons check tree bench parity docs clean
+.PHONY: help demo test test-slow test-all test-spark test-spark-s3 test-pythons check tree bench parity docs clean
 
 help:
 	@echo "make demo      two regions, real flights, one region lost, equality proven"
 	@echo "make test      the fast tests, about two minutes on two cores"
 	@echo "make test-all  every test but those on Apache Spark"
 	@echo "make test-spark  the same pipelines on Apache Spark (Java 17)"
+	@echo "make test-spark-s3  on a cluster whose files are on S3 (Java 17, a Maven repository)"
 	@echo "make test-pythons  a first project on each Python that Proa names and that is here"
 	@echo "make check     lint, types, import contracts, sizes and names, the documentation's links"
 	@echo "make tree      every module of the package with the first sentence of its header"
@@ -31,6 +32,7 @@ test: $(VENV)/.ready
 
 # A stock Apache Spark, in an environment of its own that has no Proa. Needs Java 17.
 SPARK     ?= 4.2.1
+SPARK_TESTS ?= not packages
 SPARK_ENV := build/spark-$(SPARK)
 
 $(SPARK_ENV)/.ready:
@@ -39,7 +41,11 @@ $(SPARK_ENV)/.ready:
 	@touch $@
 
 test-spark: $(VENV)/.ready $(SPARK_ENV)/.ready
-	PROA_SPARK_ENVIRONMENT=$(abspath $(SPARK_ENV)) $(BIN)/pytest -o addopts="-ra --strict-markers" tests/spark
+	PROA_SPARK_ENVIRONMENT=$(abspath $(SPARK_ENV)) $(BIN)/pytest -o addopts="-ra --strict-markers" -m "$(SPARK_TESTS)" tests/spark
+
+# Those that Spark itself loads packages for, from a Maven repository: Hadoop's S3 client.
+test-spark-s3:
+	$(MAKE) test-spark SPARK_TESTS=packages
 
 PYTHONS ?= 3.11 3.12 3.13
 

@@ -3,9 +3,14 @@
 import re
 
 import pytest
-from pyspark.errors.exceptions.connect import AnalysisException, PythonException
+from pyspark.errors.exceptions.connect import (
+    AnalysisException,
+    PythonException,
+    UnknownException,
+)
 
 from proa.engine.engine_errors import translate
+from proa.errors import UnavailableError, UserError
 
 STACK = "\n\nJVM stacktrace:\norg.apache.spark.sql.X\n\tat org.apache.spark.sql.Y(Y.scala:97)"
 NO_TABLE = "[TABLE_OR_VIEW_NOT_FOUND] The table `t` cannot be found.\nTo tolerate it use IF EXISTS."
@@ -32,3 +37,23 @@ def test_an_error_of_the_users_python_ends_with_its_own_words(stack):
     first, *way = str(error).splitlines()
     assert re.fullmatch(r".*: ZeroDivisionError: .* by zero \(/home/ann/pipeline\.py:6\)", first)
     assert [line.strip() for line in way][1:] == ["return 1 // (value - value)"]
+
+
+def test_what_a_statement_names_wrongly_is_not_tried_again():
+    """Spark's client knows some mistakes by their SQLSTATE only; other failures may pass."""
+    wrong = translate(UnknownException("[X] Failed to find it. SQLSTATE: 42K02" + STACK))
+    assert isinstance(wrong, UserError)
+    broken = translate(UnknownException("[X] The executor is lost. SQLSTATE: XX000" + STACK))
+    assert isinstance(broken, UnavailableError)
+
+
+def test_a_server_without_delta_lake_is_told_what_it_lacks():
+    error = translate(
+        UnknownException(
+            "(org.apache.spark.SparkClassNotFoundException) [DATA_SOURCE_NOT_FOUND] Failed to find"
+            " the data source: delta. Make sure it is registered. SQLSTATE: 42K02" + STACK
+        )
+    )
+    assert error.condition == "DATA_SOURCE_NOT_FOUND"
+    assert "has no Delta Lake" in str(error)
+    assert "--packages io.delta:" in str(error)

@@ -30,6 +30,11 @@ def by_file(reports: list[FileReport]) -> dict[str, PortingVerdict]:
     return {report.file: report.verdict for report in reports}
 
 
+def families(report: FileReport) -> list[tuple[str, int]]:
+    """Conditions without their subclasses, which Apache Spark has, and lines of a file's obstacles."""
+    return [(each.condition.partition(".")[0], each.line) for each in report.obstacles]
+
+
 VIEW = "CREATE MATERIALIZED VIEW {} AS SELECT 1 AS one"
 
 
@@ -87,7 +92,7 @@ def test_a_file_with_a_mistake_does_not_hide_the_others(tmp_path, engine):
         "runs",
     ]
     assert [(o.condition, o.line) for o in reports[1].obstacles] == [("PIPELINE_SOURCE_FAILED", 2)]
-    assert [(o.condition, o.line) for o in reports[2].obstacles] == [("UNRESOLVED_COLUMN", 1)]
+    assert families(reports[2]) == [("UNRESOLVED_COLUMN", 1)]
 
 
 NEEDS = {
@@ -251,8 +256,8 @@ def test_the_hidden_column_of_files_is_there_when_no_file_is_looked_at(tmp_path,
         },
     )
     (report,) = port(tmp_path, engine)
-    assert [(o.condition, o.line) for o in report.obstacles] == [("UNRESOLVED_COLUMN", 2)]
-    assert "'nope'" in report.obstacles[0].message
+    assert families(report) == [("UNRESOLVED_COLUMN", 2)]
+    assert "nope" in report.obstacles[0].message
 
 
 VALUES = {

@@ -26,6 +26,8 @@ class SparkProcess:
         self._command = [f"bin/{program}", *arguments]
         self._process: subprocess.Popen[str] | None = None
         self._reader: threading.Thread | None = None
+        self.lines: list[str] = []
+        """What the program has logged since it was started."""
 
     def start(self) -> None:
         """Start the program and return when it says that it is ready."""
@@ -46,7 +48,7 @@ class SparkProcess:
             text=True,
             start_new_session=True,
         )
-        lines: list[str] = []
+        lines = self.lines = []
 
         def read(stream: Iterator[str]) -> None:
             for line in stream:
@@ -76,7 +78,7 @@ class SparkProcess:
 class SparkServer(SparkProcess):
     """A Connect server on a port of loopback; it can be killed and started again."""
 
-    def __init__(self, folder: Path, master: str = "local[2]") -> None:
+    def __init__(self, folder: Path, master: str = "local[2]", *options: str) -> None:
         port = free_port()
         self.address = f"sc://127.0.0.1:{port}"
         settings = {
@@ -92,6 +94,7 @@ class SparkServer(SparkProcess):
             *("--class", "org.apache.spark.sql.connect.service.SparkConnectServer"),
             *("--master", master, "--driver-memory", "1g"),
             *(part for name, value in settings.items() for part in ("--conf", f"{name}={value}")),
+            *options,
             "spark-internal",
         )
 
@@ -111,12 +114,64 @@ def running_server(folder: Path) -> Iterator[SparkServer]:
         server.kill()
 
 
+@pytest.fixture(scope="session")
+def s3_secret() -> str:
+    """A key that opens the S3 endpoint, which is in no log."""
+    return "a-secret-that-no-log-has"
+
+
+def s3_client(endpoint: str, secret: str) -> list[str]:
+    """What `spark-submit` is told, so that Spark reads files at `s3://`.
+
+    Of Amazon's SDK only what Hadoop's client needs: its whole bundle has 690 MB.
+    """
+    [hadoop] = next((ENVIRONMENT / "lib").glob("python3*/site-packages/pyspark/jars")).glob(
+        "hadoop-client-api-*.jar"
+    )
+    version = hadoop.stem.removeprefix("hadoop-client-api-")
+    sdk = [f"software.amazon.awssdk:{part}:2.35.4" for part in ("s3", "s3-transfer-manager", "sts")]
+    settings = {
+        "s3.impl": "org.apache.hadoop.fs.s3a.S3AFileSystem",
+        "s3a.endpoint": endpoint,
+        "s3a.endpoint.region": "us-east-1",
+        "s3a.access.key": "testing",
+        "s3a.secret.key": secret,
+        "s3a.path.style.access": "true",
+    }
+    return [
+        *("--packages", ",".join([f"org.apache.hadoop:hadoop-aws:{version}", *sdk])),
+        *("--exclude-packages", "software.amazon.awssdk:bundle,org.apache.hadoop:hadoop-common"),
+        *(
+            part
+            for name, value in settings.items()
+            for part in ("--conf", f"spark.hadoop.fs.{name}={value}")
+        ),
+    ]
+
+
 @pytest.fixture
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SparkServer, list[Path]]]:
     """A standalone master, two workers of one core each, and a Connect server that uses them.
 
     With the folders in which the workers keep what their programs said.
     """
+    with running_cluster(tmp_path_factory) as found:
+        yield found
+
+
+@pytest.fixture
+def cluster_with_s3(
+    tmp_path_factory: pytest.TempPathFactory, s3_server: str, s3_secret: str
+) -> Iterator[tuple[SparkServer, list[Path]]]:
+    """A cluster that reads files at `s3://`. Needs a Maven repository."""
+    with running_cluster(tmp_path_factory, *s3_client(s3_server, s3_secret)) as found:
+        yield found
+
+
+@contextmanager
+def running_cluster(
+    tmp_path_factory: pytest.TempPathFactory, *options: str
+) -> Iterator[tuple[SparkServer, list[Path]]]:
     folder = tmp_path_factory.mktemp("cluster")
     folders = [folder / "worker1", folder / "worker2"]
     port = free_port()
@@ -141,7 +196,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[SparkSer
             for place in folders
         ),
     ]
-    server = SparkServer(folder, master)
+    server = SparkServer(folder, master, *options)
     with ExitStack() as running:
         for program in (*programs, server):
             running.callback(program.kill)

@@ -12,7 +12,10 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
+import yaml
 from pyspark.sql.connect import proto
+from pyspark.sql.types import DoubleType, StructField, StructType
 
 from proa.engine import Engine
 from proa.settings import EngineSettings
@@ -223,6 +226,16 @@ def test_plans_at_the_same_time_read_what_is_theirs(spark):
     assert answers == [sum(range(size)) for size in sizes]
 
 
+def test_a_nan_is_found_by_what_is_greater(spark, tmp_path):
+    """The file's statistics say that no value is above 1."""
+    path = tmp_path / "values.parquet"
+    pq.write_table(pa.table({"x": [1.0, float("nan")]}), path)
+    with Engine.start(EngineSettings(remote=spark.address)) as engine:
+        schema = StructType([StructField("x", DoubleType())])
+        frame = engine.dataframe(engine.parquet([str(path)], schema)).where("x > 5")
+        assert str(engine.arrow(frame)["x"].to_pylist()) == "[nan]"
+
+
 def test_workers_are_given_what_they_need(spark, tmp_path):
     """The server's Python has Spark and no Proa; nothing was installed there."""
     folder = project(tmp_path, spark.address)
@@ -258,9 +271,9 @@ def test_a_server_that_dies_in_mid_batch_costs_no_row(own_spark, tmp_path):
     assert "embedded and spark are equal: 4 tables" in proa(folder, "verify")
 
 
-def test_a_cluster_spreads_the_work_over_its_workers(cluster, tmp_path):
-    server, folders = cluster
-    folder = project(tmp_path, server.address)
+def assert_cluster_equals(cluster, folder: Path) -> None:
+    """Ship 20 files, compute them on the cluster and embedded, and compare; both workers worked."""
+    _, folders = cluster
     for number in range(20):
         put(folder, f"{number}.json", [{**row, "id": number} for row in ROWS[:3]])
     proa(folder, "ship", "--once")
@@ -268,5 +281,38 @@ def test_a_cluster_spreads_the_work_over_its_workers(cluster, tmp_path):
     proa(folder, "run", "--region", "embedded")
     assert "embedded and spark are equal: 4 tables" in proa(folder, "verify")
     for worker in folders:
-        logs = [path.read_text(encoding="utf-8") for path in worker.rglob("stderr")]
-        assert any("Running task" in log for log in logs), worker
+        assert any("Running task" in log for log in logs_of(worker)), worker
+
+
+def logs_of(worker: Path) -> list[str]:
+    return [
+        path.read_text(encoding="utf-8")
+        for name in ("stdout", "stderr")
+        for path in worker.rglob(name)
+    ]
+
+
+def test_a_cluster_spreads_the_work_over_its_workers(cluster, tmp_path):
+    assert_cluster_equals(cluster, project(tmp_path, cluster[0].address))
+
+
+@pytest.mark.packages
+def test_a_cluster_reads_and_writes_s3_and_logs_no_key(
+    cluster_with_s3, s3_secret, new_bucket, tmp_path
+):
+    server, folders = cluster_with_s3
+    folder = project(tmp_path, server.address)
+    regions = {}
+    for name in ("embedded", "spark"):
+        url, options = new_bucket()
+        options["aws_secret_access_key"] = s3_secret
+        places = {"landing_zone": f"{url}/landing", "storage": f"{url}/storage"}
+        regions[name] = {**places, "options": options}
+    regions["spark"]["engine"] = {"remote": server.address}
+    sources = {"orders": {"path": "source/orders"}}
+    settings = {"regions": regions, "sources": sources, "dr_safety": "off"}
+    (folder / "proa.yml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    assert_cluster_equals(cluster_with_s3, folder)
+    logs = [log for worker in folders for log in logs_of(worker)]
+    assert not [log for log in [*logs, *server.lines] if s3_secret in log]
+    assert s3_secret not in proa(folder, "events", "--region", "spark", "--json")

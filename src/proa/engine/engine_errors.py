@@ -39,6 +39,8 @@ _OTHERS = re.compile(rf'"(?:spark\.py|<[^"]*>|[^"]*/site-packages/[^"]*|{_OWN}/[
 _STACK = re.compile(r"\s*\n\s*JVM stacktrace:.*", re.DOTALL)
 _PLAN = re.compile(r"(line \d+ pos \d+);?\s*\n.*", re.DOTALL)
 _SQLSTATE = re.compile(r"\s*SQLSTATE: \w{5}\s*\Z")
+_MISTAKE = re.compile(r"SQLSTATE: 42\w{3}")
+"""The class of what is wrong with a statement or what it names, in the SQL standard."""
 
 
 def as_proa_error(error: BaseException) -> ProaError:
@@ -54,7 +56,7 @@ def as_proa_error(error: BaseException) -> ProaError:
     message = _without_traces(text) or type(error).__name__
     if in_python:
         return UserError(_python_failed(message), condition=PYTHON_FAILED)
-    if names & _USERS:
+    if names & _USERS or _MISTAKE.search(message):
         if (said := reword(message)) is not None:
             return UserError(said[1], condition=said[0])
         condition = getattr(error, "getCondition", lambda: None)() or "ENGINE_REFUSED"
@@ -105,25 +107,48 @@ _WHO_ASKS = {"is_member", "is_account_group_member"}
 _NAME = re.compile(r'Identifier\("((?:[^"\\]|\\.)*)"\)')
 _MISSING = re.compile(r"attribute ObjectName\((\[.*?\])\) is missing from the schema")
 _AMBIGUOUS = re.compile(r"ambiguous attribute: ObjectName\((\[.*?\])\)")
-_FUNCTION = re.compile(r"^(?:unknown )?function: (\w+)$")
-_SOURCE = re.compile(r"No data source found for: (\w+)")
+_FUNCTION = re.compile(
+    r"^(?:unknown )?function: (\w+)$|^\[UNRESOLVED_ROUTINE\] Cannot resolve routine `(\w+)`"
+)
+_SOURCE = re.compile(
+    r"No data source found for: (\w+)|\[DATA_SOURCE_NOT_FOUND\].*data source: (\w+)"
+)
 _SYNTAX = re.compile(r"^invalid argument: found (.+?)(?: at \d+:\d+)? expected ", re.DOTALL)
 
 
-def _missing_function(name: str) -> tuple[str, str]:
+def _missing_function(name: str, remedy: str) -> tuple[str, str]:
+    """Return the condition and the sentence for a function that the engine has not.
+
+    `remedy` is for one whose name says no more.
+    """
     if name.lower() in _WHO_ASKS:
-        remedy = "write a table for each group, and grant each group its own"
         return (
             "UNSUPPORTED_FEATURE",
-            f"{name}() depends on who asks, and a table's rows are the same for all: {remedy}",
+            (
+                f"{name}() depends on who asks, and a table's rows are the same for all: write a table"
+                " for each group, and grant each group its own"
+            ),
         )
-    instead = _FUNCTIONS.get(name.lower())
-    remedy = f"read {instead}" if instead else f"look at its spelling, {_SPARK_TOO}"
+    if instead := _FUNCTIONS.get(name.lower()):
+        remedy = f"read {instead}"
     return ("UNRESOLVED_ROUTINE", f"the engine has no function {name}(); {remedy}")
 
 
+def _missing_format(name: str) -> str:
+    if name == "delta":
+        return (
+            "the Spark server has no Delta Lake, which reads tables whose files have deletion"
+            " vectors or mapped columns; start it with Delta Lake's package for its version"
+            " (for Spark 4.2: --packages io.delta:delta-spark_4.2_2.13:4.4.0)"
+        )
+    return (
+        f"the engine reads no format {name!r}; land the data as json, csv, parquet, avro or orc"
+        f" (proa capture does so for PostgreSQL), {_SPARK_TOO}"
+    )
+
+
 def reword(message: str) -> tuple[str, str] | None:
-    """(Spark's condition, a sentence) for what the embedded engine says in its own way."""
+    """(Spark's condition, a sentence) for what an engine says in its own way."""
     if found := _MISSING.search(message):
         names = _NAME.findall(found.group(1))
         whole, under = ".".join(names), "_".join(names)
@@ -147,15 +172,11 @@ def reword(message: str) -> tuple[str, str] | None:
             f"the column {name!r} may be that of several tables; write the table's name before it",
         )
     if found := _FUNCTION.match(message):
-        return _missing_function(found.group(1))
+        embedded, apache = found.groups()
+        remedy = "look at its spelling" + (f", {_SPARK_TOO}" if embedded else "")
+        return _missing_function(embedded or apache, remedy)
     if found := _SOURCE.search(message):
-        return (
-            "DATA_SOURCE_NOT_FOUND",
-            (
-                f"the engine reads no format {found.group(1)!r}; land the data as json, csv, parquet,"
-                f" avro or orc (proa capture does so for PostgreSQL), {_SPARK_TOO}"
-            ),
-        )
+        return ("DATA_SOURCE_NOT_FOUND", _missing_format(found.group(1) or found.group(2)))
     if found := _SYNTAX.match(message):
         return ("PARSE_SYNTAX_ERROR", f"the engine cannot read the query at {found.group(1)!r}")
     return None

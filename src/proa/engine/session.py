@@ -57,6 +57,12 @@ _LOOKS_AGAIN = (
     ("grpc.max_reconnect_backoff_ms", 500),
 )
 """How gRPC looks again at an address that was dead: soon, and without what another channel met there."""
+_TRUE_ELSEWHERE = {"spark.sql.parquet.filterPushdown": "false"}
+"""What an Apache Spark is told so that it loses no row.
+
+Statistics in Parquet files leave NaN out (as Arrow and DuckDB write them), and Spark, for which NaN is
+greater than every number, skips row groups by them: `x > 5` would not find it.
+"""
 
 
 class Engine:
@@ -299,7 +305,11 @@ class Engine:
             spark = SparkSession(connection)
             spark.client.set_retry_policies([DefaultPolicy(max_retries=7, max_backoff=500)])
             # not conf.set(): a pipeline's code may be running, in which that is forbidden
-            settings = {"spark.sql.session.timeZone": "UTC", **self._settings}
+            settings = {
+                "spark.sql.session.timeZone": "UTC",
+                **(_TRUE_ELSEWHERE if parity is None else {}),
+                **self._settings,
+            }
             spark.conf._set_all(settings, silent=False)  # noqa: SLF001
             for function in self._functions.values():
                 _register(spark, function)
