@@ -146,9 +146,9 @@ class PipelineUnderTest:
                 stateful.keys or stateful.sides or stateful.delay is not None
             ):
                 raise UserError(
-                    f"{name!r} has an operator whose result the order of shipments decides, and rows"
-                    " of a test have none; test the query below it as a view of its own, or run the"
-                    " project"
+                    f"the order of shipments decides the rows of {name!r}, and rows of a test have no"
+                    " such order; test the query below the operator with state as a view of its own,"
+                    " or run the project"
                 )
             leaves = {leaf.key: self._leaf(leaf, flow, inputs) for leaf in flow.plan.leaves}
             plan = flow.plan.bind(leaves)
@@ -308,8 +308,8 @@ def _typed_rows(table: pa.Table, schema: StructType, *, exact: bool) -> pa.Table
     unknown = [name for name in table.column_names if name not in wanted.names]
     if exact and unknown:
         raise UserError(
-            f"the rows have a column {unknown[0]!r}, which there is not; there are"
-            f" {', '.join(wanted.names)}"
+            f"the rows have a column {unknown[0]!r}, and the dataset has none of that name; its"
+            f" columns are {', '.join(wanted.names)}"
         )
     columns = {}
     for field in wanted:

@@ -126,7 +126,11 @@ def test_a_rule_that_fails_the_update_fails_the_test(tmp_path):
         ("orders_claen", {"orders": []}, "did you mean 'orders_clean'"),
         ("orders_clean", {}, "reads files of 'orders'; give the test its rows"),
         ("orders_clean", {"orders": [], "daily_sales": []}, "does not read 'daily_sales'"),
-        ("daily_sales", {"orders_clean": [{"nope": 1}]}, "a column 'nope', which there is not"),
+        (
+            "daily_sales",
+            {"orders_clean": [{"nope": 1}]},
+            "a column 'nope', and the dataset has none",
+        ),
         ("daily_sales", {"orders_clean": [{"amount": "much"}]}, "'amount' cannot be"),
     ],
 )

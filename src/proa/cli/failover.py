@@ -305,8 +305,8 @@ def _print_steps(lines: list[str]) -> None:
 def _confirm(request: Request, lines: list[str]) -> None:
     if not sys.stdin.isatty():
         raise UserError(
-            f"a {request.operation} is asked for and nobody is there to confirm it; read"
-            " what it does with --explain, and add --yes",
+            f"a {request.operation} must be confirmed, and this is not a terminal; read what it does"
+            " with --explain, and add --yes",
             condition="NOT_CONFIRMED",
         )
     for number, line in enumerate(lines, 1):

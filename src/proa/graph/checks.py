@@ -334,8 +334,8 @@ def _readable(node: FlowNode, leaf: DatasetLeaf | TableLeaf, datasets: _Datasets
         properties = upstream.dataset.properties
         if properties.get(FEED_PROPERTY, "false").lower() != "true":
             raise PipelineError(
-                f"{node.flow.name!r} reads the change feed of {leaf.dataset!r}, which records none;"
-                f" give it the table property {FEED_PROPERTY}: true",
+                f"{node.flow.name!r} reads the change feed of {leaf.dataset!r}, and that table"
+                f" records no changes; give it the table property {FEED_PROPERTY}: true",
                 condition="DELTA_MISSING_CHANGE_DATA",
                 location=node.flow.location,
             )

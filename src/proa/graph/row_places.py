@@ -110,7 +110,7 @@ class RowPlaces:
             return ()
         union = proto.SetOperation.SetOpType.SET_OP_TYPE_UNION
         if set(left) != set(right) or node.set_op_type != union or not node.is_all:
-            raise LostPlaceError("a set operation over a stream that is no UNION ALL of streams")
+            raise LostPlaceError("a set operation over a stream other than UNION ALL of streams")
         for side in (node.left_input, node.right_input):
             _move_last(side, left)
         return left

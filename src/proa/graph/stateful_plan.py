@@ -313,7 +313,9 @@ class StatefulReader:
 
     def _literal(self, expression: proto.Expression, name: str) -> str:
         if expression.WhichOneof("expr_type") != "literal":
-            self.refuse(f"{name}() whose length is no constant", "write the length as a text")
+            self.refuse(
+                f"{name}() with a length that is not a constant", "write the length as a text"
+            )
         literal = expression.literal
         if literal.WhichOneof("literal_type") == "day_time_interval":
             return f"{literal.day_time_interval} us"

@@ -71,7 +71,9 @@ def read_caught_up(
     `declared` is what the pipeline declares now; None takes what the region's last update wrote down.
     """
     if as_of > clock.now():
-        raise SettingsError(f"--as-of {as_of.isoformat()} lies in the future; nobody knows yet")
+        raise SettingsError(
+            f"--as-of {as_of.isoformat()} lies in the future; name a time that has passed"
+        )
     here = StoredRegion.for_looks(region, settings.region(region), declared)
     judge = _Judge(here, here.contents(clock), as_of, clock.now(), settings)
     answers = [judge.source(name) for name in settings.sources]

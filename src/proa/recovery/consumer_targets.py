@@ -162,7 +162,7 @@ class ProfileTarget:
         except ValueError:
             profile = None
         if not isinstance(profile, dict) or "endpoint" not in profile:
-            raise SettingsError(f"{path!r} is no Delta Sharing profile: it has no 'endpoint'")
+            raise SettingsError(f"{path!r} is not a Delta Sharing profile: it has no 'endpoint'")
         return data
 
 

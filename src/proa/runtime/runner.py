@@ -256,7 +256,7 @@ class Runner:
 def _gate_of(region: str | None) -> SinkGate:
     if region is None:
         return Turn
-    turn = Turn(refusal=f"nobody said whether the region {region!r} is the active one")
+    turn = Turn(refusal=f"it is not known whether the region {region!r} is the active one")
     return lambda: turn
 
 

@@ -253,7 +253,7 @@ class TableSource:
         if "deletionVectors" in self._table.features():
             if self._places:
                 raise DataError(
-                    f"{self.leaf.dataset!r} has deletion vectors, which somebody else wrote, and an"
+                    f"{self.leaf.dataset!r} has deletion vectors, which another writer made, and an"
                     " operator with state needs the places of its rows; refresh it fully",
                     condition="STREAM_WITHOUT_ORDER",
                 )

@@ -143,11 +143,10 @@ class _Release(LocalDatabase):
         lost = self.number(f"SELECT count(*) FROM fresh WHERE {PLACE} IS NULL")
         if lost:
             raise DataError(
-                f"{lost} row{'s' * (lost != 1)} have no place in an order of shipments, which an"
-                " operator with state needs: their landing zone has no manifest (give it one with"
-                " 'proa adopt', or ship the files), several sources are loaded as one (load each"
-                " by a flow of its own), or their table is older than its reader (refresh it"
-                " fully)",
+                f"{lost} row{'s' * (lost != 1)} have no place in the order of shipments, and an"
+                " operator with state needs one. If their landing zone has no manifest, ship the files"
+                " or run 'proa adopt'; if one flow loads several sources, load each by its own flow;"
+                " if their table was written before the operator was added, refresh it fully",
                 condition="STREAM_WITHOUT_ORDER",
             )
         if self.plan.delay is None:

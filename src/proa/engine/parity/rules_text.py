@@ -276,7 +276,11 @@ def _mask(node: Node, typist: Typist) -> Node | None:
         name, value = (arg.name, arg.args[0]) if arg.kind == "named" else (_MASKED[place], arg)
         constant = constant_of(value)
         if name not in signs or not (isinstance(constant, str) or value.is_null):
-            raise refuse("mask() by what is no constant", "write the characters as texts", node)
+            raise refuse(
+                "mask() with characters that are not constants",
+                "write the characters as texts",
+                node,
+            )
         signs[name] = constant
     if any(sign is not None and len(sign) != 1 for sign in signs.values()):
         raise refuse("mask() by other than single characters", "write one character each", node)

@@ -216,7 +216,7 @@ def download_file(path: str, region: RegionOf, request: Request) -> Response:
     if asked and (asked[1] or asked[2]):
         if start >= end:
             raise ApiError(
-                f"/{path} has {entry.size} bytes, and none in the range",
+                f"/{path} has {entry.size} bytes, and the range holds none of them",
                 condition="INVALID_PARAMETER_VALUE",
                 status=416,
             )

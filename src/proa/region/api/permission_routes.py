@@ -65,7 +65,7 @@ def update_permissions(
 
 
 def _need_levels(kind: str, body: AccessList) -> list[dict[str, Any]]:
-    """The entries of the list. Raises InvalidParameterError for a level that the kind has not."""
+    """The entries of the list. Raises InvalidParameterError for a level that the kind does not have."""
     levels = KINDS[kind].levels
     for entry in body.access_control_list:
         if entry.get("permission_level") not in levels:
@@ -85,7 +85,7 @@ def _owned_object(region: RegionServices, kind: str, object_id: str) -> tuple[st
     if kind == "authorization":
         kind, object_id = f"authorization/{object_id}", ""
     if kind in KINDS_WITHOUT_OBJECTS:
-        raise MissingError(f"a region has no {kind}, so there is none with the id {object_id!r}")
+        raise MissingError(f"a region has no {kind}, so {object_id!r} is not there")
     if kind not in KINDS:
         raise InvalidParameterError(
             f"permissions of {kind!r} are not known; use one of {', '.join(KINDS)}"

@@ -145,7 +145,7 @@ class Database:
                     with step(Step.STATE_WRITE):
                         transaction.commit()
         except IntegrityError as error:
-            raise ConflictError(f"somebody else was first: {error.orig}") from error
+            raise ConflictError(f"another writer was first: {error.orig}") from error
         except DataError as error:
             raise _unstorable(error) from error
         except (OperationalError, InterfaceError) as error:
