@@ -60,6 +60,7 @@ def test_every_rule_is_in_the_corpus():
         "STREAM_STATIC_JOIN",
         "ONCE_FLOW",
         "VERSIONS_OF_TABLES",
+        "SEQUENCE_TIES",
     }
 
 
@@ -181,6 +182,10 @@ def test_findings_are_accepted_by_code_or_for_one_dataset(found):
     ]
     assert codes(judged.errors) == {"RANDOM"}
     assert [entry.finding for entry in judged.unused] == ["RANDOM:elsewhere", "FLOAT_SUM"]
+    only_in_rows = AcceptedFinding(
+        finding="SEQUENCE_TIES:target", reason="the source repeats itself"
+    )
+    assert judge((), "error", [only_in_rows]).unused == ()
 
 
 def test_the_reference_lists_every_rule_in_its_own_words():

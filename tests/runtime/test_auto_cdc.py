@@ -324,14 +324,47 @@ def test_maintenance_removes_what_is_remembered_no_more_and_nothing_else(project
     assert target(project, *FIELDS[:3]) == [(124, "Raul", "new"), *SCD1[1:]]
 
 
-def test_changes_of_one_sequence_are_told(project: Project) -> None:
+@pytest.mark.parametrize("accepted", [False, True])
+def test_changes_of_one_sequence_are_told(project: Project, *, accepted: bool) -> None:
     project.write(BRONZE + FLOW.format(more=""))
     land(project, [(1, "a", "c", "INSERT", 1), (1, "b", "c", "UPDATE", 1)], 2)
     events = []
     with project.runner(listener=events.append) as runner:
+        runner.context.accepts = lambda finding: accepted and finding.code == "SEQUENCE_TIES"
         ok(runner.update(UpdateRequest()))
-    assert [e.level for e in events if "changes of one sequence" in e.message] == ["WARN"]
+    told = [e for e in events if "changes of one sequence" in e.message]
+    assert [e.level for e in told] == ([] if accepted else ["WARN"])
+    for event in told:
+        finding = event.details["planning_information"]["finding"]
+        assert (finding["code"], finding["dataset"]) == ("SEQUENCE_TIES", "target")
+        assert finding["location"].startswith("pipeline.py:")
     assert target(project, *FIELDS[:3]) == [(1, "b", "c")]
+
+
+def test_the_later_place_in_the_manifest_holds_where_the_sequence_has_it(project: Project) -> None:
+    project.write(
+        """
+        @dp.table
+        def users():
+            return (
+                spark.readStream.format("cloudFiles").option("cloudFiles.format", "json")
+                .option("cloudFiles.schemaHints", "id long, name string, n long")
+                .load(spark.conf.get("landing_zone") + "/users")
+                .select("id", "name", "n", "_metadata.shipment", "_metadata.file_index", "_metadata.row_index")
+            )
+
+        dp.create_streaming_table("target")
+        dp.create_auto_cdc_flow("target", "users", ["id"],
+            F.struct("n", "shipment", "file_index", "row_index"), column_list=["id", "name"])
+        """
+    )
+    for rows in (["z", "y"], ["x", "b"], ["a"]):
+        project.ship("users", [{"id": 1, "name": name, "n": 1} for name in rows])
+        events = []
+        with project.runner(listener=events.append) as runner:
+            ok(runner.update(UpdateRequest()))
+        assert not [e for e in events if "SEQUENCE_TIES" in e.message]
+        assert target(project, "id", "name") == [(1, rows[-1])]
 
 
 def test_a_target_in_an_object_store_is_merged_as_one_on_disk(make, s3_location) -> None:

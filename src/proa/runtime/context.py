@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from proa.clock import Clock, Ids
 from proa.engine import Engine
 from proa.graph import FlowNode
+from proa.graph.findings import Finding
 from proa.lake import Table
 from proa.layout import Layout
 from proa.runtime.event_log import EventLog
@@ -47,6 +48,8 @@ class Context:
     """Whether a folder that is not there may be made by a shipment later."""
     event_time: str | None = None
     """The column that carries the time at which events happened, in tables that have it."""
+    accepts: Callable[[Finding], bool] = lambda _finding: False
+    """Whether the project has accepted a finding."""
     gate: SinkGate = Turn
     """Whether this region may write to sinks now."""
     update_id: str = ""

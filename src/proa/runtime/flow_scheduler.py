@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from proa.graph import Graph, Selection
+from proa.graph.findings import SEQUENCE_TIES, Finding
 from proa.lake.commit import end_generation
 from proa.runtime.context import Context
 from proa.runtime.flow import FlowProgress, FlowRunner
@@ -202,7 +203,7 @@ def run_flow(runner: FlowRunner, result: FlowResult, context: Context, retrier: 
         result.status, result.error = FlowStatus.FAILED, error
         report(context, result, f"failed: {error}", "ERROR", error)
         return False
-    _warn_of_ties(context, result)
+    _warn_of_ties(context, runner, result)
     if retrier.stop.is_set():
         result.status = FlowStatus.STOPPED
         report(context, result, "is stopped")
@@ -210,18 +211,32 @@ def run_flow(runner: FlowRunner, result: FlowResult, context: Context, retrier: 
     return True
 
 
-def _warn_of_ties(context: Context, result: FlowResult) -> None:
-    """Tell the event log of changes whose order the source leaves open."""
+def _warn_of_ties(context: Context, runner: FlowRunner, result: FlowResult) -> None:
+    """Tell the event log of changes whose order the source leaves open, unless that is accepted."""
     changes = result.progress.changes
-    if changes is not None and changes.ties:
-        keys = f"{changes.ties} key{'s' * (changes.ties != 1)}"
-        report(
-            context,
-            result,
-            f"found {keys} with several different changes of one sequence, and took the greatest"
-            " values; order the changes fully, as with struct(sequence, position)",
-            "WARN",
-        )
+    if changes is None or not changes.ties:
+        return
+    rule, at = SEQUENCE_TIES, runner.node.flow.location
+    finding = Finding(
+        rule.code,
+        rule.severity,
+        result.dataset,
+        None,
+        f"{changes.ties} key{'s' * (changes.ties != 1)}",
+        at,
+        rule.why,
+        rule.remedy,
+    )
+    if context.accepts(finding):
+        return
+    context.events.add(
+        "planning_information",
+        f"{rule.code}: several different changes of one sequence for {finding.expression} of"
+        f" {result.dataset!r}, and nothing says which came last; {rule.remedy} ({at}).",
+        level="WARN",
+        details={"finding": {**vars(finding), "location": str(at)}},
+        origin=context.events.origin_of(result.flow, result.dataset),
+    )
 
 
 def report(

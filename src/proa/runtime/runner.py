@@ -81,6 +81,7 @@ class Runner:
             self._events,
             may_come=pipeline.may_come,
             event_time=pipeline.event_time,
+            accepts=lambda finding: bool(pipeline.agreed.judge([finding]).accepted),
             gate=gate or _gate_of(pipeline.region),
         )
         self._compiled: Compiled | None = None

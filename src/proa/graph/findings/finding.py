@@ -160,6 +160,15 @@ VERSIONS_OF_TABLES = Rule(
     "apply the change feed to a table of its own (AUTO CDC) and read that, or accept it",
 )
 
+SEQUENCE_TIES = Rule(
+    "SEQUENCE_TIES",
+    Severity.WARN,
+    "several different changes of one key have the same sequence, and nothing in the data says which"
+    " came last: in each region a deletion holds, else the greatest values",
+    f"order the changes fully: sequence_by=struct(sequence, ...) with {_PLACE}",
+)
+"""Seen in rows only, when changes are applied."""
+
 RULES: tuple[Rule, ...] = (
     CLOCK,
     RANDOM,
@@ -179,6 +188,7 @@ RULES: tuple[Rule, ...] = (
     STREAM_STATIC_JOIN,
     ONCE_FLOW,
     VERSIONS_OF_TABLES,
+    SEQUENCE_TIES,
 )
 
 
@@ -222,5 +232,6 @@ def judge(
             errors.append(finding)
         elif dr_safety != "off":
             warnings.append(finding)
+    used |= {e.finding for e in accept if e.finding.partition(":")[0].upper() == SEQUENCE_TIES.code}
     unused = tuple(entry for entry in accept if entry.finding not in used)
     return Verdicts(tuple(errors), tuple(warnings), tuple(accepted), unused)
