@@ -403,3 +403,36 @@ def test_folders_of_files_without_fields_are_columns_in_each_mode(
     regions[1].run()
     assert regions[0].table() == regions[1].table()
     assert regions[0].history() == regions[1].history()
+
+
+def test_no_file_decides_about_a_column_that_a_hint_makes(zone: Zone, tmp_path: Path):
+    options = {**JSON, "cloudFiles.schemaHints": "a int, s struct<x:int>"}
+    regions = [Region(InProcessEngine(), zone, tmp_path / name, options) for name in "ab"]
+    for files in (
+        {"1.json": line(id=1)},
+        {"2.json": line(a=1)},
+        {"day=1/3.json": line(a=2, s={"x": 1})},
+        {"4.json": line(b=1, s={"y": 1})},
+    ):
+        zone.ship(files)
+        regions[0].run()
+    regions[1].run()
+    assert regions[0].table() == regions[1].table()
+    assert regions[0].history() == regions[1].history()
+
+
+def test_failfast_stops_at_the_same_shipment_with_everything_before_it(zone: Zone, tmp_path: Path):
+    options = {**JSON, "mode": "FAILFAST"}
+    regions = [Region(InProcessEngine(), zone, tmp_path / name, options) for name in "ab"]
+    for files in (
+        {"1.json": line(id=1)},
+        {"2.json": line(id=2)},
+        {"3.json": b"{"},
+        {"4.json": line(id=4)},
+    ):
+        zone.ship(files)
+        regions[0].run()
+    regions[1].run()
+    for region in regions:
+        assert [row["id"] for row in region.rows] == [1, 2]
+        assert region.stopped

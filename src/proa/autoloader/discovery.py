@@ -17,7 +17,7 @@ from proa.autoloader.file_ref import FileRef
 from proa.autoloader.known import KnownFiles, version_key
 from proa.autoloader.options import Options
 from proa.errors import PipelineError, UnavailableError
-from proa.formats.reader_options import Evolution
+from proa.formats.reader_options import Evolution, Mode
 from proa.landing.manifest_tail import ListedFolder, ManifestTail
 from proa.storage import Store, absolute, is_url
 from proa.storage.visible import HIDDEN
@@ -87,8 +87,9 @@ class FileBacklog:
         self._heads = heads
         self._next = 0
         self._starts = _group_starts(listed) if heads is not None else np.arange(len(listed))
-        # What may stop at a new column stops at the same shipment in every region.
-        alone = heads is not None and options.reader.evolution in {Evolution.FAIL, Evolution.WIDEN}
+        # What is meant to stop at what it meets stops at the same shipment in every region.
+        stops = options.reader.evolution in {Evolution.FAIL, Evolution.WIDEN}
+        alone = heads is not None and (stops or options.reader.mode is Mode.FAIL)
         self._most_groups = 1 if alone else max(1, len(listed))
 
     @property

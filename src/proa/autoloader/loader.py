@@ -222,7 +222,7 @@ class AutoLoader:
         grown = current
         for shipment, group in shipments_of(files):
             old = grown.schema
-            new = old.evolve(self._fold.schema(group, inferred))
+            new = old.evolve(self._without_hinted(self._fold.schema(group, inferred), old))
             decided = self._fold.deciding_files(old, new, group, inferred)
             # What a reader met is a field, even where inference does not look.
             for name, path in _fields_met(problem, group).items():
@@ -236,6 +236,18 @@ class AutoLoader:
                 assert self._schema is not None
                 grown = self._schema
         return grown.number != current.number
+
+    def _without_hinted(self, found: FileSchema, known: FileSchema) -> FileSchema:
+        """The schema without new fields that hints make columns of: no file decides about these."""
+        hinted = self._pinned() - {f.name.lower() for f in known.data.fields}
+        kept = [f for f in found.data.fields if f.name.lower() not in hinted]
+        return replace(found, data=t.StructType(kept))
+
+    def _pinned(self) -> frozenset[str]:
+        """Lower-case names of the columns whose types hints say to the last field."""
+        nested = {h.path[0].lower() for h in self.options.hints if len(h.path) > 1}
+        whole = [h for h in self.options.hints if len(h.path) == 1]
+        return frozenset(h.path[0].lower() for h in whole if not _has_structs(h.type)) - nested
 
     def _widen(
         self,
@@ -435,15 +447,14 @@ class AutoLoader:
         options = self.options
         partitions = split(files, options.reader, self._parallelism)
         # Of a hinted struct the other fields are looked for.
-        top = [hint for hint in options.hints if len(hint.path) == 1]
-        open_ = {h.path[0].lower() for h in options.hints if h not in top or _has_structs(h.type)}
-        pinned = {h.path[0].lower() for h in top} - open_
+        pinned = self._pinned()
+        open_ = {h.path[0].lower() for h in options.hints} - pinned
         task = InferTask(
             Assignment.of(partitions),
             self._storage,
             options.reader,
             options.infer_types,
-            frozenset(pinned),
+            pinned,
             frozenset(open_),
         )
         frame = engine.spark.range(0, len(partitions), 1, len(partitions))
