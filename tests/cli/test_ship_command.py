@@ -147,3 +147,35 @@ def test_a_watching_shipper_stops_cleanly_when_told_to(project: Path):
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=20) == 0
     assert (project / "east/landing/returns/2.json").exists()
+
+
+def test_files_that_no_manifest_names_are_told_also_in_adopted_folders(project: Path):
+    proa(project, "ship", "--once")
+    for region in ("east", "west"):
+        (project / region / "landing/clicks").mkdir(parents=True)
+        (project / region / "landing/clicks/1.json").write_text("1")
+    assert proa(project, "adopt", "clicks").exit_code == 0
+    assert proa(project, "check-zone").exit_code == 0
+    for name in ("clicks/2.json", "orders/stray.json", "orders/_hidden"):
+        (project / "east/landing" / name).write_text("1")
+
+    result = proa(project, "check-zone", "--json")
+    assert result.exit_code == 1
+    checks = json.loads(result.stdout)["zones"]
+    unknown = {(each["zone"], each["source"]): each["unknown"] for each in checks}
+    assert unknown["east", "clicks"] == ["2.json"]
+    assert unknown["east", "orders"] == ["stray.json"]
+    assert unknown["west", "clicks"] == []
+
+    told = json.loads(proa(project, "status", "--json").stdout)["regions"]
+    numbers = {
+        (one["region"], s["source"]): s["unnamed_files"] for one in told for s in one["sources"]
+    }
+    assert (numbers["east", "orders"], numbers["east", "clicks"]) == (1, 1)
+    assert (numbers["west", "orders"], numbers["west", "clicks"]) == (0, 0)
+    assert "1 files of orders are not in its manifest" in proa(project, "status").output
+
+    (project / "east/landing/orders/stray.json").unlink()
+    assert proa(project, "adopt", "clicks").exit_code == 1
+    proa(project, "check-zone")
+    assert "files of orders" not in proa(project, "status").output

@@ -10,9 +10,11 @@ from small_projects import Project, ok
 
 from proa.clock import SystemClock
 from proa.errors import SettingsError
+from proa.landing.zone_check import unnamed_files
 from proa.runtime import UpdateRequest
 from proa.runtime.checkpoint import FOLD
 from proa.runtime.context import Turn
+from proa.runtime.event_rows import read_events
 from proa.runtime.lineage import Lineage
 from proa.runtime.maintenance import Upkeep, maintain
 from proa.steps import Step, probing
@@ -310,3 +312,21 @@ def test_a_sink_that_was_held_back_for_long_gets_each_row_once(project: Project)
     lines = (project.folder / "out.txt").read_text().split()
     assert sorted(map(int, set(lines))) == ids
     assert len(lines) == len(ids) + 2, "the batch that was not noted came again, and no other"
+
+
+def test_files_that_no_manifest_names_are_told_in_the_event_log(make) -> None:
+    project = make().write(
+        PIPELINE.replace('get("landing_zone")', 'get("landing_zone") + "/orders"')
+    )
+    project.ship("orders", [{"id": 0}, {"id": 1}])
+    ok(project.run())
+    project.land("orders/stray.json", [{"id": 9}])
+    with project.runner() as runner:
+        list(maintain(runner, dry_run=True))
+        assert unnamed_files(project.landing, "orders") == 0
+        list(maintain(runner))
+        url = runner.context.layout.events
+    (event,) = [e for e in read_events(url, {}) if e["event_type"] == "zone_check"]
+    assert (event["level"], "'stray.json'" in event["message"]) == ("WARN", True)
+    assert unnamed_files(project.landing, "orders") == 1
+    assert project.rows("bronze", "id") == [0, 1]

@@ -239,11 +239,11 @@ class AutoLoader:
 
     def _without_hinted(self, found: FileSchema, known: FileSchema) -> FileSchema:
         """The schema without new fields that hints make columns of: no file decides about these."""
-        hinted = self._pinned() - {f.name.lower() for f in known.data.fields}
+        hinted = self._hinted_names() - {f.name.lower() for f in known.data.fields}
         kept = [f for f in found.data.fields if f.name.lower() not in hinted]
         return replace(found, data=t.StructType(kept))
 
-    def _pinned(self) -> frozenset[str]:
+    def _hinted_names(self) -> frozenset[str]:
         """Lower-case names of the columns whose types hints say to the last field."""
         nested = {h.path[0].lower() for h in self.options.hints if len(h.path) > 1}
         whole = [h for h in self.options.hints if len(h.path) == 1]
@@ -447,7 +447,7 @@ class AutoLoader:
         options = self.options
         partitions = split(files, options.reader, self._parallelism)
         # Of a hinted struct the other fields are looked for.
-        pinned = self._pinned()
+        pinned = self._hinted_names()
         open_ = {h.path[0].lower() for h in options.hints} - pinned
         task = InferTask(
             Assignment.of(partitions),

@@ -33,6 +33,7 @@ def check_zone(
 ) -> None:
     """Compare each landing zone with its manifest: lost files, other bytes, unknown files.
 
+    Folders that were adopted are compared too; for those --repair has no source to fetch from.
     Files whose names hide them are listed, and are no fault.
 
     Exit codes: 0 each zone holds what was shipped and nothing else; 1 one does not; 3 a zone did
@@ -45,7 +46,9 @@ def check_zone(
 
     from proa.landing import open_source, open_zones
     from proa.landing.delivery import Delivery
+    from proa.landing.manifest import FOLDER as MANIFESTS
     from proa.landing.zone_check import check_zone as checked
+    from proa.landing.zone_check import keep_check
     from proa.landing.zone_check import repair_zone as repaired
 
     settings = load_regions(project)
@@ -63,6 +66,12 @@ def check_zone(
                 checks.append(check)
         finally:
             delivery.close()
+    stores = {zone.name: zone.open() for zone in zones if zone.name in chosen}
+    for zone in (zone for zone in zones if zone.name in chosen):
+        adopted = set(stores[zone.name].folders(MANIFESTS)) - set(settings.sources)
+        checks += [checked(zone, name, deep=deep) for name in sorted(adopted)]
+    for check in checks:
+        keep_check(stores[check.zone], check)
     if as_json:
         print_json({"zones": [_facts(check) for check in checks]})
     else:
@@ -100,6 +109,7 @@ def _print(check: ZoneCheck) -> None:
         console.print(f"  left out because of its name: {path}", markup=False)
     for path in check.unknown:
         console.print(
-            f"  not in the manifest, so not read: {path}; put it into the source instead",
+            f"  not in the manifest, so not read: {path}; put it into the source instead, or number"
+            f" it with proa adopt {check.source} if others fill the folder",
             markup=False,
         )

@@ -202,6 +202,12 @@ def _print_status(found: list[RegionStatus]) -> None:
     for one in found:
         if one.error:
             stderr.print(f"{one.region}: {one.error}", markup=False)
+        for source in (source for source in one.sources if source.unnamed):
+            stderr.print(
+                f"{one.region}: {source.unnamed} files of {source.source} are not in its manifest, so"
+                f" nobody reads them; proa check-zone --region {one.region} names them",
+                markup=False,
+            )
         if any(not source.manifest for source in one.sources):
             console.print(
                 f"{one.region}: a dash stands where the landing zone has no manifest", markup=False

@@ -110,6 +110,7 @@ class WitnessNumbers(Collector):
             "proa_region_active": "Whether the region is the active one",
             "proa_region_answers": "Whether the region answers",
             "proa_region_lag_seconds": "Age of the newest shipment in its tables",
+            "proa_region_unnamed_files": "Files in its zone that no manifest names, when last checked",
             "proa_region_waiting_seconds": "How long the oldest shipment waits for its tables",
         }
         gauges = {
@@ -123,6 +124,7 @@ class WitnessNumbers(Collector):
             if answers:
                 status = witness.looks[region].status
                 gauges["proa_region_lag_seconds"].add_metric([region], status.lag or 0.0)
+                gauges["proa_region_unnamed_files"].add_metric([region], status.unnamed)
                 gauges["proa_region_waiting_seconds"].add_metric([region], status.waiting)
         yield from gauges.values()
         state = witness.alerts.state

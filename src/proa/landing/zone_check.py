@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from proa.landing.delivery import Zone, hash_of
 from proa.landing.manifest import Manifest, ShippedFile
-from proa.storage import Store
+from proa.storage import NotFoundError, Store
 from proa.storage.visible import is_hidden
 
 
@@ -55,6 +56,27 @@ def check_zone(zone: Zone, source: str, *, deep: bool = False) -> ZoneCheck:
         unknown=tuple(sorted(set(there) - set(files))),
         left_out=tuple(sorted(set(sizes) - set(there) - set(files))),
     )
+
+
+def keep_check(store: Store, check: ZoneCheck) -> None:
+    """Keep in the zone how many files its manifest does not name, for who only looks."""
+    facts = {"format": 1, "unnamed": len(check.unknown), "first": check.unknown[:1]}
+    store.put(_kept_path(check.source), json.dumps(facts).encode())
+
+
+def unnamed_files(store: Store, source: str) -> int:
+    """How many files of a source its manifest did not name when the zone was checked last.
+
+    Returns 0 if it was never checked. Costs one request.
+    """
+    try:
+        return int(json.loads(store.get(_kept_path(source)))["unnamed"])
+    except NotFoundError:
+        return 0
+
+
+def _kept_path(source: str) -> str:
+    return f"_proa/zone-check/{source}.json"
 
 
 def repair_zone(check: ZoneCheck, restore: Callable[[ShippedFile], None]) -> ZoneCheck:

@@ -71,6 +71,7 @@ def _status(region: str, found: Mapping[str, Any]) -> RegionStatus:
             source["lag_s"],
             source["manifest"],
             float(source.get("waiting_s") or 0.0),
+            int(source.get("unnamed_files") or 0),
         )
         for source in found["sources"]
     )

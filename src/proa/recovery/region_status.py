@@ -16,6 +16,7 @@ from proa.clock import Clock
 from proa.errors import ProaError
 from proa.landing import Manifest, open_source
 from proa.landing.manifest import SCHEMA
+from proa.landing.zone_check import unnamed_files
 from proa.recovery.by_storage import StoredRegion
 from proa.recovery.contents import Mask, RegionContents
 from proa.runtime.declared import DeclaredPipeline
@@ -46,6 +47,9 @@ class SourceStatus:
     """False: the zone was filled by somebody else; its files' names are all that is known."""
     waiting: float = 0.0
     """Seconds since the oldest file was shipped that is not processed; 0 when there is no such file."""
+    unnamed: int = 0
+    """Files in the zone that the manifest did not name when the zone was checked last: nobody reads
+    them."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,11 @@ class RegionStatus:
     def waiting(self) -> float:
         """How long the oldest file waits that was shipped and is not processed, in seconds."""
         return max((source.waiting for source in self.sources), default=0.0)
+
+    @property
+    def unnamed(self) -> int:
+        """How many files in its zone no manifest names, as of the last check."""
+        return sum(source.unnamed for source in self.sources)
 
 
 @dataclass(frozen=True)
@@ -208,6 +217,7 @@ def _source(
         newest,
         lag,
         waiting=_waiting(order, landed, processed, clock),
+        unnamed=unnamed_files(region.zone, order.source),
     )
 
 
@@ -232,6 +242,7 @@ def _without_manifest(region: StoredRegion, source: str, contents: RegionContent
         newest_shipped_at=None,
         lag=None,
         manifest=False,
+        unnamed=unnamed_files(region.zone, source),
     )
 
 
@@ -279,6 +290,7 @@ def status_facts(status: RegionStatus) -> dict[str, Any]:
                 "newest_shipped_at": _text(source.newest_shipped_at),
                 "lag_s": source.lag,
                 "waiting_s": source.waiting,
+                "unnamed_files": source.unnamed,
             }
             for source in status.sources
         ],

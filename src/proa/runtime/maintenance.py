@@ -10,9 +10,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from proa.autoloader.discovery import Place
 from proa.cdc import MEMORY, MemoryStore
 from proa.errors import ConflictError, SettingsError
+from proa.graph import FilesLeaf
 from proa.lake import Table, upkeep
+from proa.landing.delivery import Zone
+from proa.landing.manifest_tail import find_listed_folder
+from proa.landing.zone_check import check_zone, keep_check
 from proa.layout import Layout, app_id
 from proa.pipelines.definitions import DatasetKind
 from proa.runtime.checkpoint import Checkpoint, Plan, TableInput
@@ -89,9 +94,43 @@ def maintain(
             postponed,
         )
     events = Table.at(context.layout.events, context.options)
+    if not dry_run:
+        _check_zones(runner)
     if events.refresh() is not None:
         work = _Work(runner, events, now, retention, dry_run=dry_run)
         yield Upkeep(_EVENTS, files=work.files(()), log=work.log(events.version))
+
+
+def _check_zones(runner: Runner) -> None:
+    """Tell in the event log which files lie in the zones and in no manifest, and keep their number."""
+    graph, context = runner.graph(), runner.context
+    leaves = [
+        leaf
+        for node in graph.datasets.values()
+        for flow in node.flows
+        for leaf in flow.plan.leaves
+        if isinstance(leaf, FilesLeaf)
+    ]
+    bases = {Place.of(leaf.path).resolve(context.options).base for leaf in leaves}
+    folders = {find_listed_folder(base, context.options) for base in bases}
+    for folder in sorted(filter(None, folders), key=lambda each: (each.zone, each.sources)):
+        zone = Zone(folder.zone, folder.zone, context.options)
+        for source in folder.sources:
+            check = check_zone(zone, source)
+            keep_check(zone.open(), check)
+            if check.unknown:
+                context.events.add(
+                    "zone_check",
+                    f"{len(check.unknown)} files of {source!r} are in the landing zone and not in its"
+                    f" manifest, so nobody reads them, for example {check.unknown[0]!r}",
+                    level="WARN",
+                    details={"source": source, "unnamed": list(check.unknown[:_NAMED])},
+                )
+    context.events.flush()
+
+
+_NAMED = 20
+"""Files that an event names."""
 
 
 def _clean_sink(runner: Runner, sink: str, cutoff: datetime, *, dry_run: bool) -> upkeep.Removed:
