@@ -3,14 +3,18 @@
 import contextlib
 import csv
 import json
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import psycopg
+import pyarrow.parquet as pq
 import pytest
 from psycopg import sql
 
 from proa.capture import Capture
+from proa.capture.dms_files import TableFile
+from proa.capture.pgoutput import SourceColumn, SourceTable
 from proa.capture.postgres import Postgres, current_query
 from proa.cli.main import run
 from proa.demo.postgresql import postgresql
@@ -518,3 +522,40 @@ def test_the_command_captures_the_only_source_and_names_it_otherwise(
     assert "shop: 0 changes in 1 files, customer loaded" in capsys.readouterr().out
     assert run(["capture", "other", "--once", "--project", str(tmp_path)]) == 2
     assert "proa.yml has shop" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("captured", ["load", "transaction"])
+def test_what_is_larger_than_the_memory_is_captured_in_one_piece(source: Source, captured) -> None:
+    """The memory that Python takes is a fraction of the 40 MB that are captured."""
+    if captured == "transaction":
+        source.capture()
+    source.database.execute("ALTER TABLE customer ALTER note SET STORAGE PLAIN")
+    source.database.execute(
+        "INSERT INTO customer SELECT i, 'name', repeat(i::text || ' ', 200)"
+        " FROM generate_series(100001, 130000) i"
+    )
+    tracemalloc.start()
+    try:
+        report = source.capture()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    size = sum(path.stat().st_size for path in source.folder.glob("public/customer/*"))
+    assert size > 40_000_000
+    assert peak < 16_000_000
+    assert report.files == 1
+    assert len(source.rows()) == 30_005
+    source.check()
+
+
+def test_a_value_larger_than_a_block_is_parquet(tmp_path) -> None:
+    columns = (SourceColumn("id", 23, -1, is_key=True), SourceColumn("note", 25, -1, is_key=False))
+    file = TableFile(tmp_path / "0", SourceTable(1, "public", "customer", columns))
+    texts = ["x\n" * 3_000_000, "", None]
+    for number, text in enumerate(texts):
+        file.add(["I", str(number), text, "2026-01-01 00:00:00.000000", f"{number:035d}"])
+    file.become_parquet()
+    rows = pq.read_table(file.path)
+    assert rows["id"].to_pylist() == [0, 1, 2]
+    assert rows["note"].to_pylist() == texts

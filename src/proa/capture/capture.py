@@ -8,9 +8,10 @@ makes the files that are missing.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from proa.capture import dms_files
+from proa.capture.dms_files import TableFile
 from proa.capture.pgoutput import SourceTable, Transaction
 from proa.capture.postgres import Postgres, Slot, Snapshot, table_parts
 from proa.clock import Clock
@@ -26,6 +28,7 @@ from proa.settings import CaptureSettings
 from proa.steps import Step, step
 from proa.storage import NotFoundError, Store
 from proa.storage.folded import check_format
+from proa.storage.local import chunks
 
 _STATE = "_proa_capture/{slot}.json"
 _FORMAT = 2
@@ -33,6 +36,7 @@ _WRITERS_SECONDS = 30.0
 """How long transactions are waited for that wrote to a table before its changes were told."""
 _LOAD_BYTES = 64 << 20
 """Bytes of CSV in one file of the full load."""
+_CHUNK = 4 << 20
 _ATTEMPT = 10**12
 """Numbers of rows that one attempt at a full load may use."""
 
@@ -198,8 +202,8 @@ class Capture:
             tables = {**state.tables, **begun}
             state = replace(state, tables=tables, attempts=state.attempts + 1, files=most)
             self._write(state)
-            for name, _, path in files:
-                self._make(name, path.read_bytes())
+            for name, _, file in files:
+                self._make(name, file)
         done = {name: replace(load, is_done=True) for name, load in begun.items()}
         state = replace(state, tables={**state.tables, **done})
         self._write(state)
@@ -209,76 +213,73 @@ class Capture:
 
     def _spool(
         self, state: _State, names: Sequence[str], folder: Path
-    ) -> tuple[list[tuple[str, int, Path]], str, int]:
-        """Tables of one moment in local files: (name in the source, number, path)."""
-        files: list[tuple[str, int, Path]] = []
+    ) -> tuple[list[tuple[str, int, TableFile]], str, int]:
+        """Tables of one moment in local files: (name in the source, number, file)."""
+        files: list[tuple[str, int, TableFile]] = []
         with self._database.snapshot() as (connection, snapshot):
             running = ",".join(map(str, sorted(snapshot.running)))
             text = f"{snapshot.xmin}:{snapshot.xmax}:{running}"
             for name in names:
                 table = self._database.columns(connection, name)
-                parts = self._parts(connection, table, state, is_again=state.tables[name].is_again)
-                for number, data in enumerate(parts, state.files + 1):
-                    path = folder / str(len(files))
-                    path.write_bytes(data)
-                    files.append((self._place(table, dms_files.load_name(number)), number, path))
+                paths = (folder / f"{len(files)}-{number}" for number in itertools.count())
+                parts = self._parts(
+                    connection, table, state, paths, is_again=state.tables[name].is_again
+                )
+                for number, file in enumerate(parts, state.files + 1):
+                    place = self._place(table, dms_files.load_name(number))
+                    files.append((place, number, file))
             until = connection.execute("SELECT pg_current_wal_insert_lsn() - '0/0'").fetchone()[0]
         return files, text, int(until)
 
     def _parts(
-        self, connection: Any, table: SourceTable, state: _State, *, is_again: bool
-    ) -> Iterator[bytes]:
+        self,
+        connection: Any,
+        table: SourceTable,
+        state: _State,
+        paths: Iterator[Path],
+        *,
+        is_again: bool,
+    ) -> Iterator[TableFile]:
         """The files of one table, each of whole rows; of a table loaded again behind a `T`."""
         moment = dms_files.moment(self._clock.now())
         first = state.attempts * _ATTEMPT
-        nothing = [None] * len(table.columns)
-        truncate = ["T", *nothing, moment, dms_files.sequence(state.position, first)]
-        columns = dms_files.header(table.columns)
-        names = dms_files.csv_text(columns, [])
-        query = _load_query(connection, table, moment, state.position, first)
-        held, size = [names], 0
+        file, size = TableFile(next(paths), table), 0
         if is_again:
-            held = [dms_files.csv_text(columns, [truncate]), b""]
-        with connection.cursor().copy(query) as copy:
-            for row in copy:
-                held.append(bytes(row))
-                size += len(row)
-                if size >= _LOAD_BYTES:
-                    yield self._format_file(b"".join(held), table)
-                    held, size = [names], 0
-        if len(held) > 1:
-            yield self._format_file(b"".join(held), table)
+            nothing = [None] * len(table.columns)
+            file.add(["T", *nothing, moment, dms_files.sequence(state.position, first)])
+        query = _load_query(table, moment, state.position, first)
+        try:
+            with connection.cursor().copy(query) as copy:
+                for row in copy:
+                    if size >= _LOAD_BYTES:
+                        yield self._finish(file)
+                        file, size = TableFile(next(paths), table), 0
+                    file.add_line(bytes(row))
+                    size += len(row)
+            if file.rows:
+                yield self._finish(file)
+        finally:
+            file.close()
 
     # -- changes ----------------------------------------------------------------------------------
 
     def _round(self, state: _State, counts: _Counts) -> tuple[_State, bool]:
         """Bring the next changes into the source and move the slot; whether there may be more."""
         pending = state.pending
-        found, now = self._database.changes(
-            self._settings.max_changes,
-            state.position,
-            pending.end if pending is not None else None,
-        )
-        end = pending.end if pending is not None else max((t.end for t in found), default=now)
-        files = self._files([t for t in found if t.end <= end], state, counts)
-        # A value that no file can hold is refused before anything is written down.
-        contents = [
-            (
-                self._format_file(dms_files.csv_text(dms_files.header(table.columns), rows), table),
-                len(rows),
-            )
-            for table, rows in files
-        ]
-        if pending is None and files:
-            pending = _Round(end, tuple(self._file_names(files, state)))
-            state = replace(state, pending=pending, last=pending.names[-1].rpartition("/")[2])
-            self._write(state)
-        if pending is not None:
-            # Changes that the slot has let go are in files already.
-            for name, (content, count) in zip(pending.names, contents, strict=False):
-                self._make(name, content)
-                counts.files += 1
-                counts.changes += count
+        with TemporaryDirectory(prefix="proa-capture-") as folder:
+            # A value that no file can hold is refused here, before anything is written down.
+            files, last, now = self._spool_changes(state, counts, Path(folder))
+            end = pending.end if pending is not None else last or now
+            if pending is None and files:
+                pending = _Round(end, tuple(self._file_names(files, state)))
+                state = replace(state, pending=pending, last=pending.names[-1].rpartition("/")[2])
+                self._write(state)
+            if pending is not None:
+                # Changes that the slot has let go are in files already.
+                for name, file in zip(pending.names, files, strict=False):
+                    self._make(name, file)
+                    counts.files += 1
+                    counts.changes += file.rows
         if pending is None and end > state.position:
             state = replace(state, position=end)
             self._write(state)
@@ -287,37 +288,56 @@ class Capture:
         if pending is not None:
             state = replace(state, pending=None, position=max(end, state.position))
             self._write(state)
-        return state, bool(found) or pending is not None
+        return state, last > 0 or pending is not None
 
-    def _files(
-        self, found: Sequence[Transaction], state: _State, counts: _Counts
-    ) -> list[tuple[SourceTable, list[list[str | None]]]]:
-        """The rows of transactions, table by table; a table whose columns change has two files."""
+    def _spool_changes(
+        self, state: _State, counts: _Counts, folder: Path
+    ) -> tuple[list[TableFile], int, int]:
+        """The next changes in local files, table by table; a table whose columns change has two.
+
+        Also the end of the last transaction, 0 where there is no transaction, and where the log ended before.
+        """
         # A round that was begun has the tables that it had then, whatever is asked for now.
-        places = None
-        if state.pending is not None:
-            places = {name.rpartition("/")[0] for name in state.pending.names}
-        files: dict[SourceTable, list[list[str | None]]] = {}
-        for transaction in found:
-            for change, row in dms_files.rows_of(transaction, counts.keys):
-                table = change.table
-                load = state.tables.get(f"{table.schema}.{table.name}")
-                # The publication may have tables that are not asked for.
-                if load is None or not load.is_done or load.saw(transaction):
+        pending, places = state.pending, None
+        if pending is not None:
+            places = {name.rpartition("/")[0] for name in pending.names}
+        files: dict[SourceTable, TableFile] = {}
+        last = 0
+        until = pending.end if pending is not None else None
+        with (
+            ExitStack() as stack,
+            self._database.changes(self._settings.max_changes, state.position, until) as (
+                transactions,
+                now,
+            ),
+        ):
+            for transaction in transactions:
+                last = max(last, transaction.end)
+                if until is not None and transaction.end > until:
                     continue
-                if places is None or f"{table.schema}/{table.name}" in places:
-                    files.setdefault(table, []).append(row)
-        return list(files.items())
+                for change, row in dms_files.rows_of(transaction, counts.keys):
+                    table = change.table
+                    load = state.tables.get(f"{table.schema}.{table.name}")
+                    # The publication may have tables that are not asked for.
+                    if load is None or not load.is_done or load.saw(transaction):
+                        continue
+                    if places is not None and f"{table.schema}/{table.name}" not in places:
+                        continue
+                    if table not in files:
+                        files[table] = TableFile(folder / str(len(files)), table)
+                        stack.callback(files[table].close)
+                    files[table].add(row)
+        return [self._finish(file) for file in files.values()], last, now
 
-    def _file_names(self, files: Sequence[tuple[SourceTable, Any]], state: _State) -> Iterator[str]:
+    def _file_names(self, files: Sequence[TableFile], state: _State) -> Iterator[str]:
         """Names that sort behind all names so far."""
         time = self._clock.now()
         last = state.last.partition(".")[0]
-        for table, _ in files:
+        for file in files:
             if last and dms_files.change_name(time) <= last:
                 time = _time_of(last) + timedelta(milliseconds=1)
             last = dms_files.change_name(time)
-            yield self._place(table, last)
+            yield self._place(file.table, last)
 
     def _keys(self, state: _State) -> set[tuple[int, str]]:
         """The key columns of all tables whose changes may be asked for."""
@@ -338,15 +358,17 @@ class Capture:
     def _place(self, table: SourceTable, name: str) -> str:
         return f"{table.schema}/{table.name}/{name}.{self._settings.format}"
 
-    def _format_file(self, text: bytes, table: SourceTable) -> bytes:
-        if self._settings.format == "csv":
-            return text
-        return dms_files.parquet_of(text, table)
+    def _finish(self, file: TableFile) -> TableFile:
+        """The file, ended and in the format that is asked for."""
+        file.close()
+        if self._settings.format == "parquet":
+            file.become_parquet()
+        return file
 
-    def _make(self, name: str, data: bytes) -> None:
+    def _make(self, name: str, file: TableFile) -> None:
         """Make a file, unless it is there: then an earlier attempt at the same round made it."""
         with suppress(ConflictError), step(Step.CAPTURE_PUT_FILE):
-            self._store.create(name, data)
+            self._store.create_from(name, chunks(file.path, _CHUNK), file.size)
 
     def _read(self) -> _State:
         try:
@@ -391,7 +413,7 @@ class Capture:
             self._store.put(self._path, json.dumps({"format": _FORMAT, **asdict(state)}).encode())
 
 
-def _load_query(connection: Any, table: SourceTable, moment: str, position: int, first: int) -> Any:
+def _load_query(table: SourceTable, moment: str, position: int, first: int) -> Any:
     """COPY of a table's rows as a file of the full load holds them."""
     from psycopg import sql
 
@@ -410,7 +432,6 @@ def _load_query(connection: Any, table: SourceTable, moment: str, position: int,
         sql.Literal(moment),
         sql.SQL("{} || {}").format(sql.Literal(f"{position:020d}"), number),
     ]
-    del connection
     return sql.SQL("COPY (SELECT {} FROM {}) TO STDOUT WITH (FORMAT csv)").format(
         sql.SQL(", ").join(parts), sql.Identifier(table.schema, table.name)
     )

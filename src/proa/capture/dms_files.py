@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Collection, Iterable, Sequence
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime
+from itertools import count
+from pathlib import Path
 from typing import Any
 
 from proa.capture.pgoutput import RowChange, SourceColumn, SourceTable, Transaction, Value
@@ -16,6 +18,7 @@ _TEXTS = {"t": "true", "f": "false"}
 _ARROW = {16: "bool", 20: "int64", 21: "int16", 23: "int32", 700: "float32", 701: "float64"}
 _DATE, _TIMESTAMP, _NUMERIC = 1082, 1114, 1700
 _HEADER_BYTES = 4
+_BLOCK_BYTES = 4 << 20
 
 
 def sequence(position: int, number: int) -> str:
@@ -45,36 +48,69 @@ def header(columns: Iterable[SourceColumn]) -> list[str]:
 
 def rows_of(
     transaction: Transaction, keys: Collection[tuple[int, str]]
-) -> list[tuple[RowChange, list[str | None]]]:
-    """The rows of a transaction's changes, each with the change that it tells.
+) -> Iterator[tuple[RowChange, list[str | None]]]:
+    """Yield the rows of a transaction's changes, each with the change that it tells.
 
     `keys` are the key columns by table and name: an update that changes one is a delete of the old
     key and an insert.
     """
-    rows: list[tuple[RowChange, list[str | None]]] = []
+    committed = moment(transaction.committed)
+    numbers = count()
 
-    def add(operation: str, change: RowChange, values: Iterable[Value]) -> None:
+    def row(operation: str, change: RowChange, values: Iterable[Value]) -> list[str | None]:
         texts = [_text(v, c) for v, c in zip(values, change.table.columns, strict=True)]
-        end = [moment(transaction.committed), sequence(transaction.end, len(rows))]
-        rows.append((change, [operation, *texts, *end]))
+        return [operation, *texts, committed, sequence(transaction.end, next(numbers))]
 
     for change in transaction.changes:
-        nothing = (None,) * len(change.table.columns)
         if change.operation == "T":
-            add("T", change, nothing)
+            yield change, row("T", change, (None,) * len(change.table.columns))
         elif change.operation == "U" and _key_changed(change, keys):
             assert change.old is not None
-            add("D", change, change.old)
-            add("I", change, change.row)
+            yield change, row("D", change, change.old)
+            yield change, row("I", change, change.row)
         else:
-            add(change.operation, change, change.row)
-    return rows
+            yield change, row(change.operation, change, change.row)
 
 
-def csv_text(names: Sequence[str], rows: Iterable[Sequence[str | None]]) -> bytes:
-    """A CSV file with a header. NULL is nothing, an empty string is `""`."""
-    lines = [",".join(map(_field, row)) + "\n" for row in (names, *rows)]
-    return "".join(lines).encode()
+class TableFile:
+    """Rows of one table in a local CSV file, with a header. NULL is nothing, an empty string `""`."""
+
+    def __init__(self, path: Path, table: SourceTable) -> None:
+        self.path = path
+        self.table = table
+        self.rows = 0
+        self._longest = 0
+        """Bytes of its longest row."""
+        self._file = path.open("wb")
+        self.add(header(table.columns))
+        self.rows = 0
+
+    def add(self, row: Sequence[str | None]) -> None:
+        """Add a row of texts."""
+        self.add_line((",".join(map(_field, row)) + "\n").encode())
+
+    def add_line(self, line: bytes) -> None:
+        """Add a row as CSV has it."""
+        self._file.write(line)
+        self.rows += 1
+        self._longest = max(self._longest, len(line))
+
+    def close(self) -> None:
+        """End the file, which may then be read."""
+        self._file.close()
+
+    @property
+    def size(self) -> int:
+        """Bytes, of a file that has ended."""
+        return self.path.stat().st_size
+
+    def become_parquet(self) -> None:
+        """End the file and write its rows as Parquet in its place."""
+        self.close()
+        target = self.path.with_suffix(".parquet")
+        write_parquet(self.path, self.table, target, max(_BLOCK_BYTES, 2 * self._longest))
+        self.path.unlink()
+        self.path = target
 
 
 def _field(value: str | None) -> str:
@@ -85,8 +121,8 @@ def _field(value: str | None) -> str:
     return value
 
 
-def parquet_of(data: bytes, table: SourceTable) -> bytes:
-    """The Parquet file of a CSV file.
+def write_parquet(source: Path, table: SourceTable, target: Path, block: int) -> None:
+    """Write a CSV file as Parquet, `block` bytes at a time, in which the longest row has room.
 
     Raises DataError, with the column, for a value that its Arrow type does not have: `infinity`, a
     year before 1 or behind 9999, a numeric `NaN`.
@@ -98,7 +134,7 @@ def parquet_of(data: bytes, table: SourceTable) -> bytes:
     types = {c.name: arrow_type(c) for c in table.columns}
     texts = (OPERATION, COMMITTED, SEQUENCE)
 
-    def read(*names: str) -> pa.Table:
+    def open_rows(*names: str) -> Any:
         convert = pa_csv.ConvertOptions(
             column_types={**types, **dict.fromkeys(texts, pa.string())},
             include_columns=names,
@@ -108,15 +144,22 @@ def parquet_of(data: bytes, table: SourceTable) -> bytes:
             true_values=["true"],
             false_values=["false"],
         )
-        parse = pa_csv.ParseOptions(newlines_in_values=True)
-        return pa_csv.read_csv(io.BytesIO(data), parse_options=parse, convert_options=convert)
+        return pa_csv.open_csv(
+            source,
+            pa_csv.ReadOptions(block_size=block),
+            pa_csv.ParseOptions(newlines_in_values=True),
+            convert,
+        )
 
     try:
-        rows = read()
+        with open_rows() as rows, pq.ParquetWriter(target, rows.schema, compression="zstd") as file:
+            for batch in rows:
+                file.write_batch(batch)
     except pa.ArrowInvalid:
         for name, kind in types.items():
             try:
-                read(name)
+                with open_rows(name) as rows:
+                    deque(rows, maxlen=0)
             except pa.ArrowInvalid as error:
                 raise DataError(
                     f"the column {name!r} of {table.schema}.{table.name} has a value that Parquet's"
@@ -126,9 +169,6 @@ def parquet_of(data: bytes, table: SourceTable) -> bytes:
                     condition="CAPTURE_VALUE_REFUSED",
                 ) from None
         raise
-    sink = io.BytesIO()
-    pq.write_table(rows, sink, compression="zstd")
-    return sink.getvalue()
 
 
 def arrow_type(column: SourceColumn) -> Any:

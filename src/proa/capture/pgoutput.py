@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from tempfile import SpooledTemporaryFile
 from typing import Final
 
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
+_HELD_BYTES = 8 << 20
+"""Of one transaction, in memory."""
+_OF_ROWS = {b"R", b"I", b"U", b"D", b"T"}
+"""Messages of relations, rows and truncations."""
 
 
 class _Unchanged:
@@ -65,48 +71,78 @@ class Transaction:
     end: int
     """The log position behind its commit."""
     committed: datetime
-    changes: tuple[RowChange, ...]
+    changes: Iterable[RowChange]
+    """May be gone through until the next transaction is asked for: they may lie on disk."""
 
 
-def transactions(messages: Iterable[bytes]) -> Iterator[Transaction]:
-    """Yield the transactions that whole messages make up, in the order of their commits."""
-    reader = _Reader()
-    for message in messages:
-        done = reader.take(message)
-        if done is not None:
-            yield done
+def transactions(messages: Iterable[bytes]) -> Generator[Transaction]:
+    """Yield the transactions that whole messages make up, in the order of their commits.
+
+    A transaction that is larger than 8 MB waits for its end in a temporary file.
+    """
+    with closing(_Reader()) as reader:
+        for message in messages:
+            done = reader.take(message)
+            if done is not None:
+                yield done
 
 
 class _Reader:
     def __init__(self) -> None:
         self._tables: dict[int, SourceTable] = {}
         self._xid = 0
-        self._changes: list[RowChange] = []
+        self._tables_before: dict[int, SourceTable] = {}
+        self._open_spool()
+
+    def close(self) -> None:
+        self._spool.close()
+
+    def _open_spool(self) -> None:
+        """Where the messages of a transaction wait for its end, each behind its length."""
+        self._spool = SpooledTemporaryFile(max_size=_HELD_BYTES)  # noqa: SIM115 - see close()
+        self._tables_before = dict(self._tables)
 
     def take(self, message: bytes) -> Transaction | None:
         """Read one message; the transaction that it ends, or None."""
         kind, body = message[:1], _Body(message[1:])
         if kind == b"B":
             body.skip(16)
-            self._xid, self._changes = body.int32(), []
+            self._xid = body.int32()
+            self.close()
+            self._open_spool()
         elif kind == b"C":
             body.skip(9)
             end, micros = body.int64(), body.int64()
             moment = _EPOCH + timedelta(microseconds=micros)
-            return Transaction(self._xid, end, moment, tuple(self._changes))
-        elif kind == b"R":
-            table = body.table()
-            self._tables[table.oid] = table
-        elif kind in {b"I", b"U", b"D"}:
-            self._changes.append(self._change(kind.decode(), body))
-        elif kind == b"T":
-            count = body.int32()
-            body.skip(1)
-            self._changes += [RowChange("T", self._tables[body.int32()], ()) for _ in range(count)]
+            return Transaction(self._xid, end, moment, self._changes())
+        elif kind in _OF_ROWS:
+            if kind == b"R":
+                table = body.table()
+                self._tables[table.oid] = table
+            self._spool.write(struct.pack("!I", len(message)))
+            self._spool.write(message)
         return None
 
-    def _change(self, operation: str, body: _Body) -> RowChange:
-        table = self._tables[body.int32()]
+    def _changes(self) -> Iterator[RowChange]:
+        """The changes that wait, each with its table as it was then."""
+        tables = self._tables_before
+        self._spool.seek(0)
+        while head := self._spool.read(4):
+            message = self._spool.read(struct.unpack("!I", head)[0])
+            kind, body = message[:1], _Body(message[1:])
+            if kind == b"R":
+                table = body.table()
+                tables[table.oid] = table
+            elif kind == b"T":
+                count = body.int32()
+                body.skip(1)
+                for _ in range(count):
+                    yield RowChange("T", tables[body.int32()], ())
+            else:
+                yield self._change(kind.decode(), tables, body)
+
+    def _change(self, operation: str, tables: dict[int, SourceTable], body: _Body) -> RowChange:
+        table = tables[body.int32()]
         part = body.byte()
         old, is_key = None, False
         if part in "KO":

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from typing import Any
 
 from proa.capture.pgoutput import (
@@ -20,6 +20,8 @@ from proa.errors import SettingsError, UnavailableError
 from proa.extras import needs
 
 _WRITING = ("RowExclusiveLock", "ShareRowExclusiveLock", "ExclusiveLock", "AccessExclusiveLock")
+_FETCHED_ROWS = 200
+"""Messages that come from the server at once."""
 _TEXTS = "SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET bytea_output = 'hex'"
 
 
@@ -208,23 +210,29 @@ class Postgres:
             yield connection, Snapshot.parse(text)
             connection.execute("ROLLBACK")
 
-    def changes(self, most: int, after: int, until: int | None) -> tuple[list[Transaction], int]:
+    @contextmanager
+    def changes(
+        self, most: int, after: int, until: int | None
+    ) -> Iterator[tuple[Iterator[Transaction], int]]:
         """The next transactions in the slot, about `most` changes of them, and the position that
         the log had before they were asked for. The slot stays where it is.
 
         A slot that a crash of the server set back is first moved to `after`. With `until` all
-        transactions up to that position are read, however many changes they have.
+        transactions up to that position are read, however many changes they have. They come one
+        by one, in memory that does not grow with them.
         """
         self.advance(after)
         with self.open_connection() as connection:
             now = connection.execute("SELECT pg_current_wal_flush_lsn() - '0/0'").fetchone()[0]
-            rows = connection.execute(
-                "SELECT data FROM pg_logical_slot_peek_binary_changes(%s, '0/0'::pg_lsn + %s::"
-                "numeric, %s, 'proto_version', '1', 'publication_names', %s)",
-                [self._slot, until, most if until is None else None, self._publication],
-            ).fetchall()
-            whole = [self._whole(connection, t) for t in transactions(bytes(r[0]) for r in rows)]
-            return whole, int(now)
+            with connection.transaction(), connection.cursor(name="proa_changes") as cursor:
+                cursor.itersize = _FETCHED_ROWS
+                cursor.execute(
+                    "SELECT data FROM pg_logical_slot_peek_binary_changes(%s, '0/0'::pg_lsn + %s::"
+                    "numeric, %s, 'proto_version', '1', 'publication_names', %s)",
+                    [self._slot, until, most if until is None else None, self._publication],
+                )
+                with closing(transactions(bytes(row[0]) for row in cursor)) as reading:
+                    yield (self._whole(connection, t) for t in reading), int(now)
 
     def advance(self, position: int) -> None:
         """Tell the slot that everything before `position` is safe elsewhere."""
@@ -277,13 +285,11 @@ class Postgres:
 
     def _whole(self, connection: Any, transaction: Transaction) -> Transaction:
         """The transaction with large values that were not sent, because an update left them."""
-        if not any(UNCHANGED in change.row for change in transaction.changes):
-            return transaction
-        changes = tuple(
+        changes = (
             _complete_change(connection, change) if UNCHANGED in change.row else change
             for change in transaction.changes
         )
-        return Transaction(transaction.xid, transaction.end, transaction.committed, changes)
+        return replace(transaction, changes=changes)
 
     def _remedy(self) -> str:
         return (
