@@ -104,6 +104,13 @@ def _changes(folder: Path, quick: bool) -> list[Result]:  # noqa: FBT001
     return changes.measure(folder, rows=rows, changes=count, runs=2 if quick else 5)
 
 
+def _views(folder: Path, quick: bool) -> list[Result]:  # noqa: FBT001
+    from benchmarks import views
+
+    rows = 100_000 if quick else 1_000_000
+    return views.measure(folder, rows=rows, changes=1000, runs=3 if quick else 5)
+
+
 def _many_changes(folder: Path, _quick: bool) -> list[Result]:  # noqa: FBT001
     from benchmarks import changes
 
@@ -140,6 +147,7 @@ PARTS: dict[str, Part] = {
     "growing": _growing,
     "verifying": _verifying,
     "changes": _changes,
+    "views": _views,
     "sharing": _sharing,
     "failing_over": _failing_over,
     "kernels": _kernels,

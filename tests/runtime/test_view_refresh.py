@@ -44,6 +44,7 @@ for scd in (1, 2):
 VIEWS = {
     "sums": "SELECT k, sum(v) AS s, count(*) AS n, count(v) AS c, min(v) AS lo, max(v) AS hi FROM t1 GROUP BY k",
     "only_sums": "SELECT k, sum(v) AS s, count_if(v > 1) AS n FROM t1 WHERE v IS NULL OR v <> 2 GROUP BY k",
+    "money": "SELECT k, sum(CAST(v AS DECIMAL(30, 2))) AS s FROM t1 GROUP BY k",
     "least": "SELECT k, to_date(d) AS day, min(v) AS lo FROM t1 GROUP BY k, to_date(d)",
     "averages": "SELECT k, avg(f) AS f, count(DISTINCT v) AS n FROM t1 GROUP BY k HAVING count(*) > 1",
     "rows": "SELECT id, upper(k) AS k, v * 2 AS w FROM t1 WHERE v > 0",
@@ -107,12 +108,12 @@ NAMES = st.builds(dict, k=st.sampled_from(["a", "b", "c"]), name=st.sampled_from
 
 @pytest.mark.slow
 @pytest.mark.parametrize("records", ["true", "false"])
-@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     batches=st.lists(
         st.tuples(st.lists(EVENTS, min_size=1, max_size=8), st.lists(NAMES, max_size=1)),
         min_size=3,
-        max_size=4,
+        max_size=3,
     )
 )
 def test_views_are_the_whole_computation_after_any_changes(
@@ -141,7 +142,7 @@ def land(project: Project, number: int, rows: list[dict[str, Any]]) -> None:
 
 
 def test_each_view_is_refreshed_as_its_query_allows(project: Project) -> None:
-    names = ["sums", "rows", "averages", "everything", "landed", "newest", "above"]
+    names = ["sums", "money", "rows", "averages", "everything", "landed", "newest", "above"]
     declare(project, names)
     project.land("names/1.json", [{"k": "a", "name": "x"}])
     land(project, 1, [{"id": 1}, {"id": 2, "k": None, "v": 2}, {"id": 3, "k": "b", "v": 3}])
@@ -149,6 +150,7 @@ def test_each_view_is_refreshed_as_its_query_allows(project: Project) -> None:
     land(project, 2, [{"id": 1, "v": 5}, {"id": 2, "gone": True}, {"id": 4, "k": "b"}])
     assert update(project) == {
         "sums": "GROUP_AGGREGATE",
+        "money": "GROUP_AGGREGATE",
         "rows": "ROW_BASED",
         "averages": "ROW_BASED",
         "everything": "COMPLETE_RECOMPUTE",
@@ -166,6 +168,18 @@ def test_each_view_is_refreshed_as_its_query_allows(project: Project) -> None:
     assert update(project)["sums"] == "NO_OP"
     assert update(project, full_refresh=["sums"])["sums"] == "COMPLETE_RECOMPUTE"
     assert_equal_to_whole(project, names)
+
+
+@pytest.mark.slow
+def test_a_view_in_an_object_store_is_refreshed_as_one_on_disk(make: Any, s3_location: Any) -> None:
+    project = declare(make(s3_location), ["sums", "rows", "landed"])
+    project.land("names/1.json", [{"k": "a", "name": "x"}])
+    land(project, 1, [{"id": 1}, {"id": 2, "k": None, "v": 2}, {"id": 3, "k": "b", "v": 3}])
+    update(project)
+    land(project, 2, [{"id": 1, "v": 5}, {"id": 2, "gone": True}, {"id": 4, "k": "b"}])
+    how = update(project)
+    assert how == {"sums": "GROUP_AGGREGATE", "rows": "ROW_BASED", "landed": "APPEND_ONLY"}
+    assert_equal_to_whole(project, ["sums", "rows", "landed"])
 
 
 def test_a_view_whose_query_is_another_is_computed_whole(project: Project) -> None:
