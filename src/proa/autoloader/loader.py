@@ -222,7 +222,7 @@ class AutoLoader:
         grown = current
         for shipment, group in shipments_of(files):
             old = grown.schema
-            new = old.evolve(self._without_hinted(self._fold.schema(group, inferred), old))
+            new = old.evolve(self._new_to_readers(self._fold.schema(group, inferred), old))
             decided = self._fold.deciding_files(old, new, group, inferred)
             # What a reader met is a field, even where inference does not look.
             for name, path in _fields_met(problem, group).items():
@@ -230,6 +230,8 @@ class AutoLoader:
                     hint = hints.Hint(tuple(name.split(".")), t.StringType())
                     new = new.evolve(FileSchema(hints.apply([hint], new.data), new.partitions))
                     decided[name] = relative(path, self.base)
+            if shipment < grown.shipment:
+                new = self._order_by_shipment(new, old, shipment)
             if new != old:
                 if not self._put(grown, new, shipment, decided):
                     return True  # another runner is at it: look at what it has stored
@@ -237,8 +239,25 @@ class AutoLoader:
                 grown = self._schema
         return grown.number != current.number
 
-    def _without_hinted(self, found: FileSchema, known: FileSchema) -> FileSchema:
-        """The schema without new fields that hints make columns of: no file decides about these."""
+    def _order_by_shipment(self, new: FileSchema, old: FileSchema, shipment: int) -> FileSchema:
+        """The new schema with what the shipment adds before what later ones have added already.
+
+        Readers meet what inference does not see in no order.
+        """
+        since: dict[str, int] = {}
+        for version in self.versions():
+            since |= {n: version.shipment for n in version.schema.later if n not in since}
+        before = [name for name in old.later if since.get(name, 0) <= shipment]
+        behind = [name for name in old.later if name not in before]
+        return replace(new, later=(*before, *new.later[len(old.later) :], *behind))
+
+    def _new_to_readers(self, found: FileSchema, known: FileSchema) -> FileSchema:
+        """The schema without new fields that readers take for no new ones.
+
+        These are columns that hints make, and names that differ from a known one in case only.
+        """
+        if self.options.reader.case_sensitive or self.options.reader.format in TYPED_FORMATS:
+            found = replace(found, data=_without_twins(found.data, known.data))
         hinted = self._hinted_names() - {f.name.lower() for f in known.data.fields}
         kept = [f for f in found.data.fields if f.name.lower() not in hinted]
         return replace(found, data=t.StructType(kept))
@@ -484,6 +503,27 @@ def _fields_met(problem: Problem | None, files: Sequence[FileRef]) -> dict[str, 
         return {}
     paths = [file.path for file in files if file.path.endswith(problem.file)]
     return {name: paths[0] for name in problem.fields if paths and len(name) < MAX_FIELD}
+
+
+def _without_twins(found: t.StructType, known: t.StructType) -> t.StructType:
+    """The fields without those, nested ones too, whose names differ from a known one in case only."""
+    types = {f.name: f.dataType for f in known.fields}
+    lowered = {name.lower() for name in types}
+
+    def inside(type_: t.DataType, known_type: t.DataType | None) -> t.DataType:
+        if isinstance(type_, t.StructType) and isinstance(known_type, t.StructType):
+            return _without_twins(type_, known_type)
+        if isinstance(type_, t.ArrayType) and isinstance(known_type, t.ArrayType):
+            return t.ArrayType(inside(type_.elementType, known_type.elementType))
+        return type_
+
+    return t.StructType(
+        [
+            t.StructField(f.name, inside(f.dataType, types.get(f.name)))
+            for f in found.fields
+            if f.name in types or f.name.lower() not in lowered
+        ]
+    )
 
 
 def _has_structs(type_: t.DataType) -> bool:
