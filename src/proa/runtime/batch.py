@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from proa.cdc.table_merge import FILE_BYTES, GROUP_BYTES
 from proa.clock import Clock
 from proa.engine import PYTHON_FAILED
 from proa.errors import ConflictError, DataError, PipelineError, UserError
@@ -249,9 +250,13 @@ class BatchRunner:
             replaces=self._kind.replaces,
             widens=_widens(sources),
         )
-        if self._node.plan.placed is None:
-            return attempt
-        return replace(attempt, destination=replace(attempt.destination, hidden=(place_field(),)))
+        destination = attempt.destination
+        if self._node.plan.placed is not None:
+            destination = replace(destination, hidden=(place_field(),))
+        if self._kind.replaces:
+            # A refresh of some rows writes their files anew.
+            destination = replace(destination, file_bytes=2 * FILE_BYTES, group_bytes=GROUP_BYTES)
+        return replace(attempt, destination=destination)
 
     def _refresh(self, batch: ViewBatch, whole: str, released: ExitStack) -> Refresh | None:
         """How a batch that replaces rows is computed, told to the event log. None for other flows.
