@@ -110,7 +110,7 @@ def _small(runner: object, bare: Bare, landing: Path, *, runs: int) -> list[Resu
 def measure_flights(folder: Path, *, runs: int) -> list[Result]:
     """The example's eleven tables over the whole year, against reading and writing the same files."""
     from proa.demo import flights
-    from proa.demo.story import project as example
+    from proa.demo.stage import project
     from proa.engine import Engine
     from proa.runtime import Runner, UpdateState, from_project
     from proa.settings import EngineSettings
@@ -124,7 +124,7 @@ def measure_flights(folder: Path, *, runs: int) -> list[Result]:
 
     def clear(_run: int) -> None:
         shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(example(), target)
+        shutil.copytree(project("flights"), target)
         (target / "proa.yml").unlink()
         spec = target / "spark-pipeline.yml"
         spec.write_text(spec.read_text().replace("data/landing", str(landing)))

@@ -9,7 +9,7 @@ from pyspark.errors.exceptions.connect import (
     UnknownException,
 )
 
-from proa.engine.engine_errors import translate
+from proa.engine.engine_errors import as_proa_error
 from proa.errors import UnavailableError, UserError
 
 STACK = "\n\nJVM stacktrace:\norg.apache.spark.sql.X\n\tat org.apache.spark.sql.Y(Y.scala:97)"
@@ -27,13 +27,15 @@ ZeroDivisionError: integer division or modulo by zero
 @pytest.mark.parametrize("stack", ["", STACK])
 def test_the_plan_and_the_stack_trace_of_a_server_are_left_out(stack):
     plan = ";\n'Project [*]\n+- 'UnresolvedRelation [t], [], false\n"
-    error = translate(AnalysisException(f"{NO_TABLE} SQLSTATE: 42P01; line 3 pos 7{plan}{stack}"))
+    error = as_proa_error(
+        AnalysisException(f"{NO_TABLE} SQLSTATE: 42P01; line 3 pos 7{plan}{stack}")
+    )
     assert str(error) == (f"the engine refused the query: {NO_TABLE} SQLSTATE: 42P01; line 3 pos 7")
 
 
 @pytest.mark.parametrize("stack", ["", STACK])
 def test_an_error_of_the_users_python_ends_with_its_own_words(stack):
-    error = translate(PythonException(RAISED + stack))
+    error = as_proa_error(PythonException(RAISED + stack))
     first, *way = str(error).splitlines()
     assert re.fullmatch(r".*: ZeroDivisionError: .* by zero \(/home/ann/pipeline\.py:6\)", first)
     assert [line.strip() for line in way][1:] == ["return 1 // (value - value)"]
@@ -41,14 +43,14 @@ def test_an_error_of_the_users_python_ends_with_its_own_words(stack):
 
 def test_what_a_statement_names_wrongly_is_not_tried_again():
     """Spark's client knows some mistakes by their SQLSTATE only; other failures may pass."""
-    wrong = translate(UnknownException("[X] Failed to find it. SQLSTATE: 42K02" + STACK))
+    wrong = as_proa_error(UnknownException("[X] Failed to find it. SQLSTATE: 42K02" + STACK))
     assert isinstance(wrong, UserError)
-    broken = translate(UnknownException("[X] The executor is lost. SQLSTATE: XX000" + STACK))
+    broken = as_proa_error(UnknownException("[X] The executor is lost. SQLSTATE: XX000" + STACK))
     assert isinstance(broken, UnavailableError)
 
 
 def test_a_server_without_delta_lake_is_told_what_it_lacks():
-    error = translate(
+    error = as_proa_error(
         UnknownException(
             "(org.apache.spark.SparkClassNotFoundException) [DATA_SOURCE_NOT_FOUND] Failed to find"
             " the data source: delta. Make sure it is registered. SQLSTATE: 42K02" + STACK
