@@ -239,6 +239,8 @@ OPTIONS: dict[str, dict[str, str]] = {
         "ignoreLeadingWhiteSpace": "CSV: leave out white space before values that are not in quotes",
         "ignoreTrailingWhiteSpace": "CSV: leave out white space behind values that are not in quotes",
         "wholetext": "text: a row per file instead of per line",
+        "maxRecordBytes": "bytes of one record, unpacked: a line, document, row or value; a file with a larger one is not read",
+        "maxColumns": "CSV: values of one record, at most",
         "avroSchema": "Avro: the schema, as JSON, that every file is read as; default each file's own",
         "dateFormat": "the pattern of dates, in Spark's letters",
         "timestampFormat": "the pattern of timestamps, in Spark's letters",

@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from format_reading import inferred, read, tables
 from pyarrow import orc
@@ -107,3 +108,24 @@ def test_a_whole_file_is_one_row() -> None:
     assert row["length"] == len(data)
     assert row["path"].endswith("/a.gz")
     assert row["modificationTime"] == datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("year", [1, 1582, 1677, 2263, 9999])
+@pytest.mark.parametrize("kind", ["orc", "parquet"])
+def test_days_and_times_of_any_year_are_read_right_or_refused(kind: str, year: int) -> None:
+    # Arrow reads ORC's times as nanoseconds in 64 bits, which end in 1677 and 2262.
+    moment = datetime(year, 1, 2, 3, 4, 5, 678, tzinfo=UTC)
+    table = pa.table({"day": [moment.date()], "at": pa.array([moment], pa.timestamp("us", "UTC"))})
+    file = io.BytesIO()
+    if kind == "orc":
+        orc.write_table(table, file)
+    else:
+        pq.write_table(table, file)
+    day = read(file.getvalue(), table.schema.remove(1), {"format": kind}, schema_given=True)
+    assert day == [{"day": moment.date()}]
+    if kind == "orc":
+        with pytest.raises(ReadError, match="out of range") as told:
+            read(file.getvalue(), table.schema, {"format": kind})
+        assert told.value.problem.kind is ProblemKind.CORRUPT
+    else:
+        assert read(file.getvalue(), table.schema, {"format": kind}) == table.to_pylist()

@@ -13,6 +13,8 @@ from proa.autoloader.hints import Hint, parse_hints
 from proa.errors import PipelineError
 from proa.formats.reader_options import (
     CORRUPT_COLUMN,
+    MAX_COLUMNS,
+    MAX_RECORD,
     RESCUED_COLUMN,
     WHOLE_FORMATS,
     Evolution,
@@ -227,6 +229,8 @@ def _reader_options(get: _Values, *, schema_given: bool) -> ReaderOptions:
         trim_left=get.boolean("ignoreLeadingWhiteSpace", False),
         trim_right=get.boolean("ignoreTrailingWhiteSpace", False),
         whole_text=get.boolean("wholetext", False),
+        max_record=get.optional("maxRecordBytes", parse_bytes) or MAX_RECORD,
+        max_columns=get.number("maxColumns", MAX_COLUMNS),
         avro_schema=_avro_schema(get),
         pinned=frozenset(hint.path[0].lower() for hint in parse_hints(get.text("schemaHints", ""))),
         date_format=_pattern(get.text("dateFormat", "")),
@@ -463,6 +467,7 @@ KNOWN = (
     "positiveInf",
     "negativeInf",
     "maxColumns",
+    "maxRecordBytes",
     "maxCharsPerColumn",
     "ignoreLeadingWhiteSpace",
     "ignoreTrailingWhiteSpace",

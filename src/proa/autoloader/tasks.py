@@ -189,10 +189,10 @@ def opener_of(format_: str) -> OpenFile:
 
         return open_avro
     if format_ == "orc":
-        from proa.formats.columnar import open_orc
+        from proa.formats.orc_file import open_orc
 
         return open_orc
-    from proa.formats.columnar import open_parquet
+    from proa.formats.parquet import open_parquet
 
     return open_parquet
 

@@ -129,12 +129,20 @@ def is_deep(text: bytes) -> bool:
     if len(text) <= 2 * DEEPEST or text.count(b"{") + text.count(b"[") <= DEEPEST:
         return False
     data = np.frombuffer(_STRING.sub(b"", text), np.uint8)
-    steps = (data == ord("{")).astype(np.int32) + (data == ord("["))
-    steps -= (data == ord("}")).astype(np.int32) + (data == ord("]"))
-    return bool(len(steps)) and int(np.cumsum(steps).max()) > DEEPEST
+    level = 0
+    for at in range(0, len(data), _AT_ONCE):
+        levels = level + np.cumsum(_STEPS[data[at : at + _AT_ONCE]], dtype=np.int32)
+        if int(levels.max()) > DEEPEST:
+            return True
+        level = int(levels[-1])
+    return False
 
 
 _NO_JSON = "JSON parse error: a line is not one JSON object"
+_AT_ONCE = 1 << 20
+_STEPS = np.zeros(256, np.int8)
+_STEPS[list(b"[{")] = 1
+_STEPS[list(b"]}")] = -1
 _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _OBJECT = r"^[ \t]*\{(?s:.*)\}[ \t\r]*\n?$"
 

@@ -285,6 +285,14 @@ def _unknown(
             yield from _unknown(type_, inner, f"{prefix}{f.name}.")
 
 
+def count_leaves(fields: Iterable[pa.Field]) -> int:
+    """How many columns of simple values the fields make."""
+    return sum(
+        count_leaves(f.type.field(i) for i in range(f.type.num_fields)) if f.type.num_fields else 1
+        for f in fields
+    )
+
+
 def field_paths(fields: Iterable[pa.Field], prefix: str = "") -> Iterator[str]:
     """Paths of all fields, nested ones too, as `unknown_fields` spells them."""
     for f in fields:

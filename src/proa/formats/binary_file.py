@@ -35,15 +35,18 @@ class BinaryFileReader:
     def read(self, source: OpenPart, file: str) -> Iterator[pa.Table]:  # noqa: ARG002 - as all readers
         """The row of one file."""
         part = source.part
-        if part.size > _LARGEST:
-            detail = "it has more than 2 GiB, which no value can hold"
-            raise source.problem(ProblemKind.CORRUPT, detail)
+        wanted = "content" in self.schema.names
+        if wanted and part.size > min(self.options.max_record, _LARGEST):
+            if part.size > _LARGEST:
+                detail = "it has more than 2 GiB, which no value can hold"
+                raise source.problem(ProblemKind.CORRUPT, detail)
+            raise source.too_large("it is one value")
         with source.guard():
-            content = b"".join(source.raw())
+            content = b"".join(source.raw()) if wanted else b""
         values = {
             "path": part.path,
             "modificationTime": part.modified,
-            "length": len(content),
+            "length": len(content) if wanted else part.size,
             "content": content,
         }
         arrays = [

@@ -1,13 +1,13 @@
 """Files that hold columns, and whose schemas differ: columns by name, what does not fit rescued.
 
-Parquet and ORC are opened here; Avro, which is read by record, in `avro_file`.
+Files are opened in a module for each format.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,17 +15,27 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pyspark.sql import types as t
 
-from proa.formats.arrow_types import field_paths, spark_type, unknown_fields, widen_type
+from proa.formats.arrow_types import (
+    count_leaves,
+    field_paths,
+    spark_type,
+    unknown_fields,
+    widen_type,
+)
 from proa.formats.json_record import Converter
-from proa.formats.reader_options import Evolution, ReaderOptions
+from proa.formats.problems import ProblemKind
+from proa.formats.reader_options import CELLS, Evolution, ReaderOptions
 from proa.formats.rescued import rescued_column
 from proa.formats.source import OpenPart
 
 BATCH_ROWS = 65_536
-"""Rows that are read at once."""
+"""Rows that are read at once, at most."""
+_MOST_RECORDS, _BOMB = 128, 1000
+"""A file that expands to so many of the largest records, and so many times its size, is refused."""
+MOST_SWELLING = 100
+"""How many times its size in the file a column may take in memory before its rows are looked at."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +66,7 @@ class ColumnReader:
         self._open_file = open_file
         self.options = options
         self._data = [f for f in schema if f.name != options.rescued_column]
+        self._most_rows = max(CELLS // max(count_leaves(schema), 1), 1)
         self._connection: Any = None
 
     def read(self, source: OpenPart, file: str) -> Iterator[pa.Table]:
@@ -63,8 +74,15 @@ class ColumnReader:
         convert = Converter(self.schema, self.options, file, source.part.path)
         with self._open_file(source, self.options) as opened:
             wanted = self._columns(opened.schema, convert)
+            size = 0
             for batch in opened.batches(wanted):
-                yield self._table(_with_valid_texts(batch), file)
+                size += batch.nbytes
+                if size > max(_MOST_RECORDS * self.options.max_record, _BOMB * source.part.size):
+                    detail = f"its {source.part.size} bytes expand to more than {size >> 20} MiB"
+                    raise source.problem(ProblemKind.LARGE, detail)
+                for at in range(0, len(batch), self._most_rows):
+                    some = batch.slice(at, self._most_rows)
+                    yield self._table(_with_valid_texts(some), file)
 
     def _columns(self, found: pa.Schema, convert: Converter) -> list[str] | None:
         """The columns to read, None for all. Stops at new fields when the mode says so."""
@@ -341,47 +359,3 @@ def _mend_far_years(array: pa.Array) -> pa.Array:
     far = pa.array(meant, pa.int64()).cast(array.type)
     late = pc.less(array.cast(pa.int64()), _FIRST_DAY)
     return pc.if_else(late, far, array)
-
-
-@contextmanager
-def open_orc(source: OpenPart, options: ReaderOptions) -> Iterator[ColumnFile]:  # noqa: ARG001 - as all formats
-    """Open one file for a while. Its times are instants, as Spark reads them."""
-    from pyarrow import orc
-
-    with source.random_access() as opened:
-        file = orc.ORCFile(opened)
-        schema = pa.schema([f.with_type(in_utc(f.type)) for f in file.schema])
-
-        def batches(columns: list[str] | None) -> Iterator[pa.RecordBatch]:  # noqa: ARG001 - a name with a dot cannot be asked for
-            for number in range(file.nstripes):
-                stripe = file.read_stripe(number)
-                for at in range(0, len(stripe), BATCH_ROWS):
-                    yield change_types(stripe.slice(at, BATCH_ROWS), schema)
-
-        yield ColumnFile(schema, batches)
-
-
-@contextmanager
-def open_parquet(source: OpenPart, options: ReaderOptions) -> Iterator[ColumnFile]:  # noqa: ARG001 - as all formats
-    """Open one file for a while. Its times of 96 bits are instants, as Spark reads them."""
-    # An INT96 holds years that nanoseconds in 64 bits do not.
-    with (
-        source.random_access() as opened,
-        pq.ParquetFile(
-            opened, coerce_int96_timestamp_unit="us", page_checksum_verification=True
-        ) as file,
-    ):
-        leaves = (file.schema.column(i) for i in range(len(file.schema)))
-        instants = {leaf.path.split(".")[0] for leaf in leaves if leaf.physical_type == "INT96"}
-        schema = pa.schema(
-            [
-                f.with_type(in_utc(f.type)) if f.name.split(".")[0] in instants else f
-                for f in file.schema_arrow
-            ]
-        )
-
-        def batches(columns: list[str] | None) -> Iterator[pa.RecordBatch]:
-            for batch in file.iter_batches(BATCH_ROWS, columns=columns, use_threads=False):
-                yield change_types(batch, schema) if instants else batch
-
-        yield ColumnFile(schema, batches)

@@ -213,7 +213,10 @@ def separate(texts: pa.Array, column: pa.Field, convert: Converter) -> tuple[pa.
         return values, misfits
 
     def exact(text: str) -> Any:
-        value, left = convert.value(parse(text), column)
+        try:
+            value, left = convert.value(parse(text), column)
+        except ValueError:  # what no parser should be given
+            value, left = None, text
         if left is not ABSENT:
             leftover.append((text, value))
         return value

@@ -7,8 +7,9 @@ are taken apart one at a time.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,10 @@ from proa.formats.arrow_types import merge_structs, spark_type
 from proa.formats.columns import cast, text_type
 from proa.formats.csv_record import WHITE, records
 from proa.formats.json_record import Converter
-from proa.formats.reader_options import Evolution, Mode, ReaderOptions
+from proa.formats.problems import ProblemKind
+from proa.formats.reader_options import CELLS, Evolution, Mode, ReaderOptions
 from proa.formats.rescued import rescued_column
-from proa.formats.source import OpenPart, Part, is_utf8
+from proa.formats.source import OpenPart, Part, RecordEnds, is_utf8, line_pieces
 
 
 @dataclass
@@ -212,10 +214,47 @@ def read_texts(
             names, data = _take_header(data, options)
             if names is None:
                 continue
+            if not names:
+                raise source.problem(ProblemKind.CORRUPT, "its first line does not name columns")
         if names is None:
             names = given or _numbered_names(data, options)
-        with source.guard():
-            yield names, _texts(data, len(names), options)
+        if len(names) > options.max_columns:
+            raise source.problem(ProblemKind.CORRUPT, _wide(len(names), options))
+        for piece in _pieces(data, len(names), options):
+            with source.guard():
+                rows = _texts(piece, len(names), options)
+            yield from ((names, some) for some in _slices(rows, len(names)))
+
+
+def _wide(count: int, options: ReaderOptions) -> str:
+    return f"it has {count} columns; raise the option maxColumns, which is {options.max_columns}"
+
+
+def _pieces(data: bytes, width: int, options: ReaderOptions) -> list[bytes]:
+    """The block in pieces that make tables of a bounded size."""
+    ends = None
+    most = max(CELLS // max(width, 1), 1)
+    if options.multi_line and data.count(b"\n") > most:
+        ends = RecordEnds(options.quote, options.escape).ends(data)
+    return line_pieces(data, most, ends)
+
+
+def _slices(rows: Rows, width: int) -> Iterator[Rows]:
+    """The rows again, fewer at once where some have many more values than there are columns."""
+    count = len(rows.texts)
+    widest = max(map(len, rows.surplus.values()), default=0)
+    if count <= 1 or count * (width + widest) <= CELLS or not widest:
+        yield rows
+        return
+    half = count // 2
+    for start, end, broken in ((0, half, []), (half, count, rows.broken)):
+        some = Rows(
+            rows.texts.slice(start, end - start),
+            {i - start: values for i, values in rows.surplus.items() if start <= i < end},
+            {i - start: text for i, text in rows.ragged.items() if start <= i < end},
+            broken,
+        )
+        yield from _slices(some, width)
 
 
 def _header_of(source: OpenPart, options: ReaderOptions) -> list[str] | None:
@@ -229,7 +268,8 @@ def _header_of(source: OpenPart, options: ReaderOptions) -> list[str] | None:
 
 def _take_header(data: bytes, options: ReaderOptions) -> tuple[list[str] | None, bytes]:
     """(the names in the first record, what follows it); None when there is no record."""
-    for values, end in records(data[:_HEADER].decode("utf-8", "surrogateescape"), options):
+    any_width = replace(options, max_columns=_HEADER)
+    for values, end in records(data[:_HEADER].decode("utf-8", "surrogateescape"), any_width):
         head = data[:_HEADER].decode("utf-8", "surrogateescape")[:end]
         size = len(head.encode("utf-8", "surrogateescape"))
         names = [(value or "").encode("utf-8", "replace").decode() for value in values or ()]
@@ -239,9 +279,9 @@ def _take_header(data: bytes, options: ReaderOptions) -> tuple[list[str] | None,
 
 def _safe(values: list[str]) -> list[str]:
     """Names that can be columns: empty ones get a number, as do those that come twice."""
-    folded = [value.lower() for value in values]
+    count = Counter(value.lower() for value in values)
     return [
-        f"_c{i}" if not value else f"{value}{i}" if folded.count(value.lower()) > 1 else value
+        f"_c{i}" if not value else f"{value}{i}" if count[value.lower()] > 1 else value
         for i, value in enumerate(values)
     ]
 

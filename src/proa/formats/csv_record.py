@@ -13,7 +13,7 @@ WHITE = "".join(map(chr, range(33)))
 def records(text: str, options: ReaderOptions) -> Iterator[tuple[list[str | None] | None, int]]:
     """(the values of a record, where the next one begins); blank lines are left out.
 
-    The values are None when the record ends within quotes. A value is None when there is no text,
+    The values are None when the record ends within quotes, or has too many of them. A value is None when there is no text,
     or when it is the null value.
     """
     if not options.quote or options.quote not in text:
@@ -36,6 +36,9 @@ def _unquoted_records(
         at = min(at + len(line) + 1, len(text))
         plain = line.removesuffix("\r")
         if plain:
+            if plain.count(options.delimiter) >= options.max_columns:
+                yield None, at
+                continue
             values = plain.split(options.delimiter)
             yield [_plain(value, options) for value in values], at
 
@@ -64,6 +67,12 @@ def _record(text: str, at: int, options: ReaderOptions) -> tuple[list[str | None
         at += 1
         if ends:
             return values, min(at, len(text))
+        if len(values) >= options.max_columns:
+            return None, _line_end(text, at)
+
+
+def _line_end(text: str, at: int) -> int:
+    return text.find("\n", at) + 1 or len(text)
 
 
 def _value_begins(text: str, at: int, options: ReaderOptions) -> int:

@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 from proa.formats.arrow_json import JsonLayout, Lines, UnparsedError, arrow_json, check_objects
 from proa.formats.arrow_types import (
     converted_column,
+    count_leaves,
     field_paths,
     has_values,
     is_parseable,
@@ -29,8 +30,8 @@ from proa.formats.columns import separable, separate, wrong_shape
 from proa.formats.json_members import Members, TextColumns, UnreadableError, rescued_members
 from proa.formats.json_record import ABSENT, Converter
 from proa.formats.json_values import dump, parse
-from proa.formats.reader_options import Mode, ReaderOptions
-from proa.formats.source import OpenPart, is_utf8
+from proa.formats.reader_options import CELLS, Mode, ReaderOptions
+from proa.formats.source import OpenPart, is_utf8, line_pieces
 
 _FEW = 8
 """Records; fewer are read one by one."""
@@ -39,6 +40,8 @@ _ROW = re.compile(r"in row (\d+)$")
 _VALUE = re.compile(r"(?:couldn't parse:|\): )([^\s\"\\]+)")
 _AT_ONCE = 4096
 """Records that are read one by one before they become a table."""
+_EXACT_CELLS = 1 << 20
+"""Values of such a table: as Python's own they take much memory."""
 _PATIENCE = 8
 """How many values that are not strings a string column may have before it is read as text."""
 
@@ -81,6 +84,9 @@ class JsonReader:
         strings = {f.name for f in self._data if f.type == pa.string()}
         everything = len(raw | strings) == len(self._data)
         self._text = TextColumns(raw, strings if everything else set())
+        leaves = max(count_leaves(schema), 1)
+        self._most_rows = max(CELLS // leaves, 1)
+        self._exact_rows = max(min(_AT_ONCE, _EXACT_CELLS // leaves), 1)
         self._strikes: dict[str, int] = {}
         self._mixed: set[str] = set()
         """Columns that Arrow's parser refused: they are read as text, and their misfits sought."""
@@ -96,18 +102,18 @@ class JsonReader:
             yield from self._documents(source, convert)
             return
         for block in source.lines():
-            yield from self._block(block, convert)
+            for piece in line_pieces(block, self._most_rows):
+                yield from self._block(piece, convert)
 
     def _documents(self, source: OpenPart, convert: Converter) -> Iterator[pa.Table]:
         """A file that is one JSON value: an object, or an array of objects."""
-        data = source.whole()
-        if not data.strip():
-            return
-        items = array_lines(data)
-        if items is not None:
-            yield from self._block(items, convert)
-            return
-        yield self._table(convert.rows_of(data))
+        for data, has_lines in source.documents():
+            items = data if has_lines else array_lines(data)
+            if items is not None:
+                for piece in line_pieces(items, self._most_rows):
+                    yield from self._block(piece, convert)
+            elif data.strip():
+                yield self._table(convert.rows_of(data))
 
     def _block(self, block: bytes, convert: Converter) -> Iterator[pa.Table]:
         if not block:
@@ -166,7 +172,7 @@ class JsonReader:
         rows: list[dict[str, Any]] = []
         for start, end in zip(starts, ends, strict=True):
             rows += convert.rows_of(block[start:end])
-            if len(rows) >= _AT_ONCE:
+            if len(rows) >= self._exact_rows:
                 yield self._table(rows)
                 rows = []
         if rows:
@@ -391,7 +397,10 @@ class JsonReader:
             if text is None:
                 values.append(None)
                 continue
-            value, leftover = convert.value(parse(text), column)
+            try:
+                value, leftover = convert.value(parse(text), column)
+            except ValueError:
+                raise DirtyError from None
             if leftover is not ABSENT or convert.unknown:
                 raise DirtyError
             values.append(value)

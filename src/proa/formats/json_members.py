@@ -158,7 +158,10 @@ def _refuse_repeated_names(
         line, row = lines.block[offsets[i] : offsets[i + 1]].rstrip(b"\r\n"), rows[i]
         compact = shapes[tuple(row)] + sum(len(_compact(value)) for value in row.values())
         if len(line) != expected[i] and len(_compact(line)) != compact:
-            record = parse_record(line.decode())
+            try:
+                record = parse_record(line.decode())
+            except ValueError:
+                raise UnreadableError from None
             if record is None or record.again:
                 raise UnreadableError
 

@@ -17,7 +17,7 @@ from proa.formats.arrow_types import merge, merge_structs
 from proa.formats.json_blocks import array_lines
 from proa.formats.json_members import Row, UnreadableError, decoded_rows
 from proa.formats.json_record import array_objects
-from proa.formats.json_values import Number, dump, parse, parse_record
+from proa.formats.json_values import Number, dump, has_many_values, parse, parse_record
 from proa.formats.reader_options import ReaderOptions
 from proa.formats.source import OpenPart, is_utf8
 
@@ -107,7 +107,11 @@ def _line_rows(line: bytes) -> Sequence[Row]:
 
 
 def _values(texts: Sequence[msgspec.Raw]) -> list[Any]:
-    """The values of JSON texts as Python's own; numbers that these do not hold as `Number`."""
+    """The values of JSON texts as Python's own; numbers that these do not hold as `Number`.
+
+    Texts of too many values say nothing.
+    """
+    texts = [text for text in texts if not has_many_values(text)]
     try:
         values: list[Any] = msgspec.json.decode(b"[" + b",".join(texts) + b"]")
     except msgspec.DecodeError:
@@ -119,15 +123,15 @@ def _blocks(source: OpenPart, options: ReaderOptions) -> Iterator[bytes]:
     if not options.multi_line:
         yield from source.lines()
         return
-    data = source.whole()
-    items = array_lines(data)
-    if items is None:
-        try:
-            items = dump(parse(data.decode("utf-8", "replace"))).encode()
-        except ValueError:
-            return
-    if items:
-        yield items
+    for data, has_lines in source.documents():
+        items = data if has_lines else array_lines(data)
+        if items is None:
+            try:
+                items = dump(parse(data.decode("utf-8", "replace"))).encode()
+            except ValueError:
+                return
+        if items:
+            yield items
 
 
 def _texts_of(type_: t.DataType) -> t.DataType:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import msgspec
+
 from proa.formats.arrow_json import DEEPEST, is_deep
 
 
@@ -99,8 +101,12 @@ def _skip(text: str, at: int) -> int:
 @contextmanager
 def _sound(text: str) -> Iterator[None]:
     """Refuse, as ValueError, what Python's parser takes and no column can hold."""
-    if len(text) > 2 * DEEPEST and is_deep(text.encode("utf-8", "replace")):
-        raise ValueError("it is nested too deeply")
+    if len(text) > 2 * DEEPEST:
+        raw = text.encode("utf-8", "replace")
+        if has_many_values(raw):
+            raise ValueError(f"it has more than {_MOST_VALUES} values")
+        if is_deep(raw):
+            raise ValueError("it is nested too deeply")
     try:
         yield
         if "\\ud" in text.lower():
@@ -110,6 +116,18 @@ def _sound(text: str) -> Iterator[None]:
         raise ValueError("it is nested too deeply") from None
     except UnicodeEncodeError:
         raise ValueError("it has half a surrogate pair") from None
+
+
+_MOST_VALUES = 4 << 20
+"""Values of one record, or what their signs allow: each takes some 250 bytes as Python's own."""
+
+
+def has_many_values(text: bytes | msgspec.Raw) -> bool:
+    """Whether a JSON text may hold more values than one record may have."""
+    if len(text) < _MOST_VALUES:
+        return False
+    raw = bytes(text)
+    return raw.count(b",") + raw.count(b"{") + raw.count(b"[") > _MOST_VALUES
 
 
 def dump(value: Any) -> str:

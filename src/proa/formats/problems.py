@@ -28,6 +28,7 @@ class ProblemKind(StrEnum):
     MISSING = "missing"
     CHANGED = "changed"
     CORRUPT = "corrupt"
+    LARGE = "large"
     MALFORMED = "malformed"
     UNAVAILABLE = "unavailable"
 
@@ -83,6 +84,13 @@ _MESSAGES = {
         (
             "cannot read the file {file!r}: {detail}; mend or remove it, or set ignoreCorruptFiles to"
             " true to go on without it"
+        ),
+    ),
+    ProblemKind.LARGE: (
+        "FAILED_READ_FILE",
+        (
+            "cannot read the file {file!r}: {detail}; raise the option maxRecordBytes if it is as it"
+            " should be, or set ignoreCorruptFiles to true to go on without it"
         ),
     ),
     ProblemKind.MALFORMED: (

@@ -13,6 +13,13 @@ METADATA_NAME = "_metadata"
 """The column that Spark gives every file's rows."""
 
 
+MAX_RECORD = 128 << 20
+"""Bytes; a line, document, row or value that is larger is more likely a mistake than a record."""
+MAX_COLUMNS = 20_480
+"""Spark's default."""
+CELLS = 1 << 25
+"""Values of a table that is made at once, those that are missing included."""
+
 TYPED_FORMATS = frozenset({"avro", "orc", "parquet"})
 """Formats whose files hold columns and say of which types."""
 WHOLE_FORMATS = frozenset({"binaryfile", "text"})
@@ -78,6 +85,10 @@ class ReaderOptions:
     """CSV: leave out the white space before a value that is not in quotes."""
     trim_right: bool = False
     whole_text: bool = False
+    max_record: int = MAX_RECORD
+    """Bytes of one record, unpacked; a file that has a larger one is not read."""
+    max_columns: int = MAX_COLUMNS
+    """CSV: values of one record."""
     avro_schema: str = ""
     """Avro: the schema, as JSON, that files are read as; theirs when it is empty."""
     pinned: frozenset[str] = frozenset()
@@ -97,4 +108,4 @@ class ReaderOptions:
         if kind is ProblemKind.MISSING:
             return self.ignore_missing or bool(self.bad_records_path)
         wanted = self.ignore_corrupt or bool(self.bad_records_path)
-        return kind is ProblemKind.CORRUPT and wanted
+        return kind in {ProblemKind.CORRUPT, ProblemKind.LARGE} and wanted

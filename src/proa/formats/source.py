@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -26,10 +27,6 @@ from proa.storage import NotFoundError, Store, is_url
 
 BLOCK = 8 << 20
 """Bytes that are parsed at once."""
-_LONGEST = 1 << 30
-"""Bytes; a line that is longer is an error, not a reason to run out of memory."""
-_LONGEST_RECORD = 64 << 20
-"""Bytes; a CSV record that is longer is an error: most often a quote is not closed."""
 _BOM = codecs.BOM_UTF8
 
 COMPRESSED = (".gz", ".gzip", ".bz2", ".zst", ".zstd", ".deflate")
@@ -89,15 +86,20 @@ class OpenPart:
         self.part = part
         self.note = note
         """Takes records that are left out of the rows; None when nobody asks for them."""
-        self._options = options
+        self.options = options
         self._storage = storage
 
     def at(self, part: Part) -> OpenPart:
         """Another part, read in the same way."""
-        return OpenPart(part, self._options, self._storage)
+        return OpenPart(part, self.options, self._storage)
 
     def problem(self, kind: ProblemKind, detail: str) -> ReadError:
         return ReadError(Problem(kind, self.part.path, detail))
+
+    def too_large(self, what: str) -> ReadError:
+        """The error of a file in which something has more bytes than a record may have."""
+        limit = self.options.max_record
+        return self.problem(ProblemKind.LARGE, f"{what} of more than {limit >> 20} MiB")
 
     @contextmanager
     def guard(self) -> Iterator[None]:
@@ -140,15 +142,42 @@ class OpenPart:
             self._check(os.fstat(file.fileno()).st_size)
 
     def _check(self, size: int) -> None:
-        if size != self.part.size and not self._options.allow_overwrites:
+        if size != self.part.size and not self.options.allow_overwrites:
             raise self.problem(
                 ProblemKind.CHANGED, f"{self.part.size} bytes then, {size} bytes now"
             )
 
     def whole(self) -> bytes:
-        """The unpacked, UTF-8 bytes of the whole file."""
+        """The unpacked, UTF-8 bytes of the whole file. ReadError if a record may not have so many."""
         with self.guard():
-            return _without_bom(b"".join(self._text()))
+            chunks: list[bytes] = []
+            size = 0
+            for chunk in self._text():
+                size += len(chunk)
+                if size > self.options.max_record:
+                    raise self.too_large("it is one value")
+                chunks.append(chunk)
+            return _without_bom(b"".join(chunks))
+
+    def documents(self) -> Iterator[tuple[bytes, bool]]:
+        """A file of one JSON value: (all of it, False), or blocks of lines of a large array's elements.
+
+        The second of each pair is whether the block has lines.
+        """
+        with self.guard():
+            chunks = self._text()
+            held: list[bytes] = []
+            size = 0
+            for chunk in chunks:
+                held.append(chunk)
+                size += len(chunk)
+                if size > _LARGE_DOCUMENT:
+                    break
+            else:
+                yield _without_bom(b"".join(held)), False
+                return
+            text = chain([_without_bom(held[0]), *held[1:]], chunks)
+            yield from ((block, True) for block in _whole_lines(_array_elements(text, self), self))
 
     @contextmanager
     def random_access(self) -> Iterator[Any]:
@@ -173,11 +202,11 @@ class OpenPart:
         """Blocks of whole CSV records, whose values may hold line ends within quotes."""
         with self.guard():
             first = True
-            scan = _RecordEnds(self._options.quote, self._options.escape)
+            scan = RecordEnds(self.options.quote, self.options.escape)
             held: list[bytes] = []
             size = 0
             for chunk in (
-                _with_line_ends(self._text()) if self._options.any_line_end else self._text()
+                _with_line_ends(self._text()) if self.options.any_line_end else self._text()
             ):
                 cut = scan.last_end(chunk)
                 if cut:
@@ -187,12 +216,8 @@ class OpenPart:
                     continue
                 held.append(chunk)
                 size += len(chunk)
-                if size > _LONGEST_RECORD:
-                    raise self.problem(
-                        ProblemKind.CORRUPT,
-                        f"it has a record of more than {_LONGEST_RECORD >> 20} MiB; a quote is"
-                        " probably not closed",
-                    )
+                if size > self.options.max_record:
+                    raise self.too_large("a quote is probably not closed: it has a record")
             rest = b"".join(held)
             if rest:
                 yield _without_bom(rest) if first else rest
@@ -205,7 +230,7 @@ class OpenPart:
             text = self._range() if ranged else self._text()
             if ranged and part.start == 0:
                 text = self._check_kind(text)
-            if self._options.any_line_end and not ranged:
+            if self.options.any_line_end and not ranged:
                 text = _one_line_end(text)
             first = part.start == 0
             for block in _whole_lines(text, self):
@@ -215,9 +240,9 @@ class OpenPart:
     def _text(self) -> Iterator[bytes]:
         """The unpacked file as UTF-8, in chunks. ReadError if it is a file of another kind."""
         chunks = self._check_kind(_decompress(self.part.path, self.raw()))
-        if self._options.encoding != "utf-8":
-            chunks = _recode(chunks, self._options.encoding)
-        separator = self._options.line_separator.encode()
+        if self.options.encoding != "utf-8":
+            chunks = _recode(chunks, self.options.encoding)
+        separator = self.options.line_separator.encode()
         if separator == b"\n":
             return chunks
         return (chunk.replace(separator, b"\n") for chunk in chunks)
@@ -236,7 +261,7 @@ class OpenPart:
         at = max(start - 1, 0)
         skipping = start > 0
         chunks = self.raw(at)
-        for chunk in _one_line_end(chunks) if self._options.any_line_end else chunks:
+        for chunk in _one_line_end(chunks) if self.options.any_line_end else chunks:
             data = chunk
             if skipping:
                 found = data.find(b"\n")
@@ -269,6 +294,7 @@ def _bucket(url: str, storage: tuple[tuple[str, str], ...]) -> Store:
 
 
 def _whole_lines(chunks: Iterator[bytes], source: OpenPart) -> Iterator[bytes]:
+    longest = source.options.max_record
     held: list[bytes] = []
     size = 0
     for chunk in chunks:
@@ -279,14 +305,65 @@ def _whole_lines(chunks: Iterator[bytes], source: OpenPart) -> Iterator[bytes]:
             continue
         held.append(chunk)
         size += len(chunk)
-        if size > _LONGEST and not cut:
-            raise source.problem(ProblemKind.CORRUPT, "it has a line of more than 1 GiB")
+        if size > longest and not cut:
+            raise source.too_large("it has a line")
     rest = b"".join(held)
     if rest:
         yield rest
 
 
-class _RecordEnds:
+def line_pieces(block: bytes, most: int, ends: np.ndarray[Any, Any] | None = None) -> list[bytes]:
+    """The block in pieces of at most so many lines; `ends` are where lines end, if not at every line feed."""
+    if block.count(b"\n") <= most:
+        return [block]
+    if ends is None:
+        ends = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n"))
+    cuts = [0, *(ends[most - 1 :: most] + 1).tolist()]
+    pieces = [block[start:end] for start, end in pairwise([*cuts, len(block)])]
+    return [piece for piece in pieces if piece]
+
+
+def _array_elements(chunks: Iterator[bytes], source: OpenPart) -> Iterator[bytes]:
+    """The bytes of a JSON array with each element on a line of its own: separators become line ends.
+
+    EOFError if it does not end. What is wrong within an element stays there.
+    """
+    held = b""
+    level, in_string = 0, False
+    for number, piece in enumerate(chunks):
+        chunk = held + piece
+        if number == 0 and chunk.lstrip()[:1] != b"[":
+            raise source.too_large("it is a document that is no array, and")
+        tail = len(chunk) - len(chunk.rstrip(b"\\"))
+        chunk, held = (chunk[:-1], chunk[-1:]) if tail % 2 else (chunk, b"")
+        data = np.frombuffer(bytearray(chunk), np.uint8)
+        marks = np.frombuffer(_ESCAPED.sub(b"..", chunk) if b"\\" in chunk else chunk, np.uint8)
+        inside = (np.cumsum(marks == ord('"'), dtype=np.uint8) + in_string) % 2
+        signs = np.flatnonzero(_STRUCTURAL[marks] & (inside == 0))
+        kinds = marks[signs]
+        levels = level + np.cumsum(_STEPS[kinds])
+        data[signs[kinds == ord("\n")]] = ord(" ")
+        data[signs[(kinds == ord(",")) & (levels == 1)]] = ord("\n")
+        data[signs[(kinds == ord("[")) & (levels == 1)]] = ord(" ")
+        data[signs[(kinds == ord("]")) & (levels == 0)]] = ord("\n")
+        in_string = bool(inside[-1]) if len(inside) else in_string
+        level = int(levels[-1]) if len(levels) else level
+        yield data.tobytes()
+    if level or held:
+        raise EOFError("the array does not end")
+
+
+_LARGE_DOCUMENT = 32 << 20
+"""Bytes; larger arrays are read an element at a time."""
+_ESCAPED = re.compile(rb"\\.", re.DOTALL)
+_STRUCTURAL = np.zeros(256, bool)
+_STRUCTURAL[list(b"[]{},\n")] = True
+_STEPS = np.zeros(256, np.int64)
+_STEPS[list(b"[{")] = 1
+_STEPS[list(b"]}")] = -1
+
+
+class RecordEnds:
     """Finds line ends outside of quotes, chunk after chunk; each byte is looked at once."""
 
     def __init__(self, quote: str, escape: str) -> None:
@@ -300,6 +377,11 @@ class _RecordEnds:
         """Where the last line that ends outside of quotes ends in the chunk; 0 when none does."""
         if not self._quote:
             return chunk.rfind(b"\n") + 1
+        ends = self.ends(chunk)
+        return int(ends[-1]) + 1 if len(ends) else 0
+
+    def ends(self, chunk: bytes) -> np.ndarray[Any, Any]:
+        """The line feeds of the chunk that are outside of quotes."""
         data = np.frombuffer(chunk, np.uint8)
         quotes = data == ord(self._quote)
         if self._escape:
@@ -311,8 +393,8 @@ class _RecordEnds:
         places = np.flatnonzero(quotes)
         inside = (np.searchsorted(places, ends) + self._open) % 2
         self._open = bool((len(places) + self._open) % 2)
-        outside = ends[inside == 0]
-        return int(outside[-1]) + 1 if len(outside) else 0
+        outside: np.ndarray[Any, Any] = ends[inside == 0]
+        return outside
 
 
 _LONE_RETURN = re.compile(rb"\r(?!\n)")

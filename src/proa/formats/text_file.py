@@ -28,7 +28,9 @@ class TextReader:
     def read(self, source: OpenPart, file: str) -> Iterator[pa.Table]:  # noqa: ARG002 - as all readers
         """The rows of one part."""
         if self.options.whole_text:
-            yield self._table(pa.array([_decode(source.whole())], pa.string()))
+            with source.guard():
+                value = pa.array([_decode(source.whole())], pa.string())
+            yield self._table(value)
             return
         for block in source.lines():
             lines = Lines(block)

@@ -54,8 +54,30 @@ def _csv(content: bytes, field: str) -> pa.ChunkedArray:
 
 
 def _parquet(content: bytes, field: str) -> pa.ChunkedArray:
+    """The extremes of each batch of rows, or the different texts. ArrowInvalid if a text is no time."""
     first, *rest = field.split(".")
-    return _nested_values(pq.read_table(io.BytesIO(content), columns=[field])[first], rest)
+    found: list[pa.Array] = []
+    with pq.ParquetFile(io.BytesIO(content), read_dictionary=[field], pre_buffer=False) as file:
+        for batch in file.iter_batches(_ROWS, columns=[field], use_threads=False):
+            values = batch.column(first)
+            for part in rest:
+                values = pc.struct_field(values, part)
+            if pa.types.is_timestamp(values.type) or pa.types.is_date(values.type):
+                both = pc.min_max(values)
+                found.append(pa.array([both["min"], both["max"]], values.type))
+                continue
+            if not pa.types.is_dictionary(values.type):
+                raise pa.ArrowInvalid("it is not a column of times")
+            texts = values.dictionary
+            if (pc.max(pc.binary_length(texts)).as_py() or 0) > _LONGEST_TIME:
+                raise pa.ArrowInvalid("a text is longer than a time")
+            found.append(values.unique().dictionary_decode())
+    return pa.chunked_array(found)
+
+
+_ROWS = 65_536
+_LONGEST_TIME = 100
+"""Characters."""
 
 
 def _nested_values(values: pa.ChunkedArray, parts: list[str]) -> pa.ChunkedArray:
