@@ -13,9 +13,10 @@ import pytest
 from psycopg import sql
 
 from proa.capture import Capture
+from proa.capture.capture import _problem
 from proa.capture.dms_files import TableFile
 from proa.capture.pgoutput import SourceColumn, SourceTable
-from proa.capture.postgres import Postgres, current_query
+from proa.capture.postgres import Postgres, SlotStatus, current_query
 from proa.cli.main import run
 from proa.demo.postgresql import postgresql
 from proa.errors import DataError, SettingsError, UnavailableError
@@ -42,7 +43,10 @@ class Source:
         )
 
     def capture(self, *, reload: bool = False):
-        return Capture(Store.open(str(self.folder)), self.settings, FakeClock()).run(reload=reload)
+        return self.task().run(reload=reload)
+
+    def task(self) -> Capture:
+        return Capture(Store.open(str(self.folder)), self.settings, FakeClock())
 
     def ask_for(self, *tables: str) -> None:
         self.settings = self.settings.model_copy(update={"tables": tables})
@@ -520,6 +524,23 @@ def test_the_command_captures_the_only_source_and_names_it_otherwise(
     )
     assert run(["capture", "--once", "--project", str(tmp_path)]) == 0
     assert "shop: 0 changes in 1 files, customer loaded" in capsys.readouterr().out
+    source.database.execute("UPDATE customer SET name = 'x'")
+    capsys.readouterr()
+    assert run(["capture", "--status", "--json", "--project", str(tmp_path)]) == 0
+    status = json.loads(capsys.readouterr().out)
+    assert (status["source"], status["loaded"], status["to_load"], status["problem"]) == (
+        "shop",
+        ["public.customer"],
+        [],
+        None,
+    )
+    assert status["slot"]["kept_bytes"] >= status["slot"]["lag_bytes"] > 0
+    assert status["age_s"] >= 0
+    assert run(["capture", "--status", "--project", str(tmp_path)]) == 0
+    assert "1 tables loaded" in capsys.readouterr().out
+    source.database.execute("SELECT pg_drop_replication_slot(%s)", [slot])
+    assert run(["capture", "--status", "--project", str(tmp_path)]) == 1
+    assert "--reload" in capsys.readouterr().err
     assert run(["capture", "other", "--once", "--project", str(tmp_path)]) == 2
     assert "proa.yml has shop" in capsys.readouterr().err
 
@@ -547,6 +568,30 @@ def test_what_is_larger_than_the_memory_is_captured_in_one_piece(source: Source,
     assert report.files == 1
     assert len(source.rows()) == 30_005
     source.check()
+
+
+def test_a_status_is_told_before_anything_is_captured_and_of_each_slot(source: Source) -> None:
+    status = source.task().status()
+    assert (status.slot, status.last_look, status.problem) == (None, None, None)
+    assert status.to_load == ("public.customer",)
+    assert not [*source.folder.iterdir()]
+    source.capture()
+    status = source.task().status()
+    assert (status.loaded, status.age_s, status.problem) == (("public.customer",), 0.0, None)
+
+
+@pytest.mark.parametrize(
+    ("wal_status", "remedy"),
+    [
+        ("reserved", None),
+        ("extended", None),
+        ("unreserved", "proa capture --once"),
+        ("lost", "proa capture --reload"),
+    ],
+)
+def test_log_that_is_or_will_be_removed_is_a_problem_with_a_remedy(wal_status, remedy) -> None:
+    problem = _problem(SlotStatus(1, 2, 3, wal_status, None), has_slot=True, name="proa")
+    assert problem is None if remedy is None else remedy in problem
 
 
 def test_a_value_larger_than_a_block_is_parquet(tmp_path) -> None:

@@ -21,7 +21,7 @@ from typing import Any
 from proa.capture import dms_files
 from proa.capture.dms_files import TableFile
 from proa.capture.pgoutput import SourceTable, Transaction
-from proa.capture.postgres import Postgres, Slot, Snapshot, table_parts
+from proa.capture.postgres import Postgres, Slot, SlotStatus, Snapshot, table_parts
 from proa.clock import Clock
 from proa.errors import ConflictError, SettingsError, UnavailableError
 from proa.settings import CaptureSettings
@@ -31,6 +31,8 @@ from proa.storage.folded import check_format
 from proa.storage.local import chunks
 
 _STATE = "_proa_capture/{slot}.json"
+_HEARTBEAT = "_proa_capture/{slot}.heartbeat.json"
+_HEARTBEAT_SECONDS = 30.0
 _FORMAT = 2
 _WRITERS_SECONDS = 30.0
 """How long transactions are waited for that wrote to a table before its changes were told."""
@@ -51,6 +53,21 @@ class CaptureReport:
     changes: int = 0
     lag_bytes: int = 0
     """Log that the slot still keeps."""
+
+
+@dataclass(frozen=True)
+class CaptureStatus:
+    """How far a capture is."""
+
+    slot: SlotStatus | None
+    last_look: datetime | None
+    """When everything was captured that had happened, to half a minute."""
+    age_s: float | None
+    """Seconds since then."""
+    loaded: tuple[str, ...]
+    to_load: tuple[str, ...]
+    problem: str | None
+    """Why changes are or may soon be missing, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +137,8 @@ class Capture:
         self._clock = clock
         self._database = Postgres(settings.connection, settings.publication, settings.slot)
         self._path = _STATE.format(slot=settings.slot)
+        self._heartbeat = _HEARTBEAT.format(slot=settings.slot)
+        self._beaten: float | None = None
 
     def run(self, *, reload: bool = False) -> CaptureReport:
         """Capture everything that has happened until now; with `reload` all tables anew.
@@ -147,7 +166,36 @@ class Capture:
             state, more = self._round(state, counts)
             if not more:
                 break
-        return CaptureReport(counts.loaded, counts.files, counts.changes, self._database.lag())
+        slot_now = self._database.slot_status()
+        lag = 0 if slot_now is None else slot_now.lag_bytes
+        self._beat()
+        return CaptureReport(counts.loaded, counts.files, counts.changes, lag)
+
+    def status(self) -> CaptureStatus:
+        """How far the capture is; changes nothing. Raises UnavailableError where the database or the
+        source does not answer.
+        """
+        state, slot, last = self._read(), self._database.slot_status(), None
+        with suppress(NotFoundError):
+            last = datetime.fromisoformat(json.loads(self._store.get(self._heartbeat))["at"])
+        names = self._names()
+        loaded = [name for name in names if name in state.tables and state.tables[name].is_done]
+        return CaptureStatus(
+            slot=slot,
+            last_look=last,
+            age_s=None if last is None else max(0.0, (self._clock.now() - last).total_seconds()),
+            loaded=tuple(loaded),
+            to_load=tuple(name for name in names if name not in loaded),
+            problem=_problem(slot, has_slot=state.has_slot, name=self._settings.slot),
+        )
+
+    def _beat(self) -> None:
+        """Write down, twice a minute at most, that everything until now is captured."""
+        now = self._clock.monotonic()
+        if self._beaten is None or now - self._beaten >= _HEARTBEAT_SECONDS:
+            content = {"format": 1, "at": self._clock.now().isoformat()}
+            self._store.put(self._heartbeat, json.dumps(content).encode())
+            self._beaten = now
 
     def _names(self) -> list[str]:
         return [".".join(table_parts(name)) for name in self._settings.tables]
@@ -435,6 +483,25 @@ def _load_query(table: SourceTable, moment: str, position: int, first: int) -> A
     return sql.SQL("COPY (SELECT {} FROM {}) TO STDOUT WITH (FORMAT csv)").format(
         sql.SQL(", ").join(parts), sql.Identifier(table.schema, table.name)
     )
+
+
+def _problem(slot: SlotStatus | None, *, has_slot: bool, name: str) -> str | None:
+    """Say why changes are or may soon be missing, and what to do. None when all is well."""
+    if slot is None:
+        if not has_slot:
+            return None
+        return f"the replication slot {name!r} is gone; run `proa capture --reload`"
+    if slot.wal_status == "lost":
+        return (
+            f"the replication slot {name!r} lost its log (see max_slot_wal_keep_size); run"
+            " `proa capture --reload`"
+        )
+    if slot.wal_status == "unreserved":
+        return (
+            f"the database will soon remove log that the replication slot {name!r} needs; run"
+            " `proa capture --once` now, or raise max_slot_wal_keep_size"
+        )
+    return None
 
 
 def _time_of(name: str) -> datetime:

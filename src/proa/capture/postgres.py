@@ -54,6 +54,24 @@ class Slot:
     is_new: bool
 
 
+@dataclass(frozen=True)
+class SlotStatus:
+    """How the replication slot is."""
+
+    position: int
+    """Everything up to here is in files, as the slot knows."""
+    lag_bytes: int
+    """Log behind the position: changes, of any table, that are not captured."""
+    kept_bytes: int
+    """Log that the server keeps for the slot, transactions that are under way included."""
+    wal_status: str
+    """As in pg_replication_slots: reserved, extended, unreserved (the next checkpoint may remove
+    log that is needed) or lost.
+    """
+    safe_bytes: int | None
+    """Log that may still be written before the server removes what is needed; None without a limit."""
+
+
 class Postgres:
     """One database, its publication and its slot."""
 
@@ -243,15 +261,19 @@ class Postgres:
                 [self._slot, position, self._slot, position],
             )
 
-    def lag(self) -> int:
-        """Bytes of log that the slot keeps because they were not captured yet."""
+    def slot_status(self) -> SlotStatus | None:
+        """How the slot is. None while there is no slot."""
         with self.open_connection() as connection:
-            found = connection.execute(
-                "SELECT pg_current_wal_lsn() - confirmed_flush_lsn FROM pg_replication_slots"
-                " WHERE slot_name = %s",
+            row = connection.execute(
+                "SELECT confirmed_flush_lsn - '0/0', pg_current_wal_lsn() - confirmed_flush_lsn,"
+                " coalesce(pg_current_wal_lsn() - restart_lsn, 0), wal_status, safe_wal_size"
+                " FROM pg_replication_slots WHERE slot_name = %s",
                 [self._slot],
             ).fetchone()
-            return 0 if found is None else int(found[0])
+        if row is None:
+            return None
+        safe = None if row[4] is None else int(row[4])
+        return SlotStatus(int(row[0]), int(row[1]), int(row[2]), row[3], safe)
 
     def columns(self, connection: Any, table: str) -> SourceTable:
         """A table as it is now. Raises SettingsError when there is none, or it has no key."""

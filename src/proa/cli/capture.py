@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from proa.cli.output import console, print_json, report_error
+from proa.cli.exit_codes import ANSWER_IS_NO
+from proa.cli.output import console, print_json, report_error, stderr
 from proa.cli.project import JsonOption, ProjectOption, load_regions
 from proa.cli.signals import stop_on_signals
 from proa.errors import SettingsError, UnavailableError
 
 if TYPE_CHECKING:
-    from proa.capture import CaptureReport
+    from proa.capture import CaptureReport, CaptureStatus
 
 
 def register(app: typer.Typer) -> None:
@@ -40,6 +42,12 @@ def capture(
             " changes.",
         ),
     ] = False,
+    only_status: Annotated[
+        bool,
+        typer.Option(
+            "--status", help="Capture nothing; say how far it is and what the slot keeps."
+        ),
+    ] = False,
     project: ProjectOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -48,9 +56,8 @@ def capture(
     The publication and the replication slot are made where they are missing. The slot moves only
     after the files are in the source, so nothing is lost or repeated whenever it is stopped.
 
-    Exit codes: 0 done; 2 the database is not prepared or
-    the slot lost changes, the message says what to do; 3 it did not answer,
-    run it again.
+    Exit codes: 0 done; 1 with --status: changes are or may soon be missing; 2 the database is not
+    prepared or the slot lost changes, the message says what to do; 3 it did not answer, run it again.
 
     Example: proa capture --once
     """
@@ -67,6 +74,9 @@ def capture(
         raise SettingsError(f"name the source to capture; proa.yml has {known}")
     clock, stop = SystemClock(), threading.Event()
     task = Capture(open_source(name, settings.sources[name]).store, chosen, clock)
+    if only_status:
+        _print_status(name, task.status(), as_json=as_json)
+        return
     if once:
         _print(name, task.run(reload=reload), as_json=as_json)
         return
@@ -81,6 +91,25 @@ def capture(
                 if report.files:
                     _print(name, report, as_json=as_json)
             clock.wait(interval, stop)
+
+
+def _print_status(name: str, status: CaptureStatus, *, as_json: bool) -> None:
+    if as_json:
+        last = None if status.last_look is None else status.last_look.isoformat()
+        print_json({"source": name, **asdict(status), "last_look": last})
+    else:
+        age = "not captured yet" if status.age_s is None else f"{status.age_s:.0f} s behind"
+        to_load = f", to load: {', '.join(status.to_load)}" if status.to_load else ""
+        console.print(f"{name}: {age}; {len(status.loaded)} tables loaded{to_load}", markup=False)
+        if status.slot is not None:
+            console.print(
+                f"  the slot's log: {status.slot.lag_bytes:,} bytes not captured,"
+                f" {status.slot.kept_bytes:,} bytes kept, {status.slot.wal_status}",
+                markup=False,
+            )
+    if status.problem is not None:
+        stderr.print(status.problem, markup=False)
+        raise typer.Exit(ANSWER_IS_NO)
 
 
 def _print(name: str, report: CaptureReport, *, as_json: bool) -> None:
