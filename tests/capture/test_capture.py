@@ -198,6 +198,24 @@ def test_a_table_that_joins_waits_for_the_transactions_that_write_to_it(two_tabl
     two_tables.check("late")
 
 
+def test_a_table_that_joins_waits_for_those_that_write_to_its_partitions(two_tables) -> None:
+    two_tables.database.execute(
+        "CREATE TABLE parts (id int PRIMARY KEY, name text, note text) PARTITION BY RANGE (id)"
+    )
+    two_tables.database.execute(
+        "CREATE TABLE part PARTITION OF parts FOR VALUES FROM (0) TO (100) PARTITION BY RANGE (id)"
+    )
+    two_tables.database.execute("CREATE TABLE leaf PARTITION OF part FOR VALUES FROM (0) TO (100)")
+    two_tables.ask_for("customer", "parts")
+    with open_connection(two_tables) as writer:
+        writer.execute("INSERT INTO leaf VALUES (3, 'written before it was published', NULL)")
+        with pytest.raises(UnavailableError, match=r"1 open transactions write to public\.parts"):
+            two_tables.capture()
+        writer.commit()
+    assert two_tables.capture().loaded == ("parts",)
+    two_tables.check("parts")
+
+
 def test_a_table_that_was_left_out_for_a_while_is_loaded_again(two_tables) -> None:
     two_tables.ask_for("customer", "late")
     two_tables.capture()

@@ -168,12 +168,14 @@ class Postgres:
         )
 
     def writers(self, tables: Sequence[str]) -> set[str]:
-        """The open transactions that write to tables now."""
+        """The open transactions that write to tables, or to partitions of them, now."""
         with self.open_connection() as connection:
             rows = connection.execute(
-                "SELECT l.virtualtransaction FROM pg_locks l JOIN pg_class c ON c.oid = l.relation"
-                " JOIN pg_namespace n ON n.oid = c.relnamespace"
-                " WHERE l.database = (SELECT oid FROM pg_database WHERE datname ="
+                "SELECT DISTINCT l.virtualtransaction FROM pg_locks l CROSS JOIN LATERAL"
+                " (SELECT l.relation AS oid UNION SELECT relid FROM"
+                " pg_partition_ancestors(l.relation)) written"
+                " JOIN pg_class c ON c.oid = written.oid JOIN pg_namespace n ON n.oid ="
+                " c.relnamespace WHERE l.database = (SELECT oid FROM pg_database WHERE datname ="
                 " current_database()) AND l.granted AND l.mode = ANY(%s)"
                 " AND (n.nspname || '.' || c.relname) = ANY(%s)",
                 [list(_WRITING), [".".join(table_parts(name)) for name in tables]],
