@@ -20,6 +20,7 @@ CONDITIONS: dict[str, dict[str, str]] = {
         "AUTOCDC_INVALID_STATE": "the table was built with other keys, order or history; what follows the dot says which",
         "CAPTURE_NOT_PREPARED": "the database is not set up for capture; the message has the statement to run",
         "CAPTURE_SLOT_LOST": "the replication slot no longer has all changes; the tables must be loaded again",
+        "CAPTURE_STATE_LOST": "the source has captured files and not what was written down about them; the tables must be loaded again",
         "CAPTURE_VALUE_REFUSED": "a captured value, such as `infinity`, cannot be written as Parquet",
         "CAPTURE_MISSING_RIGHTS": "the database's user lacks rights that capture needs",
     },

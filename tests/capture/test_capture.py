@@ -598,6 +598,26 @@ def test_a_status_is_told_before_anything_is_captured_and_of_each_slot(source: S
     assert (status.loaded, status.age_s, status.problem) == (("public.customer",), 0.0, None)
 
 
+@pytest.mark.parametrize("slot", ["kept", "dropped"])
+def test_files_without_a_state_are_refused_until_tables_are_loaded_again(source, slot) -> None:
+    source.capture()
+    change(source.database, 5)
+    source.capture()
+    files = {path: path.read_bytes() for path in source.folder.glob("public/customer/*")}
+    source.state.unlink()
+    source.database.execute("DELETE FROM customer WHERE id = 2")
+    source.database.execute("INSERT INTO customer VALUES (70, 'new', NULL)")
+    if slot == "dropped":
+        source.database.execute("SELECT pg_drop_replication_slot(%s)", [source.settings.slot])
+    with pytest.raises(SettingsError, match="proa capture --reload"):
+        source.capture()
+    assert source.capture(reload=True).loaded == ("customer",)
+    change(source.database, 6)
+    source.capture()
+    source.check()
+    assert all(path.read_bytes() == content for path, content in files.items())
+
+
 @pytest.mark.parametrize(
     ("wal_status", "remedy"),
     [

@@ -148,6 +148,8 @@ class Capture:
         """
         counts = _Counts()
         state = self._read()
+        if state == _State():
+            state = self._left_behind(reload=reload)
         captured = max(state.position, state.pending.end if state.pending is not None else 0)
         if reload:
             state = state.forget(state.tables)
@@ -433,6 +435,34 @@ class Capture:
         if pending is None:
             return state
         return replace(state, pending=_Round(pending["end"], tuple(pending["names"])))
+
+    def _left_behind(self, *, reload: bool) -> _State:
+        """The state of a source that was not captured before, or whose tables are to be loaded again
+        behind the files that are there. Raises SettingsError for such files without `reload`.
+        """
+        names: dict[str, list[str]] = {}
+        for name in self._names():
+            infos = self._store.walk(f"{name.replace('.', '/')}/")
+            names[name] = [info.path.rpartition("/")[2].partition(".")[0] for info in infos]
+        filled = [name for name, files in names.items() if files]
+        if not filled:
+            return _State()
+        if not reload:
+            raise SettingsError(
+                f"the source has files of {', '.join(filled)}, but what was written down about them in"
+                f" {self._path!r} is gone; run `proa capture --reload`, which loads the tables again"
+                " behind them, or capture into a new source with an own 'path'",
+                condition="CAPTURE_STATE_LOST",
+            )
+        files = [file for name in filled for file in names[name]]
+        loads = [file.removeprefix("LOAD") for file in files if file.startswith("LOAD")]
+        return _State(
+            # Every change that is in a file was made before now.
+            position=self._database.log_end(),
+            tables=dict.fromkeys(filled, _Load(is_again=True)),
+            files=max((int(number, 16) for number in loads), default=0),
+            last=max((file for file in files if not file.startswith("LOAD")), default=""),
+        )
 
     def _upgrade(self, data: dict[str, Any]) -> dict[str, Any]:
         """State of format 1, which had one load for all tables and did not say for which.

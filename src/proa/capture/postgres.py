@@ -254,6 +254,12 @@ class Postgres:
                 with closing(transactions(bytes(row[0]) for row in cursor)) as reading:
                     yield (self._whole(connection, t) for t in reading), int(now)
 
+    def log_end(self) -> int:
+        """Where the database's log ends now."""
+        with self.open_connection() as connection:
+            row = connection.execute("SELECT pg_current_wal_insert_lsn() - '0/0'").fetchone()
+            return int(row[0])
+
     def advance(self, position: int) -> None:
         """Tell the slot that everything before `position` is safe elsewhere."""
         with self.open_connection() as connection:
