@@ -171,3 +171,59 @@ def test_pandas_is_there_for_whoever_uses_it(tmp_path):
     script = tmp_path / "spared.py"
     script.write_text(SPARED, encoding="utf-8")
     subprocess.run([sys.executable, script], check=True)
+
+
+REGION = """
+import sys
+from proa.cli.main import run
+from proa.lazy import spare_pandas
+spare_pandas()
+for command in sys.argv[1:]:
+    assert run(command.split()) == 0
+print(*sorted({name.partition(".")[0] for name in sys.modules}))
+"""
+
+
+@pytest.mark.slow
+def test_an_update_of_a_region_with_nothing_to_do_imports_no_pandas(tmp_path):
+    script = tmp_path / "update.py"
+    script.write_text(REGION, encoding="utf-8")
+    command = [sys.executable, script]
+    subprocess.run([*command, f"init p --to {tmp_path}"], check=True, capture_output=True)
+    update = "run --region east"
+    for commands in (["ship --once", update], [update]):
+        done = subprocess.run(
+            [*command, *commands], capture_output=True, text=True, check=True, cwd=tmp_path / "p"
+        )
+    assert "COMPLETED: 0 rows" in done.stdout
+    assert {"pandas", "duckdb"} & set(done.stdout.splitlines()[-1].split()) == set()
+
+
+DISCOVERY = """
+import sys
+from pathlib import Path
+from proa.autoloader import AutoLoader, KnownFiles
+from proa.clock import SystemClock
+from proa.graph.leaves import FilesLeaf
+from proa.lazy import spare_pandas
+from proa.storage import Store
+
+spare_pandas()
+folder = Path(sys.argv[1])
+leaf = FilesLeaf("files:0", str(folder / "landing"), {"cloudFiles.format": "json"})
+store = Store.open(str(folder / "state"))
+known, loader = KnownFiles(store), AutoLoader(leaf, state=store, storage_options={}, clock=SystemClock())
+known.record(0, loader.discover(known).take())
+known.compact()
+(folder / "landing/new.json").touch()
+assert [file.path.rpartition("/")[2] for file in loader.discover(known).take()] == ["new.json"]
+assert "pandas" not in sys.modules
+"""
+
+
+def test_files_are_discovered_without_pandas(tmp_path):
+    (tmp_path / "landing").mkdir()
+    (tmp_path / "landing/old.json").touch()
+    script = tmp_path / "discovery.py"
+    script.write_text(DISCOVERY, encoding="utf-8")
+    subprocess.run([sys.executable, script, tmp_path], check=True)

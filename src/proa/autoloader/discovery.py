@@ -143,7 +143,7 @@ class FileBacklog:
         ends = np.append(self._starts[begin + 1 :], len(self._listed))[: self._most_groups]
         fits = ends - self._next <= most
         if most_bytes is not None:
-            sizes = self._listed["size"].slice(self._next, most + 1).to_numpy()
+            sizes = _numbers(self._listed["size"].slice(self._next, most + 1))
             sums = np.concatenate([[0], np.cumsum(sizes)])
             reach = np.minimum(ends - self._next, len(sums) - 1)
             fits &= sums[reach] <= most_bytes
@@ -168,10 +168,10 @@ def _group_starts(listed: pa.Table) -> np.ndarray[Any, Any]:
     """The rows where another shipment begins."""
     if not len(listed):
         return np.array([], np.int64)
-    shipments = listed["shipment"].to_numpy()
+    shipments = _numbers(listed["shipment"])
     sources = listed["source"].dictionary_encode().combine_chunks()
     codes = (sources.chunk(0) if isinstance(sources, pa.ChunkedArray) else sources).indices
-    changed = (np.diff(shipments) != 0) | (np.diff(codes.to_numpy()) != 0)
+    changed = (np.diff(shipments) != 0) | (np.diff(_numbers(codes)) != 0)
     return np.concatenate([[0], np.flatnonzero(changed) + 1])
 
 
@@ -276,12 +276,19 @@ class ListedFiles:
 
 def _shipments_through(rows: pa.Table, last: int) -> pa.Table:
     """The rows of a manifest that belong to whole shipments up to the file number `last`."""
-    count = int(np.searchsorted(rows["seq"].to_numpy(), last, side="right"))
+    count = int(np.searchsorted(_numbers(rows["seq"]), last, side="right"))
     if 0 < count < len(rows):
-        shipments = rows["shipment"].to_numpy()
+        shipments = _numbers(rows["shipment"])
         if shipments[count] == shipments[count - 1]:
             count = int(np.searchsorted(shipments, shipments[count]))
     return rows.slice(0, count)
+
+
+def _numbers(column: pa.Array | pa.ChunkedArray) -> np.ndarray[Any, Any]:
+    """Whole numbers, none of them NULL, for NumPy; by its own way there pyarrow imports pandas."""
+    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+    numbers: np.ndarray[Any, Any] = np.from_dlpack(whole)
+    return numbers
 
 
 def _mask(wanted: np.ndarray[Any, Any]) -> pa.BooleanArray:
