@@ -172,7 +172,7 @@ def test_a_region_without_a_profile_is_a_mistake_that_validate_finds(
     assert check["level"] == "failure"
     assert "there is no profile of west" in check["sentence"]
     (tmp_path / "keys/west.share").write_text("{}")
-    with pytest.raises(SettingsError, match="no Delta Sharing profile"):
+    with pytest.raises(SettingsError, match="is not a Delta Sharing profile"):
         consumers_of(project).repoint("west")
 
 

@@ -138,11 +138,11 @@ def option_for(plan: Relation, texts: SqlTexts) -> str:
     mentions = 0
     for part in plan_proto.walk(plan):
         if isinstance(part, proto.SQL | proto.Expression.ExpressionString):
-            read = (
-                texts.query(part.query)
-                if isinstance(part, proto.SQL)
-                else texts.expression(part.expression)
-            )
+            is_query = isinstance(part, proto.SQL)
+            text = part.query if is_query else part.expression
+            if COLUMN not in text.lower():
+                continue
+            read = texts.query(text) if is_query else texts.expression(text)
             fields = list(_fields(read.tokens))
             asked.update(fields)
             mentions += fields.count(WHOLE)
