@@ -323,7 +323,8 @@ def test_a_value_that_a_bundle_leaves_open_is_assumed(tmp_path, engine):
     [
         ("my_company_score", PortingVerdict.NEEDS),
         ("uppper", PortingVerdict.FAILS),
-        ("ai_nothing_yet", PortingVerdict.FAILS),
+        ("ai_nothing_yet", PortingVerdict.REFUSED),
+        ("h3_nothing_yet", PortingVerdict.FAILS),
         ("is_account_group_member", PortingVerdict.REFUSED),
     ],
 )

@@ -129,6 +129,14 @@ def _missing_function(name: str, remedy: str) -> tuple[str, str]:
                 " for each group, and grant each group its own"
             ),
         )
+    if name.lower().startswith("ai_"):
+        return (
+            "UNSUPPORTED_FEATURE",
+            (
+                f"{name}() asks a model, whose answers two regions cannot both get; ask it before the"
+                " data lands, and let its answers land as data"
+            ),
+        )
     if instead := _FUNCTIONS.get(name.lower()):
         remedy = f"read {instead}"
     return ("UNRESOLVED_ROUTINE", f"the engine has no function {name}(); {remedy}")
