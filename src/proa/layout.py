@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 EVENTS = "system/events"
 DECLARED = "system/declared.json"
+TABLES = "tables"
+"""The folder that has one folder per table."""
 SERVED = "dbfs/pipelines"
 """Below a region's storage: the storages of pipelines that its server was given without one."""
 
@@ -27,7 +29,7 @@ class Layout:
     """Absolute path or URL."""
 
     def table(self, dataset: str) -> str:
-        return f"{self.storage}/tables/{folder_of(dataset)}"
+        return f"{self.storage}/{TABLES}/{folder_of(dataset)}"
 
     def sink(self, sink: str) -> str:
         return f"{self.storage}/sinks/{folder_name(sink)}"

@@ -24,6 +24,7 @@ from deltalake import write_deltalake
 from proa.http.api_errors import InvalidParameterError
 from proa.region.statements.guard import Shape, guard_statement
 from proa.region.statements.statements import IDLE_S
+from proa.runtime.declared import DeclaredPipeline, DeclaredTable, write_declared
 
 TABLES = [
     {"catalog": None, "schema": "shop", "name": "gold_table"},
@@ -58,6 +59,11 @@ def warehouse(serve, lake, tmp_path_factory):
     )
     write_deltalake(folder / "tables" / "gold_table", table)
     write_deltalake(folder / "tables" / "sales.orders", table.select(["id"]))
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    write_deltalake(elsewhere / "placed", table.select(["name"]))
+    places = {name: str(elsewhere / name) for name in ("placed", "never_computed")}
+    tables = {name: DeclaredTable((), path=path) for name, path in places.items()}
+    write_declared(str(folder), {}, DeclaredPipeline(tables))
     with serve(tmp_path_factory.mktemp("region"), None, workers=1, warm_workers=1) as running:
         w = running.client()
         w.pipelines.create(name="shop", storage=str(folder), target="shop")
@@ -112,6 +118,14 @@ def test_parameters_are_values_never_sql(query):
 
 def test_tables_of_several_parts_are_in_their_schema(query):
     assert query("select count(*) from sales.orders").result.data_array == [["3"]]
+
+
+def test_tables_at_places_of_their_own_are_read_shown_and_listed(query, warehouse):
+    assert query("select count(name) from placed").result.data_array == [["2"]]
+    assert query("describe table placed").result.data_array == [["name", "string", None]]
+    listed = {table.name for table in warehouse[0].tables.list("hive_metastore", "shop")}
+    assert {"gold_table", "placed"} <= listed
+    assert "never_computed" not in listed
 
 
 def test_names_are_found_in_any_case_and_a_wrong_one_is_named_with_the_nearest(query):

@@ -10,15 +10,13 @@ from pathlib import Path
 
 from proa.errors import SettingsError, UnavailableError
 from proa.http.api_errors import MissingError
-from proa.layout import Layout, dataset_of
 from proa.pipelines.identifiers import name_parts
-from proa.runtime.declared import DeclaredPipeline, read_declared
+from proa.runtime.declared import DeclaredPipeline, read_declared, table_urls
 from proa.settings import ProjectSettings, RegionSettings
-from proa.storage import Store, is_url
+from proa.storage import is_url
 from proa.text import suggestion
 
 DEFAULT_SCHEMA = "default"
-_TABLES = "tables"
 _NOT_IN_NAMES = re.compile(r"[\x00-\x20/\x7f]")
 """What no name of the protocol may hold; names of schemas and tables have no period either."""
 
@@ -63,17 +61,15 @@ def read_published(region: str, settings: RegionSettings) -> Published:
     declared = read_declared(storage, settings.options)
     if declared is None:
         return Published("", DEFAULT_SCHEMA, {})
-    folders = Store.open(storage, settings.options).folders(_TABLES)
-    there = {*map(dataset_of, folders), *declared.paths}
-    layout = Layout(storage)
     name, _, schema = declared.identity
+    urls = table_urls(storage, settings.options, declared)
     return Published(
         name,
         schema or DEFAULT_SCHEMA,
         {
-            dataset: table.path or layout.table(dataset)
+            dataset: urls[dataset]
             for dataset, table in declared.tables.items()
-            if dataset in there and not table.private
+            if dataset in urls and not table.private
         },
     )
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from proa.http.api_errors import InvalidParameterError, MissingError
-from proa.layout import dataset_of
 from proa.pipelines.identifiers import name_parts
 from proa.recovery.control_record import ControlAddress
 from proa.region.jobs.job_tasks import type_of
@@ -26,6 +25,7 @@ from proa.region.workers.update_order import UpdateOrder
 from proa.region.workspace.files import FOLDER, Files
 from proa.region.workspace.secrets import Secrets
 from proa.region.workspace.workspace import ObjectKind, Workspace, WorkspaceObject, canonical
+from proa.runtime.declared import read_declared, table_urls
 from proa.settings import ProjectSettings, RegionSettings
 from proa.storage import Store, absolute, is_url
 from proa.storage.visible import is_hidden
@@ -33,8 +33,6 @@ from proa.times import millis
 
 _SOURCES = (".py", ".sql")
 _SECRET = re.compile(r"\{\{secrets/([\w@.\-]+)/([\w@.\-]+)\}\}")
-TABLES = "tables"
-"""The folder of a pipeline's storage that has a folder for each table."""
 
 
 @dataclass(frozen=True)
@@ -249,16 +247,17 @@ class Payloads:
         """
         found = []
         for pipeline in self._pipelines.every():
-            store = Store.open(self.storage(pipeline.spec, pipeline.pipeline_id), self._options)
+            storage = self.storage(pipeline.spec, pipeline.pipeline_id)
             target = pipeline.spec.get("schema") or pipeline.spec.get("target")
-            for folder in store.folders(TABLES):
-                *schema, name = name_parts(dataset_of(folder))
+            declared = read_declared(storage, self._options)
+            for table, url in table_urls(storage, self._options, declared).items():
+                *schema, name = name_parts(table)
                 found.append(
                     {
                         "catalog": pipeline.spec.get("catalog"),
                         "schema": schema[-1] if schema else target,
                         "name": name,
-                        "url": store.url_of(f"{TABLES}/{folder}"),
+                        "url": url,
                     }
                 )
         return found

@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING, Any
 
 from proa.errors import DataError
 from proa.graph.leaves import DatasetLeaf, FilesLeaf, Leaf, TableLeaf
-from proa.layout import DECLARED
+from proa.lake import log
+from proa.layout import DECLARED, TABLES, Layout, dataset_of
 from proa.pipelines.definitions import DatasetKind
 from proa.pipelines.spec import PipelineSpec
 from proa.steps import Step, step
-from proa.storage import NotFoundError, Store, absolute
+from proa.storage import NotFoundError, Store, absolute, is_url
 
 if TYPE_CHECKING:
     from proa.graph import Graph
@@ -174,6 +175,29 @@ def read_declared(storage: str, options: Mapping[str, str]) -> DeclaredPipeline 
         return DeclaredPipeline.from_json(Store.open(storage, options).get(DECLARED))
     except NotFoundError:
         return None
+
+
+def table_urls(
+    storage: str, options: Mapping[str, str], declared: DeclaredPipeline | None
+) -> dict[str, str]:
+    """The absolute paths or URLs of the tables that a storage has, by name, in order of the names.
+
+    `declared` is what `read_declared` has found there: it knows the tables that the pipeline has put
+    at places of their own.
+    """
+    layout = Layout(absolute(storage))
+    folders = Store.open(layout.storage, options).folders(TABLES)
+    urls = {name: layout.table(name) for name in map(dataset_of, folders)}
+    placed = {} if declared is None else declared.paths
+    urls |= {name: url for name, url in placed.items() if _has_table(url, options)}
+    return dict(sorted(urls.items()))
+
+
+def _has_table(url: str, options: Mapping[str, str]) -> bool:
+    """A Delta table is in the folder. Looking makes no folder."""
+    if not is_url(url) and not Path(url).is_dir():
+        return False
+    return log.FOLDER in Store.open(url, options).folders()
 
 
 def write_declared(storage: str, options: Mapping[str, str], declared: DeclaredPipeline) -> None:

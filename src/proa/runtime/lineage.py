@@ -14,12 +14,10 @@ from pathlib import Path
 from proa.errors import DataError
 from proa.graph import DatasetLeaf, FilesLeaf, Leaf
 from proa.lake import GENERATION, Table
-from proa.layout import Layout, app_id, dataset_of
+from proa.layout import TABLES, Layout, app_id, dataset_of
 from proa.runtime.checkpoint import Checkpoint, FilesInput, Plan, TableInput
 from proa.runtime.declared import DeclaredFlow, DeclaredPipeline, DeclaredTable, read_declared
 from proa.storage import NotFoundError, Store, is_url
-
-_TABLES = "tables"
 
 
 class Lineage:
@@ -201,7 +199,7 @@ class Lineage:
         """The tables that have a folder. Others are never opened: on disk that would make one."""
         if self._names is None:
             storage = self._layout.storage
-            found = Store.open(storage, self._options).folders(_TABLES) if self._exists else ()
+            found = Store.open(storage, self._options).folders(TABLES) if self._exists else ()
             self._names = frozenset((*map(dataset_of, found), *self._paths))
         return self._names
 

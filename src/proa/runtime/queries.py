@@ -15,11 +15,10 @@ from proa.graph import DatasetLeaf, FlowPlan
 from proa.graph.plan import read_plan
 from proa.graph.query_origin import QueryOrigin
 from proa.lake import Table
-from proa.layout import Layout, dataset_of
 from proa.pipelines.declaring_session import DeclaringSession, relation_of
 from proa.pipelines.identifiers import Namespace
-from proa.runtime.declared import read_declared
-from proa.storage import NotFoundError, Store
+from proa.runtime.declared import read_declared, table_urls
+from proa.storage import NotFoundError, absolute
 from proa.text import quote_identifier, suggestion
 
 _ORIGIN = QueryOrigin(SourceLocation("query", 1), SourceLocation("query", 1))
@@ -45,32 +44,27 @@ class StoredTables:
         *,
         namespace: Namespace | None = None,
     ) -> None:
-        self._layout = Layout(storage)
+        self._storage = storage
         self._options = dict(options or {})
         self._namespace = namespace or Namespace()
-        declared = read_declared(storage, self._options)
-        self._paths = {} if declared is None else declared.paths
-        """The tables that the pipeline has put at places of their own."""
+        self._urls = table_urls(storage, self._options, read_declared(storage, self._options))
         self._tables: dict[str, Table] = {}
 
     def names(self) -> list[str]:
         """The names of the tables that can be read."""
-        folders = Store.open(f"{self._layout.storage}/tables", self._options).folders()
-        return sorted({*map(dataset_of, folders), *self._paths})
+        return list(self._urls)
 
     def find(self, parts: tuple[str, ...]) -> str:
         """The table that a name in a query means."""
         wanted = self._namespace.key(".".join(map(quote_identifier, parts)))
-        names = self.names()
-        for name in names:
+        for name in self._urls:
             if self._namespace.key(name) == wanted:
                 return name
-        raise missing_table(".".join(parts), names, f"in {self._layout.storage!r}")
+        raise missing_table(".".join(parts), self.names(), f"in {absolute(self._storage)!r}")
 
     def table(self, name: str) -> Table:
         if name not in self._tables:
-            url = self._paths.get(name, self._layout.table(name))
-            self._tables[name] = Table.at(url, self._options)
+            self._tables[name] = Table.at(self._urls[name], self._options)
         return self._tables[name]
 
 
