@@ -6,10 +6,12 @@ import json
 import urllib.parse
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from proa.lake.writer import DataFile
 from proa.storage import Store
+
+if TYPE_CHECKING:
+    from proa.lake.writer import DataFile
 
 FOLDER = "_delta_log"
 GENERATION = "proa:generation"
