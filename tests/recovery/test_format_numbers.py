@@ -13,6 +13,7 @@ from pyspark.sql import types as t
 from proa.autoloader import KnownFiles
 from proa.autoloader.file_ref import FileRef
 from proa.autoloader.schema import FileSchema, SchemaVersion, SchemaVersions
+from proa.capture.heartbeat import Heartbeat, read_heartbeat, write_heartbeat
 from proa.cdc.memory import Memory, MemoryStore
 from proa.errors import DataError, SettingsError
 from proa.landing import Manifest, Shipment, ShippedFile
@@ -98,6 +99,10 @@ THINGS: dict[str, tuple[Act, Callable[[Path], None], str, Act]] = {
     "CDC memory": (
         lambda s: MemoryStore(s.url, {}).put(Memory(), 0), in_json, "_proa_cdc/memory/*",
         lambda s: MemoryStore(s.url, {}).read(1, 0),
+    ),
+    "heartbeat": (
+        lambda s: write_heartbeat(s, "slot", Heartbeat(START, None)), in_json, "_proa_capture/*",
+        lambda s: read_heartbeat(s, "slot"),
     ),
     "control record": (
         write_control, in_json, "_proa/control/main/*.json", lambda s: control(s).read()

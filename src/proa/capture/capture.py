@@ -20,6 +20,7 @@ from typing import Any
 
 from proa.capture import dms_files
 from proa.capture.dms_files import TableFile
+from proa.capture.heartbeat import Heartbeat, read_heartbeat, write_heartbeat
 from proa.capture.pgoutput import SourceTable, Transaction
 from proa.capture.postgres import Postgres, Slot, SlotStatus, Snapshot, table_parts
 from proa.clock import Clock
@@ -31,7 +32,6 @@ from proa.storage.folded import check_format
 from proa.storage.local import chunks
 
 _STATE = "_proa_capture/{slot}.json"
-_HEARTBEAT = "_proa_capture/{slot}.heartbeat.json"
 _HEARTBEAT_SECONDS = 30.0
 _FORMAT = 2
 _WRITERS_SECONDS = 30.0
@@ -52,7 +52,9 @@ class CaptureReport:
     files: int = 0
     changes: int = 0
     lag_bytes: int = 0
-    """Log that the slot still keeps."""
+    """Log behind the slot's position: changes, of any table, that are not captured."""
+    kept_bytes: int = 0
+    """Log that the server keeps for the slot."""
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,6 @@ class Capture:
         self._clock = clock
         self._database = Postgres(settings.connection, settings.publication, settings.slot)
         self._path = _STATE.format(slot=settings.slot)
-        self._heartbeat = _HEARTBEAT.format(slot=settings.slot)
         self._beaten: float | None = None
 
     def run(self, *, reload: bool = False) -> CaptureReport:
@@ -170,16 +171,17 @@ class Capture:
                 break
         slot_now = self._database.slot_status()
         lag = 0 if slot_now is None else slot_now.lag_bytes
-        self._beat()
-        return CaptureReport(counts.loaded, counts.files, counts.changes, lag)
+        self._beat(slot_now)
+        kept = 0 if slot_now is None else slot_now.kept_bytes
+        return CaptureReport(counts.loaded, counts.files, counts.changes, lag, kept)
 
     def status(self) -> CaptureStatus:
         """How far the capture is; changes nothing. Raises UnavailableError where the database or the
         source does not answer.
         """
-        state, slot, last = self._read(), self._database.slot_status(), None
-        with suppress(NotFoundError):
-            last = datetime.fromisoformat(json.loads(self._store.get(self._heartbeat))["at"])
+        state, slot = self._read(), self._database.slot_status()
+        beat = read_heartbeat(self._store, self._settings.slot)
+        last = None if beat is None else beat.at
         names = self._names()
         loaded = [name for name in names if name in state.tables and state.tables[name].is_done]
         return CaptureStatus(
@@ -191,12 +193,12 @@ class Capture:
             problem=_problem(slot, has_slot=state.has_slot, name=self._settings.slot),
         )
 
-    def _beat(self) -> None:
+    def _beat(self, slot: SlotStatus | None) -> None:
         """Write down, twice a minute at most, that everything until now is captured."""
         now = self._clock.monotonic()
         if self._beaten is None or now - self._beaten >= _HEARTBEAT_SECONDS:
-            content = {"format": 1, "at": self._clock.now().isoformat()}
-            self._store.put(self._heartbeat, json.dumps(content).encode())
+            beat = Heartbeat(self._clock.now(), slot)
+            write_heartbeat(self._store, self._settings.slot, beat)
             self._beaten = now
 
     def _names(self) -> list[str]:

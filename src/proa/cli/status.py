@@ -52,12 +52,16 @@ def status(
         for name in names
         if (tables := declared_now(find_project(project), settings, name)) is not None
     }
-    found = read_status(settings, SystemClock(), names, declared)
+    clock = SystemClock()
+    found = read_status(settings, clock, names, declared)
     roles = _roles(settings)
+    captures = _captures(settings, clock.now())
     if as_json:
-        print_json({"regions": [status_facts(one) for one in found], "control": roles})
+        regions = [status_facts(one) for one in found]
+        print_json({"regions": regions, "captures": captures, "control": roles})
     else:
         _print_status(found)
+        _print_captures(captures)
         _print_roles(roles)
     if any(one.error for one in found):
         raise typer.Exit(ANSWER_IS_NO)
@@ -120,6 +124,39 @@ def caught_up(
 
 def _iso(moment: datetime | None) -> str | None:
     return None if moment is None else moment.isoformat()
+
+
+def _captures(settings: ProjectSettings, now: datetime) -> list[dict[str, Any]]:
+    """How far the captures of databases into sources are, for programs; see `Heartbeat.facts`."""
+    from proa.capture.heartbeat import HEARTBEAT_FACTS, read_heartbeat
+    from proa.landing import open_source
+
+    captures = []
+    for name, source in settings.sources.items():
+        if source.capture is None:
+            continue
+        facts: dict[str, Any] = dict.fromkeys(HEARTBEAT_FACTS) | {"error": None}
+        try:
+            beat = read_heartbeat(open_source(name, source).store, source.capture.slot)
+        except ProaError as error:
+            facts["error"] = str(error)
+        else:
+            facts |= {} if beat is None else beat.facts(now)
+        captures.append({"source": name, **facts})
+    return captures
+
+
+def _print_captures(captures: list[dict[str, Any]]) -> None:
+    for one in captures:
+        if one["error"] is not None:
+            stderr.print(f"capture of {one['source']}: {one['error']}", markup=False)
+        elif one["last_look"] is None:
+            console.print(f"capture of {one['source']}: nothing captured yet", markup=False)
+        else:
+            kept = one["kept_bytes"]
+            slot = "" if kept is None else f"; its slot kept {kept:,} bytes of log then"
+            age = f"all that had happened {one['age_s']:,.0f} s ago"
+            console.print(f"capture of {one['source']}: {age}{slot}", markup=False)
 
 
 def _roles(settings: ProjectSettings) -> dict[str, Any] | None:
