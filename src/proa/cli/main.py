@@ -7,53 +7,84 @@ up); 2 the command, a setting or the pipeline is wrong; 3 something did not answ
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from importlib import import_module
 from importlib.metadata import version
 from typing import Annotated
 
 import typer
 
-from proa.cli import (
-    adopt,
-    advise,
-    capture,
-    check_zone,
-    control,
-    demo,
-    dry_run,
-    events,
-    failover,
-    gateway,
-    graph,
-    infra,
-    init,
-    maintain,
-    port,
-    query,
-    schema,
-    serve,
-    ship,
-    status,
-    tables,
-    token,
-    verify,
-)
-from proa.cli import run as run_command
 from proa.cli.exit_codes import ANSWER_IS_NO, INTERRUPTED, MISUSED, UNAVAILABLE
 from proa.cli.output import print_text, report_error
 from proa.errors import ProaError, UnavailableError, UserError
 from proa.lazy import spare_pandas
 
-app = typer.Typer(
-    name="proa",
-    help="Declarative lakehouse pipelines that survive the loss of a region.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-)
+COMMANDS = {
+    "adopt": "adopt",
+    "advise": "advise",
+    "capture": "capture",
+    "check-zone": "check_zone",
+    "control": "control",
+    "demo": "demo",
+    "dry-run": "dry_run",
+    "events": "events",
+    "validate": "failover",
+    "drill": "failover",
+    "switchover": "failover",
+    "failover": "failover",
+    "failback": "failover",
+    "resume": "failover",
+    "history": "failover",
+    "gateway": "gateway",
+    "graph": "graph",
+    "infra": "infra",
+    "init": "init",
+    "maintain": "maintain",
+    "port": "port",
+    "query": "query",
+    "schema": "schema",
+    "status": "status",
+    "caught-up": "status",
+    "verify": "verify",
+    "run": "run",
+    "serve": "serve",
+    "ship": "ship",
+    "tables": "tables",
+    "token": "token",
+}
+"""The module of each command, in the order of the help."""
+
+app: typer.Typer
+"""The console command with all its commands; made when it is first asked for."""
+
+
+def __getattr__(name: str) -> typer.Typer:
+    if name != "app":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    whole = globals()["app"] = make_app(COMMANDS)
+    return whole
+
+
+def make_app(commands: Iterable[str]) -> typer.Typer:
+    """Make the console command with the modules of these commands.
+
+    Typer looks at every option of every command, so a short command is given its own ones only.
+    """
+    made = typer.Typer(
+        name="proa",
+        help="Declarative lakehouse pipelines that survive the loss of a region.",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+    )
+    made.callback()(root)
+    for module in dict.fromkeys(COMMANDS[command] for command in commands):
+        import_module(f"proa.cli.{module}").register(made)
+    return made
 
 
 def _print_version(wanted: bool) -> None:
@@ -62,7 +93,6 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
 def root(
     show_version: Annotated[
         bool,
@@ -74,37 +104,9 @@ def root(
     """Declarative lakehouse pipelines that survive the loss of a region."""
 
 
-for group in (
-    adopt,
-    advise,
-    capture,
-    check_zone,
-    control,
-    demo,
-    dry_run,
-    events,
-    failover,
-    gateway,
-    graph,
-    infra,
-    init,
-    maintain,
-    port,
-    query,
-    schema,
-    status,
-    verify,
-    run_command,
-    serve,
-    ship,
-    tables,
-    token,
-):
-    group.register(app)
-
-
 def main() -> None:
     """The console command."""
+    put_off_collection()
     spare_pandas()
     code = run()
     for stream in (sys.stdout, sys.stderr):
@@ -114,13 +116,34 @@ def main() -> None:
     os._exit(code)
 
 
+def put_off_collection() -> None:
+    """Let the first garbage collection wait until half a million objects are there.
+
+    Nothing that is imported is garbage, and looking through it again and again takes an eighth of a
+    short command's time. After that first time collections are what they usually are.
+    """
+    usual = gc.get_threshold()
+
+    def settle(phase: str, _about: dict[str, int]) -> None:
+        if phase == "stop":
+            gc.callbacks.remove(settle)
+            gc.freeze()
+            gc.set_threshold(*usual)
+
+    gc.callbacks.append(settle)
+    gc.set_threshold(500_000, *usual[1:])
+
+
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the command line, the process's own when None; returns its exit code.
 
     No traceback for a user's mistake: one sentence on standard error.
     """
+    given = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        app(arguments, prog_name="proa")
+        make_app(given[:1] if given[:1] and given[0] in COMMANDS else COMMANDS)(
+            given, prog_name="proa"
+        )
     except SystemExit as ended:
         # So end typer's own answers: help, a usage error, an exit code.
         if isinstance(ended.code, int):
