@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -28,6 +28,8 @@ class World:
     )
     behind: dict[str, int] = field(default_factory=lambda: {"east": 0, "west": 3})
     silent: set[str] = field(default_factory=set)
+    full: set[str] = field(default_factory=set)
+    """Regions that answer and take no change: their disk is full."""
     equal: bool = True
     missing_s: float = 0.0
     loss_is_told_after_drain: bool = True
@@ -42,6 +44,8 @@ class World:
         self.calls.append(f"{what} {region}")
         if region in self.silent:
             raise UnavailableError(f"{region} does not answer")
+        if region in self.full and what in {"fence", "drain", "activate", "demote"}:
+            raise UnavailableError(f"the state of {region} does not answer")
 
     def role(self, region: str) -> Role:
         self._answers(region, "role")
@@ -124,11 +128,13 @@ class Group:
             regions=regions, recovery=RecoverySettings(control=control, **self.recovery)
         )
 
-    def controller(self, who: str = "ada") -> Controller:
+    def controller(
+        self, who: str = "ada", tell: Callable[[str], None] = lambda _sentence: None
+    ) -> Controller:
         """A new process, on whatever machine."""
         world = self.world
         return Controller(
-            self.settings, self.store(), world, world, self.clock, who, consumers=world
+            self.settings, self.store(), world, world, self.clock, who, consumers=world, tell=tell
         )
 
     def store(self) -> ControlStore:

@@ -1,7 +1,8 @@
 """Two regions, a gateway and a controller as real processes, and a consumer who reads through it all.
 
-What is struck is the active region, or the controller, at a moment that a seeded random number names by
-what has happened, not by a clock. The consumer's thread reads the whole table through the gateway again
+What is struck is the active region, the region that is to be active, the controller or the gateway, before a
+change of roles or in the middle of one: at a moment that a seeded random number names by what has happened,
+not by a clock. The consumer's thread reads the whole table through the gateway again
 and again, and keeps what it ever saw that cannot be: a row twice, a row that nobody wrote, an older version.
 """
 
@@ -25,7 +26,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from databricks.sdk import WorkspaceClient
 from databricks.sdk.core import Config
-from databricks.sdk.service import workspace
+from databricks.sdk.service import jobs, workspace
 from databricks.sdk.service.pipelines import NotebookLibrary, PipelineLibrary
 
 from killing import NOTEBOOK, PROA, Lives, Server, alive, pause_until
@@ -52,6 +53,7 @@ recovery:
 gateway:
   port: 0
 """
+CONFIRMED = ("--yes", "--wait", "2m")
 _TABLE = "shares/shop/schemas/default/tables/bronze/query"
 
 
@@ -66,6 +68,21 @@ class Blow(Enum):
     FULL_DISK = auto()
     CONTROLLER_KILLED = auto()
     GATEWAY_KILLED = auto()
+
+
+REGIONAL = (Blow.KILLED, Blow.FROZEN, Blow.BLACK_HOLE, Blow.FULL_DISK)
+"""Blows that hit a region's server and its workers."""
+
+
+class Scene(Enum):
+    """When it happens, and what the operator is about."""
+
+    LOST = auto()
+    """The active region is struck, and a failover begins."""
+    IN_A_CHANGE = auto()
+    """The active region is struck in the middle of a switchover or failback."""
+    BOTH = auto()
+    """The active region is killed, and the other one is struck in the middle of the failover to it."""
 
 
 class DrilledRegion:
@@ -95,7 +112,7 @@ class DrilledRegion:
         w.workspace.upload(
             "/Shared/shop", io.BytesIO(NOTEBOOK.encode()), language=workspace.Language.PYTHON
         )
-        w.pipelines.create(
+        created = w.pipelines.create(
             name="shop",
             storage=str(self.folder / "shop"),
             continuous=continuous,
@@ -105,6 +122,10 @@ class DrilledRegion:
             },
             libraries=[PipelineLibrary(notebook=NotebookLibrary("/Shared/shop"))],
         )
+        task = jobs.Task("run", pipeline_task=jobs.PipelineTask(created.pipeline_id))
+        paused = jobs.PauseStatus.PAUSED if continuous else jobs.PauseStatus.UNPAUSED
+        yearly = jobs.CronSchedule("0 0 0 1 1 ?", "UTC", pause_status=paused)
+        w.jobs.create(name="shop", tasks=[task], schedule=yearly)
 
     def processes(self) -> list[int]:
         assert self.server is not None
@@ -331,49 +352,102 @@ class DrilledGroup:
 
     def fail_over(self, target: str, *, kill: bool) -> None:
         """Make a region active; with `kill` the command dies after some entry, and another one goes on."""
+        command = ("failover", "--to", target)
         before = self.now().number
-        command = ("failover", "--to", target, "--yes", "--wait", "2m")
-        if not kill:
-            code = self.ask(*command)
-            assert code == 0, self.log("failover")
-            return
-        process = self.begin(*command)
-        entries = self.random.integers(1, 4)
+        process = self.begin(*command, *CONFIRMED)
+        if kill:
+            self.await_entries(process, before, int(self.random.integers(1, 4)))
+            self.lives.ask(do="kill", pid=process)
+            self.go_on(before, command)
+        else:
+            assert self.lives.ask(do="wait", pid=process) == 0, self.log("failover")
+
+    def await_entries(self, process: int, before: int, entries: int) -> None:
+        """Wait until a command has written so many entries, or has ended."""
         pause_until(
             lambda: self.now().number >= before + entries or not alive(process),
-            "the failover does not get on",
+            "the change of roles does not get on",
         )
-        self.lives.ask(do="kill", pid=process)
-        again = ("resume", "--wait", "2m") if self.now().number > before else command
-        code = self.ask(*again)
-        assert code == 0, self.log(again[0])
 
-    def drill(self, blow: Blow) -> None:
-        """Strike the active region, fail over, let it return: nothing is lost, doubled or invented."""
+    def go_on(self, before: int, command: tuple[str, ...]) -> None:
+        """What an operator does whose command has died: `resume`, or the command again if nothing was begun."""
+        again = ("resume", "--wait", "2m") if self.now().number > before else (*command, *CONFIRMED)
+        assert self.ask(*again) == 0, self.log(again[0])
+
+    def lose(self, blow: Blow, old: str, new: str) -> None:
+        """Strike the active region, and fail over."""
+        self.strike(blow, self.regions[old])
+        self.ship(self.random.integers(3))
+        self.fail_over(new, kill=blow is Blow.CONTROLLER_KILLED)
+
+    def lose_in_a_change(self, blow: Blow, old: str, new: str) -> None:
+        """Strike the active region in the middle of a switchover or failback; a failover takes it over."""
+        command = (("switchover", "--to", new), ("failback",))[self.random.integers(2)]
+        before = self.now().number
+        process = self.begin(*command, *CONFIRMED)
+        self.await_entries(process, before, int(self.random.integers(6)))
+        if blow is Blow.CONTROLLER_KILLED:
+            self.lives.ask(do="kill", pid=process)
+            self.go_on(before, command)
+            return
+        self.strike(blow, self.regions[old])
+        self.ship(self.random.integers(3))
+        code = self.lives.ask(do="wait", pid=process)
+        if self.now().active == new:
+            assert self.ask("resume", "--wait", "2m") == 0, self.log("resume")
+            return
+        assert code in {1, 3}, self.log(command[0])
+        assert blow in REGIONAL, self.log(command[0])
+        assert self.ask("failover", "--to", new, *CONFIRMED) == 0, self.log("failover")
+
+    def lose_both(self, blow: Blow, old: str, new: str) -> None:
+        """Kill the active region, and strike the other one in the middle of the failover to it."""
+        self.regions[old].server.end(signal.SIGKILL)
+        command = ("failover", "--to", new)
+        before = self.now().number
+        process = self.begin(*command, *CONFIRMED)
+        self.await_entries(process, before, int(self.random.integers(4)))
+        target = self.regions[new]
+        self.strike(blow, target)
+        if self.random.integers(2):
+            self.lives.ask(do="wait", pid=process)
+            self.heal(blow, target)
+        else:  # it is only a moment: the command may not even notice
+            self.ship(self.random.integers(3))
+            self.heal(blow, target)
+            self.lives.ask(do="wait", pid=process)
+        self.go_on(before, command)
+
+    def drill(self, scene: Scene, blow: Blow) -> None:
+        """Strike, let the roles change, heal: nothing is lost, doubled or invented."""
         old = self.now().active
         new = next(name for name in REGIONS if name != old)
-        region = self.regions[old]
         self.ship(self.random.integers(1, 4))
         enough = self.reader.loads + self.random.integers(4)
         pause_until(lambda: self.reader.loads >= enough, "the consumer reads no more")
         epoch = self.now().epoch
-        self.strike(blow, region)
+        play = {
+            Scene.LOST: self.lose,
+            Scene.IN_A_CHANGE: self.lose_in_a_change,
+            Scene.BOTH: self.lose_both,
+        }
+        play[scene](blow, old, new)
+        now = self.now()
+        assert (now.active, now.epoch, now.is_steady) == (new, epoch + 1, True)
         self.ship(self.random.integers(3))
-        self.fail_over(new, kill=blow is Blow.CONTROLLER_KILLED)
-        assert (self.now().active, self.now().epoch) == (new, epoch + 1)
-        self.ship(self.random.integers(3))
-        self.heal(blow, region)
+        self.heal(Blow.KILLED if scene is Scene.BOTH else blow, self.regions[old])
         # It demotes itself: nobody has told it to.
+        what = f"after {scene.name} {blow.name}"
         pause_until(
-            lambda: self.role(old) is Role.STANDBY, f"{old} did not demote itself after {blow}", 60
+            lambda: self.role(old) is Role.STANDBY, f"{old} did not demote itself {what}", 60
         )
         assert self.ask("resume") == 0, self.log("resume")
         assert self.now().owed == ()
-        pause_until(lambda: self.role(new) is Role.ACTIVE, f"{new} is not active")
+        pause_until(lambda: self.role(new) is Role.ACTIVE, f"{new} is not active {what}")
         everything = frozenset(range(1, self.files + 1))
         pause_until(
             lambda: self.reader.rows == everything or self.reader.wrong,
-            f"rows are missing after {blow}: {sorted(everything - self.reader.rows)}",
+            f"rows are missing {what}: {sorted(everything - self.reader.rows)}",
             300,
         )
         assert self.reader.wrong == []

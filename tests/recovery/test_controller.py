@@ -161,6 +161,31 @@ def test_a_region_lost_during_a_switchover_is_failed_over(group: Group):
     invariants(group)
 
 
+def test_a_standby_that_answers_and_takes_no_change_keeps_nobody_waiting(group: Group):
+    group.world.full.add("east")
+    group.begin(Operation.FAILOVER, "west", force=True)
+    record = group.controller("bob").resume()
+    assert (record.active, record.is_steady, record.owed) == ("west", True, ("east",))
+    assert group.world.roles["east"] is Role.ACTIVE
+    group.world.full.clear()
+    assert group.controller("bob").resume().owed == ()
+    assert group.world.roles["east"] is Role.STANDBY
+    # A later apply undoes the change, and again it cannot be put right.
+    group.world.roles["east"] = Role.ACTIVE
+    group.world.full.add("east")
+    told: list[str] = []
+    controller = group.controller("bob", told.append)
+    controller.resume()
+    assert told == [
+        "east could not be demoted now, `proa resume` will: the state of east does not answer"
+    ]
+    # The active one is needed.
+    group.world.roles["west"] = Role.STANDBY
+    group.world.full = {"west"}
+    with pytest.raises(UnavailableError, match="the state of west"):
+        controller.resume()
+
+
 @pytest.mark.parametrize("operation", list(Operation), ids=str)
 @pytest.mark.parametrize(
     "fault", [*every_fault(STEPS), *every_fault([Step.CONTROL_PUT], at=4)], ids=str

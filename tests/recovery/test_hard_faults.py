@@ -10,7 +10,9 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from drilled_group import Blow, DrilledGroup
+from drilled_group import REGIONAL, Blow, DrilledGroup, Scene
+
+from proa.clock import SystemClock
 
 pytestmark = pytest.mark.slow
 
@@ -38,13 +40,19 @@ def test_regions_of_servers_meet_while_files_arrive_all_the_time(group: DrilledG
 
 def test_consumers_read_every_row_once_whatever_happens_to_the_active_region(group: DrilledGroup):
     blows: list[Blow] = []
+    clock = SystemClock()
     for number in range(DRILLS):
+        began = clock.monotonic()
         blows = blows or [Blow(value) for value in group.random.permutation(len(Blow)) + 1]
         blow = blows.pop()
-        group.drill(blow)
+        scenes = list(Scene) if blow in REGIONAL else [Scene.LOST, Scene.IN_A_CHANGE]
+        scene = scenes[group.random.integers(len(scenes))]
+        group.drill(scene, blow)
         sys.stdout.write(
-            f"drill {number + 1}: {blow.name}, {group.files} rows, {group.reader.loads} loads,"
-            f" {group.reader.refusals} refusals\n"
+            f"drill {number + 1}: {scene.name} {blow.name}, {group.files} rows,"
+            f" {group.reader.loads} loads, {group.reader.refusals} refusals,"
+            f" {clock.monotonic() - began:.0f} s\n"
         )
+        sys.stdout.flush()
     assert group.ask("drill", "--yes") == 0, group.log("drill")
     assert group.reader.wrong == []

@@ -82,6 +82,20 @@ def test_a_newer_epoch_demotes_the_groups_pipelines_at_the_start(region, project
     assert roles(region) == {"sales": (False, "UNPAUSED"), "other": (True, "PAUSED")}
 
 
+def test_a_region_that_was_fenced_and_then_lost_runs_by_its_schedule_again(region, project):
+    """A switchover stopped it; then it was lost, and a failover gave it up."""
+    (sales, _) = sorted(region.pipelines.every(), key=lambda one: one.name != "sales")
+    region.pipelines.change(sales.pipeline_id, {**sales.spec, "continuous": False}, "ada")
+    store, part = ControlStore.of(project), demotion(region, project)
+    changed(store, project, "us-west", 2)
+    part.start()
+    assert roles(region)["sales"] == (False, "PAUSED")
+    record = store.read()
+    store.append(record.model_copy(update={"number": record.number + 1, "owed": ("us-east",)}))
+    demotion(region, project).start()
+    assert roles(region) == {"sales": (False, "UNPAUSED"), "other": (True, "PAUSED")}
+
+
 @pytest.mark.parametrize(
     "fault",
     [fault for at in (1, 2) for fault in every_fault([Step.STATE_WRITE], at=at)],

@@ -493,10 +493,19 @@ class Controller:
     def _set_roles(self, record: ControlRecord) -> None:
         """Let regions that answer, and are not what the record says, be that again."""
         for region, role in self.roles().items():
-            if isinstance(role, Role) and drift(record, region, role) is not None:
-                flip = self._driver.activate if region == record.active else self._driver.demote
-                flip(region)
-                self._tell(f"{region} was set to run as {role}, and runs as the record says again")
+            if not isinstance(role, Role) or drift(record, region, role) is None:
+                continue
+            if region == record.active:
+                self._driver.activate(region)
+            elif region in record.owed:
+                continue  # it was tried, and told
+            else:
+                try:
+                    self._driver.demote(region)
+                except UnavailableError as error:  # a standby is not needed
+                    self._tell(f"{region} could not be demoted now, `proa resume` will: {error}")
+                    continue
+            self._tell(f"{region} was set to run as {role}, and runs as the record says again")
         if record.is_steady and self._consumers.drift(record.active):
             self._consumers.repoint(record.active)
             self._tell(f"consumers were sent elsewhere, and are sent to {record.active} again")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -187,6 +188,8 @@ def client_at(api: ApiSettings) -> Any:
     with needs("control"):
         from databricks.sdk import WorkspaceClient
         from databricks.sdk.core import Config
+    # What the client would print of a silent server is told by the error that comes of it.
+    logging.getLogger("databricks.sdk").addHandler(logging.NullHandler())
     config = Config(
         host=api.host,
         token=api.token,

@@ -48,8 +48,8 @@ class Demotion:
         self._jobs = jobs
         self._clock = clock
         self._record: ControlRecord | None = None
-        self._obeyed = 0
-        """The newest epoch that this server has acted on."""
+        self._obeyed = (0, False)
+        """The newest epoch that this server has acted on, and whether it was owed a demotion then."""
         self._next = 0
         self._reader: threading.Thread | None = None
 
@@ -82,17 +82,25 @@ class Demotion:
 
     def _obey(self) -> None:
         record = self._record
-        if record is None or record.epoch <= self._obeyed:
+        if record is None:
+            return
+        # A region that was fenced and then lost runs nothing at all: it is owed its schedule.
+        owed = self._name in record.owed
+        if (record.epoch, owed) <= self._obeyed:
             return
         if record.active != self._name:
-            self._demote(record)
-        self._obeyed = record.epoch  # only now: a state that did not answer is asked again
+            self._demote(record, owed=owed)
+        self._obeyed = record.epoch, owed  # only now: a state that did not answer is asked again
 
-    def _demote(self, record: ControlRecord) -> None:
+    def _demote(self, record: ControlRecord, *, owed: bool) -> None:
         assert self._recovery is not None
         names = self._recovery.pipelines
         for pipeline in self._pipelines.every():
-            if (names and pipeline.name not in names) or not pipeline.continuous:
+            if names and pipeline.name not in names:
+                continue
+            if not pipeline.continuous:
+                if owed:
+                    self._start_schedules(pipeline.pipeline_id)
                 continue
             _log.warning(
                 "the region demotes itself",
