@@ -48,6 +48,7 @@ def test_a_string_is_read_back_by_each_reader(value: str) -> None:
     assert literal_value(text) == value
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(STRINGS.filter(lambda value: "\0" not in value), NAMES)
 def test_duckdb_reads_back_what_is_written_for_it(value: str, name: str) -> None:

@@ -121,6 +121,7 @@ def test_a_mode_beside_it_is_refused_as_is_a_folder_that_is_read():
     check_bad_path(parse(options, schema_given=True), "/data/input")
 
 
+@pytest.mark.slow
 def test_many_bad_records_are_several_files_in_any_place(store: Store):
     store.put("keep", b"")
     part = Part("/x/1.json", 0, 1_700_000_000_000_000)

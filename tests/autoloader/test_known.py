@@ -52,6 +52,7 @@ def test_recording_a_batch_again_changes_nothing(store):
     assert len(files) == 1
 
 
+@pytest.mark.slow
 def test_many_segments_become_one(store):
     files = KnownFiles(store)
     for batch in range(30):
@@ -158,5 +159,5 @@ class Knowing(RuleBasedStateMachine):
         self.folder.cleanup()
 
 
-TestKnowing = Knowing.TestCase
+TestKnowing = pytest.mark.slow(Knowing.TestCase)
 TestKnowing.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)

@@ -24,6 +24,7 @@ from proa.formats.problems import Problem, ProblemKind, ReadError
 from proa.landing import Manifest
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FORMATS)
 @settings(
     max_examples=int(os.environ.get("PROA_EXAMPLES", "8")),

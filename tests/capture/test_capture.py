@@ -149,6 +149,7 @@ def test_each_change_is_captured_once_whatever_fails_where(source: Source, fault
     source.check()
 
 
+@pytest.mark.slow
 def test_what_commits_while_tables_are_loaded_is_neither_lost_nor_repeated(source: Source) -> None:
     # The slot can begin only when the open transaction has ended; so it begins before.
     with pytest.raises(Killed), probing(FaultProbe(Kill(Step.CAPTURE_PUT_STATE, When.AFTER))):
@@ -531,6 +532,7 @@ def test_a_database_that_is_not_prepared_is_told_what_to_run(source: Source) -> 
         source.database.execute(f"UPDATE {table} SET a = 2")
 
 
+@pytest.mark.slow
 def test_the_command_captures_the_only_source_and_names_it_otherwise(
     source, tmp_path, capsys
 ) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import psycopg
+import pytest
 from deltalake import DeltaTable
 
 from proa.capture import Capture
@@ -70,6 +71,7 @@ def change(database: psycopg.Connection, luck: np.random.Generator) -> None:
                     database.execute(statement, {"key": key, "text": text})
 
 
+@pytest.mark.slow
 def test_tables_in_both_regions_are_the_databases_although_capture_dies(
     tmp_path: Path, database: psycopg.Connection
 ) -> None:

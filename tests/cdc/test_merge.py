@@ -77,6 +77,7 @@ def histories(draw, *, truncates: bool, named: bool) -> list[list[Event]]:
     return batches
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHAPES)
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
@@ -90,6 +91,7 @@ def test_any_order_and_cutting_of_changes_gives_the_same_table(name, data) -> No
         assert target.rows() == oracle([event for batch in batches for event in batch], rules)
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data())
 def test_changes_of_different_moments_give_the_same_table_late_or_not(data) -> None:
@@ -131,6 +133,7 @@ def test_a_row_that_is_newer_takes_the_place_of_the_one_in_its_file(tmp_path: Pa
     ]
 
 
+@pytest.mark.slow
 def test_columns_may_have_any_name(tmp_path: Path) -> None:
     names = ("o", "d", "k0", "v", "file", "pos", "c0", "u")
     columns = T.StructType([T.StructField(name, T.LongType()) for name in names])

@@ -45,6 +45,7 @@ row = st.tuples(st.integers(1, 3), st.integers(1, 4), st.sampled_from(["x", "y",
 batches = st.lists(st.lists(row, max_size=4), min_size=1, max_size=5)
 
 
+@pytest.mark.slow
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(batches)
 def test_a_table_is_a_function_of_all_rows_whatever_their_batches(batches) -> None:

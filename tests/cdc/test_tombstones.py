@@ -57,6 +57,7 @@ def test_a_late_change_does_not_bring_back_what_was_deleted(tmp_path: Path, shap
     assert target.values() == [(2, "y")]
 
 
+@pytest.mark.slow
 def test_deletions_older_than_the_data_by_the_threshold_are_forgotten(tmp_path: Path) -> None:
     target = Timed(tmp_path, replace(FOREVER, retention=100.0))
     target.bring(*((key, 0, None) for key in range(50)))
@@ -74,6 +75,7 @@ def test_deletions_older_than_the_data_by_the_threshold_are_forgotten(tmp_path: 
     assert kept == 61, "the deletions are gone, the sequences of living keys stay"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_what_is_shown_does_not_depend_on_what_is_forgotten(tmp_path: Path, shape) -> None:
     """Without late changes both thresholds give the same table."""

@@ -178,6 +178,7 @@ def test_the_graph_as_text(project, proa):
     ]
 
 
+@pytest.mark.slow
 def test_the_graph_as_mermaid(project, proa):
     _, output = proa("graph", "--mermaid", "--region", "east")
     assert output.splitlines() == [

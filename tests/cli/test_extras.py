@@ -19,6 +19,7 @@ main()
 SETTINGS = "regions: {east: {landing_zone: landing, storage: storage}}\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("lacking", "extra", "command"),
     [

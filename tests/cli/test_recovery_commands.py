@@ -118,6 +118,7 @@ def test_a_project_without_regions_says_so(tmp_path: Path):
     assert "there is no proa.yml in" in str(result.exception)
 
 
+@pytest.mark.slow
 def test_a_report_tells_an_auditor_everything(project: Path):
     page, facts = project / "proof.html", project / "proof.json"
     for path in (page, facts):

@@ -110,6 +110,7 @@ def test_mistakes_are_named(project: Path, args: list[str], message: str):
     assert message in str(result.exception)
 
 
+@pytest.mark.slow
 def test_a_killed_shipper_is_finished_by_running_it_again(project: Path):
     files = {f"{number:04d}.json": f"{number}" * 1000 for number in range(400)}
     for name, content in files.items():
@@ -132,6 +133,7 @@ def test_a_killed_shipper_is_finished_by_running_it_again(project: Path):
         assert landed == files
 
 
+@pytest.mark.slow
 def test_a_watching_shipper_stops_cleanly_when_told_to(project: Path):
     command = [sys.executable, "-m", "proa", "ship", "--interval", "0.2", "--json"]
     with subprocess.Popen(command, cwd=project, stdout=subprocess.PIPE, text=True) as process:
@@ -149,6 +151,7 @@ def test_a_watching_shipper_stops_cleanly_when_told_to(project: Path):
     assert (project / "east/landing/returns/2.json").exists()
 
 
+@pytest.mark.slow
 def test_files_that_no_manifest_names_are_told_also_in_adopted_folders(project: Path):
     proa(project, "ship", "--once")
     for region in ("east", "west"):

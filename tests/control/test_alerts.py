@@ -26,6 +26,7 @@ ACTS = st.lists(
 )
 
 
+@pytest.mark.slow
 @given(acts=ACTS)
 def test_every_change_of_state_is_told_once_and_in_order(acts, tmp_path_factory):
     store = Store.open(str(tmp_path_factory.mktemp("third")))

@@ -21,6 +21,7 @@ ELSEWHERE = {"pip", "make"}
 """Programs that a guide names and a test does not start."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("guide", GUIDES, ids=lambda guide: guide.stem)
 def test_guide_does_what_it_says(guide, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)

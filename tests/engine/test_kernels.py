@@ -114,6 +114,7 @@ def test_moments_are_written_without_zeros_at_the_end_and_read_again(micros):
     assert KERNELS["from_text"](moments.type, texts).to_pylist() == moments.to_pylist()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "pattern",
     ["yyyy-MM-dd HH:mm:ss.SSSSSS", "MMM d, yyyy h:mm:ss.SSSSSS a", "yyyyDDDHHmmssSSSSSS", "d.M.yyyy k:m:s.SSSSSS",
@@ -154,6 +155,7 @@ PATTERNS = st.lists(PARTS, min_size=1, max_size=3).map("".join)
 TEXTS = st.lists(st.none() | st.text("ab1 .,\n😀é", max_size=6), min_size=1, max_size=5)
 
 
+@pytest.mark.slow
 @given(TEXTS, PATTERNS)
 @example(["a1b", None, "😀"], "x*")
 def test_arrow_matches_as_one_value_at_a_time_does(values, pattern):

@@ -47,6 +47,7 @@ def test_the_session_speaks_utc(engine: Engine) -> None:
     assert engine.spark.conf.get("spark.sql.session.timeZone") == "UTC"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("expression", "condition", "said"),
     [
@@ -82,6 +83,7 @@ def test_a_pivot_needs_its_values(embedded: Engine) -> None:
     assert embedded.schema(relation_of(named)).fieldNames() == ["a", "x"]
 
 
+@pytest.mark.slow
 def test_what_proa_raises_in_a_worker_arrives_as_what_it_is(engine: Engine) -> None:
     def fail(batches):
         with carry_errors():
@@ -104,6 +106,7 @@ def test_a_users_python_error_is_the_users_error_and_keeps_its_traceback(engine:
         engine.arrow(one(engine).mapInArrow(fail, "a long"))
 
 
+@pytest.mark.slow
 def test_an_engine_that_is_not_there_is_unavailable() -> None:
     with (
         Engine.start(EngineSettings(remote="sc://127.0.0.1:1")) as nobody,
@@ -131,6 +134,7 @@ def one(engine: Engine):
     return engine.spark.range(1).selectExpr("id as a", "'x' as b")
 
 
+@pytest.mark.slow
 def test_a_server_that_was_started_anew_is_found_again() -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

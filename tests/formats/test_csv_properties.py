@@ -133,6 +133,7 @@ lines = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(lines=lines)
 @example(lines=[b"1,2,3"] * 100 + [b'"open,2,3'] + [b"1,2,3"] * 100)

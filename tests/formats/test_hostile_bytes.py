@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 FEEDER = Path(__file__).with_name("hostile_bytes.py")
 
 
+@pytest.mark.slow
 def test_readers_and_the_shipper_survive_hostile_files():
     fed = subprocess.run(
         [sys.executable, FEEDER, "0", "250"],

@@ -85,6 +85,7 @@ def json_lines(draw: Any) -> bytes:
     return odd.get(kind, text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
 @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(lines=st.lists(json_lines(), min_size=1, max_size=30))
@@ -99,6 +100,7 @@ def test_a_block_is_read_as_its_lines_are_one_by_one(schema: pa.Schema, lines: l
     assert as_texts(actual) == as_texts(expected)
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(records=st.lists(objects, min_size=9, max_size=30), separators=spaces)
 def test_every_value_is_in_its_column_or_rescued(
@@ -127,6 +129,7 @@ def test_every_value_is_in_its_column_or_rescued(
             assert found == value
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
 @given(lines=st.lists(json_lines(), min_size=1, max_size=12), data=st.data())
 def test_ranges_of_a_file_read_every_line_once(lines: list[bytes], data: st.DataObject) -> None:

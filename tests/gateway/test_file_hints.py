@@ -122,6 +122,7 @@ def sql_side(side: Any) -> str:
     return f"'{side['value']}'" if side["valueType"] == "string" else str(side["value"])
 
 
+@pytest.mark.slow
 @given(files=FILES, tree=TREES)
 def test_no_row_that_matches_is_left_out(files, tree):
     shared = [shared_file(number, *file) for number, file in enumerate(files)]

@@ -323,5 +323,5 @@ class Consumers(RuleBasedStateMachine):
         assert (ready["epoch"], ready["region"]) == (epoch, active)
 
 
-TestConsumers = Consumers.TestCase
+TestConsumers = pytest.mark.slow(Consumers.TestCase)
 TestConsumers.settings = settings(max_examples=25, stateful_step_count=15)

@@ -48,6 +48,7 @@ def test_it_is_what_a_look_at_every_row_finds(tmp_path_factory, name: str, data)
     assert largest_value(table, "value") == max(known, default=None)
 
 
+@pytest.mark.slow
 def test_only_files_that_can_hold_it_are_read(location) -> None:
     url, options = location
     table = table_of(f"{url}/t", options, [[1], [5], [None], [3]], pa.int64())

@@ -331,6 +331,7 @@ def test_a_living_shipper_goes_on_after_a_lost_answer(disk: World, step: Step):
     assert sorted(disk.order()) == sorted(files)
 
 
+@pytest.mark.slow
 def test_two_shippers_at_once_do_not_fork_the_order(world: World):
     files: dict[str, bytes] = {}
     for round_ in range(3):

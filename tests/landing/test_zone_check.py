@@ -71,6 +71,7 @@ def test_what_is_left_out_because_of_its_name_is_listed_and_no_fault(disk: World
     assert (check.is_right, check.left_out) == (True, (".tmp/y.json", "_hidden"))
 
 
+@pytest.mark.slow
 def test_shipping_sends_lost_files_again_before_anybody_asks(world: World):
     for name in "xyz":
         world.source.put(f"{name}.json", name.encode())

@@ -406,6 +406,7 @@ def test_nothing_can_be_declared_or_read_outside_a_pipeline(call):
     assert caught.value.condition == "GRAPH_ELEMENT_DEFINED_OUTSIDE_OF_DECLARATIVE_PIPELINE"
 
 
+@pytest.mark.slow
 def test_a_pipelines_own_tests_may_import_its_files():
     code = (
         "import dlt\ndlt.enable_local_execution()\n"

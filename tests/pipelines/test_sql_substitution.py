@@ -44,6 +44,7 @@ def test_an_unknown_key_is_refused_with_the_nearest_known_one():
     assert (caught.value.location.file, caught.value.location.line) == ("f.sql", 2)
 
 
+@pytest.mark.slow
 @given(st.lists(st.sampled_from(["a\n", "${lines}", "${source}", " ", "\n", "'${lines}'"])))
 def test_lines_are_those_of_the_users_file_whatever_the_values_hold(fragments: list[str]):
     text = "".join(["x\n", *fragments, "\nMARK"])

@@ -36,6 +36,7 @@ def outage(project: Project) -> datetime:
     return moment
 
 
+@pytest.mark.slow
 def test_every_file_from_before_the_outage_must_be_processed(anywhere: Project):
     project = anywhere
     moment = outage(project)

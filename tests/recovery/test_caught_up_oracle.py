@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -194,6 +195,7 @@ def run(project: Project, oracle: Oracle, table: str, most: int) -> None:
         oracle.versions[table].append((changed, {flow: files}, at))
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(OPERATIONS, st.data())
 def test_caught_up_is_what_an_oracle_says_that_knows_every_file(operations, data):

@@ -129,6 +129,7 @@ def consumers_of(project: Project) -> Consumers:
     return Consumers.of(load_regions(Path(project.base)))
 
 
+@pytest.mark.slow
 def test_a_profile_follows_the_active_region_there_and_back(tmp_path: Path, clock: FakeClock):
     project = shop(tmp_path, clock, PROFILE)
     first = proa(project, "status")

@@ -97,6 +97,7 @@ def shop(tmp_path: Path, engine: Engine) -> Shop:
     return Shop(tmp_path, engine)
 
 
+@pytest.mark.slow
 def test_files_without_rows_move_every_table(shop: Shop):
     shop.declare(BRONZE, GOLD)
     shop.ship("1.json", 1)
@@ -110,6 +111,7 @@ def test_files_without_rows_move_every_table(shop: Shop):
     assert shop.proa("verify").exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_table_that_was_declared_and_never_computed_is_missing(shop: Shop):
     shop.declare(BRONZE, GOLD.replace("@dp.mat", '@dp.expect_or_fail("never", "id > 9")\n@dp.mat'))
     shop.ship("1.json", 1)
@@ -123,6 +125,7 @@ def test_a_table_that_was_declared_and_never_computed_is_missing(shop: Shop):
     assert shop.caught_up()
 
 
+@pytest.mark.slow
 def test_a_table_that_was_renamed_or_removed_does_not_count(shop: Shop):
     shop.declare(BRONZE, GOLD)
     shop.ship("1.json", 1)
@@ -136,6 +139,7 @@ def test_a_table_that_was_renamed_or_removed_does_not_count(shop: Shop):
     assert (source["processed_through"], source["backlog_files"]) == (2, 0)
 
 
+@pytest.mark.slow
 def test_a_once_flow_is_done_when_it_has_run(shop: Shop):
     shop.declare(BRONZE)
     shop.ship("1.json", 1)
@@ -148,6 +152,7 @@ def test_a_once_flow_is_done_when_it_has_run(shop: Shop):
     assert shop.caught_up()
 
 
+@pytest.mark.slow
 def test_files_that_no_declared_table_reads_are_not_waited_for(shop: Shop):
     shop.declare(BRONZE, GOLD)
     shop.ship("1.json", 1)

@@ -74,6 +74,7 @@ def test_there_and_back_again(shop: Project):
     assert told[-1].endswith("east is active in epoch 3")
 
 
+@pytest.mark.slow
 def test_a_lost_region_and_files_that_nobody_else_has(shop: Project):
     Path(shop.base, "west/landing").rename(f"{shop.base}/hidden")
     Path(shop.base, "west/landing").write_text("")
@@ -139,6 +140,7 @@ def test_nothing_begins_unless_somebody_confirms(shop: Project):
     assert not list(Path(shop.base, "third").rglob("*.json"))
 
 
+@pytest.mark.slow
 def test_a_drill_is_filed_and_validate_knows_of_it(shop: Project):
     before = json.loads(proa(shop, "validate", "--json").stdout)
     assert before["ready"]
@@ -152,6 +154,7 @@ def test_a_drill_is_filed_and_validate_knows_of_it(shop: Project):
     assert not Path(shop.base, "consumers").exists()
 
 
+@pytest.mark.slow
 def test_regions_that_differ_end_a_drill_with_no(shop: Project):
     shop.process("west", 3)
     shop.process("east", 3, changed={3: "x"})
@@ -178,6 +181,7 @@ def test_validate_says_no_without_a_standby_and_yes_without_the_active_region(
     assert ("a failover would work now" in told.output) == (code == 0)
 
 
+@pytest.mark.slow
 def test_a_command_that_is_killed_is_finished_by_resume(shop: Project):
     """A real process, and SIGKILL while the region drains."""
     folder = Path(shop.base)

@@ -81,6 +81,7 @@ def test_an_incremental_answer_is_the_whole_one(acts, ignore, tmp_path_factory):
         assert incremental == compare(*pair.sides(), rules)
 
 
+@pytest.mark.slow
 def test_only_new_files_are_read(tmp_path: Path):
     pair = Pair(tmp_path)
     for number in range(5):

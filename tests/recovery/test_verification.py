@@ -48,6 +48,7 @@ def test_a_changed_value_is_named_with_its_table_key_and_column(project: Project
     assert "1 rows have other values" in gold.sentence
 
 
+@pytest.mark.slow
 def test_a_region_that_is_behind_is_compared_where_both_had_the_same_files(anywhere: Project):
     project = anywhere
     for region in ("east", "west"):
@@ -116,6 +117,7 @@ HISTORY = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(HISTORY)
 def test_the_common_versions_are_the_newest_that_hold_the_same_files(history):

@@ -285,6 +285,7 @@ class TestPipelines:
         assert w.pipelines.stop(made).result().state is pipelines.PipelineState.IDLE
         w.pipelines.delete(made)
 
+    @pytest.mark.slow
     def test_one_update_at_a_time(self, w, until):
         made = w.pipelines.create(name="single").pipeline_id
         update = w.pipelines.start_update(made, full_refresh=True).update_id
@@ -322,6 +323,7 @@ class TestPipelines:
         with pytest.raises(ResourceConflict):
             w.pipelines.update(made, name="lock", expected_last_modified=seen)
 
+    @pytest.mark.slow
     def test_events_page_and_filter(self, w, until):
         made = w.pipelines.create(name="events").pipeline_id
         update = w.pipelines.start_update(made).update_id

@@ -149,6 +149,7 @@ def test_a_project_without_recovery_is_left_alone(region, project):
     assert part.next_due() is None
 
 
+@pytest.mark.slow
 def test_the_region_tells_how_far_it_is(serve, tmp_path):
     with serve(tmp_path, FakeWorkers()) as running:
         zone = tmp_path / "zone" / "orders"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
@@ -158,7 +159,7 @@ class Updates(RuleBasedStateMachine):
         self.settle()
 
 
-TestUpdates = Updates.TestCase
+TestUpdates = pytest.mark.slow(Updates.TestCase)
 TestUpdates.settings = settings(
     max_examples=6,
     stateful_step_count=15,

@@ -42,6 +42,7 @@ def test_libraries_become_files_with_the_suffix_of_their_language(payloads, work
     ) == ["/Shared/etl/a.py", "/Shared/etl/b.sql"]
 
 
+@pytest.mark.slow
 def test_a_glob_takes_every_source_below_a_folder(payloads, workspace):
     assert paths(payloads, {"glob": {"include": "/Shared/etl/**"}}) == [
         "/Shared/etl/a.py",

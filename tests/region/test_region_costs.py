@@ -29,6 +29,7 @@ def statements(still):
         event.remove(still.region.database.engine, "before_cursor_execute", note)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pipelines", [1, 100])
 def test_a_page_of_pipelines_costs_as_many_statements_as_one(still, pipelines):
     region = still.region
@@ -56,6 +57,7 @@ def test_the_latest_updates_are_those_that_the_list_shows(still):
         assert latest == region.updates.list(pipeline_id, size=5)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", [1, 200])
 def test_an_idle_turn_loads_no_job(still, jobs):
     for number in range(jobs):

@@ -255,6 +255,7 @@ def test_an_active_run_is_not_deleted(still, notebook):
     still.region.runs.delete(run)
 
 
+@pytest.mark.slow
 def test_a_deleted_job_ends_its_runs(still, notebook):
     made = job(still, task("n", notebook_task={"notebook_path": notebook}))
     run = run_now(still, made)

@@ -62,6 +62,7 @@ def test_every_answer_is_of_the_last_write(server, w):
     assert w.jobs.get(job).settings.name == "Untitled"
 
 
+@pytest.mark.slow
 def test_many_clients_at_once_are_all_answered(server, w):
     made = w.pipelines.create(name="watched").pipeline_id
     answers = []

@@ -74,6 +74,7 @@ def test_a_second_update_waits_for_nobody_it_is_refused(still):
         start(still, pipeline)
 
 
+@pytest.mark.slow
 def test_continuous_is_started_and_kept_alive_with_growing_pauses(still):
     pipeline = create(still, continuous=True)
     still.turn(2)
@@ -209,6 +210,7 @@ def test_servers_that_end_as_told_are_not_counted_against_an_update(still):
     assert [work.work.payload["pipeline_id"] for work in still.workers.running] == [pipeline]
 
 
+@pytest.mark.slow
 def test_deaths_long_after_the_beginning_are_not_counted_against_an_update(still):
     pipeline = create(still, continuous=True)
     still.turn(2)

@@ -72,6 +72,7 @@ def test_a_file_comes_in_parts_and_goes_in_ranges(server, w, content, tmp_path, 
     assert leftovers(server) == []
 
 
+@pytest.mark.slow
 def test_an_upload_in_parts_overwrites_only_when_asked(w, content):
     w.files.upload(f"{PATH}/once", io.BytesIO(content))
     with pytest.raises(AlreadyExists):
@@ -81,6 +82,7 @@ def test_an_upload_in_parts_overwrites_only_when_asked(w, content):
     assert w.files.get_metadata(f"{PATH}/once").content_length == 2 * MIB
 
 
+@pytest.mark.slow
 def test_one_request_may_carry_more_than_other_bodies(server):
     size = MAX_BYTES + 1
     headers = {"authorization": f"Bearer {server.token}", "content-length": str(size)}
@@ -134,6 +136,7 @@ def test_a_file_that_changed_is_not_pieced_together(server, w):
     assert got(server, f"{PATH}/digits", if_unmodified_since=before)[0] == 412
 
 
+@pytest.mark.slow
 def test_blocks_over_dbfs_are_joined_in_order(server, w):
     blocks = [bytes([n]) * MIB for n in range(20)]
     with w.dbfs.open("/blocks", write=True, overwrite=True) as file:

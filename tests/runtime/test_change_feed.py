@@ -52,6 +52,7 @@ def replayed(rows: list[dict], columns: list[str]) -> Counter:
     return +left
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scd", [1, 2])
 def test_a_feed_replayed_is_the_table_for_every_reader(project: Project, scd: int) -> None:
     project.write(CHANGES.replace("SCD", str(scd)) + FOLLOW)
@@ -94,6 +95,7 @@ dp.create_auto_cdc_flow("copy", "followed", ["id"], F.struct("_commit_version", 
     assert project.rows("copy") == project.rows("t")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "query",
     [
@@ -111,6 +113,7 @@ def test_a_view_reads_the_changes_of_versions(project: Project, query: str) -> N
     assert {row["_commit_version"] for row in project.rows("seen")} == {1, 2, 3}
 
 
+@pytest.mark.slow
 def test_a_stream_in_sql_reads_a_feed(project: Project) -> None:
     project.write(CHANGES.replace("SCD", "1"))
     texts = (
@@ -135,6 +138,7 @@ def test_a_feed_that_nobody_records_is_refused_before_anything_runs(project: Pro
     assert project.exists("t") is False
 
 
+@pytest.mark.slow
 def test_a_feed_that_was_turned_on_later_begins_there(project: Project) -> None:
     without = CHANGES.replace("SCD", "1").replace('"true"', '"false"')
     project.write(without)

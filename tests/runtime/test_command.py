@@ -184,6 +184,7 @@ def test_a_failed_flow_is_exit_code_1_and_a_wrong_pipeline_2(shop: Project) -> N
     assert proa("run", "--region", "east")[0] == 2
 
 
+@pytest.mark.slow
 def test_tables_are_listed_with_what_they_hold(shop: Project) -> None:
     proa("run", "--region", "east")
     _code, out = proa("tables", "--region", "east", "--json")
@@ -210,6 +211,7 @@ def test_rows_are_read_as_json_objects_with_all_their_digits(shop: Project) -> N
     assert "2026-01-05T09:00:00Z" in proa("query", "--region", "east", "SELECT * FROM bronze")[1]
 
 
+@pytest.mark.slow
 def test_an_older_version_can_be_read(shop: Project) -> None:
     proa("run", "--region", "east")
     shop.land("b.json", [{"id": 3}])
@@ -261,6 +263,7 @@ def test_an_unknown_table_is_named_with_the_nearest_one(project: Project) -> Non
         Queries(project.engine, StoredTables(project.storage)).arrow("SELECT * FROM bronce")
 
 
+@pytest.mark.slow
 def test_events_are_shown_and_filtered(shop: Project) -> None:
     proa("run", "--region", "east")
     out = proa("events", "--region", "east", "--json", "--type", "flow_progress")[1]
@@ -269,6 +272,7 @@ def test_events_are_shown_and_filtered(shop: Project) -> None:
     assert proa("events", "--region", "west")[1] == "no events\n"
 
 
+@pytest.mark.slow
 def test_maintenance_tells_what_it_did_and_what_it_would(shop: Project) -> None:
     for number in range(9):
         shop.land(f"{number}.json", [{"id": number}])
@@ -306,6 +310,7 @@ def total():
     assert {(finding["code"], finding["dataset"]) for finding in told} == checked
 
 
+@pytest.mark.slow
 def test_one_look_finds_what_the_regions_server_computed(shop: Project) -> None:
     proa("run", "--region", "east")
     assert f"{FOLDER}/pipelines" == SERVED

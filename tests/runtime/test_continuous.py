@@ -145,6 +145,7 @@ def picky():
     assert results[0].state is UpdateState.FAILED
 
 
+@pytest.mark.slow
 def test_a_store_that_is_away_for_a_while_is_waited_for(live: Project) -> None:
     live.write(BRONZE)
     with (
@@ -156,6 +157,7 @@ def test_a_store_that_is_away_for_a_while_is_waited_for(live: Project) -> None:
     assert live.rows("bronze", "id") == [1]
 
 
+@pytest.mark.slow
 def test_a_landing_zone_that_goes_away_is_reported_and_waited_for(live: Project) -> None:
     live.write(BRONZE)
     live.land("a.json", [{"id": 1}])
@@ -188,6 +190,7 @@ def test_an_idle_update_hardly_looks(live: Project) -> None:
     assert len([e for e in watch.events if e.event_type == "flow_progress"]) == 3
 
 
+@pytest.mark.slow
 def test_what_stops_in_the_middle_goes_on_where_it_was(live: Project) -> None:
     live.write(BRONZE + SILVER)
     for round_ in range(3):
@@ -241,6 +244,7 @@ def gold3():
 )
 
 
+@pytest.mark.slow
 def test_all_levels_of_views_are_right_after_one_pass(live: Project) -> None:
     live.configuration = {}
     live.write(LEVELS)
@@ -252,6 +256,7 @@ def test_all_levels_of_views_are_right_after_one_pass(live: Project) -> None:
     assert [live.rows(f"gold{n}", "total") for n in (1, 2, 3)] == [[11]] * 3
 
 
+@pytest.mark.slow
 def test_views_that_ran_long_ago_follow_their_input_at_once(live: Project) -> None:
     live.write(LEVELS)
     live.land("a.json", [{"id": 1}])

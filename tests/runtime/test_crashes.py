@@ -112,11 +112,13 @@ def check(project: Project, fault: Fault) -> None:
     assert project.run().rows == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", every_fault(STEPS), ids=str)
 def test_every_row_is_there_once_whatever_fails_where(project: Project, fault: Fault) -> None:
     check(begin(project), fault)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault", every_fault([Step.PLAN_PUT, Step.COMPUTE_WRITE, Step.COMMIT], at=4), ids=str
 )
@@ -124,6 +126,7 @@ def test_every_row_is_there_once_whatever_fails_later(project: Project, fault: F
     check(begin(project), fault)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", list(When))
 def test_a_full_refresh_that_was_killed_is_finished_by_asking_again(
     project: Project, when: When
@@ -136,6 +139,7 @@ def test_a_full_refresh_that_was_killed_is_finished_by_asking_again(
     assert {project.table(name).transaction_version("proa:generation") for name in TABLES} == {1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", every_fault([Step.CHECKPOINT_COMPACT, Step.PLAN_FOLD]), ids=str)
 def test_folding_what_is_known_loses_nothing(project: Project, fault: Fault) -> None:
     project.write(

@@ -89,6 +89,7 @@ def test_under_error_a_finding_is_refused_before_anything_runs(shop: Project, as
     assert found[0]["details"]["planning_information"]["finding"]["code"] == "CLOCK"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("said", ["", "dr_safety: warn\n"], ids=["unsaid", "warn"])
 def test_under_warn_the_log_is_told_once_and_it_runs(shop: Project, said: str) -> None:
     agree(shop, said)
@@ -124,6 +125,7 @@ def test_without_a_region_nothing_is_compared_and_nothing_refused(shop: Project)
     assert shop.rows("gold", "id") == [1, 2]
 
 
+@pytest.mark.slow
 def test_a_view_over_a_clock_is_computed_again_though_nothing_is_new(shop: Project) -> None:
     ok(shop.run())
     before = shop.rows("gold", "seen")
@@ -136,6 +138,7 @@ def test_a_view_over_a_clock_is_computed_again_though_nothing_is_new(shop: Proje
     assert min(shop.rows("gold", "seen")) > max(before)
 
 
+@pytest.mark.slow
 def test_files_that_nobody_tracks_are_read_again(shop: Project) -> None:
     shop.write(
         f"""

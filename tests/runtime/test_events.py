@@ -20,6 +20,7 @@ def messages(location) -> list[str]:
     return [event["message"] for event in read_events(f"{url}/events", options)]
 
 
+@pytest.mark.slow
 def test_events_come_back_in_order_with_all_they_said(location, clock) -> None:
     events = log(location, clock)
     events.begin("u")
@@ -97,6 +98,7 @@ def test_a_flush_whose_answer_was_lost_doubles_nothing(location, clock, step: St
     assert found in (["one", "two", "three"], ["one", "three"])
 
 
+@pytest.mark.slow
 def test_many_small_files_become_one_and_no_event_is_lost(tmp_path, clock) -> None:
     location = (str(tmp_path), {})
     events = log(location, clock)

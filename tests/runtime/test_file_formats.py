@@ -51,6 +51,7 @@ def declare(kind: str, reads: dict[str, str], format_: str, path: str) -> str:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format_", MAKE)
 def test_columns_are_read_in_each_way(project: Project, format_: str) -> None:
     path = f"{project.base}/landing/x"
@@ -68,6 +69,7 @@ def test_columns_are_read_in_each_way(project: Project, format_: str) -> None:
     assert project.table("m_reader").schema().to_arrow().names == ["id", "name"]
 
 
+@pytest.mark.slow
 def test_files_are_read_whole_wherever_they_lie(placed: Project) -> None:
     path = f"{placed.base}/landing/x"
     placed.write(

@@ -81,6 +81,7 @@ def exact(project: Project, ids: list[int]) -> None:
     assert project.rows("gold", "n") == [len(ids) + 2]
 
 
+@pytest.mark.slow
 def test_readers_never_see_an_empty_table(filled: Project) -> None:
     filled.land("3.json", [{"id": 3}])
     readers = Readers(filled)
@@ -94,6 +95,7 @@ def test_readers_never_see_an_empty_table(filled: Project) -> None:
     assert readers.counts["gold"] == {1}
 
 
+@pytest.mark.slow
 def test_a_full_refresh_that_was_stopped_leaves_the_old_rows(filled: Project) -> None:
     stop = threading.Event()
 
@@ -114,6 +116,7 @@ def test_a_full_refresh_that_was_stopped_leaves_the_old_rows(filled: Project) ->
     assert {filled.table(name).transaction_version("proa:generation") for name in TABLES} == {1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault",
     [fault for step in STEPS for fault in (FailFrom(step), Kill(step), Kill(step, When.AFTER))],

@@ -110,6 +110,7 @@ def test_a_crash_leaves_the_rows_of_a_batch_or_those_before(region, step):
     assert contents(crashing) == contents(whole)
 
 
+@pytest.mark.slow
 def test_an_update_replaces_all_rows_by_one_commit_and_none_when_nothing_is_new(region):
     project = region("one", PYTHON, "")
     project.ship("events", SHIPMENTS[0])
@@ -150,6 +151,7 @@ def test_a_full_refresh_gives_the_same_rows(region):
     assert project.rows("of_files") == before
 
 
+@pytest.mark.slow
 def test_rows_of_a_stream_are_not_added_to_groups(region):
     project = region("one", PYTHON, "")
     project.ship("events", SHIPMENTS[0])

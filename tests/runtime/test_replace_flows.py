@@ -57,16 +57,19 @@ def play(project: Project) -> None:
     assert project.rows("t", "id", "line", "n") == [(1, 9, 3), (2, 1, 1), (2, 2, 1)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", [PYTHON, DECORATED, MANAGED], ids=["flow", "table", "managed"])
 def test_the_newest_rows_of_each_key_hold(project: Project, text: str) -> None:
     play(project.write(BRONZE + text))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", SQL.values(), ids=SQL)
 def test_the_newest_rows_of_each_key_hold_in_sql(project: Project, text: str) -> None:
     play(project.write(BRONZE).write(text, "t.sql"))
 
 
+@pytest.mark.slow
 def test_all_rows_at_once_give_the_same_table(project: Project) -> None:
     play(project.write(BRONZE + PYTHON))
     rows = project.rows("t")
@@ -74,6 +77,7 @@ def test_all_rows_at_once_give_the_same_table(project: Project) -> None:
     assert project.rows("t") == rows
 
 
+@pytest.mark.slow
 def test_replacements_are_in_the_change_feed(project: Project) -> None:
     feed = "@dp.table\ndef feed():\n    return spark.readStream.option('readChangeFeed', True).table('t')\n"
     play(project.write(BRONZE + PYTHON + feed))

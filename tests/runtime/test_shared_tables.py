@@ -88,6 +88,7 @@ def copy():
     assert project.rows("copy", "id") == [1, 7]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["odd name", "ünïcode", "my-table", "50%", "a~b"])
 def test_a_table_of_any_name_is_written_again_and_again(project: Project, name: str) -> None:
     project.write(

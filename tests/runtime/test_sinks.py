@@ -78,6 +78,7 @@ def delivered(project: Project) -> list[list[int]]:
     return [[int(word) for word in line.split()] for line in lines]
 
 
+@pytest.mark.slow
 def test_a_delta_sink_has_each_row_once(delta: Project) -> None:
     land(delta, 1, 2)
     ok(delta.run())
@@ -96,6 +97,7 @@ def test_a_function_gets_batches_numbered_from_0(function: Project) -> None:
     assert ok(function.run()).rows == 0
 
 
+@pytest.mark.slow
 def test_a_full_refresh_gives_a_sink_all_rows_again_and_removes_none(
     delta: Project, make: Callable[..., Project]
 ) -> None:
@@ -112,6 +114,7 @@ def test_a_full_refresh_gives_a_sink_all_rows_again_and_removes_none(
     assert delivered(delta) == [[0, 1, 101]] * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault",
     every_fault([Step.PLAN_PUT, Step.COMPUTE_WRITE, Step.TABLE_CREATE, Step.COMMIT]),

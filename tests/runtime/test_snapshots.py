@@ -98,6 +98,7 @@ def test_with_the_older_names_and_scd_type_1_the_target_is_the_newest_snapshot(
     assert target(project, "userId", "city") == SECOND
 
 
+@pytest.mark.slow
 def test_a_snapshot_with_its_version_is_applied_once(project: Project) -> None:
     pair = "(spark.read.schema('userId long, city string').json(folder + '/{}/a.json'), {})"
     flow = "dp.create_auto_cdc_from_snapshot_flow('target', {}, ['userId'])\n"
@@ -109,6 +110,7 @@ def test_a_snapshot_with_its_version_is_applied_once(project: Project) -> None:
         assert target(project, "userId", "city") == cities
 
 
+@pytest.mark.slow
 def test_a_table_is_a_snapshot_whenever_it_changed(project: Project) -> None:
     project.write(VIEW + "dp.create_auto_cdc_from_snapshot_flow('target', 'users', ['userId'], 2)")
     land(project, "now/a.json", FIRST)

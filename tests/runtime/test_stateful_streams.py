@@ -178,6 +178,7 @@ def test_a_zone_without_a_manifest_is_refused_with_the_remedy(region):
     assert "manifest" in str(error)
 
 
+@pytest.mark.slow
 def test_a_table_from_before_its_reader_is_refreshed_first(region):
     project = region("one", BRONZE, "")
     project.ship("events", SHIPMENTS[0])
@@ -189,6 +190,7 @@ def test_a_table_from_before_its_reader_is_refreshed_first(region):
     ok(project.run(full_refresh_all=True))
 
 
+@pytest.mark.slow
 def test_a_changed_operator_asks_for_a_full_refresh(region):
     project = region("one", ONE, "")
     project.ship("events", SHIPMENTS[0])
@@ -252,6 +254,7 @@ def counts():
     assert project.rows("counts", "id", "count") == [(1, 3)]
 
 
+@pytest.mark.slow
 def test_columns_may_have_any_names(region):
     project = region(
         "one",
@@ -276,6 +279,7 @@ def spells():
     assert project.rows("spells", "session") == [1]
 
 
+@pytest.mark.slow
 def test_a_text_may_hold_queries_in_queries(region):
     project = region(
         "one",
@@ -363,6 +367,7 @@ def target():
     assert "pipeline.py:" in str(result.error)
 
 
+@pytest.mark.slow
 def test_a_folder_that_was_adopted_is_not_read_twice_and_has_an_order(region):
     project = region("one", BRONZE, "")
     project.land("events/1.json", [{"id": 1, "v": 1, "ts": at(1)}])
@@ -382,6 +387,7 @@ def test_a_folder_that_was_adopted_is_not_read_twice_and_has_an_order(region):
     assert project.rows("first", "id") == [1]
 
 
+@pytest.mark.slow
 def test_a_view_may_have_the_operator(region):
     project = region(
         "one",
@@ -445,6 +451,7 @@ WHERE _metadata.shipment > 1;
 """
 
 
+@pytest.mark.slow
 def test_rows_have_the_same_places_in_both_regions(region):
     east, west = (region(name, ARRIVALS, ARRIVALS_SQL) for name in ("east", "west"))
     for number in range(4):

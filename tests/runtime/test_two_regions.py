@@ -195,6 +195,7 @@ def gold():
 """
 
 
+@pytest.mark.slow
 def test_columns_have_one_order_however_often_a_region_ran(make) -> None:
     east, west = (make(name=name).write(WIDE) for name in ("east", "west"))
     shipments = (

@@ -65,6 +65,7 @@ def test_no_files_yet_is_no_failure_and_nothing_is_made_up(project: Project) -> 
     assert result.rows == 0
 
 
+@pytest.mark.slow
 def test_a_view_is_recomputed_when_its_inputs_or_its_query_changed(project: Project) -> None:
     project.write(BRONZE + GOLD)
     land(project, "a", 1)
@@ -223,6 +224,7 @@ def test_a_union_of_two_streams_follows_both(project: Project) -> None:
     assert project.rows("twice", "id") == [1, 1, 2, 2, 3, 3]
 
 
+@pytest.mark.slow
 def test_a_stream_joined_with_a_table_sees_the_table_as_it_is_at_that_batch(
     project: Project,
 ) -> None:
@@ -394,6 +396,7 @@ def test_an_update_that_is_stopped_goes_on_later(project: Project) -> None:
     assert project.rows("gold", "total") == [1]
 
 
+@pytest.mark.slow
 def test_new_fields_of_files_become_columns_at_once(placed: Project) -> None:
     placed.write(BRONZE)
     land(placed, "a", 1)
@@ -425,6 +428,7 @@ def test_a_column_that_the_declared_schema_lacks_is_refused(project: Project) ->
         raise project.run().error
 
 
+@pytest.mark.slow
 def test_partitions_comments_and_properties_reach_the_table(placed: Project) -> None:
     placed.write(
         BRONZE.replace(
@@ -492,6 +496,7 @@ def after():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault", [None, *every_fault([Step.TABLE_EVOLVE, Step.COMPUTE_WRITE], at=2)], ids=str
 )
@@ -595,6 +600,7 @@ def test_changed_sources_are_seen_by_a_warm_runner(project: Project) -> None:
     assert project.rows("gold", "total") == [1]
 
 
+@pytest.mark.slow
 def test_what_a_deleted_leaf_read_is_not_read_again(project: Project) -> None:
     both = (
         BRONZE
@@ -620,6 +626,7 @@ def other():
     assert project.rows("silver", "id") == sorted([1, -1, 2, 3, -2, -3], key=str)
 
 
+@pytest.mark.slow
 def test_a_table_file_that_is_gone_is_noticed(placed: Project) -> None:
     placed.write(BRONZE + GOLD)
     land(placed, "a", 1)
@@ -631,6 +638,7 @@ def test_a_table_file_that_is_gone_is_noticed(placed: Project) -> None:
         raise placed.run().error
 
 
+@pytest.mark.slow
 def test_a_server_elsewhere_computes_the_same(project: Project, remote_address: str) -> None:
     project.write(BRONZE.replace("@dp.table", '@dp.table\n@dp.expect_or_drop("x", "v > 1")') + GOLD)
     land(project, "a", 1, 2, 3)

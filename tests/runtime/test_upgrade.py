@@ -36,6 +36,7 @@ def old(project: Project) -> Project:
     return project
 
 
+@pytest.mark.slow
 def test_nothing_is_read_twice_and_what_is_new_follows(old: Project) -> None:
     assert ok(old.run()).rows == 0
     assert old.rows("bronze", "id") == [0, 1, 2]

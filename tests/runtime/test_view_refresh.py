@@ -141,6 +141,7 @@ def land(project: Project, number: int, rows: list[dict[str, Any]]) -> None:
     project.land(f"changes/{number}.json", ordered)
 
 
+@pytest.mark.slow
 def test_each_view_is_refreshed_as_its_query_allows(project: Project) -> None:
     names = ["sums", "money", "rows", "averages", "everything", "landed", "newest", "above"]
     declare(project, names)
@@ -194,6 +195,7 @@ def test_a_view_whose_query_is_another_is_computed_whole(project: Project) -> No
     assert project.rows("rows", "id", "v") == [(2, 4)]
 
 
+@pytest.mark.slow
 def test_a_view_that_somebody_else_changed_is_computed_whole(project: Project) -> None:
     declare(project, ["rows"])
     project.land("names/1.json", [{"k": "a", "name": "x"}])
@@ -205,6 +207,7 @@ def test_a_view_that_somebody_else_changed_is_computed_whole(project: Project) -
     assert_equal_to_whole(project, ["rows"])
 
 
+@pytest.mark.slow
 def test_what_a_refresh_of_parts_changed_is_in_the_views_feed(project: Project) -> None:
     declare(project, [])
     project.write(

@@ -144,6 +144,7 @@ def test_a_stream_that_fails_leaves_nothing(store: Store, size: int):
     assert paths(store) == []
 
 
+@pytest.mark.slow
 def test_a_huge_stream_is_created_once(store: Store):
     block = bytes(1024 * 1024)
     size = 65 * len(block)
@@ -164,6 +165,7 @@ def test_listing_goes_down_and_stays_within_the_folder(store: Store):
     assert store.folders("a") == ["b"]
 
 
+@pytest.mark.slow
 def test_a_listing_of_thousands_is_complete(location: tuple[str, dict[str, str]]):
     store = Store.open(*location)
     names = [f"many/{number:05d}" for number in range(1050)]
@@ -225,6 +227,7 @@ def test_a_dead_endpoint_is_unavailable_soon():
     assert time.monotonic() - started < 10
 
 
+@pytest.mark.slow
 def test_an_endpoint_that_never_answers_is_unavailable_in_the_time_allowed():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         options = {

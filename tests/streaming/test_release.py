@@ -156,6 +156,7 @@ class Flow:
         return (seconds(row["window"]["start"]), *own) if "window" in row else own
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PLANS)
 @settings(max_examples=10, deadline=None)
 @given(data=st.data())
@@ -171,6 +172,7 @@ def test_any_cutting_lets_the_oracles_rows_through(name, data):
         assert sorted(flow.rows, key=str) == sorted(map(tuple, expected), key=str)
 
 
+@pytest.mark.slow
 def test_what_no_row_can_come_for_leaves_the_state(tmp_path):
     flow = Flow(PLANS["tumbling"], tmp_path)
     for number in range(30):
@@ -180,6 +182,7 @@ def test_what_no_row_can_come_for_leaves_the_state(tmp_path):
     assert len(state.files) < 8
 
 
+@pytest.mark.slow
 def test_a_key_whose_time_is_part_of_it_leaves_the_state(tmp_path):
     plan = replace(PLANS["first"], keys=("key", "at"), forgets=True)
     flow = Flow(plan, tmp_path)
@@ -275,6 +278,7 @@ class Join:
                 self.rows.append((None, other))
 
 
+@pytest.mark.slow
 @settings(max_examples=30, deadline=None)
 @given(left=SHIPMENTS, right=SHIPMENTS, data=st.data())
 def test_any_interleaving_of_two_streams_joins_the_oracles_rows(left, right, data):
@@ -294,6 +298,7 @@ def test_any_interleaving_of_two_streams_joins_the_oracles_rows(left, right, dat
             assert sorted(join.rows, key=str) == sorted(expected, key=str)
 
 
+@pytest.mark.slow
 def test_rows_that_find_no_partner_any_more_leave_the_state_of_a_join(tmp_path):
     join = Join(tmp_path)
     for number in range(30):
