@@ -28,6 +28,31 @@ sys.exit(code)
 """
 
 
+FOREIGN = ("DATABRICKS_", "TF_", "ARM_", "GOOGLE_")
+"""Variables of the environment that would tell Terraform or the provider something else."""
+
+
+def variables(provider: Path) -> dict[str, str]:
+    """What Terraform must find in its environment to know the provider, and nothing from elsewhere."""
+    return {
+        "CHECKPOINT_DISABLE": "1",
+        "HOME": str(provider),
+        "NO_COLOR": "1",
+        "TF_CLI_CONFIG_FILE": str(provider / "terraform.tfrc"),
+        "TF_IN_AUTOMATION": "1",
+    }
+
+
+def install_program(folder: Path) -> Path:
+    """A folder with a program `terraform`, for those who look for one on their PATH."""
+    folder.mkdir(parents=True)
+    (folder / "cli.py").write_text(CLI)
+    program = folder / "terraform"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{folder / "cli.py"}" "$@"\n')
+    program.chmod(0o755)
+    return folder
+
+
 @dataclass(frozen=True)
 class Result:
     """What one Terraform command answered."""
@@ -74,17 +99,9 @@ class Terraform:
     def run(self, command: str, *options: str, allowed: tuple[int, ...] = (0,)) -> Result:
         """Run a command; AssertionError with what it printed when it ends otherwise."""
         environment = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("DATABRICKS_", "TF_", "ARM_", "GOOGLE_"))
+            name: value for name, value in os.environ.items() if not name.startswith(FOREIGN)
         }
-        environment |= {
-            "CHECKPOINT_DISABLE": "1",
-            "HOME": str(self._provider),
-            "NO_COLOR": "1",
-            "TF_CLI_CONFIG_FILE": str(self._provider / "terraform.tfrc"),
-            "TF_IN_AUTOMATION": "1",
-        }
+        environment |= variables(self._provider)
         if self._token:
             environment["TF_VAR_token"] = self._token
         arguments = [f"-chdir={self.root}", command, *options]

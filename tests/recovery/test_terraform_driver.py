@@ -9,7 +9,7 @@ import pytest
 from proa.errors import SettingsError, UnavailableError
 from proa.recovery.driver import CommandDriver, Role, open_driver
 from proa.recovery.driver_terraform import TerraformDriver
-from proa.settings import ProjectSettings, RecoverySettings, RegionSettings
+from proa.settings import ApiSettings, ProjectSettings, RecoverySettings, RegionSettings
 
 VALUES = """# Region us-east. Whether active_region = true stands below.
 host = "http://127.0.0.1:8101"
@@ -18,6 +18,7 @@ pipeline_name = "sales"
 """
 PROGRAM = """#!/bin/sh
 echo "$@" >> "{folder}/calls"
+echo "$TF_VAR_token" >> "{folder}/tokens"
 test ! -e "{folder}/broken" || { echo "Error: cannot reach the provider" >&2; exit 1; }
 """
 
@@ -56,6 +57,19 @@ def test_only_the_switch_is_changed_and_it_is_applied(driver: TerraformDriver, t
     calls = (tmp_path / "calls").read_text().splitlines()
     assert len(calls) == 3
     assert calls[0] == f"-chdir={values.parent} apply -auto-approve -input=false -no-color"
+
+
+def test_each_region_gets_its_own_token(
+    driver: TerraformDriver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("TF_VAR_token", "of the shell")
+    driver.demote("us-east")
+    api = ApiSettings(host="http://h", token="of us-east")
+    settings = settings_of(driver="terraform")
+    region = settings.region("us-east").model_copy(update={"api": api})
+    settings = settings.model_copy(update={"regions": {"us-east": region}})
+    open_driver(settings, tmp_path).demote("us-east")
+    assert (tmp_path / "tokens").read_text().splitlines() == ["of the shell", "of us-east"]
 
 
 def test_a_file_without_the_switch_gets_one(driver: TerraformDriver, tmp_path: Path):

@@ -492,13 +492,14 @@ class Controller:
 
     def _set_roles(self, record: ControlRecord) -> None:
         """Let regions that answer, and are not what the record says, be that again."""
-        for region, role in self.roles().items():
+        for region in self._settings.regions:
+            if region in record.owed:
+                continue  # its demotion was tried, and told: it is not waited for again
+            role = role_of(self._driver, region)
             if not isinstance(role, Role) or drift(record, region, role) is None:
                 continue
             if region == record.active:
                 self._driver.activate(region)
-            elif region in record.owed:
-                continue  # it was tried, and told
             else:
                 try:
                     self._driver.demote(region)

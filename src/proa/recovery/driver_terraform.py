@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -64,6 +65,7 @@ class TerraformDriver:
                 "-input=false",
                 "-no-color",
             ],
+            env={**os.environ, **self._variables(region)},
             capture_output=True,
             text=True,
             check=False,
@@ -73,6 +75,11 @@ class TerraformDriver:
             raise UnavailableError(
                 f"terraform apply in {str(path.parent)!r} failed: {lines[0] if lines else ''}"
             )
+
+    def _variables(self, region: str) -> dict[str, str]:
+        """What Terraform is told besides: the region's own token, where proa.yml has one."""
+        api = self._settings.region(region).api
+        return {"TF_VAR_token": api.token} if api is not None and api.token else {}
 
     def _values(self, region: str) -> Path:
         place = Path(self._recovery.terraform.replace("{region}", region))
