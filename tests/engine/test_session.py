@@ -14,7 +14,7 @@ from proa.engine import Engine, carry_errors
 from proa.engine.parity.parity_table import decide
 from proa.engine.parity.sql_queries import QueryReader
 from proa.engine.parity.typist import Scope, Typist, World
-from proa.engine.relations import relation_of
+from proa.engine.relations import dataframe, empty_relation, map_in_arrow, relation_of
 from proa.engine.session import encoded_path, hadoop_path
 from proa.errors import DataError, UnavailableError, UserError
 from proa.settings import EngineSettings
@@ -203,3 +203,22 @@ def test_seconds_are_left_to_the_engine_where_the_zone_is_not_utc(expression: st
         node = QueryReader(expression).whole()
         Typist(World(lambda _: [], lambda _: None, decide, utc=utc)).node(node, Scope())
         assert node.changed is utc
+
+
+def test_a_frame_whose_columns_are_known_is_mapped_without_asking_the_engine(
+    engine: Engine,
+) -> None:
+    rows = StructType([StructField("a.b", LongType()), StructField("c", StringType())])
+    known = dataframe(empty_relation(rows), engine.spark)
+    unknown = engine.spark.read.table("no_such_table")
+    report = StructType([StructField("n", LongType())])
+
+    def count(batches):
+        yield pa.RecordBatch.from_pydict({"n": [sum(len(batch) for batch in batches)]})
+
+    assert set(engine.arrow(map_in_arrow(known, count, report, rows.names))["n"].to_pylist()) <= {0}
+    mapped = map_in_arrow(unknown, count, report, ["a"])  # no error: nothing was asked
+    with pytest.raises(UserError, match="no_such_table"):
+        engine.arrow(mapped)
+    with pytest.raises(Exception, match="no_such_table"):
+        map_in_arrow(unknown, count, report)

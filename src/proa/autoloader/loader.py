@@ -476,9 +476,8 @@ class AutoLoader:
             pinned,
             frozenset(open_),
         )
-        frame = engine.spark.range(0, len(partitions), 1, len(partitions))
         try:
-            rows = frame.mapInArrow(engine.on_workers(task), INFERRED).collect()
+            rows = _on_partitions(engine, len(partitions), task, INFERRED).collect()
         except Exception as error:
             problem = explain(error)
             if problem is None:
@@ -540,6 +539,18 @@ def _has(schema: t.StructType, path: str) -> bool:
 
 
 def _relation(engine: LoaderEngine, partitions: int, task: ReadTask, schema: t.StructType) -> Any:
-    numbers = engine.spark.range(0, partitions, 1, partitions)
-    frame = numbers.mapInArrow(engine.on_workers(task), schema)
+    frame = _on_partitions(engine, partitions, task, schema)
     return frame._plan.to_proto(engine.spark.client).root  # noqa: SLF001 - a plan is data
+
+
+def _on_partitions(
+    engine: LoaderEngine, partitions: int, task: ReadTask | InferTask, schema: t.StructType
+) -> Any:
+    """A DataFrame of what a task yields for each of so many partitions."""
+    numbers = engine.spark.range(0, partitions, 1, partitions)
+    numbers._cached_schema = _NUMBERS  # noqa: SLF001 - the client would ask the engine for it
+    return numbers.mapInArrow(engine.on_workers(task), schema)
+
+
+_NUMBERS = t.StructType([t.StructField("id", t.LongType(), nullable=False)])
+"""The column of `range`."""

@@ -240,7 +240,13 @@ def _metadata(part: Part, type_: pa.StructType, rows: range) -> pa.Array:
     return pa.StructArray.from_arrays(arrays, fields=list(type_))
 
 
-INFERRED = "path string, start bigint, schema string"
+INFERRED = t.StructType(
+    [
+        t.StructField("path", t.StringType()),
+        t.StructField("start", t.LongType()),
+        t.StructField("schema", t.StringType()),
+    ]
+)
 """What a task yields: one row per part, with a Spark struct as JSON."""
 
 

@@ -7,7 +7,10 @@ from typing import Any
 
 from pyspark.sql.connect import proto
 from pyspark.sql.connect.dataframe import DataFrame
-from pyspark.sql.connect.plan import LogicalPlan
+from pyspark.sql.connect.plan import LogicalPlan, MapPartitions
+from pyspark.sql.connect.udf import UserDefinedFunction
+from pyspark.sql.types import StructType
+from pyspark.util import PythonEvalType
 
 from proa.text import quote_identifier
 
@@ -59,13 +62,22 @@ def empty_relation(schema: Any) -> Any:
     return relation
 
 
-def map_in_arrow(frame: Any, function: Any, schema: str) -> Any:
+def map_in_arrow(
+    frame: Any, function: Any, schema: StructType, columns: Sequence[str] | None = None
+) -> Any:
     """Apply a function to a frame's rows as Arrow batches, whatever the columns' names are.
 
-    The client names the columns as a user would write them, so that "a.b" were a field of "a".
+    `columns` are the names of the frame's columns; the engine is asked for them where they are not
+    known. The client would ask in any case, and name them as a user would write them, so that "a.b"
+    were a field of "a".
     """
-    mapped = frame.mapInArrow(function, schema)
-    for argument in mapped._plan._function._arguments:  # noqa: SLF001 - a plan is data
-        name = argument._unparsed_identifier  # noqa: SLF001
-        argument._unparsed_identifier = quote_identifier(name)  # noqa: SLF001
-    return mapped
+    names = frame.columns if columns is None else columns
+    mapping = UserDefinedFunction(function, schema, evalType=PythonEvalType.SQL_MAP_ARROW_ITER_UDF)
+    plan = MapPartitions(
+        frame._plan,  # noqa: SLF001 - pyspark has no other way
+        mapping,
+        [quote_identifier(name) for name in names],
+        is_barrier=False,
+        profile=None,
+    )
+    return DataFrame(plan, frame.sparkSession)

@@ -300,7 +300,7 @@ def _whole_lines(chunks: Iterator[bytes], source: OpenPart) -> Iterator[bytes]:
     for chunk in chunks:
         cut = chunk.rfind(b"\n") + 1
         if cut and size + cut >= BLOCK // 2:
-            yield b"".join([*held, chunk[:cut]])
+            yield b"".join([*held, memoryview(chunk)[:cut]])
             held, size = [chunk[cut:]], len(chunk) - cut
             continue
         held.append(chunk)

@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 SAMPLE_ROWS = 3
 """Rows shown of those that broke a `fail` expectation."""
 
-_REPORT = "report string"
-
 
 @dataclass(frozen=True)
 class Flag:
@@ -139,16 +137,23 @@ class WriteResult:
         return next((o for o in self.outcomes if o.violation is Violation.FAIL and o.failed), None)
 
 
-def write_frame(engine: Engine, frame: Any, target: Destination) -> WriteResult:
+def write_frame(
+    engine: Engine, frame: Any, target: Destination, columns: Sequence[str] | None = None
+) -> WriteResult:
     """Compute `frame`, a DataFrame with the target's columns and its flags', into files.
 
+    `columns` are the names of the frame's columns, where they are known.
     When it fails, files of `target.attempt` may be left; no log knows them. A broken `fail`
     expectation is no error here: see `WriteResult.broken`.
     """
+    from pyspark.sql.types import StringType, StructType
+
     from proa.engine.relations import map_in_arrow
 
+    report = StructType().add("report", StringType())
     with step(Step.COMPUTE_WRITE):
-        reports = engine.arrow(map_in_arrow(frame, engine.on_workers(task(target)), _REPORT))
+        writing = map_in_arrow(frame, engine.on_workers(task(target)), report, columns)
+        reports = engine.arrow(writing)
     return _gather(reports.column(0).to_pylist(), target)
 
 

@@ -47,6 +47,16 @@ class BatchWork:
     edit: Edit | None = None
     """The rows in whose place those of a replacing batch are; None: all."""
 
+    @property
+    def names(self) -> list[str]:
+        """The names of the frame's columns."""
+        where = self.destination
+        return [
+            *self.query.names,
+            *(f.name for f in where.hidden),
+            *(f.column for f in where.flags),
+        ]
+
 
 @dataclass(frozen=True)
 class Stored:
@@ -130,7 +140,7 @@ class Append:
         if work.edit is not None and not work.edit.computes:
             result = WriteResult((), 0, 0, ())
         else:
-            result = write_frame(work.engine, work.frame, work.destination)
+            result = write_frame(work.engine, work.frame, work.destination, work.names)
         if work.edit is not None and result.broken is None:
             return work.edit.apply(work, result)
         return Stored(result, result.files)
