@@ -37,6 +37,7 @@ class Step(StrEnum):
     STREAM_STATE_PUT = "stream_state.put"
     COMMIT = "commit"
     RESET = "reset"
+    SINK_SEND = "sink.send"
     SINK_DELIVER = "sink.deliver"
     SINK_NOTE = "sink.note"
     CHECKPOINT_COMPACT = "checkpoint.compact"

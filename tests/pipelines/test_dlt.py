@@ -349,7 +349,7 @@ def test_expectations_of_one_dataset_have_different_names(python_refused):
 @pytest.mark.parametrize(
     ("code", "feature"),
     [
-        ("dp.create_sink('s', 'kafka', {})", "sinks of format 'kafka'"),
+        ("dp.create_sink('s', 'memory', {})", "sinks of format 'memory'"),
         ("@dp.update_flow('s', import_checkpoint='/c')\ndef f(): ...", "IMPORT CHECKPOINT"),
         (
             "dp.create_auto_cdc_flow('t', 's', ['k'], 'n', stored_as_scd_type='bitemporal')",
@@ -358,7 +358,7 @@ def test_expectations_of_one_dataset_have_different_names(python_refused):
         ("@dlt.on_event_hook\ndef f(e): ...", "event hooks"),
         ("@dp.table(row_filter='f ON (a)')\ndef f(): ...", "row filters"),
         (
-            "from pyspark.pipelines import api; api.create_sink('s', 'kafka')",
+            "from pyspark.pipelines import api; api.create_sink('s', 'memory')",
             "sinks",
         ),
     ],
@@ -385,6 +385,7 @@ def test_what_cannot_be_done_yet_is_refused_by_name(python_refused, code, featur
             "INVALID_SINK_OPTION",
             "did you mean 'path'",
         ),
+        ("dp.create_sink('s', 'kafka', {})", "INVALID_SINK_OPTION", "kafka.bootstrap.servers"),
         ("@dp.foreach_batch_sink\ndef f(df): ...", "INVALID_SINK_FUNCTION", "def f(df, batch_id)"),
         ("dp.foreach_batch_sink(name='s')", "DECORATOR_WITHOUT_FUNCTION", "def f(df, batch_id)"),
         ("dp.foreach_batch_sink(3)", "DECORATOR_ARGUMENT_NOT_CALLABLE", "not 3"),

@@ -37,10 +37,10 @@ class Expectation:
 
 @dataclass(frozen=True)
 class SinkPlace:
-    """Where the rows of a sink go: to a Delta table, or to a function."""
+    """Where the rows of a sink go: to a Delta table, to topics of Kafka, or to a function."""
 
     format: str
-    """`delta` or `foreachBatch`."""
+    """`delta`, `kafka` or `foreachBatch`."""
     options: Mapping[str, str] = field(default_factory=dict)
     """By lower-case name."""
     function: Callable[[Any, int], Any] | None = None

@@ -1,4 +1,4 @@
-"""Sinks: places outside a pipeline that its flows write to. A Delta table, or a function."""
+"""Sinks: places outside a pipeline that its flows write to: a Delta table, topics of Kafka, a function."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from proa.errors import PipelineError, SourceLocation
 from proa.pipelines import arguments
 from proa.pipelines.arguments import check_arguments
 from proa.pipelines.definitions import Dataset, DatasetKind, SinkPlace
+from proa.pipelines.kafka_options import INVALID, kafka_options
 from proa.pipelines.registry import active_registry
 from proa.pipelines.unsupported import CONDITION as UNSUPPORTED
 from proa.text import suggestion
 
-DELTA, FOREACH_BATCH = "delta", "foreachBatch"
-INVALID = "INVALID_SINK_OPTION"
+DELTA, FOREACH_BATCH, KAFKA = "delta", "foreachBatch", "kafka"
 _OPTIONS = ("path", "tableName", "mergeSchema")
 Function = Callable[[Any, int], Any]
 
 
 @check_arguments
 def create_sink(name: str, format: str, options: dict[str, str] | None = None) -> None:  # noqa: A002 - Databricks' name
-    """Declare a sink: a Delta table at `path`, or the one that `tableName` names."""
+    """Declare a sink: a Delta table at `path` or named by `tableName`, or topics of Kafka."""
     registry = active_registry()
     location = registry.caller()
     arguments.required_name("name", name)
@@ -34,9 +34,14 @@ def sink_dataset(
     name: str, kind: str, options: Mapping[str, str], location: SourceLocation
 ) -> Dataset:
     """Return the sink that a declaration means. PipelineError for what cannot be written to."""
+    given = {option.lower(): value for option, value in options.items()}
+    if kind.lower() == KAFKA:
+        kafka_options(name, given, location)
+        place = SinkPlace(KAFKA, given)
+        return Dataset(name, DatasetKind.SINK, location, sink=place)
     if kind.lower() != DELTA:
         raise PipelineError(
-            f"sinks of format {kind!r}: this version of Proa writes to Delta tables and to"
+            f"sinks of format {kind!r}: this version of Proa writes to Delta tables, to Kafka and to"
             " functions; write the batches in a function of your own, as in @foreach_batch_sink"
             f" def {name}(df, batch_id): df.write.format({kind!r})...",
             condition=UNSUPPORTED,
@@ -51,7 +56,6 @@ def sink_dataset(
                 condition=INVALID,
                 location=location,
             )
-    given = {option.lower(): value for option, value in options.items()}
     if ("path" in given) == ("tablename" in given):
         raise PipelineError(
             f"the sink {name!r} needs one of the options 'path' and 'tableName', and"

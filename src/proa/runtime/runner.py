@@ -7,7 +7,7 @@ are known. An update with nothing to do looks at the landing zone and at the log
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
@@ -18,8 +18,9 @@ from proa.errors import DataError
 from proa.graph import FilesLeaf, Graph
 from proa.graph.findings import Verdicts
 from proa.layout import Layout
-from proa.pipelines.definitions import Dataset, Flow
+from proa.pipelines.definitions import Dataset, Flow, SinkPlace
 from proa.pipelines.session_settings import engine_settings
+from proa.pipelines.sink_declarations import DELTA, FOREACH_BATCH, KAFKA
 from proa.pipelines.spec import source_files
 from proa.runtime import pipeline as pipelines
 from proa.runtime.change_kinds import known_target
@@ -32,6 +33,7 @@ from proa.runtime.event import Origin
 from proa.runtime.event_log import EventLog, Listener
 from proa.runtime.flow import FlowRunner
 from proa.runtime.flow_kinds import kind_of
+from proa.runtime.kafka_sink import KafkaSink
 from proa.runtime.pipeline import Pipeline
 from proa.runtime.sinks import DeltaSink, FunctionSink, SinkState
 from proa.runtime.sources import FilesSource
@@ -203,8 +205,7 @@ class Runner:
     def _target(self, name: str, dataset: Dataset) -> Target:
         if dataset.sink is None:
             return TableTarget(name, dataset, self._context)
-        kind = FunctionSink if dataset.sink.function is not None else DeltaSink
-        return kind(name, dataset, dataset.sink, self._context)
+        return _SINKS[dataset.sink.format](name, dataset, dataset.sink, self._context)
 
     def allow(self) -> None:
         """Tell the event log of the findings, once; PipelineError when one forbids to run."""
@@ -252,6 +253,13 @@ class Runner:
             if certain and leaf.schema is None and not source.has_files:
                 raise DataError("there are none yet")
         return source.schema(self._engine, FilesInput(()))
+
+
+_SINKS: dict[str, Callable[[str, Dataset, SinkPlace, Context], Target]] = {
+    DELTA: DeltaSink,
+    KAFKA: KafkaSink,
+    FOREACH_BATCH: FunctionSink,
+}
 
 
 def _gate_of(region: str | None) -> SinkGate:

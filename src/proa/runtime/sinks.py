@@ -3,15 +3,17 @@
 A Delta table notes each batch in its own log, with the epoch of the region that wrote it: so a batch
 is there once, and a region that was replaced is fenced. A function cannot tell what it has done. It
 gets a batch, and then the storage notes the batch as delivered: after a crash in between it gets the
-same batch once more, with the same number and the same rows.
+same batch once more, with the same number and the same rows. (Kafka is in `kafka_sink`.)
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
+from proa.clock import Ids
 from proa.errors import (
     ConflictError,
     DataError,
@@ -32,12 +34,12 @@ from proa.steps import Step, step
 from proa.storage import Store, absolute
 
 BATCHES = "batches"
-"""In a sink's folder: rows on their way to a function."""
+"""In a sink's folder: rows on their way to a function or to Kafka."""
 _NOT_ACTIVE = "REGION_NOT_ACTIVE"
 
 
 class SinkState:
-    """What the storage knows of a sink: its full refreshes, and the batches a function has had."""
+    """What the storage knows of a sink: its full refreshes, and the batches that were delivered."""
 
     def __init__(self, context: Context, sink: str) -> None:
         # The storage is there anyway; to open the sink's own folder would make it.
@@ -56,6 +58,14 @@ class SinkState:
             return
         with step(Step.RESET):
             self._store.create(self._entry(folder, number + 1), json.dumps(update_id).encode())
+
+    def identity(self, ids: Ids) -> str:
+        """What tells this storage from another one, and so its batches from those of others."""
+        path = f"{self._base}/identity.json"
+        with suppress(ConflictError):
+            if not self._store.exists(path):
+                self._store.create(path, json.dumps(ids.new()).encode())
+        return str(json.loads(self._store.get(path)))
 
     def last_batch(self, flow: str, generation: int) -> int | None:
         """The last batch of a flow that was noted as delivered."""
@@ -218,8 +228,8 @@ class DeltaSink(_Sink):
         return f"proa:{origin.pipeline_id}:{origin.region or ''}:{flow}:{generation}"
 
 
-class FunctionSink(_Sink):
-    """A function of the user's, called with each batch."""
+class BatchSink(_Sink):
+    """What takes a batch from files: they are written first, and removed when it has them."""
 
     def position(self, flow: str) -> Position:
         generation = self._state.generation()
@@ -243,8 +253,7 @@ class FunctionSink(_Sink):
             return False
         try:
             self.check(delivery.stored)
-            with step(Step.SINK_DELIVER):
-                self._call(delivery)
+            self._deliver(delivery)
             by_us = self._state.note_delivered(delivery)
         except Exception:
             self.abort(delivery.attempt, delivery.stored)
@@ -252,6 +261,18 @@ class FunctionSink(_Sink):
         if by_us:
             self.abort(delivery.attempt, delivery.stored)
         return by_us
+
+    def _deliver(self, delivery: TargetDelivery) -> None:
+        """Hand the rows over. Nothing has noted yet that the batch was delivered."""
+        raise NotImplementedError
+
+
+class FunctionSink(BatchSink):
+    """A function of the user's, called with each batch."""
+
+    def _deliver(self, delivery: TargetDelivery) -> None:
+        with step(Step.SINK_DELIVER):
+            self._call(delivery)
 
     def _call(self, delivery: TargetDelivery) -> None:
         engine, stored = self._context.engine, delivery.stored
