@@ -36,8 +36,9 @@ CHANGES = pa.schema(
 class Merging:
     """A table in `folder`, and the batches that went into it."""
 
-    def __init__(self, folder: Path, shape: ChangeShape) -> None:
+    def __init__(self, folder: Path, shape: ChangeShape, *, feed: bool = False) -> None:
         self.folder = folder
+        self.feed = feed
         self.shape = shape
         self.table = Table.at(str(folder / "table"))
         create_table(self.table, shape.target)
@@ -73,6 +74,7 @@ class Merging:
                 self.shape.target,
                 (),
                 f"attempt-{self.batch}",
+                self.feed,
             )
         )
         transactions = {}

@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -131,6 +132,49 @@ def test_a_row_that_is_newer_takes_the_place_of_the_one_in_its_file(tmp_path: Pa
         (4, "x", 4),
         (7, "new", 7),
     ]
+
+
+def test_a_change_feed_tells_which_rows_went_and_came(tmp_path: Path) -> None:
+    target = Merging(tmp_path, SCD1, feed=True)
+    target.merge([Event(key, 1, ("x", key)) for key in range(4)])
+    merged = target.merge(
+        [Event(0, 2, ("y", 0)), Event(1, 2, (None, None), "delete"), Event(7, 2, ("new", 7))]
+    )
+    told = pa.concat_tables(
+        pq.read_table(f"{target.table.url}/{file.path}") for file in merged.changes
+    )
+    assert sorted(tuple(row.values()) for row in told.to_pylist()) == [
+        (0, "x", 0, "update_preimage"),
+        (0, "y", 0, "update_postimage"),
+        (1, "x", 1, "delete"),
+        (7, "new", 7, "insert"),
+    ]
+
+
+KEYED = T.StructType(
+    [
+        T.StructField("Shop", T.StringType()),
+        T.StructField("number", T.IntegerType()),
+        T.StructField("value", T.StringType()),
+    ]
+)
+
+
+def test_keys_of_several_columns_are_found_in_several_files(tmp_path: Path) -> None:
+    target = Merging(tmp_path, ChangeShape(("shop", "number"), KEYED, T.LongType()))
+    expected = {}
+    for sequence, shops in enumerate(["ab", "bc", "ac", "abcd"]):
+        rows = [(shop, number) for shop in shops for number in range(sequence, sequence + 3)]
+        expected |= dict.fromkeys(rows, f"{sequence}")
+        target.merge_rows(
+            pa.Table.from_pylist(
+                [
+                    {"shop": s, "number": n, "value": f"{sequence}", "__proa_sequence": sequence}
+                    for s, n in reversed(rows)
+                ]
+            )
+        )
+    assert {row[:2]: row[2] for row in target.rows()} == expected
 
 
 @pytest.mark.slow

@@ -39,32 +39,16 @@ def duck_database() -> Iterator[tuple[Any, str]]:
             database.close()
 
 
-class LocalDatabase:
-    """A database with what is asked of it again and again."""
+class LocalFiles:
+    """Files that can be read here, wherever they lie."""
 
-    def __init__(self, database: Any, scratch: Path, options: Mapping[str, str]) -> None:
+    def __init__(self, scratch: Path, options: Mapping[str, str]) -> None:
         """`options` reach remote files, which are fetched into the folder `scratch`."""
-        self.database = database
         self.scratch = scratch
         self.options = options
 
-    def execute(self, statement: str) -> Any:
-        return self.database.execute(statement)
-
-    def number(self, query: str) -> int:
-        return int(self.execute(query).fetchone()[0])
-
-    def names(self, source: str) -> list[str]:
-        """The columns of a relation."""
-        return list(self.execute(f"SELECT * FROM {source} LIMIT 0").to_arrow_table().schema.names)  # noqa: S608 - a relation's name
-
-    def batches(self, query: str) -> Iterator[pa.RecordBatch]:
-        cursor = self.database.cursor()
-        cursor.execute("SET TimeZone = 'UTC'")
-        yield from cursor.execute(query).to_arrow_reader(_ROWS)
-
     def local(self, locations: Sequence[str]) -> list[str]:
-        """Paths at which DuckDB can read these files: remote ones are fetched."""
+        """Paths at which these files can be read: remote ones are fetched."""
         if not any(map(is_url, locations)):
             return list(locations)
         with ThreadPoolExecutor(8) as pool:
@@ -80,6 +64,29 @@ class LocalDatabase:
                     file.write(chunk)
             path.with_suffix(".part").rename(path)
         return str(path)
+
+
+class LocalDatabase(LocalFiles):
+    """A database with what is asked of it again and again."""
+
+    def __init__(self, database: Any, scratch: Path, options: Mapping[str, str]) -> None:
+        super().__init__(scratch, options)
+        self.database = database
+
+    def execute(self, statement: str) -> Any:
+        return self.database.execute(statement)
+
+    def number(self, query: str) -> int:
+        return int(self.execute(query).fetchone()[0])
+
+    def names(self, source: str) -> list[str]:
+        """The columns of a relation."""
+        return list(self.execute(f"SELECT * FROM {source} LIMIT 0").to_arrow_table().schema.names)  # noqa: S608 - a relation's name
+
+    def batches(self, query: str) -> Iterator[pa.RecordBatch]:
+        cursor = self.database.cursor()
+        cursor.execute("SET TimeZone = 'UTC'")
+        yield from cursor.execute(query).to_arrow_reader(_ROWS)
 
     def source(self, locations: Sequence[str]) -> str:
         """SQL that reads Parquet files, wherever they lie, as one relation."""

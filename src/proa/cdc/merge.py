@@ -15,6 +15,7 @@ from proa.cdc import memory as memories
 from proa.cdc.fold import fold_statements
 from proa.cdc.local_database import duck_database, parquet_source
 from proa.cdc.memory import Memory, MemoryStore, memory_events, newest_events
+from proa.cdc.newest_rows import merge_newest
 from proa.cdc.table_merge import (
     FILE,
     POSITION,
@@ -38,6 +39,8 @@ def merge(given: MergeInput) -> Merged:
     number = given.table.transaction(memories.MEMORY, given.version) if given.version >= 0 else None
     before = store.read(number, given.generation)
     before.check(given.shape, given.dataset)
+    if (merged := merge_newest(given, before, store)) is not None:
+        return merged
     with duck_database() as (database, scratch):
         return _Merge(given, before, store, database, Path(scratch)).run()
 

@@ -231,6 +231,11 @@ class ChangeShape:
         return "true"
 
 
+def nothing_field() -> Any:
+    """The field of `v` where a target has keys only, as a StructField."""
+    return T.StructField(_NOTHING, T.BooleanType())
+
+
 def part_of(path: Sequence[str]) -> str:
     """A part of `v`."""
     return ".".join(("v", *map(duckdb_identifier, path)))

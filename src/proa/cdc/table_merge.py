@@ -8,12 +8,13 @@ without a touched key are not read, files without a changed row are not written.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 from pyspark.sql import types as T  # noqa: N812 - the name that Spark's users know it by
 
 from proa.cdc.local_database import THREADS, LocalDatabase, parquet_source
@@ -125,13 +126,13 @@ class FileMerge(LocalDatabase):
         """Write the changed files anew, and new rows into files of their own."""
         rows = self.execute("SELECT DISTINCT file FROM removed ORDER BY file").to_arrow_table()
         changed = rows.column(0).to_pylist()
-        queries = [(self.rewritten_rows(group), 2 * FILE_BYTES) for group in self.groups(changed)]
+        queries = [(self.rewritten_rows(group), 2 * FILE_BYTES) for group in file_groups(changed)]
         if self.number("SELECT count(*) FROM added WHERE file IS NULL"):
             keys = self.shape.key_names
             rows_of_new_keys = f"SELECT {self.row} FROM added WHERE file IS NULL ORDER BY {keys}"
             queries.append((rows_of_new_keys, FILE_BYTES))
         with ThreadPoolExecutor(THREADS) as pool:
-            parts = pool.map(lambda part: self.write(part[0], file_bytes=part[1]), queries)
+            parts = pool.map(lambda part: self.write(*part), queries)
             files = [file for part in parts for file in part]
         return tuple(self.paths[path] for path in changed), tuple(files)
 
@@ -164,40 +165,52 @@ class FileMerge(LocalDatabase):
         columns = T.StructType(
             [*self.given.schema.fields, T.StructField(CHANGE_TYPE, T.StringType())]
         )
-        files = self.write(query, f"/{CHANGES}", columns)
-        return tuple(replace(file, path=f"{CHANGES}/{file.path}") for file in files)
+        return change_files(self.given, self.batches(query), columns)
 
-    def groups(self, paths: Sequence[str]) -> list[list[str]]:
-        """Files that are written anew together: small ones become one."""
-        groups: list[list[str]] = []
-        room = 0
-        for path in paths:
-            size = Path(path).stat().st_size
-            if not groups or size > room:
-                groups.append([])
-                room = FILE_BYTES
-            groups[-1].append(path)
-            room -= size
-        return groups
-
-    def write(
-        self,
-        query: str,
-        folder: str = "",
-        columns: Any = None,
-        file_bytes: int = 2 * FILE_BYTES,
-    ) -> tuple[DataFile, ...]:
-        given = self.given
-        target = Destination(
-            url=given.table.url + folder,
-            options=given.table.options,
-            schema=to_arrow(columns or given.schema),
-            attempt=given.attempt,
-            partition_by=given.partition_by,
-            file_bytes=file_bytes,
-            group_bytes=GROUP_BYTES,
+    def write(self, query: str, file_bytes: int) -> tuple[DataFile, ...]:
+        return write_batches(
+            self.batches(query), merge_destination(self.given, file_bytes=file_bytes)
         )
-        return write_batches(self.batches(query), target)
+
+
+def file_groups(paths: Sequence[str]) -> list[list[str]]:
+    """Files that are written anew together: small ones become one."""
+    groups: list[list[str]] = []
+    room = 0
+    for path in paths:
+        size = Path(path).stat().st_size
+        if not groups or size > room:
+            groups.append([])
+            room = FILE_BYTES
+        groups[-1].append(path)
+        room -= size
+    return groups
+
+
+def merge_destination(
+    given: MergeInput,
+    folder: str = "",
+    columns: Any = None,
+    file_bytes: int = 2 * FILE_BYTES,
+) -> Destination:
+    """Where the files of a merge go: `columns`, a StructType, are the table's own if not given."""
+    return Destination(
+        url=given.table.url + folder,
+        options=given.table.options,
+        schema=to_arrow(columns or given.schema),
+        attempt=given.attempt,
+        partition_by=given.partition_by,
+        file_bytes=file_bytes,
+        group_bytes=GROUP_BYTES,
+    )
+
+
+def change_files(
+    given: MergeInput, batches: Iterable[pa.RecordBatch], columns: Any
+) -> tuple[DataFile, ...]:
+    """Write rows of a change feed, with the columns `columns`, beside the table's files."""
+    files = write_batches(batches, merge_destination(given, f"/{CHANGES}", columns))
+    return tuple(replace(file, path=f"{CHANGES}/{file.path}") for file in files)
 
 
 def invalid_changes(dataset: str, count: int, what: str, condition: str) -> DataError:

@@ -16,7 +16,7 @@ from pyspark.sql import types as T  # noqa: N812 - the name that Spark's users k
 
 from proa.cdc.local_database import LocalDatabase, duck_database
 from proa.cdc.shape import duck_type
-from proa.cdc.table_merge import CHANGES, FILE, POSITION, FileMerge, Merged, MergeInput
+from proa.cdc.table_merge import FILE, POSITION, FileMerge, Merged, MergeInput, change_files
 from proa.graph.table_options import CHANGE_TYPE
 from proa.lake import DataFile, Destination, write_batches
 from proa.lake.table_schema import to_arrow
@@ -148,8 +148,7 @@ class _TouchedMerge(FileMerge):
         columns = T.StructType(
             [*self.given.schema.fields, T.StructField(CHANGE_TYPE, T.StringType())]
         )
-        written = self.write(" UNION ALL BY NAME ".join(parts), f"/{CHANGES}", columns)
-        return tuple(replace(file, path=f"{CHANGES}/{file.path}") for file in written)
+        return change_files(self.given, self.batches(" UNION ALL BY NAME ".join(parts)), columns)
 
 
 class _GroupMerge(LocalDatabase):
