@@ -25,8 +25,11 @@ class Wire:
         self.target = target
         self.calls = 0
         """Connections since the last `set`."""
+        self.answered = 0
+        """Bytes that came back from `target`."""
         self._state = WireState.PASSES
         self._open: set[socket.socket] = set()
+        self._lost: set[socket.socket] = set()
         self._lock = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
@@ -44,6 +47,11 @@ class Wire:
         for one in ended:
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
+
+    def lose(self) -> None:
+        """Carry nothing more for the connections that are open, and say so to nobody; others pass."""
+        with self._lock:
+            self._lost |= self._open
 
     def close(self) -> None:
         self.set(WireState.REFUSES)
@@ -70,18 +78,25 @@ class Wire:
                 far = socket.create_connection(self.target)
                 with self._lock:
                     self._open.add(far)
-                threading.Thread(target=self._pump, args=(far, near), daemon=True).start()
+                threading.Thread(
+                    target=self._pump, args=(far, near), kwargs={"back": True}, daemon=True
+                ).start()
             self._pump(near, far)
         except OSError:
             pass
         finally:
             self._end(near, far)
 
-    def _pump(self, source: socket.socket, sink: socket.socket | None) -> None:
+    def _pump(
+        self, source: socket.socket, sink: socket.socket | None, *, back: bool = False
+    ) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
-                if sink is not None and self._state is WireState.PASSES:
-                    sink.sendall(data)
+                if sink is None or self._state is not WireState.PASSES or sink in self._lost:
+                    continue
+                if back:
+                    self.answered += len(data)
+                sink.sendall(data)
         if sink is not None and self._state is not WireState.SWALLOWS:
             with contextlib.suppress(OSError):
                 sink.shutdown(socket.SHUT_WR)
@@ -92,4 +107,5 @@ class Wire:
                 continue
             with self._lock:
                 self._open.discard(one)
+                self._lost.discard(one)
             one.close()

@@ -2,7 +2,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql.types import LongType, StringType, StructField, StructType
 
-from proa.engine import Engine, carry_errors
+from proa.engine import Engine, carry_errors, session
 from proa.engine.parity.parity_table import decide
 from proa.engine.parity.sql_queries import QueryReader
 from proa.engine.parity.typist import Scope, Typist, World
@@ -18,6 +18,7 @@ from proa.engine.relations import dataframe, empty_relation, map_in_arrow, relat
 from proa.engine.session import encoded_path, hadoop_path
 from proa.errors import DataError, UnavailableError, UserError
 from proa.settings import EngineSettings
+from wires import Wire
 
 SERVER = str(Path(__file__).parents[1] / "spark_server.py")
 SCHEMA = StructType([StructField("a", LongType()), StructField("b", StringType())])
@@ -134,11 +135,15 @@ def one(engine: Engine):
     return engine.spark.range(1).selectExpr("id as a", "'x' as b")
 
 
-@pytest.mark.slow
-def test_a_server_that_was_started_anew_is_found_again() -> None:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        return int(probe.getsockname()[1])
+
+
+@pytest.mark.slow
+def test_a_server_that_was_started_anew_is_found_again() -> None:
+    port = free_port()
     with Engine.start(EngineSettings(remote=f"sc://127.0.0.1:{port}")) as engine:
         with server_at(port):
             assert engine.arrow(one(engine)).num_rows == 1
@@ -146,6 +151,22 @@ def test_a_server_that_was_started_anew_is_found_again() -> None:
             engine.arrow(one(engine))
         with server_at(port):
             assert engine.arrow(one(engine)).num_rows == 1
+
+
+def test_a_connection_that_was_lost_without_a_word_is_made_anew(monkeypatch) -> None:
+    """As a router forgets it: nothing comes back, and no end of it either."""
+    monkeypatch.setattr(session, "ALIVE_EVERY_MS", 500)
+    port = free_port()
+    with server_at(port), closing(Wire(("127.0.0.1", port))) as wire:
+        remote = EngineSettings(remote=f"sc://127.0.0.1:{wire.port}")
+        with Engine.start(remote) as engine:
+            assert engine.arrow(one(engine)).num_rows == 1
+            wire.lose()
+            assert engine.arrow(one(engine)).num_rows == 1
+
+
+def test_signs_of_life_are_asked_for_no_more_often_than_spark_allows() -> None:
+    assert session.ALIVE_EVERY_MS > 5 * 60 * 1000
 
 
 @contextmanager

@@ -57,6 +57,15 @@ _LOOKS_AGAIN = (
     ("grpc.max_reconnect_backoff_ms", 500),
 )
 """How gRPC looks again at an address that was dead: soon, and without what another channel met there."""
+
+ALIVE_EVERY_MS = 310_000
+"""How often a server that is computing is asked for a sign of life, in milliseconds.
+
+A connection that was lost without a word would be waited for without end. Apache Spark 4.2 takes more
+than one question in five minutes for an attack, and ends the connection.
+"""
+_SIGN_OF_LIFE_MS = 20_000
+
 _TRUE_ELSEWHERE = {"spark.sql.parquet.filterPushdown": "false"}
 """What an Apache Spark is told so that it loses no row.
 
@@ -300,7 +309,7 @@ class Engine:
         else:
             from pyspark.sql.connect.client import DefaultChannelBuilder
 
-            connection = DefaultChannelBuilder(address, list(_LOOKS_AGAIN))
+            connection = DefaultChannelBuilder(address, [*_LOOKS_AGAIN, *_asks_for_life()])
         try:
             spark = SparkSession(connection)
             spark.client.set_retry_policies([DefaultPolicy(max_retries=7, max_backoff=500)])
@@ -353,6 +362,17 @@ class Engine:
 
 
 _REMEMBERED_SCHEMAS = 1000
+
+
+def _asks_for_life() -> list[tuple[str, int]]:
+    """Options of gRPC: a connection that says nothing for so long is given up, and made anew."""
+    patience = min(_SIGN_OF_LIFE_MS, ALIVE_EVERY_MS)
+    return [
+        ("grpc.keepalive_time_ms", ALIVE_EVERY_MS),
+        ("grpc.keepalive_timeout_ms", patience),
+        ("grpc.http2.ping_timeout_ms", patience),
+        ("grpc.http2.max_pings_without_data", 0),
+    ]
 
 
 def _register(spark: Any, function: Any) -> None:
