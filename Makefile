@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test test-slow test-all test-spark test-spark-s3 test-pythons check tree bench parity docs clean
+.PHONY: help demo test test-slow test-all test-spark test-spark-s3 test-spark-versions test-pythons check tree bench parity docs clean
 
 help:
 	@echo "make demo      two regions, real flights, one region lost, equality proven"
 	@echo "make test      the fast tests, about two minutes on two cores"
 	@echo "make test-all  every test but those on Apache Spark"
 	@echo "make test-spark  the same pipelines on Apache Spark (Java 17)"
+	@echo "make test-spark-versions  the same numbers on the newer Apache Spark (Java 17)"
 	@echo "make test-spark-s3  on a cluster whose files are on S3 (Java 17, a Maven repository)"
 	@echo "make test-pythons  a first project on each Python that Proa names and that is here"
 	@echo "make check     lint, types, import contracts, sizes and names, the documentation's links"
@@ -32,6 +33,7 @@ test: $(VENV)/.ready
 
 # A stock Apache Spark, in an environment of its own that has no Proa. Needs Java 17.
 SPARK     ?= 4.2.1
+NEWER_SPARK ?= 4.3.0
 SPARK_TESTS ?= not packages
 SPARK_ENV := build/spark-$(SPARK)
 
@@ -42,6 +44,9 @@ $(SPARK_ENV)/.ready:
 
 test-spark: $(VENV)/.ready $(SPARK_ENV)/.ready
 	PROA_SPARK_ENVIRONMENT=$(abspath $(SPARK_ENV)) $(BIN)/pytest -o addopts="-ra --strict-markers" -m "$(SPARK_TESTS)" tests/spark
+
+test-spark-versions:
+	$(MAKE) test-spark SPARK=$(NEWER_SPARK) SPARK_TESTS="versions and not packages"
 
 # Those that Spark itself loads packages for, from a Maven repository: Hadoop's S3 client.
 test-spark-s3:

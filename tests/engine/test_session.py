@@ -153,6 +153,7 @@ def test_a_server_that_was_started_anew_is_found_again() -> None:
             assert engine.arrow(one(engine)).num_rows == 1
 
 
+@pytest.mark.slow
 def test_a_connection_that_was_lost_without_a_word_is_made_anew(monkeypatch) -> None:
     """As a router forgets it: nothing comes back, and no end of it either."""
     monkeypatch.setattr(session, "ALIVE_EVERY_MS", 500)

@@ -174,6 +174,7 @@ def proa(folder: Path, *arguments: str, code: int = 0) -> str:
     return done.stdout
 
 
+@pytest.mark.versions
 def test_a_region_on_spark_equals_a_region_on_the_embedded_engine(spark, spark_version, tmp_path):
     folder = project(tmp_path, spark.address)
     put(folder, "1.json", ROWS[:3])
@@ -186,6 +187,7 @@ def test_a_region_on_spark_equals_a_region_on_the_embedded_engine(spark, spark_v
     assert "embedded and spark are equal: 4 tables" in proa(folder, "verify"), spark_version
 
 
+@pytest.mark.versions
 def test_changes_and_state_are_the_same_on_both(spark, spark_version, tmp_path):
     """AUTO CDC, duplicates, windows, sessions and a join of two streams, in other batches each."""
     folder = project(tmp_path, spark.address, {"transformations/changing.py": CHANGING})
@@ -226,6 +228,7 @@ def test_plans_at_the_same_time_read_what_is_theirs(spark):
     assert answers == [sum(range(size)) for size in sizes]
 
 
+@pytest.mark.versions
 def test_a_nan_is_found_by_what_is_greater(spark, tmp_path):
     """The file's statistics say that no value is above 1."""
     path = tmp_path / "values.parquet"

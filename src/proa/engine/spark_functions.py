@@ -9,19 +9,25 @@ def words(text: str) -> frozenset[str]:
 
 
 AGGREGATES = words(
-    """any any_value approx_count_distinct approx_percentile approx_top_k array_agg avg bit_and
-    bit_or bit_xor bitmap_construct_agg bitmap_or_agg bool_and bool_or collect_list collect_set corr
-    count count_if count_min_sketch covar_pop covar_samp every first first_value
-    grouping grouping_id histogram_numeric hll_sketch_agg hll_union_agg kurtosis last last_value
-    listagg max max_by mean median min min_by mode percentile percentile_approx percentile_cont
-    percentile_disc product regr_avgx regr_avgy regr_count regr_intercept regr_r2 regr_slope
-    regr_sxx regr_sxy regr_syy schema_of_variant_agg skewness some std stddev stddev_pop
-    stddev_samp string_agg sum try_avg try_sum var_pop var_samp variance"""
+    """any any_value approx_count_distinct approx_percentile approx_top_k approx_top_k_accumulate
+    approx_top_k_combine array_agg avg bit_and bit_or bit_xor bitmap_and_agg
+    bitmap_construct_agg bitmap_or_agg bool_and bool_or collect_list collect_set collect_union
+    corr count count_if count_min_sketch covar_pop covar_samp every first first_value grouping
+    grouping_id histogram_numeric hll_sketch_agg hll_union_agg kll_merge_agg_bigint
+    kll_merge_agg_double kll_merge_agg_float kll_sketch_agg_bigint kll_sketch_agg_double
+    kll_sketch_agg_float kurtosis last last_value listagg max max_by mean measure median min
+    min_by mode percentile percentile_approx percentile_cont percentile_disc product regr_avgx
+    regr_avgy regr_count regr_intercept regr_r2 regr_slope regr_sxx regr_sxy regr_syy
+    schema_of_variant_agg skewness some std stddev stddev_pop stddev_samp string_agg sum
+    theta_intersection_agg theta_sketch_agg theta_union_agg try_avg try_sum
+    tuple_intersection_agg_double tuple_intersection_agg_integer tuple_sketch_agg_double
+    tuple_sketch_agg_integer tuple_union_agg_double tuple_union_agg_integer var_pop var_samp
+    variance vector_avg vector_sum"""
 )
 """Functions that make one value of many rows; lower case."""
 
 CLOCK = words(
-    """current_timestamp now current_date curdate current_time localtimestamp getdate sysdate
+    """current_timestamp now current_date curdate current_time localtime localtimestamp getdate sysdate
     systimestamp today"""
 )
 """Functions that say when they are computed."""
@@ -37,7 +43,7 @@ RANDOM = words(
 
 ENVIRONMENT = words(
     """current_user user session_user current_catalog current_database current_schema
-    current_metastore current_version version current_recipient spark_version"""
+    current_metastore current_path current_version version current_recipient spark_version"""
 )
 """Functions that say where they are computed."""
 
@@ -53,14 +59,16 @@ EXTERNAL = words(
 
 ORDER_DEPENDENT = words(
     """first first_value last last_value any_value collect_list collect_set array_agg listagg
-    string_agg percentile_approx approx_percentile histogram_numeric approx_top_k mode"""
+    string_agg percentile_approx approx_percentile histogram_numeric approx_top_k mode collect_union
+    approx_top_k_accumulate approx_top_k_combine kll_merge_agg_bigint kll_merge_agg_double
+    kll_merge_agg_float kll_sketch_agg_bigint kll_sketch_agg_double kll_sketch_agg_float"""
 )
 """Aggregates whose value depends on the order in which rows arrive."""
 
 PICKS_A_ROW = words("max_by min_by")
 """Aggregates that take a value from the row whose other value is largest or smallest."""
 
-MAKES_A_LIST = words("collect_list collect_set array_agg")
+MAKES_A_LIST = words("collect_list collect_set collect_union array_agg")
 
 FORGETS_ORDER = words(
     """sort_array array_sort size array_size cardinality array_contains array_max array_min
@@ -75,7 +83,7 @@ KEEPS_ORDER = words(
 
 TIE_SENSITIVE = words(
     """row_number ntile lag lead first first_value last last_value nth_value any_value collect_list
-    array_agg listagg string_agg"""
+    array_agg listagg string_agg counter_diff"""
 )
 """Window functions that tell rows apart which the window's order does not."""
 
@@ -88,7 +96,7 @@ NORMALISES_A_PATH = words(
 FLOAT_SUMS = words(
     """sum avg mean try_sum try_avg stddev stddev_pop stddev_samp std variance var_pop var_samp corr
     covar_pop covar_samp skewness kurtosis product regr_slope regr_intercept regr_r2 regr_sxx
-    regr_sxy regr_syy regr_avgx regr_avgy"""
+    regr_sxy regr_syy regr_avgx regr_avgy vector_avg vector_sum"""
 )
 """Aggregates that add: over floats, the result depends on the order of the terms."""
 
