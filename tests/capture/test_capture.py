@@ -644,3 +644,10 @@ def test_a_value_larger_than_a_block_is_parquet(tmp_path) -> None:
     rows = pq.read_table(file.path)
     assert rows["id"].to_pylist() == [0, 1, 2]
     assert rows["note"].to_pylist() == texts
+
+
+def test_a_database_of_another_kind_is_refused_with_a_remedy():
+    with pytest.raises(SettingsError, match=r"begins with mysql://.*proa ship") as refused:
+        Postgres("mysql://proa:secret@db/shop", "proa", "proa")
+    assert refused.value.condition == "UNSUPPORTED_FEATURE"
+    assert "secret" not in str(refused.value)

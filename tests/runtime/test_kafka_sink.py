@@ -127,6 +127,7 @@ def values_of(*numbers: int) -> list[str]:
     return sorted(str(value) for number in numbers for value in (number, number + 100))
 
 
+@pytest.mark.slow
 def test_each_row_becomes_a_message_once(kafka: Project, brokers: Brokers) -> None:
     land(kafka, 1, 2)
     ok(kafka.run())
@@ -223,6 +224,7 @@ def test_columns_that_make_no_message_are_refused(kafka: Project, columns, said)
     assert said in str(error)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "fault", every_fault([Step.SINK_SEND, Step.SINK_DELIVER, Step.SINK_NOTE]), ids=str
 )
@@ -237,6 +239,7 @@ def test_a_batch_is_there_once_whatever_fails(kafka: Project, brokers: Brokers, 
     assert len(values) == 6 or not REAL
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", every_fault([Step.SINK_DELIVER, Step.SINK_NOTE]), ids=str)
 def test_without_transactions_a_batch_may_come_again_and_says_its_number(
     kafka: Project, brokers: Brokers, fault

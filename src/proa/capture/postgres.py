@@ -73,9 +73,20 @@ class SlotStatus:
 
 
 class Postgres:
-    """One database, its publication and its slot."""
+    """One database, its publication and its slot.
+
+    Raises SettingsError for the URL of a database of another kind.
+    """
 
     def __init__(self, url: str, publication: str, slot: str) -> None:
+        kind, is_url, _ = url.partition("://")
+        if is_url and kind not in {"postgresql", "postgres"}:
+            raise SettingsError(
+                f"proa capture reads PostgreSQL, and the connection begins with {kind}://; let AWS DMS"
+                " or another tool write the changes of that database as files into the source's"
+                " folder, leave out 'capture', and run proa ship",
+                condition="UNSUPPORTED_FEATURE",
+            )
         self._url = url
         self._publication = publication
         self._slot = slot
