@@ -4,6 +4,7 @@ python -m benchmarks                    everything that needs Python only
 python -m benchmarks pipeline shipping  these parts
 python -m benchmarks many_changes       1,000,000 changes into 10,000,000 rows; only where it is named
 python -m benchmarks --peer spark       against Apache Spark (needs Java 17; installs pyspark)
+python -m benchmarks --peer dbt         against dbt on DuckDB (installs dbt-duckdb)
 python -m benchmarks --json             one JSON document
 python -m benchmarks --quick            small data, for a first look
 """
@@ -136,6 +137,12 @@ def _spark(folder: Path, quick: bool) -> list[Result]:  # noqa: FBT001
     return spark.measure(folder, megabytes=40 if quick else 500, runs=1 if quick else 3)
 
 
+def _dbt(folder: Path, quick: bool) -> list[Result]:  # noqa: FBT001
+    from benchmarks import dbt
+
+    return dbt.measure(folder, megabytes=40 if quick else 500, runs=1 if quick else 3)
+
+
 PARTS: dict[str, Part] = {
     "pipeline": _pipeline,
     "flights": _flights,
@@ -155,7 +162,7 @@ PARTS: dict[str, Part] = {
 }
 LARGE: dict[str, Part] = {"many_changes": _many_changes}
 """Parts that run only where they are named."""
-PEERS: dict[str, Part] = {"spark": _spark}
+PEERS: dict[str, Part] = {"spark": _spark, "dbt": _dbt}
 
 
 def main() -> int:

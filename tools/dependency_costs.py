@@ -21,7 +21,7 @@ NEEDED_BY = {
     "pysail": "the embedded engine; not needed where only `engine: {remote: ...}` is used",
     "deltalake": "every table: commits, scans, maintenance",
     "pandas": "`pyspark-client`, which imports it; Proa itself does not",
-    "duckdb": "merges of change data, and change feeds",
+    "duckdb": "merges of change data, change feeds, views, state of streams, rescued values, `proa verify`",
     "pyspark-client": "pipelines' own imports, and the protocol to every engine",
     "obstore": "landing zones and checkpoints in object stores",
     "fastavro": "Auto Loader's Avro",
