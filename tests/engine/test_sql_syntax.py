@@ -79,6 +79,22 @@ REFUSED = [
     ),
     ("SELECT rand() AS r, r + 1 AS s", "UNSUPPORTED_FEATURE", "SELECT around this one"),
     ("SELECT\n* EXCEPT (a) FROM VALUES (1) t(a)", "UNSUPPORTED_FEATURE", "line 2"),
+    (
+        "SELECT x FROM VALUES (array(1)) t(a), LATERAL explode(a) AS e(x)",
+        "UNSUPPORTED_FEATURE",
+        "write LATERAL VIEW explode",
+    ),
+    (
+        "SELECT 1 FROM VALUES (struct(1)) a(s) JOIN VALUES (struct(1)) b(r) ON a.s = b.r",
+        "UNSUPPORTED_FEATURE",
+        "join on their fields",
+    ),
+    ("SELECT arrays_zip(a, a)[0] FROM VALUES (array(1)) t(a)", "UNSUPPORTED_FEATURE", "arrays_zip"),
+    (
+        "SELECT count(DISTINCT a) OVER () FROM VALUES (1) t(a)",
+        "UNSUPPORTED_FEATURE",
+        "DISTINCT over a window",
+    ),
 ]
 
 

@@ -258,13 +258,15 @@ def masked_text(value: str, upper: str, lower: str, digit: str, other: str) -> s
     """The text with signs in the place of its characters; "" keeps a kind as it is."""
 
     def put(sign: str) -> str:
+        if ord(sign) > 0xFFFF:  # Java looks at its halves, which are no letters
+            return other * 2 or sign
         if sign.isupper():
             return upper or sign
         if sign.islower():
             return lower or sign
         if sign.isdigit():
             return digit or sign
-        return (other * (2 if ord(sign) > 0xFFFF else 1)) or sign  # Java counts halves
+        return other or sign
 
     return "".join(map(put, value))
 

@@ -65,6 +65,8 @@ def _mask_rows(node: Node) -> Node:
 @rule("over clause")
 def _over(node: Node, typist: Typist) -> Node | None:
     inner = node.args[0]
+    if inner.distinct or (inner.kind == "filter" and inner.args[0].distinct):
+        raise refuse("DISTINCT over a window", "use size(collect_set(x) OVER (...))", node)
     made = inner.by
     if made is None and inner.kind == "filter":
         made = Node("filter", "", [inner.args[0], truth(inner.args[1], node)], inner.now.type)

@@ -46,6 +46,16 @@ def _zip_with(node: Node, typist: Typist) -> Node | None:
     a, b = known_types(left, right)
     if not (isinstance(a, t.ArrayType) and isinstance(b, t.ArrayType)):
         raise refuse("zip_with() over other things than arrays", "give it arrays", node)
+    names = {name.casefold() for name in body.value}
+    for part in body.args[0].walk():
+        if part.kind == "call" and part.name == "struct":
+            for arg in part.args:
+                if (
+                    arg.kind == "column"
+                    and len(arg.parts) == 1
+                    and arg.parts[0].casefold() in names
+                ):
+                    raise refuse("struct() of what zip_with() pairs", "use named_struct()", node)
     pair = t.StructType([t.StructField("l", a.elementType), t.StructField("r", b.elementType)])
     return _over_struct(node, kernel("pairs", t.ArrayType(pair), left, right), body, pair)
 
@@ -140,6 +150,8 @@ def _access(node: Node, typist: Typist) -> Node | None:
         return None
     base, key = node.args
     (a,) = known_types(base)
+    if base.now.name == "arrays_zip":
+        raise refuse("an element of arrays_zip()", "take the elements of its arrays", node)
     if isinstance(a, t.ArrayType) and not isinstance(key.constant, str):
         return kernel("item_at", a.elementType, base, implicit(key, st.INT, node))
     if isinstance(a, t.MapType) and key.now.kind != "literal":

@@ -33,6 +33,8 @@ def _like(node: Node, typist: Typist) -> Node | None:
         ):
             raise refuse("LIKE with a pattern that ends in its escape", "write it twice", node)
     args = [implicit(arg, st.STRING, node) for arg in node.args]
+    if "ilike" in words and any("\u0130" in str(constant_of(arg)) for arg in node.args):
+        raise refuse("ILIKE with a dotted capital I", "compare lower() of both", node)
     if len(words) == 1:
         node.type = st.BOOLEAN
         if all(a is b for a, b in zip(args, node.args, strict=True)):
@@ -319,6 +321,8 @@ def _to_binary(node: Node, typist: Typist) -> Node | None:
     if shape.lower() == "hex":
         name = "bytes_of_hex" if node.name == "to_binary" else "try_bytes_of_hex"
         return kernel(name, st.BINARY, text)
+    if node.name == "try_to_binary":
+        raise refuse("try_to_binary() of base64", "use unbase64()", node)
     return None
 
 

@@ -187,6 +187,7 @@ class Typist:
             inner = Scope(list(scope.columns), scope.outer) if source.lateral else scope.outer
             columns = self.query(source.query, ctes, inner, nodes)
         elif source.call is not None:
+            _refuse_join_of_rows(source)
             self._ctes = ctes
             visible = scope if source.lateral else Scope(outer=scope.outer)
             for arg in source.call.args:
@@ -214,6 +215,7 @@ class Typist:
             self._ctes = ctes
             for condition in source.conditions:
                 self.node(condition, scope)
+                _refuse_structs_as_keys(condition)
             nodes += source.conditions
         if source.hidden:
             scope.columns = before
@@ -641,3 +643,23 @@ def _result(name: str, types: list[DataType], body: DataType) -> DataType:
     if name == "transform_keys":
         return t.MapType(body, first.valueType)
     return t.MapType(first.keyType, body)
+
+
+def _refuse_join_of_rows(source: FromItem) -> None:
+    """Raise DiffersError for a generator behind a comma: the engine keeps rows that it makes nothing of."""
+    call = source.call
+    if source.lateral and not source.view and call is not None and call.name in GENERATORS:
+        raise DiffersError(
+            f"LATERAL {call.name}() in FROM", f"write LATERAL VIEW {call.name}(...)", call.start
+        )
+
+
+def _refuse_structs_as_keys(condition: Node) -> None:
+    """Raise DiffersError for structs that a join compares: their NULLs are equal in Spark, and not here."""
+    for part in condition.walk():
+        if part.kind == "call" and part.name in {"==", "<=>"}:
+            for arg in part.args:
+                kind = arg.now.type
+                inner = kind.elementType if isinstance(kind, t.ArrayType) else kind
+                if isinstance(inner, t.StructType):
+                    raise DiffersError("a join on structs", "join on their fields", part.start)
