@@ -333,7 +333,6 @@ def test_keys_may_stand_in_a_schema_of_python(project, schema, key):
     ("schema", "condition"),
     [
         ("id bigint GENERATED ALWAYS AS IDENTITY", "UNSUPPORTED_FEATURE"),
-        ("a int, b int generated always as (a + 1)", "UNSUPPORTED_FEATURE"),
         ("a int DEFAULT 3", "UNSUPPORTED_FEATURE"),
         ("a int CHECK (a > 0)", "UNSUPPORTED_FEATURE"),
         ("a int, CONSTRAINT c CHECK (a > 0)", "UNSUPPORTED_FEATURE"),

@@ -28,6 +28,7 @@ from proa.graph.nodes import DatasetNode, FlowNode, Graph
 from proa.graph.plan import FlowPlan, read_plan
 from proa.graph.plan_proto import Relation
 from proa.graph.query_origin import QueryOrigin
+from proa.graph.row_places import add_column
 from proa.graph.snapshot_query import (
     Targets,
     columns_without_snapshot,
@@ -38,6 +39,7 @@ from proa.graph.table_options import FEED_PROPERTY, options_of
 from proa.pipelines.ddl import parse_schema, schema_of_text
 from proa.pipelines.declaring_session import DeclaringSession, relation_of
 from proa.pipelines.definitions import (
+    Dataset,
     DatasetKind,
     Declarations,
     Flow,
@@ -45,6 +47,7 @@ from proa.pipelines.definitions import (
     SqlQuery,
 )
 from proa.pipelines.identifiers import Namespace
+from proa.pipelines.unsupported import unsupported_error
 
 Analyze = Callable[[Relation], StructType]
 """The schema of a plan whose leaves are bound."""
@@ -187,6 +190,7 @@ class _Builder:
             relation.sql.query = flow.query.text
         else:
             relation = self.call(flow, flow.query)
+        relation = _with_generated(relation, self.datasets[target], flow)
         plan = read_plan(relation, resolver, resolver.origin)
         if _reads_all(flow):
             plan = plan.complete()
@@ -419,6 +423,19 @@ def _over_all_rows(node: DatasetNode) -> DatasetNode:
         for flow in node.flows
     )
     return replace(node, flows=flows)
+
+
+def _with_generated(relation: Relation, dataset: Dataset, flow: Flow) -> Relation:
+    """Put the columns behind a flow's query that its table computes from the others."""
+    if dataset.generated and flow.cdc is not None:
+        raise unsupported_error(
+            "generated columns of a table that changes are merged into", dataset.location
+        )
+    for column in dataset.generated:
+        value = proto.Expression()
+        value.expression_string.expression = f"CAST(({column.expression}) AS {column.type})"
+        relation = add_column(relation, column.name, value)
+    return relation
 
 
 def _reads_all(flow: Flow) -> bool:

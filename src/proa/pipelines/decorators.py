@@ -343,7 +343,11 @@ def _columns(schema: Any) -> dict[str, Any]:
         # The schema may stand anywhere above.
         error.location = location
         raise
-    return {"schema": columns.schema, "primary_key": columns.primary_key}
+    return {
+        "schema": columns.schema,
+        "primary_key": columns.primary_key,
+        "generated": columns.generated,
+    }
 
 
 def _declare(

@@ -48,6 +48,16 @@ class SinkPlace:
 
 
 @dataclass(frozen=True)
+class GeneratedColumn:
+    """A column that is computed from the row's other columns (GENERATED ALWAYS AS)."""
+
+    name: str
+    type: str
+    """As DDL."""
+    expression: str
+
+
+@dataclass(frozen=True)
 class Dataset:
     """A table or view that the pipeline makes, or a sink that it writes to."""
 
@@ -68,6 +78,8 @@ class Dataset:
     expectations: tuple[Expectation, ...] = ()
     primary_key: tuple[str, ...] = ()
     """Columns that the user says identify a row; nothing enforces it."""
+    generated: tuple[GeneratedColumn, ...] = ()
+    """Columns of the schema that the table computes."""
     sink: SinkPlace | None = None
     """Where a sink's rows go; None for what is not a sink."""
 

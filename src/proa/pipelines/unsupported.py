@@ -25,7 +25,10 @@ REMEDIES = {
     "event hooks": "read the event log (`proa events --json`)",
     "row filters": _RIGHTS,
     "column masks": _RIGHTS,
-    "generated columns": _COMPUTE,
+    "identity columns": "make a key of the row's own values (such as xxhash64 of its key's columns), which"
+    " is the same in every region; a number would follow the order in which a region met the rows",
+    "generated columns of a table that changes are merged into": "compute the column in the query that"
+    " the changes come from",
     "default values of columns": _COMPUTE + ", with coalesce(...)",
     "CHECK constraints": _QUARANTINE,
     "UNIQUE constraints": "remove duplicates in a materialized view",

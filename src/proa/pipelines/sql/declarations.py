@@ -165,6 +165,7 @@ class _DeclarationReader:
                 private=private,
                 expectations=clauses.columns.expectations,
                 primary_key=clauses.columns.primary_key,
+                generated=clauses.columns.generated,
             )
         )
         if kind is DatasetKind.TEMPORARY_VIEW and clauses.columns.schema is not None:
