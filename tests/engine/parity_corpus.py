@@ -6,7 +6,8 @@
 * refused: Proa says by name that it does not compute this;
 * value, type, name: something else came out (name: only the column's name differs);
 * fails: the engine has no answer where Spark has one;
-* lenient: the engine has an answer where Spark refuses.
+* lenient: the engine has an answer where Spark refuses;
+* more: it has one by decision 0088 (arithmetic over two texts).
 """
 
 import gzip
@@ -35,6 +36,8 @@ _APPROXIMATE = re.compile(
 """Functions of doubles whose last digits may differ."""
 NEAR = 1e-12
 _LOOSE = 1e-6
+_WRONG_TYPE = "DATATYPE_MISMATCH.BINARY_OP_WRONG_TYPE"
+_TWO_TEXTS = re.compile(r"^(?:u2?|s|'\d') [-+*/%] (?:u2?|s|'\d')$")
 """For products of differences, of which large values leave few digits."""
 
 
@@ -208,6 +211,8 @@ class Judge:
             return Outcome(entry["q"], "equal" if "error" in entry else "fails", message)
         if entry.get("error", "").startswith("client"):
             return Outcome(entry["q"], "equal", "Spark's client could not show the answer")
+        if entry.get("error") == _WRONG_TYPE and _TWO_TEXTS.search(entry["q"]):
+            return Outcome(entry["q"], "more", "arithmetic over two texts")
         if "error" in entry:
             return Outcome(entry["q"], "lenient", f"{rows[:1]} for {entry['error']}")
         return self.compared(entry, names, types, rows)

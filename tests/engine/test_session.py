@@ -8,7 +8,17 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pyspark.sql.types import LongType, StringType, StructField, StructType
+from pyspark.sql import functions
+from pyspark.sql.types import (
+    ArrayType,
+    DateType,
+    DecimalType,
+    LongType,
+    MapType,
+    StringType,
+    StructField,
+    StructType,
+)
 
 from proa.engine import Engine, carry_errors, session
 from proa.engine.parity.parity_table import decide
@@ -74,6 +84,42 @@ def test_a_wrong_query_is_the_users_error(
             .selectExpr(expression)
         )
     assert caught.value.condition == condition
+
+
+NESTED = StructType(
+    [
+        StructField("a", LongType(), nullable=False),
+        StructField("b", ArrayType(StructType([StructField("x", DecimalType(9, 2))]))),
+        StructField("c", MapType(StringType(), DateType(), valueContainsNull=False)),
+    ]
+)
+
+
+def test_a_schema_of_from_json_is_a_type_or_its_text(embedded: Engine) -> None:
+    texts = embedded.spark.createDataFrame(
+        [('{"a": 1, "b": [{"x": 2.5}], "c": {"k": "2026-01-02"}}',), ("{}",), ("no json",)], ["j"]
+    )
+    by_type = texts.select(functions.from_json("j", NESTED).alias("v"))
+    by_text = texts.selectExpr(
+        "from_json(j, 'a BIGINT, b ARRAY<STRUCT<x: DECIMAL(9, 2)>>, c MAP<STRING, DATE>') AS v"
+    )
+    first, second, third = embedded.arrow(by_type).to_pylist()
+    assert first["v"]["a"] == 1
+    assert second["v"] == third["v"] == {"a": None, "b": None, "c": None}
+    assert embedded.arrow(by_text).to_pylist() == [first, second, third]
+
+
+def test_two_texts_are_computed_as_numbers(embedded: Engine) -> None:
+    texts = embedded.spark.createDataFrame([("7", "2", "x"), ("1.5", None, "")], ["u", "v", "w"])
+    shown = texts.selectExpr("u / v AS a", "u + v AS b", "u - v AS c", "u * v AS d", "u % v AS e")
+    whole = texts.limit(1).selectExpr("u div v AS f")
+    assert embedded.arrow(shown).to_pylist() == [
+        {"a": 3.5, "b": 9.0, "c": 5.0, "d": 14.0, "e": 1.0},
+        dict.fromkeys("abcde"),
+    ]
+    assert embedded.arrow(whole).to_pylist() == [{"f": 3}]
+    with pytest.raises(DataError, match="'x' of the type STRING cannot be cast to DOUBLE"):
+        embedded.arrow(texts.limit(1).selectExpr("u / w"))
 
 
 def test_a_pivot_needs_its_values(embedded: Engine) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from pyspark.errors import PySparkException
 from pyspark.sql import types as t
+from pyspark.sql.types import _parse_datatype_json_string
 
 from proa.engine.parity import spark_types as st
 from proa.engine.parity.coerce import known_types, refuse
@@ -69,6 +71,34 @@ def _options(node: Node) -> dict[str, str]:
     return {**found, "mode": mode}
 
 
+def _schema_type(text: str) -> DataType:
+    """The type that a schema says, as SQL or, of a type of pyspark, as JSON; every field may be NULL.
+
+    Raises UnreadableSqlError for what says no type.
+    """
+    if text.lstrip().startswith(("{", '"')):
+        try:
+            return _all_nullable(_parse_datatype_json_string(text))
+        except (ValueError, KeyError, TypeError, PySparkException) as error:
+            raise UnreadableSqlError(text) from error
+    try:
+        return st.type_of(text)
+    except UnreadableSqlError:
+        return st.type_of(f"struct<{text}>")
+
+
+def _all_nullable(type_: DataType) -> DataType:
+    if isinstance(type_, t.ArrayType):
+        return t.ArrayType(_all_nullable(type_.elementType))
+    if isinstance(type_, t.MapType):
+        return t.MapType(_all_nullable(type_.keyType), _all_nullable(type_.valueType))
+    if isinstance(type_, t.StructType):
+        return t.StructType(
+            [t.StructField(field.name, _all_nullable(field.dataType)) for field in type_.fields]
+        )
+    return type_
+
+
 @rule("from_json")
 def _from_json(node: Node, typist: Typist) -> Node | None:
     if len(node.args) not in {2, 3}:
@@ -80,14 +110,11 @@ def _from_json(node: Node, typist: Typist) -> Node | None:
             "from_json() of a schema that is not a constant", "write the schema as a text", node
         )
     try:
-        target = st.type_of(schema)
-    except UnreadableSqlError:
-        try:
-            target = st.type_of(f"struct<{schema}>")
-        except UnreadableSqlError as error:
-            raise refuse(
-                f"from_json() of the schema {schema!r}", "look at its spelling", node
-            ) from error
+        target = _schema_type(schema)
+    except UnreadableSqlError as error:
+        raise refuse(
+            f"from_json() of the schema {schema!r}", "look at its spelling", node
+        ) from error
     if not _plain(target):
         raise refuse("from_json() of this schema", "leave intervals out", node)
     text = coerce_arguments(Node("call", "from_json", [node.args[0]]), "S")

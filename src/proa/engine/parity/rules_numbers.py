@@ -42,7 +42,11 @@ def _arithmetic(node: Node, typist: Typist) -> Node | None:
         right = literal(None, a)
     a, b = left.now.type, right.now.type
     if st.is_string(a) and st.is_string(b):
-        raise refuse(f"{sign} of two texts", "cast them to numbers", node)
+        # Spark refuses this under ANSI; Databricks' pipelines rely on it (decision 0088).
+        target = st.LONG if sign == "div" else st.DOUBLE
+        left = spark_cast(left, target)
+        right = guard_null(spark_cast(right, target), left)
+        a = b = target
     if st.is_string(a) or st.is_string(b):
         target = st.common(a, b)
         if sign == "div":
