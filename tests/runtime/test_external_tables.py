@@ -33,6 +33,7 @@ def expected(ids):
 READS = {
     "by name": "spark.readStream.table('main.raw.orders')",
     "by path": "spark.readStream.format('delta').load('{path}')",
+    "without a format": "spark.readStream.load('{path}')",
     "in SQL": 'spark.sql("SELECT * FROM STREAM delta.`{path}`")',
     "in SQL by name": 'spark.sql("SELECT * FROM STREAM main.raw.orders o WHERE o.id >= 0")',
 }

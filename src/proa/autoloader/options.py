@@ -242,7 +242,8 @@ def _format(get: _Values) -> str:
     kind = get.text("format", "").strip().lower()
     if not kind:
         raise PipelineError(
-            "cloudFiles.format is not set; say which format the files have: " + ", ".join(FORMATS),
+            "cloudFiles.format is not set, and no file's name tells it; say which format the files have: "
+            + ", ".join(FORMATS),
             condition="CF_MISSING_FORMAT",
         )
     if kind not in {name.lower() for name in FORMATS}:

@@ -24,6 +24,7 @@ from proa.graph.query_from_plan import PlanReader
 from proa.graph.query_origin import QueryOrigin
 from proa.graph.sql_mask import TextEdit
 from proa.graph.stateful_plan import CONDITION, StatefulPlan, without_state
+from proa.graph.told_format import format_of_files, format_of_source, names_format
 from proa.pipelines.identifiers import name_parts
 from proa.text import quote_identifier
 
@@ -144,6 +145,7 @@ def read_plan(relation: Relation, resolver: Resolver, origin: QueryOrigin) -> Fl
     Raises PipelineError for names that do not resolve, sources that cannot be streamed, SQL that
     cannot be read and operators over a stream that need state.
     """
+    relation = _with_formats(relation)
     template = proto.Relation()
     template.CopyFrom(relation)
     reader = _Reader(resolver, origin)
@@ -165,6 +167,19 @@ def read_plan(relation: Relation, resolver: Resolver, origin: QueryOrigin) -> Fl
     return FlowPlan(
         tuple(reader.leaves.values()), template, query, remembers, recomputed=recomputed
     )
+
+
+def _with_formats(relation: Relation) -> Relation:
+    """The plan, with a format where files or a table are loaded without a word about it."""
+    named = proto.Relation()
+    named.CopyFrom(relation)
+    for part in plan_proto.walk(named):
+        if isinstance(part, proto.Read) and part.WhichOneof("read_type") == "data_source":
+            source = part.data_source
+            if not source.format:
+                path = source.paths[0] if source.paths else source.options.get("path", "")
+                source.format = format_of_source(path, streaming=part.is_streaming)
+    return named
 
 
 class _Reader:
@@ -269,8 +284,8 @@ class _Reader:
 
     def _data_source(self, relation: Relation) -> bool:
         source = relation.read.data_source
-        name = source.format.lower() or "parquet"  # Spark's default
         streaming = relation.read.is_streaming
+        name = source.format.lower()
         leaf: Leaf
         if name == "cloudfiles":
             if not streaming:
@@ -421,7 +436,10 @@ class _Reader:
                     continue
                 inner, alias = self._inline(target), each.alias
             else:
-                leaf = FilesLeaf("", each.path, each.options, each.schema, each.streaming)
+                options = each.options
+                if not names_format(options) and (kind := format_of_files(each.path, options)):
+                    options = {**options, "cloudFiles.format": kind}
+                leaf = FilesLeaf("", each.path, options, each.schema, each.streaming)
                 inner, alias = placeholder(self._files_leaf(leaf)), ""
             references.append(
                 plan_proto.alias(

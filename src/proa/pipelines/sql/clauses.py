@@ -256,13 +256,13 @@ def _column(parser: Parser, key: list[str], generated: list[GeneratedColumn]) ->
         elif parser.accept("CONSTRAINT"):
             parser.identifier("the constraint's name after CONSTRAINT")
         elif parser.sees("GENERATED"):
-            generated.append(GeneratedColumn(name, written, _generated(parser, name)))
+            generated.append(GeneratedColumn(name, written, _generated_expression(parser, name)))
         else:
             _refuse_option(parser, name)
     return " ".join(parts)
 
 
-def _generated(parser: Parser, name: str) -> str:
+def _generated_expression(parser: Parser, name: str) -> str:
     """Parse `GENERATED ALWAYS AS (expression)` and return the expression."""
     start = parser.here
     parser.accept("GENERATED")
