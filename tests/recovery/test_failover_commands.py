@@ -14,8 +14,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from proa.cli.main import app
+from proa.control.page import report_page
 from proa.errors import ProaError, UserError
 from proa.recovery.driver import run_command
+from proa.recovery.proof_report import filed_html
 from proa.testing import FakeClock
 from two_region_project import PROJECT_SETTINGS, Project, new_project
 
@@ -162,6 +164,26 @@ def test_regions_that_differ_end_a_drill_with_no(shop: Project):
     assert isinstance(proa(shop, "switchover", "--to", "west", "--yes").exception, ProaError)
     assert proa(shop, "resume", "--cancel").exit_code == 0
     assert json.loads(proa(shop, "status", "--json").stdout)["control"]["active"] == "east"
+    # What was found is kept for auditors, from the first entry to the last difference.
+    assert proa(shop, "history", "--reports", f"{shop.base}/filed").exit_code == 0
+    drill, *_ = sorted(Path(shop.base, "filed").glob("*.json"))
+    facts = json.loads(drill.read_text())
+    assert facts["software"]["proa"]
+    assert facts["tables"]["gold"]["rules"]["tolerance"] == 0
+    assert {"only_left": {"id": "x", "at": "2023-02-28 12:03:00+00:00"}} in (
+        facts["tables"]["gold"]["differences"]
+    )
+    for page in (drill.with_suffix(".html").read_text(), report_page(facts, None)):
+        assert "only in east: {&#x27;id&#x27;: &#x27;x&#x27;" in page.replace("&#39;", "&#x27;")
+        assert "deltalake" in page
+    # A report of the release before has neither rules nor software.
+    old = {name: one for name, one in facts.items() if name != "software"}
+    old["tables"] = {
+        name: {key: one[key] for key in ("verdict", "sentence", "versions", "files", "rows")}
+        for name, one in facts["tables"].items()
+    }
+    assert "gold is different" in filed_html(old)
+    assert "gold is different" in report_page(old, None)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ from proa.cli.project import JsonOption, ProjectOption, find_project, load_regio
 from proa.errors import ProaError, SettingsError, UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from proa.recovery.control_record import ControlRecord, Operation
     from proa.recovery.controller import Controller, Request
     from proa.recovery.readiness import Check
@@ -189,10 +191,21 @@ def resume(
 
 
 def history(
+    reports: Annotated[
+        Path | None,
+        typer.Option(
+            "--reports",
+            metavar="FOLDER",
+            help="Also write the reports of drills and promotions there, as pages (.html) and facts (.json).",
+        ),
+    ] = None,
     project: ProjectOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List the changes of roles, oldest first: when, who, and what happened.
+
+    Every drill and every promotion has filed a report: what was compared, at which files and versions, by
+    which rules, with which result. --reports writes them, each under the number of its entry.
 
     Exit codes: 0 done; 1 the places that hold the record disagree; 3 none of them answers.
 
@@ -200,7 +213,10 @@ def history(
     """
     from proa.recovery.control_record import ControlStore
 
-    records = ControlStore.of(load_regions(project)).history()
+    store = ControlStore.of(load_regions(project))
+    records = store.history()
+    if reports is not None:
+        _write_reports(reports, store.reports())
     if as_json:
         print_json({"entries": [record.model_dump(mode="json") for record in records]})
         return
@@ -210,6 +226,23 @@ def history(
         print_text(f"{when}  epoch {record.epoch}  {record.who}: {record.sentence}{reason}")
     if not records:
         console.print("nothing was ever changed")
+
+
+def _write_reports(folder: Path, filed: Mapping[str, bytes]) -> None:
+    """Write reports into a folder, twice each. Raises SettingsError when that cannot be done."""
+    import json
+
+    from proa.recovery.proof_report import filed_html
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, data in filed.items():
+            (folder / f"{name}.json").write_bytes(data)
+            (folder / f"{name}.html").write_text(filed_html(json.loads(data)), encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(
+            f"cannot write the reports into {str(folder)!r}: {error.strerror}"
+        ) from error
 
 
 def validate(

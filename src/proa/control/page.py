@@ -15,6 +15,7 @@ from proa.recovery.advice import duration_text
 from proa.recovery.control_record import Operation
 from proa.recovery.controller import Request
 from proa.recovery.driver import Role
+from proa.recovery.proof_report import difference_lines
 from proa.recovery.readiness import Level
 from proa.times import utc_text
 
@@ -173,6 +174,7 @@ def _class_of_result(*, equal: bool | None) -> str:
 def report_page(report: Mapping[str, Any], visitor: Visitor) -> str:
     """One report: which tables were compared, at which versions, with which result."""
     tables: Mapping[str, Mapping[str, Any]] = report.get("tables") or {}
+    software = ", ".join(f"{name} {number}" for name, number in report.get("software", {}).items())
     return _page(
         f"{str(report['operation']).capitalize()} of {' and '.join(map(str, report['regions']))}",
         visitor,
@@ -197,6 +199,16 @@ def report_page(report: Mapping[str, Any], visitor: Visitor) -> str:
             ],
             numbers=("raw files",),
         ),
+        *(
+            tag(
+                "section",
+                tag("h2", f"{name}: the first differences"),
+                tag("ul", *(tag("li", line) for line in lines)),
+            )
+            for name, one in tables.items()
+            if (lines := difference_lines(one, *map(str, report["regions"])))
+        ),
+        tag("p", f"Software: {software}.", class_="quiet") if software else None,
     )
 
 

@@ -26,6 +26,7 @@ from proa.recovery.control_record import (
 )
 from proa.recovery.driver import Driver, Role, open_driver, role_of
 from proa.recovery.failover_table import Action, FailoverEvent
+from proa.recovery.proof_report import software
 from proa.recovery.region_status import SourceStatus
 from proa.recovery.region_view import Loss, Proof, RegionsView, open_view
 from proa.settings import ProjectSettings, RecoverySettings, file_numbers_text
@@ -430,6 +431,7 @@ class Controller:
             "loss": self._loss_facts(record.target or record.active),
             "equal": proof.equal,
             "sentence": proof.sentence,
+            "software": software(),
             "tables": proof.tables,
         }
         self._store.file(

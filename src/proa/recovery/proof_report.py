@@ -30,22 +30,43 @@ def report_facts(
         "regions": list(regions),
         "at": at.isoformat(),
         "equal": all(report.verdict is Verdict.EQUAL for report in reports),
-        "software": {name: version(name) for name in _LIBRARIES},
-        "tables": [_table(report, rules[report.table]) for report in reports],
+        "software": software(),
+        "tables": [table_facts(report, rules[report.table]) for report in reports],
     }
 
 
-def as_html(facts: Mapping[str, Any]) -> str:
-    """The report as one page."""
+def software() -> dict[str, str]:
+    """The versions of what compares."""
+    return {name: version(name) for name in _LIBRARIES}
+
+
+def filed_html(filed: Mapping[str, Any]) -> str:
+    """The report that a drill or promotion has filed beside the control record, as one page."""
+    tables = [{"table": name, **table} for name, table in (filed.get("tables") or {}).items()]
+    what = (
+        f"{str(filed['operation']).capitalize()} of group {filed['group']}, epoch {filed['epoch']}"
+    )
+    took = f"It took {float(filed['seconds']):,.1f} s"
+    notes = [
+        f"{what}: begun {filed['began']}, filed by {filed['who']}. {took}.",
+        f"{filed['loss']['sentence']}.",
+        f"{filed['sentence']}.",
+    ]
+    return as_html({**filed, "software": filed.get("software") or {}, "tables": tables}, notes)
+
+
+def as_html(facts: Mapping[str, Any], notes: Sequence[str] = ()) -> str:
+    """The report as one page; `notes` are sentences above its tables."""
     left, right = facts["regions"]
-    result = "equal" if facts["equal"] else "not equal"
+    result = {True: "are equal", False: "are not equal", None: "were not compared"}[facts["equal"]]
     rows = "".join(_row(table) for table in facts["tables"])
     details = "".join(_details(table, left, right) for table in facts["tables"])
-    software = ", ".join(f"{name} {number}" for name, number in facts["software"].items())
+    versions = ", ".join(f"{name} {number}" for name, number in facts["software"].items())
     return _PAGE.format(
-        title=_text(f"{left} and {right} are {result}"),
+        title=_text(f"{left} and {right} {result}"),
+        notes="".join(f"<p>{_text(note)}</p>" for note in notes),
         at=_text(facts["at"]),
-        software=_text(software),
+        software=_text(versions or "not known"),
         left=_text(left),
         right=_text(right),
         rows=rows,
@@ -53,7 +74,8 @@ def as_html(facts: Mapping[str, Any]) -> str:
     )
 
 
-def _table(report: TableReport, rules: Rules) -> dict[str, Any]:
+def table_facts(report: TableReport, rules: Rules) -> dict[str, Any]:
+    """What the report says of one table, for programs."""
     found = report.comparison
     facts: dict[str, Any] = {
         "table": report.table,
@@ -99,11 +121,10 @@ def _values(row: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _row(table: Mapping[str, Any]) -> str:
-    rules = [f"ignored: {', '.join(table['rules']['ignore'])}"] if table["rules"]["ignore"] else []
-    if table["rules"]["tolerance"] or table["rules"]["tolerances"]:
-        rules.append(
-            f"tolerance {table['rules']['tolerance']} {table['rules']['tolerances'] or ''}"
-        )
+    wanted = table.get("rules") or {}  # reports of earlier versions had none
+    rules = [f"ignored: {', '.join(wanted['ignore'])}"] if wanted.get("ignore") else []
+    if wanted.get("tolerance") or wanted.get("tolerances"):
+        rules.append(f"tolerance {wanted['tolerance']} {wanted['tolerances'] or ''}")
     cells = (
         table["table"],
         table["verdict"],
@@ -118,10 +139,17 @@ def _row(table: Mapping[str, Any]) -> str:
 
 
 def _details(table: Mapping[str, Any], left: str, right: str) -> str:
-    if not table["differences"]:
+    lines = difference_lines(table, left, right)
+    if not lines:
         return ""
+    items = "".join(f"<li>{_text(line)}</li>" for line in lines)
+    return f"<h2>{_text(table['table'])}: the first differences</h2><ul>{items}</ul>"
+
+
+def difference_lines(table: Mapping[str, Any], left: str, right: str) -> list[str]:
+    """The first differences of a table, as sentences. Empty when it is equal, or was not compared."""
     lines = []
-    for difference in table["differences"]:
+    for difference in table.get("differences") or ():
         if "columns" in difference:
             lines.append(difference["columns"])
         elif "changed" in difference:
@@ -134,8 +162,7 @@ def _details(table: Mapping[str, Any], left: str, right: str) -> str:
             lines.append(f"only in {left}: {difference['only_left']}")
         else:
             lines.append(f"only in {right}: {difference['only_right']}")
-    items = "".join(f"<li>{_text(line)}</li>" for line in lines)
-    return f"<h2>{_text(table['table'])}: the first differences</h2><ul>{items}</ul>"
+    return lines
 
 
 def _text(value: object) -> str:
@@ -156,6 +183,7 @@ tr.other td:nth-child(2) {{ font-weight: bold; }}
 div {{ overflow-x: auto; }}
 </style>
 <h1>{title}</h1>
+{notes}
 <p>Compared row by row on {at}, each table at versions that hold the same raw files in both regions.
 Software: {software}.</p>
 <div><table>

@@ -10,8 +10,9 @@ from typing import Any, Protocol
 from proa.clock import Clock
 from proa.recovery.by_storage import StoredRegion
 from proa.recovery.caught_up import CaughtUp, read_caught_up
+from proa.recovery.proof_report import table_facts
 from proa.recovery.region_status import RegionStatus, ShipmentOrder, read_order, read_status
-from proa.recovery.verification import TableReport, Verdict, rules_of, verify
+from proa.recovery.verification import Verdict, rules_of, verify
 from proa.settings import ProjectSettings
 
 
@@ -39,7 +40,7 @@ class Proof:
     behind: bool = False
     """No table was found to differ; some cannot be compared before a region has read more files."""
     tables: Mapping[str, Any] = field(default_factory=dict)
-    """By table: verdict, sentence, versions, files, rows."""
+    """By table what `proof_report.table_facts` says."""
 
 
 class RegionsView(Protocol):
@@ -91,7 +92,10 @@ class StorageView:
             equal,
             f"{both} are equal: {len(reports)} tables" if equal else f"{both} differ: {sentence}",
             behind=bool(lagging) and behind,
-            tables={report.table: table_facts(report) for report in reports},
+            tables={
+                report.table: table_facts(report, rules_of(settings, report.table))
+                for report in reports
+            },
         )
 
 
@@ -122,19 +126,6 @@ def loss_of(region: str, landed: Sequence[tuple[ShipmentOrder, int]], now: datet
     return Loss(
         files, size, seconds, certain, _loss_sentence(region, files, size, seconds, certain)
     )
-
-
-def table_facts(report: TableReport) -> dict[str, Any]:
-    """A table's report for programs."""
-    rows = report.comparison.rows if report.comparison is not None else None
-    return {
-        "verdict": report.verdict.value,
-        "sentence": report.sentence,
-        "versions": list(report.versions),
-        "files": report.files,
-        "behind": list(report.behind),
-        "rows": None if rows is None else list(rows),
-    }
 
 
 def _loss_sentence(region: str, files: int, size: int, seconds: float, certain: bool) -> str:  # noqa: FBT001
