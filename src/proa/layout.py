@@ -19,6 +19,8 @@ class Layout:
 
     tables/<dataset>/                                       a Delta table
     checkpoints/<dataset>/<flow>/<generation>/plans/        what each batch consists of
+    checkpoints/<dataset>/<flow>/<generation>/cuts/         shorter plans of batches whose data are wrong
+    checkpoints/<dataset>/<flow>/<generation>/settled/      those of the latter that were committed
     checkpoints/<dataset>/<flow>/<generation>/<leaf>/       what a leaf has seen
     sinks/<sink>/                                           what a sink was given, and when anew
     system/events/                                          the event log, a Delta table
@@ -66,3 +68,8 @@ def dataset_of(folder: str) -> str:
 def app_id(flow: str, generation: int) -> str:
     """The application of a flow's `txn` actions; their versions are its batches."""
     return f"proa:{flow}:{generation}"
+
+
+def cut_app(app: str) -> str:
+    """The application that tells how often a flow's last batch was cut; `app` counts its batches."""
+    return f"{app}:cut"

@@ -58,12 +58,16 @@ class Project:
 
     def ship(self, source: str, rows: Iterable[Mapping[str, Any]]) -> None:
         """A JSON file in the landing zone, as a shipment that its manifest names."""
+        body = "".join(json.dumps(row, default=str) + "\n" for row in rows)
+        self.ship_bytes(source, body.encode())
+
+    def ship_bytes(self, source: str, body: bytes, suffix: str = "json") -> None:
+        """A file in the landing zone, as a shipment that its manifest names."""
         manifest = Manifest(self.landing, source)
         manifest.refresh()
         number = manifest.head + 1
         at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(minutes=number)
-        path = f"{number:05d}.json"
-        body = "".join(json.dumps(row, default=str) + "\n" for row in rows).encode()
+        path = f"{number:05d}.{suffix}"
         self.landing.put(f"{source}/{path}", body)
         sha256 = hashlib.sha256(body).hexdigest()
         file = ShippedFile(path=path, size=len(body), sha256=sha256, modified=at)

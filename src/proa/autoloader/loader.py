@@ -25,7 +25,7 @@ from proa.autoloader.file_ref import FileRef
 from proa.autoloader.known import KnownFiles
 from proa.autoloader.leaf_columns import FIXED_COLUMNS, LeafColumns
 from proa.autoloader.options import Options, check_bad_path, parse
-from proa.autoloader.schema import FileSchema, SchemaVersion, SchemaVersions
+from proa.autoloader.schema import FileSchema, SchemaVersion, SchemaVersions, schema_through
 from proa.autoloader.schema_fold import SchemaFold, shipments_of
 from proa.autoloader.tasks import INFERRED, Assignment, InferTask, ReadTask, split
 from proa.clock import Clock
@@ -98,6 +98,8 @@ class AutoLoader:
         self._listed: ListedFiles | None = None
         self._schema: SchemaVersion | None = None
         self._sample: tuple[FileRef, ...] = ()
+        self._ends_anywhere = False
+        """Whether batches have the fields that later shipments brought."""
 
     @property
     def base(self) -> str:
@@ -200,7 +202,11 @@ class AutoLoader:
         # Perhaps another runner has stored what this one still lacks.
         latest = self._versions.latest() if self._versions is not None else None
         if latest is None or latest.number == current.number:
-            raise problem.error() from error
+            if not self._ends_before(current, files):
+                raise problem.error() from error
+            # The field counts since a later shipment, where inference was the first to see it.
+            self._ends_anywhere = True
+            return True
         self._schema = latest
         return True
 
@@ -302,7 +308,8 @@ class AutoLoader:
         self, before: SchemaVersion, new: FileSchema, shipment: int, decided: Mapping[str, str]
     ) -> bool:
         """Store the version after `before` and take it on; False when another's stands there."""
-        version = SchemaVersion(before.number + 1, new, shipment, decided)
+        reach = max(before.reach, shipment)
+        version = SchemaVersion(before.number + 1, new, shipment, decided, reach)
         self._schema = version if self._versions is None else self._versions.put(version)
         return self._schema.schema == new
 
@@ -412,7 +419,23 @@ class AutoLoader:
                 self._grow(engine, current, files, None)
                 current = self._current() or current
         schema = current.schema
+        if self._ends_before(current, files):
+            if self._versions is None:
+                self._schema, self._sample = None, ()
+                return self._resolve(engine, files)
+            schema = schema_through(self.versions(), files[-1].shipment)
         return schema if self._given is None else replace(schema, data=self._given)
+
+    def _ends_before(self, current: SchemaVersion, files: Sequence[FileRef]) -> bool:
+        """Whether later shipments than those of `files` have decided the schema.
+
+        They were part of a batch that was cut since. Several sources have no order together.
+        """
+        last = files[-1].shipment if files else 0
+        if not 0 < last < current.reach or self._ends_anywhere:
+            return False
+        listed = self._listed_files()
+        return listed is not None and len(listed.sources) == 1
 
     def _first(self, engine: LoaderEngine, files: Sequence[FileRef]) -> SchemaVersion:
         """Decide the first schema and store it; what is only assumed has the number -1."""
@@ -433,7 +456,7 @@ class AutoLoader:
         if fixed is not None:
             schema = replace(schema, data=fixed)
         decided = self._fold.deciding_files(None, schema, group, inferred)
-        version = SchemaVersion(0, schema, shipment, decided)
+        version = SchemaVersion(0, schema, shipment, decided, shipment)
         self._schema = version if self._versions is None else self._versions.put(version)
         return self._schema
 

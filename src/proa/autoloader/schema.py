@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pyspark.sql import types as t
@@ -47,6 +47,8 @@ class SchemaVersion:
     """The shipment that decided it; 0 where no manifest gives the order."""
     decided: Mapping[str, str] = field(default_factory=dict)
     """For each new field the file that was the first to have it, below the folder that is loaded."""
+    reach: int = 0
+    """The greatest shipment that decided this version or one before."""
 
 
 def _without(fields: t.StructType, others: t.StructType) -> t.StructType:
@@ -76,6 +78,47 @@ def _keep_type(old: t.DataType, merged: t.DataType) -> t.DataType:
     if isinstance(old, t.ArrayType) and isinstance(merged, t.ArrayType):
         return t.ArrayType(_keep_type(old.elementType, merged.elementType))
     return old
+
+
+def schema_through(versions: Sequence[SchemaVersion], shipment: int) -> FileSchema:
+    """The newest schema without the fields that shipments after this one have brought."""
+    since: dict[tuple[str, ...], int] = {}
+    for version in versions:
+        for path in _paths(version.schema):
+            since.setdefault(path, version.shipment)
+    latest = versions[-1].schema
+
+    def select(struct: t.StructType, above: tuple[str, ...]) -> t.StructType:
+        return t.StructType(
+            [
+                t.StructField(f.name, inside(f.dataType, (*above, f.name)))
+                for f in struct.fields
+                if since[(*above, f.name)] <= shipment
+            ]
+        )
+
+    def inside(type_: t.DataType, above: tuple[str, ...]) -> t.DataType:
+        if isinstance(type_, t.ArrayType):
+            return t.ArrayType(inside(type_.elementType, above))
+        return select(type_, above) if isinstance(type_, t.StructType) else type_
+
+    data, partitions = select(latest.data, ()), select(latest.partitions, ())
+    names = {*data.names, *partitions.names}
+    return FileSchema(data, partitions, tuple(name for name in latest.later if name in names))
+
+
+def _paths(schema: FileSchema) -> Iterator[tuple[str, ...]]:
+    """The fields of a schema, nested ones too, each with the names that lead to it."""
+
+    def inside(type_: t.DataType, above: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+        while isinstance(type_, t.ArrayType):
+            type_ = type_.elementType
+        for each in type_.fields if isinstance(type_, t.StructType) else ():
+            yield (*above, each.name)
+            yield from inside(each.dataType, (*above, each.name))
+
+    yield from inside(schema.data, ())
+    yield from inside(schema.partitions, ())
 
 
 class SchemaVersions:
@@ -108,6 +151,7 @@ class SchemaVersions:
                 "later": schema.later,
                 "shipment": version.shipment,
                 "decided": dict(version.decided),
+                "reach": version.reach,
             },
             indent=1,
         )
@@ -135,7 +179,10 @@ class SchemaVersions:
                 f"the stored schema {url!r} is damaged; restore it, or run a full refresh",
                 condition="CHECKPOINT_DAMAGED",
             ) from error
-        return SchemaVersion(number, schema, body.get("shipment", 0), body.get("decided", {}))
+        shipment = body.get("shipment", 0)
+        return SchemaVersion(
+            number, schema, shipment, body.get("decided", {}), body.get("reach", shipment)
+        )
 
 
 _FORMAT = 2

@@ -79,6 +79,17 @@ class Context:
             origin=self.events.origin_of(node.flow.name, node.target),
         )
 
+    def batch_cut(self, node: FlowNode, batch: int, error: Exception) -> None:
+        """Note that the data of a batch are wrong, and that less of them is read first."""
+        self.events.add(
+            "flow_progress",
+            f"Batch {batch} of {node.flow.name!r} failed ({error}); a shorter one is computed, so that"
+            " what was shipped before is in the table.",
+            level="WARN",
+            details={"status": "RUNNING", "batch_cut": {"batch": batch}},
+            origin=self.events.origin_of(node.flow.name, node.target),
+        )
+
     def refresh_planned(self, node: FlowNode, technique: str, why: str) -> None:
         """Note how a materialized view is refreshed, and why so."""
         self.events.add(

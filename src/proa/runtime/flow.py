@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from proa.errors import ConflictError, DataError
+from proa.errors import ConflictError, DataError, UserError
 from proa.graph import FilesLeaf, FlowNode, TableLeaf
 from proa.lake import DataFile, Outcome, RowChanges, WriteResult
 from proa.pipelines.definitions import Dataset
@@ -23,6 +23,13 @@ from proa.runtime.context import Context
 from proa.runtime.external_source import ExternalTableSource
 from proa.runtime.fingerprint import fingerprint
 from proa.runtime.flow_kinds import FlowKind
+from proa.runtime.plan_cuts import (
+    cut_plan,
+    first_shipments,
+    in_shipment,
+    is_of_rows,
+    most_shipments,
+)
 from proa.runtime.sources import (
     Backlog,
     FilesSource,
@@ -102,6 +109,17 @@ class _Reading:
             source.mark_planned(plan)
         self.last = plan
 
+    def folders(self, *, replaces: bool) -> dict[str, str]:
+        """The folders of leaves of files whose shipments a batch takes in their order.
+
+        Of a batch that replaces all rows these are all leaves of files, else those of streams.
+        """
+        return {
+            key: source.folder
+            for key, source in self.sources.items()
+            if isinstance(source, FilesSource) and (replaces or source.streaming)
+        }
+
     def refresh(self, through: Mapping[str, int]) -> None:
         """Look at what there is now, through some files, unless that was done."""
         if not self.is_fresh:
@@ -130,6 +148,8 @@ class FlowRunner:
         self.definition = fingerprint(node, dataset)
         """The query's fingerprint."""
         self._reading: _Reading | None = None
+        self._shipments: int | None = None
+        """How many shipments a batch reads at most, after one was cut."""
 
     @property
     def name(self) -> str:
@@ -148,6 +168,7 @@ class FlowRunner:
         """
         if self._reading is not None:
             self._reading.is_fresh = False
+        self._shipments = None
         while not stop.is_set():
             progress.held_back = self.target.refusal()
             if progress.held_back is not None:
@@ -160,21 +181,42 @@ class FlowRunner:
             on_progress()
             try:
                 result = self._batches.run(plan, before, reading.generation, reading.sources)
-            except DataError as error:
-                if error.condition != _NO_FILES:
-                    raise
-                progress.waiting_for = str(error)
-                return
+            except UserError as error:
+                if error.condition == _NO_FILES:
+                    progress.waiting_for = str(error)
+                    return
+                self._cut(reading, plan, before, error)
+                continue
             if result is not None:
                 replaces = self._batches.has_replaced_all
                 progress.add(plan, result, self._event_time(result), replaces=replaces)
+                self._mark_committed(reading, plan)
             progress.backlog = ahead
             on_progress()
-            for source in reading.sources.values():
-                source.mark_committed(plan.batch)
-            reading.checkpoint.mark_committed(plan.batch)
             if not self.kind.goes_on(was_pending=was_pending):
                 return
+
+    def _cut(self, reading: _Reading, plan: Plan, before: Plan | None, error: UserError) -> None:
+        """Plan less of a batch whose data are wrong; raise what is wrong where there is no less."""
+        if not is_of_rows(error) or self.target.table is None or self.kind.is_over(plan.batch):
+            raise error
+        folders = reading.folders(replaces=plan.replaces)
+        shorter = cut_plan(plan, before, folders, error)
+        if shorter is None:
+            raise in_shipment(plan, folders, error)
+        standing = reading.checkpoint.put(shorter)
+        self._shipments = most_shipments(standing, folders)
+        reading.is_fresh = False
+        self._context.batch_cut(self.node, plan.batch, error)
+
+    def _mark_committed(self, reading: _Reading, plan: Plan) -> None:
+        """The batch is in the table as it was planned: tidy what is known of the batches so far."""
+        reading.checkpoint.settle(plan.batch, plan.cut)
+        for source in reading.sources.values():
+            source.mark_committed(plan.batch)
+        reading.checkpoint.mark_committed(plan.batch)
+        if self._shipments is not None:
+            self._shipments *= 2
 
     def _event_time(self, result: WriteResult) -> Span | None:
         """When the events of the rows that are new happened, where the table says so."""
@@ -189,6 +231,12 @@ class FlowRunner:
         began = self._context.clock.now()
         position = self.target.position(self.name)
         reading = self._read(position.generation)
+        last = reading.last
+        if last is not None and last.batch == position.batch and last.cut != position.cut:
+            # Another runner has committed more of the batch, or less.
+            reading = self._read(position.generation, anew=True)
+        if position.batch is not None and position.cut:
+            reading.checkpoint.settle(position.batch, position.cut)
         number = 0 if position.batch is None else position.batch + 1
         if self.kind.is_over(position.batch):
             return reading, None, None, False
@@ -220,9 +268,9 @@ class FlowRunner:
             if isinstance(source, FilesSource):
                 check_source(source, self.node, self._context)
 
-    def _read(self, generation: int) -> _Reading:
-        """What is known within a generation; nothing at first, and after a full refresh."""
-        if self._reading is None or self._reading.generation != generation:
+    def _read(self, generation: int, *, anew: bool = False) -> _Reading:
+        """What is known within a generation; nothing at first, after a full refresh, and `anew`."""
+        if anew or self._reading is None or self._reading.generation != generation:
             context = self._context
             url = context.layout.checkpoint(self.node.target, self.name, generation)
             checkpoint = Checkpoint(Store.open(url, context.options))
@@ -281,6 +329,8 @@ class FlowRunner:
             if value is None:
                 progress.waiting_for = key.split(":")[1] if ":" in key else key
                 return None
+            if self._shipments is not None and isinstance(source, FilesSource):
+                value = self._few(reading, value, source)
             inputs[key] = value
             any_new = any_new or (is_new and source.streaming)
         progress.waiting_for = None
@@ -291,6 +341,14 @@ class FlowRunner:
             number, {**_unmoved_inputs(kept), **inputs}, self.definition, self.kind.replaces
         )
         return plan if self.kind.is_due(plan, before, any_new=any_new) else None
+
+    def _few(self, reading: _Reading, value: Input, source: FilesSource) -> Input:
+        """The first shipments of what a stream of files hands out, after a batch was cut."""
+        assert isinstance(value, FilesInput)
+        if not source.streaming or value.through is None:
+            return value
+        reading.is_fresh = False  # the others are handed out once more
+        return first_shipments(value, self._shipments or 1, source.folder)
 
 
 _NO_FILES = "CF_EMPTY_DIR_FOR_SCHEMA_INFERENCE"

@@ -12,6 +12,7 @@ from proa.graph.findings import SEQUENCE_TIES, Finding
 from proa.lake.commit import end_generation
 from proa.runtime.context import Context
 from proa.runtime.flow import FlowProgress, FlowRunner
+from proa.runtime.plan_cuts import is_of_rows
 from proa.runtime.retry import Retrier
 from proa.states import FlowStatus
 from proa.times import utc_text
@@ -154,11 +155,22 @@ class FlowScheduler:
         for result in self.results.values():
             if result.status not in bad:
                 continue
-            if result.dataset in runner.node.upstream:
+            if result.dataset in runner.node.upstream and not self._stands(result):
                 return f"{result.dataset!r}, which it reads,"
             if _key(result.flow) in before:
                 return f"{result.flow!r}, which it depends on,"
         return None
+
+    def _stands(self, result: FlowResult) -> bool:
+        """Whether a flow has stopped at wrong data, with all before them in its table.
+
+        A region that ran more often has read what is in the table long ago.
+        """
+        if result.error is None or not is_of_rows(result.error):
+            return False
+        table = self._context.table(result.dataset)
+        with table.lock:
+            return table.exists and table.generation == table.wanted_generation
 
 
 def _is_ready(runner: FlowRunner, left: Mapping[str, int], unfinished: Container[str]) -> bool:

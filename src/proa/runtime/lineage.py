@@ -14,8 +14,8 @@ from pathlib import Path
 from proa.errors import DataError
 from proa.graph import DatasetLeaf, FilesLeaf, Leaf
 from proa.lake import GENERATION, Table
-from proa.layout import TABLES, Layout, app_id, dataset_of
-from proa.runtime.checkpoint import Checkpoint, FilesInput, Plan, TableInput
+from proa.layout import TABLES, Layout, app_id, cut_app, dataset_of
+from proa.runtime.checkpoint import Checkpoint, FilesInput, Plan, TableInput, cut_of
 from proa.runtime.declared import DeclaredFlow, DeclaredPipeline, DeclaredTable, read_declared
 from proa.storage import NotFoundError, Store, is_url
 
@@ -113,7 +113,9 @@ class Lineage:
         plan = (
             known[batch]
             if batch < len(known)
-            else self._checkpoint(dataset, flow, generation).committed_plan(batch)
+            else self._checkpoint(dataset, flow, generation).committed_plan(
+                batch, self._cut(dataset, flow, generation, batch)
+            )
         )
         return plan if plan is not None else self._missing(dataset, flow, generation, batch)
 
@@ -122,7 +124,8 @@ class Lineage:
         key = (dataset, flow, generation)
         known = self._plans.get(key, ())
         if last >= len(known):
-            known = self._plans[key] = self._checkpoint(dataset, flow, generation).plans(last)
+            cut = self._cut(dataset, flow, generation, last)
+            known = self._plans[key] = self._checkpoint(dataset, flow, generation).plans(last, cut)
         return [
             plan if plan is not None else self._missing(dataset, flow, generation, batch)
             for batch, plan in enumerate(known[: last + 1])
@@ -194,6 +197,16 @@ class Lineage:
             for name, read in newest.items():
                 if self.version(name) >= 0:
                     self._gather(name, self.settled_version(name, read), found, seen)
+
+    def _cut(self, dataset: str, flow: str, generation: int, batch: int) -> int | None:
+        """How often a batch was cut, if the table says so: of its last one. None for another."""
+        version = self.version(dataset)
+        if version < 0 or self.generation(dataset, version) != generation:
+            return None
+        if self.last_batch(dataset, flow, version) != batch:
+            return None
+        app = cut_app(app_id(flow, generation))
+        return cut_of(batch, self.table(dataset).transaction(app, version))
 
     def _there(self) -> frozenset[str]:
         """The tables that have a folder. Others are never opened: on disk that would make one."""

@@ -20,7 +20,7 @@ from proa.landing.manifest_tail import find_listed_folder
 from proa.landing.zone_check import check_zone, keep_check
 from proa.layout import Layout, app_id
 from proa.pipelines.definitions import DatasetKind
-from proa.runtime.checkpoint import Checkpoint, Plan, TableInput
+from proa.runtime.checkpoint import CUTS, PLANS, SETTLED, Checkpoint, Plan, TableInput
 from proa.runtime.lineage import Lineage
 from proa.runtime.runner import Runner
 from proa.runtime.sinks import BATCHES
@@ -223,7 +223,8 @@ class _Work:
                 done = Checkpoint(store.child(place)).folded_count() - _PLANS_KEPT
                 found += [
                     info
-                    for info in store.walk(f"{place}/plans")
+                    for folder in (PLANS, CUTS, SETTLED)
+                    for info in store.walk(f"{place}/{folder}")
                     if info.modified < cutoff and _number(info.path) < done
                 ]
         return self._remove_objects(store, found)

@@ -25,8 +25,9 @@ from proa.errors import (
 from proa.lake import Change, Destination, Flag, Table, commit_change, create_table, discard_attempt
 from proa.lake.commit import check_appendable
 from proa.lake.table_schema import merge_schemas, to_arrow
-from proa.layout import folder_name
+from proa.layout import cut_app, folder_name
 from proa.pipelines.definitions import Dataset, SinkPlace
+from proa.runtime.checkpoint import cut_of, cut_transaction
 from proa.runtime.context import Context
 from proa.runtime.flow_kinds import Stored
 from proa.runtime.target import Attempt, Position, TargetDelivery
@@ -156,7 +157,9 @@ class DeltaSink(_Sink):
         generation = self._state.generation()
         with self.table.lock:
             self.table.refresh()
-            return Position(generation, self.table.transaction(self._app_id(flow, generation)))
+            app = self._app_id(flow, generation)
+            last = self.table.transaction(app)
+            return Position(generation, last, cut_of(last, self.table.transaction(cut_app(app))))
 
     def begin(self, query: Any, flags: Sequence[Flag], *, replaces: bool, widens: bool) -> Attempt:
         del replaces, widens
@@ -199,10 +202,11 @@ class DeltaSink(_Sink):
         if not self.table.exists:
             create_table(self.table, attempt.columns)
         origin = self._context.events.origin
+        app = self._app_id(delivery.flow, delivery.generation)
         committed = commit_change(
             self.table,
             Change(
-                app_id=self._app_id(delivery.flow, delivery.generation),
+                app_id=app,
                 batch=batch,
                 attempt=attempt.destination.attempt,
                 generation=self.table.generation,
@@ -217,6 +221,7 @@ class DeltaSink(_Sink):
                     "batch": batch,
                     "update": self._context.update_id,
                 },
+                transactions=cut_transaction(app, delivery.plan),
                 epoch=epoch,
             ),
         )

@@ -24,10 +24,10 @@ from proa.lake import (
 )
 from proa.lake.commit import describe_table
 from proa.lake.table_schema import WIDENING, merge_schemas, storable, to_arrow
-from proa.layout import app_id
+from proa.layout import app_id, cut_app
 from proa.pipelines.ddl import parse_schema
 from proa.pipelines.definitions import Dataset
-from proa.runtime.checkpoint import Plan
+from proa.runtime.checkpoint import Plan, cut_of, cut_transaction
 from proa.runtime.context import Context
 from proa.runtime.flow_kinds import Stored
 
@@ -40,6 +40,8 @@ class Position:
     """How many full refreshes were asked for."""
     batch: int | None
     """The last batch of that generation that the target has; None for none."""
+    cut: int = 0
+    """How often that batch was cut."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,9 @@ class TableTarget:
         with table.lock:
             table.refresh()
             generation = table.wanted_generation
-            return Position(generation, table.transaction(app_id(flow, generation)))
+            app = app_id(flow, generation)
+            last = table.transaction(app)
+            return Position(generation, last, cut_of(last, table.transaction(cut_app(app))))
 
     def begin(self, query: Any, flags: Sequence[Flag], *, replaces: bool, widens: bool) -> Attempt:
         columns = self._declared_of(query)
@@ -136,10 +140,11 @@ class TableTarget:
     def commit(self, delivery: TargetDelivery) -> bool:
         attempt, plan, stored = delivery.attempt, delivery.plan, delivery.stored
         self.ensure_table(attempt)
+        app = app_id(delivery.flow, delivery.generation)
         committed = commit_change(
             self.table,
             Change(
-                app_id=app_id(delivery.flow, delivery.generation),
+                app_id=app,
                 batch=plan.batch,
                 attempt=attempt.destination.attempt,
                 generation=delivery.generation,
@@ -160,7 +165,7 @@ class TableTarget:
                     "rows": stored.result.rows,
                     **stored.notes,
                 },
-                transactions=stored.transactions,
+                transactions={**stored.transactions, **cut_transaction(app, plan)},
                 changes=stored.changes,
             ),
             Rewriter(self._context.engine, self._context.ids),
