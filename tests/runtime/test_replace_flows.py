@@ -119,3 +119,29 @@ def test_a_mistake_in_a_replace_flow_is_found_before_it_runs(
     error = project.write(BRONZE + code).run().error
     assert error is not None
     assert error.condition.startswith(condition)
+
+
+@pytest.mark.parametrize(
+    "flow",
+    [
+        'dp.create_auto_cdc_flow("t", "none", ["id"], "n")',
+        """@dp.replace_flow(target="t", replace_using=["id"], sequence_by="n")
+def lines():
+    return spark.readStream.table("none")""",
+    ],
+    ids=["changes", "rows in the place of others"],
+)
+def test_a_batch_without_a_row_changes_nothing(project: Project, flow: str) -> None:
+    """Engines write no file at all where they see that a query yields no row."""
+    view = """
+@dp.temporary_view
+def none():
+    return spark.readStream.table("bronze").where("1 = 0")
+
+dp.create_streaming_table("t")
+"""
+    project.write(BRONZE + view + flow)
+    for number in (1, 2):
+        project.land(f"{number}.json", [{"id": number, "line": 1, "n": 1}])
+        ok(project.run())
+    assert project.rows("t", "id") == []

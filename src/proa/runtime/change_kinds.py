@@ -94,6 +94,9 @@ def store_changes(flow: Flow, dataset: Dataset, work: BatchWork) -> Stored:
     try:
         if result.broken is not None:
             return Stored(dataclasses.replace(result, files=()), ())
+        if not result.files and not isinstance(flow.cdc, SnapshotCdc):
+            # The engine wrote no file at all: there is no change. (A snapshot without rows deletes all.)
+            return Stored(result, ())
         return _merge(flow, dataset, work, changes, result)
     finally:
         discard_attempt(changes, result.files)
