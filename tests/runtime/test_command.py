@@ -268,6 +268,15 @@ def test_events_are_shown_and_filtered(shop: Project) -> None:
     proa("run", "--region", "east")
     out = proa("events", "--region", "east", "--json", "--type", "flow_progress")[1]
     assert {event["event_type"] for event in json.loads(out)} == {"flow_progress"}
+    levels = {"METRICS": 0, "INFO": 1, "WARN": 2, "ERROR": 3}
+    every = [
+        event["level"]
+        for event in json.loads(proa("events", "--region", "east", "--json", "--last", "999")[1])
+    ]
+    for level, rank in levels.items():
+        command = ("events", "--region", "east", "--json", "--last", "999", "--level", level)
+        found = [event["level"] for event in json.loads(proa(*command)[1])]
+        assert found == [one for one in every if levels[one] >= rank]
     assert "is COMPLETED" in proa("events", "--region", "east", "--last", "1")[1]
     assert proa("events", "--region", "west")[1] == "no events\n"
 

@@ -4,7 +4,7 @@ from proa.errors import UnavailableError
 from proa.lake import Table
 from proa.runtime.event import Origin
 from proa.runtime.event_log import EventLog
-from proa.runtime.event_rows import read_events
+from proa.runtime.event_rows import EventFilter, read_events
 from proa.steps import Step, probing
 from proa.testing import Fail, FaultProbe, FixedIds, LoseAnswer
 
@@ -122,8 +122,9 @@ def test_some_of_the_events_can_be_asked_for(location, clock) -> None:
         events.flush()
     url, options = location
 
-    def asked(**some) -> list[str]:
-        return [event["message"] for event in read_events(f"{url}/events", options, **some)]
+    def asked(*, last: int | None = None, **some) -> list[str]:
+        found = read_events(f"{url}/events", options, chosen=EventFilter(**some), last=last)
+        return [event["message"] for event in found]
 
     assert asked(update="a") == ["a1.0", "a1.1", "a1.2", "a2.0", "a2.1", "a2.2"]
     assert asked(event_type="y") == ["a1.0", "a2.0", "b1.0"]

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from proa.cli.output import console, print_json
 from proa.cli.project import JsonOption, ProjectOption, RegionOption, chosen_region, find_project
+
+
+class EventLevel(StrEnum):
+    """How much an event matters, least first."""
+
+    METRICS = "METRICS"
+    INFO = "INFO"
+    WARN = "WARN"
+    ERROR = "ERROR"
+
 
 _COLOURS = {"ERROR": "red", "WARN": "yellow"}
 
@@ -26,6 +37,10 @@ def events(
     event_type: Annotated[
         str | None, typer.Option("--type", metavar="T", help="Only events of this type.")
     ] = None,
+    level: Annotated[
+        EventLevel,
+        typer.Option("--level", help="Only events of this level and those above it."),
+    ] = EventLevel.METRICS,
     last: Annotated[int, typer.Option("--last", min=1, help="How many, counted back.")] = 50,
     project: ProjectOption = None,
     as_json: JsonOption = False,
@@ -38,14 +53,14 @@ def events(
     """
     from proa.layout import Layout
     from proa.runtime import from_project
-    from proa.runtime.event_rows import read_events
+    from proa.runtime.event_rows import EventFilter, read_events
 
     folder = find_project(project)
     pipeline = from_project(folder, chosen_region(folder, region))
     log = Layout(pipeline.storage).events
-    found = list(
-        read_events(log, pipeline.options, update=update or "", event_type=event_type, last=last)
-    )
+    levels = [*EventLevel]
+    chosen = EventFilter(update or "", event_type, levels[levels.index(level) :])
+    found = list(read_events(log, pipeline.options, chosen=chosen, last=last))
     if as_json:
         print_json(found)
         return

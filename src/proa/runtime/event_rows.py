@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, fields
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import pyarrow as pa
@@ -66,27 +66,44 @@ def event_rows(events: Sequence[Event], instance: str) -> pa.Table:
     )
 
 
+@dataclass(frozen=True)
+class EventFilter:
+    """Which events of a log to read."""
+
+    update: str = ""
+    """What the ids of their updates begin with."""
+    event_type: str | None = None
+    levels: Collection[str] | None = None
+
+    def apply(self, events: pa.Table) -> pa.Table:
+        """Those of the rows of an event log that are meant."""
+        if self.update:
+            ids = pc.struct_field(events["origin"], "update_id")
+            events = events.filter(pc.fill_null(pc.starts_with(ids, self.update), fill_value=False))
+        if self.event_type is not None:
+            events = events.filter(pc.equal(events["event_type"], self.event_type))
+        if self.levels is not None:
+            events = events.filter(pc.is_in(events["level"], pa.array(self.levels, pa.string())))
+        return events
+
+
 def read_events(
     url: str,
     options: Mapping[str, str],
     *,
-    update: str = "",
-    event_type: str | None = None,
+    chosen: EventFilter | None = None,
     last: int | None = None,
 ) -> Iterator[dict[str, Any]]:
     """The events of the log at `url`, oldest first, in the shape of `event.as_json`.
 
-    Only those of updates whose id begins with `update`, of one type, and the `last` ones.
+    Only those that are chosen, and the `last` of them.
     """
     table = Table.at(url, options)
     if table.refresh() is None:
         return
     found = table.to_arrow()
-    if update:
-        ids = pc.struct_field(found["origin"], "update_id")
-        found = found.filter(pc.fill_null(pc.starts_with(ids, update), fill_value=False))
-    if event_type is not None:
-        found = found.filter(pc.equal(found["event_type"], event_type))
+    if chosen is not None:
+        found = chosen.apply(found)
     if last is not None and found.num_rows > last:
         # All of the oldest moment that counts, because its events are in an order as well.
         newest = pc.sort_indices(found, sort_keys=[("timestamp", "descending")])
