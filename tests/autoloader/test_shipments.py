@@ -66,6 +66,21 @@ def test_any_cutting_into_batches_gives_the_same_table(kind: str, data: st.DataO
 JSON = {"cloudFiles.format": "json", "cloudFiles.inferColumnTypes": "true"}
 
 
+@pytest.mark.parametrize("first", [b"", b'{"b": 1}'], ids=["no field", "another field"])
+def test_a_hints_spelling_names_the_column_whichever_file_comes_first(
+    engine: Any, tmp_path: Path, first: bytes
+):
+    zone = Zone(tmp_path / "zone")
+    options = {**JSON, "cloudFiles.schemaHints": "s.x double"}
+    one_by_one, at_once = (Region(engine, zone, tmp_path / name, options) for name in "ab")
+    for number, data in enumerate([first, b'{"S": {"y": 1}}', b'{"s": {"y": 1, "x": 2}}']):
+        zone.ship({f"{number}.json": data})
+        one_by_one.run()
+    at_once.run()
+    assert at_once.table() == one_by_one.table()
+    assert {"s"} == {name for name, _ in at_once.table()[0] if name.lower() == "s"}
+
+
 @pytest.fixture
 def zone(tmp_path: Path) -> Zone:
     return Zone(tmp_path / "zone")

@@ -74,8 +74,8 @@ def _with(schema: t.StructType, path: tuple[str, ...], type_: t.DataType) -> t.S
     if at is None:
         fields.append(t.StructField(path[0], wanted))
     else:
-        name = path[0] if len(path) == 1 else fields[at].name
-        fields[at] = t.StructField(name, wanted, metadata=fields[at].metadata)
+        # The user's spelling: a file's would depend on which one came first.
+        fields[at] = t.StructField(path[0], wanted, metadata=fields[at].metadata)
     return t.StructType(fields)
 
 

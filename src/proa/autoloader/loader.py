@@ -263,7 +263,9 @@ class AutoLoader:
         These are columns that hints make, and names that differ from a known one in case only.
         """
         if self.options.reader.case_sensitive or self.options.reader.format in TYPED_FORMATS:
-            found = replace(found, data=_without_twins(found.data, known.data))
+            # Readers know the columns that hints make as well.
+            columns = hints.apply(self.options.hints, known.data)
+            found = replace(found, data=_without_twins(found.data, columns))
         hinted = self._hinted_names() - {f.name.lower() for f in known.data.fields}
         kept = [f for f in found.data.fields if f.name.lower() not in hinted]
         return replace(found, data=t.StructType(kept))
