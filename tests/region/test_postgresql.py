@@ -11,7 +11,11 @@ from databricks.sdk.errors import DatabricksError, ResourceConflict
 from databricks.sdk.service import jobs
 
 from killing import Server, Site, alive, pause_until
+from proa.clock import SystemClock
 from proa.demo.postgresql import postgresql
+from proa.errors import ConflictError, UnavailableError
+from proa.region.state.database import Database
+from proa.region.state.ownership import Exclusive
 
 pytestmark = pytest.mark.slow
 
@@ -140,3 +144,23 @@ def test_a_server_that_was_frozen_and_lost_its_state_writes_nothing_and_ends(sit
     with pytest.raises(TimeoutError):
         client.jobs.get_run(run)
     site.exact()
+
+
+def test_a_check_that_found_no_database_does_not_give_up_the_lock():
+    with postgresql() as made:
+        made.execute("create database alone")
+        database = Database.open(made.url("alone"))
+        owner = Exclusive.take(database, SystemClock())
+        made.kill()
+        for _ in range(2):
+            with pytest.raises(UnavailableError):
+                owner.check()
+        made.start()
+        owner.check()
+        rival = Database.open(made.url("alone"))
+        with pytest.raises(ConflictError, match="another server owns"):
+            Exclusive.take(rival, SystemClock())
+        owner.release()
+        Exclusive.take(rival, SystemClock()).release()
+        for each in (database, rival):
+            each.close()

@@ -53,7 +53,8 @@ class Exclusive:
 
     def check(self) -> None:
         """Raise LostError when it is lost; take a lock that a restart of PostgreSQL has ended."""
-        if self._connection is not None and not self._answers(self._connection):
+        if self._handle is None and not self._is_locked():
+            # Stays without a connection where PostgreSQL is away: then the next check asks again.
             self._connection = None
             if not self._lock():
                 raise LostError("another server owns this region's state now")
@@ -63,7 +64,7 @@ class Exclusive:
         """Let the next server have it; no error when PostgreSQL has gone and taken it along."""
         if self._handle is not None:
             os.close(self._handle)
-        if self._connection is not None and self._answers(self._connection):
+        if self._connection is not None and self._is_locked():
             self._connection.execute(text("select pg_advisory_unlock(72618)"))
             self._connection.commit()
             self._connection.close()
@@ -92,6 +93,10 @@ class Exclusive:
             raise state_unavailable("locked", error) from error
         self._connection = connection
         return True
+
+    def _is_locked(self) -> bool:
+        """Whether the session of PostgreSQL that holds the lock is there."""
+        return self._connection is not None and self._answers(self._connection)
 
     @staticmethod
     def _answers(connection: Connection) -> bool:
