@@ -90,6 +90,21 @@ def line(**fields: Any) -> bytes:
     return content("json", [fields])
 
 
+@pytest.mark.parametrize("hint", ["s.a double", "s struct<a double>", "s.a.q double"])
+def test_a_hinted_field_takes_in_those_that_differ_in_case_only(
+    engine: Any, tmp_path: Path, hint: str
+):
+    zone = Zone(tmp_path / "zone")
+    options = {**JSON, "cloudFiles.schemaHints": hint}
+    one_by_one, at_once = (Region(engine, zone, tmp_path / name, options) for name in "cd")
+    values = [b'{"A": {"z": 1}}', b'{"a": {"w": 1}, "A": 2}', b'{"a": 1}', b'{"A": 1, "b": 2}']
+    for number, value in enumerate(values):
+        zone.ship({f"{number}.json": b'{"s": %s}' % value})
+        one_by_one.run()
+    at_once.run()
+    assert at_once.table() == one_by_one.table()
+
+
 def test_batches_end_where_shipments_end(engine: Any, zone: Zone, tmp_path: Path):
     for first in ("a", "b", "c"):
         zone.ship({f"{first}{n}.json": line(id=n) for n in range(3)})

@@ -9,6 +9,7 @@ from typing import Any
 
 from pyspark.sql import types as t
 
+from proa.autoloader.schema import add_fields
 from proa.errors import PipelineError
 from proa.pipelines.ddl import parse_type
 
@@ -43,40 +44,53 @@ def apply(hints: Sequence[Hint], schema: t.StructType, *, grows: bool = False) -
 def _grow_hint(hinted: t.DataType, found: t.DataType) -> Any:
     """The hinted type with the fields that only `found` has at the end of its structs."""
     if isinstance(hinted, t.StructType) and isinstance(found, t.StructType):
-        others = {f.name.lower(): f for f in found.fields}
         fields = [
-            t.StructField(f.name, _grow_hint(f.dataType, other.dataType), metadata=f.metadata)
-            if (other := others.pop(f.name.lower(), None)) is not None
+            t.StructField(f.name, _grow_hint(f.dataType, there), metadata=f.metadata)
+            if (there := _type_of_twins(found.fields, f.name)) is not None
             else f
             for f in hinted.fields
         ]
-        return t.StructType([*fields, *others.values()])
+        names = {f.name.lower() for f in fields}
+        return t.StructType([*fields, *(f for f in found.fields if f.name.lower() not in names)])
     if isinstance(hinted, t.ArrayType) and isinstance(found, t.ArrayType):
         return t.ArrayType(_grow_hint(hinted.elementType, found.elementType))
     return hinted
 
 
 def _with(schema: t.StructType, path: tuple[str, ...], type_: t.DataType) -> t.StructType:
-    fields = list(schema.fields)
-    at = next((i for i, f in enumerate(fields) if f.name.lower() == path[0].lower()), None)
+    name = path[0].lower()
+    inner = _type_of_twins(schema.fields, path[0])
     if len(path) == 1:
         wanted = type_
+    elif isinstance(inner, t.ArrayType) and isinstance(inner.elementType, t.StructType):
+        below = path[1:] if path[1] != "element" else path[2:]
+        wanted = t.ArrayType(_with(inner.elementType, below, type_)) if below else type_
+    elif isinstance(inner, t.MapType) and path[1] in {"key", "value"}:
+        wanted = _in_map(inner, path[1], path[2:], type_)
     else:
-        inner = fields[at].dataType if at is not None else t.StructType()
-        if isinstance(inner, t.ArrayType) and isinstance(inner.elementType, t.StructType):
-            below = path[1:] if path[1] != "element" else path[2:]
-            wanted = t.ArrayType(_with(inner.elementType, below, type_)) if below else type_
-        elif isinstance(inner, t.MapType) and path[1] in {"key", "value"}:
-            wanted = _in_map(inner, path[1], path[2:], type_)
-        else:
-            struct = inner if isinstance(inner, t.StructType) else t.StructType()
-            wanted = _with(struct, path[1:], type_)
-    if at is None:
-        fields.append(t.StructField(path[0], wanted))
-    else:
-        # The user's spelling: a file's would depend on which one came first.
-        fields[at] = t.StructField(path[0], wanted, metadata=fields[at].metadata)
-    return t.StructType(fields)
+        struct = inner if isinstance(inner, t.StructType) else t.StructType()
+        wanted = _with(struct, path[1:], type_)
+    # The user's spelling: a file's would depend on which one came first.
+    if inner is None:
+        return t.StructType([*schema.fields, t.StructField(path[0], wanted)])
+    at = next(i for i, f in enumerate(schema.fields) if f.name.lower() == name)
+    hinted = t.StructField(path[0], wanted, metadata=schema.fields[at].metadata)
+    others = [f for f in schema.fields[at + 1 :] if f.name.lower() != name]
+    return t.StructType([*schema.fields[:at], hinted, *others])
+
+
+def _type_of_twins(fields: Sequence[t.StructField], name: str) -> t.DataType | None:
+    """The type of the fields with a name in any case: the first one's with the others' fields.
+
+    None where there is no such field.
+    """
+    types = [f.dataType for f in fields if f.name.lower() == name.lower()]
+    if not types:
+        return None
+    first, *others = [t.StructType([t.StructField(name, type_)]) for type_ in types]
+    for other in others:
+        first = add_fields(first, other)
+    return first.fields[0].dataType
 
 
 def _in_map(map_: t.MapType, side: str, below: tuple[str, ...], type_: t.DataType) -> t.MapType:

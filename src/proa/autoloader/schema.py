@@ -31,8 +31,8 @@ class FileSchema:
 
         Types of fields that are known stay.
         """
-        data = _added_fields(self.data, _without(found.data, self.partitions))
-        partitions = _added_fields(self.partitions, _without(found.partitions, self.data))
+        data = add_fields(self.data, _without(found.data, self.partitions))
+        partitions = add_fields(self.partitions, _without(found.partitions, self.data))
         new = (*data.names[len(self.data) :], *partitions.names[len(self.partitions) :])
         return FileSchema(data, partitions, (*self.later, *new))
 
@@ -57,7 +57,11 @@ def _without(fields: t.StructType, others: t.StructType) -> t.StructType:
     return t.StructType([f for f in fields.fields if f.name.lower() not in taken])
 
 
-def _added_fields(old: t.StructType, new: t.StructType) -> t.StructType:
+def add_fields(old: t.StructType, new: t.StructType) -> t.StructType:
+    """The struct with the fields at the end that only `new` has, nested ones too.
+
+    Types of fields that are known stay.
+    """
     merged = merge_structs(old, new)
     # Inside of structs there may be names that differ in case only.
     known = {f.name.lower(): f.dataType for f in old.fields}
@@ -74,7 +78,7 @@ def _added_fields(old: t.StructType, new: t.StructType) -> t.StructType:
 def _keep_type(old: t.DataType, merged: t.DataType) -> t.DataType:
     """The old type, grown by new fields only."""
     if isinstance(old, t.StructType) and isinstance(merged, t.StructType):
-        return _added_fields(old, merged)
+        return add_fields(old, merged)
     if isinstance(old, t.ArrayType) and isinstance(merged, t.ArrayType):
         return t.ArrayType(_keep_type(old.elementType, merged.elementType))
     return old
