@@ -503,3 +503,42 @@ def test_a_name_in_another_case_adds_no_field_to_a_known_one(
     regions[1].run()
     assert regions[0].columns == regions[1].columns
     assert regions[0].table() == regions[1].table()
+
+
+NO_STRUCT = [False, 1, "x", [1], None, [{"z": 1}], {"q": {"y": None}}]
+
+
+@pytest.mark.parametrize("kind", ["json", "parquet"])
+@pytest.mark.parametrize("first", NO_STRUCT, ids=str)
+@pytest.mark.parametrize(
+    ("hint", "later"),
+    [
+        ("s struct<x:int>", [{"y": 1}, {"x": 1, "w": {"v": 2}}]),
+        ("s.x double", [{"y": 1}, {"x": 1, "w": 2}]),
+        ("s.x.q double", [{"x": 3}, {"x": {"p": 1}}, {"x": {"q": 4}, "a": 1}]),
+        ("s array<struct<x:int>>", [[{"y": 1}], [{"x": 1, "w": 2}]]),
+        ("s.element.x double", [[{"y": 1}], [{"x": 1, "w": 2}]]),
+        ("s struct<x:array<struct<a:int>>>", [{"x": 1}, {"x": [{"b": 1}]}]),
+    ],
+)
+def test_values_without_fields_decide_nothing_about_a_column_that_a_hint_makes_of_structs(
+    tmp_path: Path, kind: str, first: Any, hint: str, later: list[Any]
+):
+    zone = Zone(tmp_path / "zone")
+    options = {
+        "cloudFiles.format": kind,
+        "cloudFiles.inferColumnTypes": "true",
+        "cloudFiles.schemaHints": hint,
+    }
+    regions = [Region(InProcessEngine(), zone, tmp_path / name, options) for name in "ab"]
+    values = [first, later[0], first, *later]
+    for number, value in enumerate(values):
+        zone.ship({f"{number}.x": content(kind, [{"id": number, "s": value}])})
+        regions[0].run()
+    regions[1].run()
+    for region in regions:
+        assert not region.stopped
+        assert sorted(row["id"] for row in region.rows) == list(range(len(values)))
+    assert regions[0].columns == regions[1].columns
+    assert regions[0].table() == regions[1].table()
+    assert regions[0].history() == regions[1].history()

@@ -11,6 +11,7 @@ from pyspark.sql import types as t
 
 from proa.autoloader.schema import add_fields
 from proa.errors import PipelineError
+from proa.formats.arrow_types import has_structs, hinted_fields
 from proa.pipelines.ddl import parse_type
 
 
@@ -41,6 +42,64 @@ def apply(hints: Sequence[Hint], schema: t.StructType, *, grows: bool = False) -
     return schema
 
 
+def reshape(type_: Any, hinted: t.DataType | None) -> Any:
+    """The type with the hinted one wherever this has structs and the type has not.
+
+    So values that are no structs decide nothing about a column that a hint makes of structs.
+    """
+    if not has_structs(hinted):
+        return type_
+    if isinstance(hinted, t.StructType) and isinstance(type_, t.StructType):
+        return t.StructType(
+            [
+                t.StructField(
+                    f.name, reshape(f.dataType, _field_type(hinted, f.name)), metadata=f.metadata
+                )
+                for f in type_.fields
+            ]
+        )
+    if isinstance(hinted, t.ArrayType) and isinstance(type_, t.ArrayType):
+        return t.ArrayType(reshape(type_.elementType, hinted.elementType))
+    return hinted
+
+
+def without_hinted_fields(found: t.DataType, known: t.DataType, hinted: t.DataType) -> Any:
+    """The found type without fields that are there because of hints alone, nested ones too.
+
+    `known` has the fields that files had so far, `hinted` these and those that hints make. A struct
+    that hints make stays if it has a field that is in neither.
+    """
+    if isinstance(found, t.ArrayType) and isinstance(hinted, t.ArrayType):
+        inner = known.elementType if isinstance(known, t.ArrayType) else _NO_TYPE
+        return t.ArrayType(without_hinted_fields(found.elementType, inner, hinted.elementType))
+    if not isinstance(found, t.StructType) or not isinstance(hinted, t.StructType):
+        return found
+    kept = []
+    for f in found.fields:
+        before, made = _field_type(known, f.name), _field_type(hinted, f.name)
+        inner = _NO_TYPE if before is None else before
+        type_ = f.dataType if made is None else without_hinted_fields(f.dataType, inner, made)
+        if made is None or before is not None or _has_fields(type_):
+            kept.append(t.StructField(f.name, type_, metadata=f.metadata))
+    return t.StructType(kept)
+
+
+_NO_TYPE = t.NullType()
+
+
+def _field_type(struct: t.DataType, name: str) -> t.DataType | None:
+    """The type of the field with the name, in any case if there is none in this one; or None."""
+    fields = struct.fields if isinstance(struct, t.StructType) else []
+    exact = next((f.dataType for f in fields if f.name == name), None)
+    return hinted_fields(struct).get(name.lower()) if exact is None else exact
+
+
+def _has_fields(type_: t.DataType) -> bool:
+    while isinstance(type_, t.ArrayType):
+        type_ = type_.elementType
+    return isinstance(type_, t.StructType) and bool(type_.fields)
+
+
 def _grow_hint(hinted: t.DataType, found: t.DataType) -> Any:
     """The hinted type with the fields that only `found` has at the end of its structs."""
     if isinstance(hinted, t.StructType) and isinstance(found, t.StructType):
@@ -65,6 +124,9 @@ def _with(schema: t.StructType, path: tuple[str, ...], type_: t.DataType) -> t.S
     elif isinstance(inner, t.ArrayType) and isinstance(inner.elementType, t.StructType):
         below = path[1:] if path[1] != "element" else path[2:]
         wanted = t.ArrayType(_with(inner.elementType, below, type_)) if below else type_
+    elif inner is None and path[1] == "element":
+        below = path[2:]
+        wanted = t.ArrayType(_with(t.StructType(), below, type_) if below else type_)
     elif isinstance(inner, t.MapType) and path[1] in {"key", "value"}:
         wanted = _in_map(inner, path[1], path[2:], type_)
     else:

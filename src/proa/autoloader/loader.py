@@ -33,6 +33,7 @@ from proa.errors import ConflictError, DataError, PipelineError, UnavailableErro
 from proa.formats.arrow_types import (
     arrow_schema,
     field_paths,
+    has_structs,
     merge_structs,
     spark_type,
     widen_type,
@@ -228,7 +229,8 @@ class AutoLoader:
         grown = current
         for shipment, group in shipments_of(files):
             old = grown.schema
-            new = old.evolve(self._new_to_readers(self._fold.schema(group, inferred), old))
+            shaped, found = self._fold.extend(old, group, inferred)
+            new = shaped.evolve(self._new_to_readers(found, shaped))
             decided = self._fold.deciding_files(old, new, group, inferred)
             # What a reader met is a field, even where inference does not look.
             for name, path in _fields_met(problem, group).items():
@@ -262,19 +264,17 @@ class AutoLoader:
 
         These are columns that hints make, and names that differ from a known one in case only.
         """
+        columns = hints.apply(self.options.hints, known.data)
+        data = found.data
         if self.options.reader.case_sensitive or self.options.reader.format in TYPED_FORMATS:
-            # Readers know the columns that hints make as well.
-            columns = hints.apply(self.options.hints, known.data)
-            found = replace(found, data=_without_twins(found.data, columns))
-        hinted = self._hinted_names() - {f.name.lower() for f in known.data.fields}
-        kept = [f for f in found.data.fields if f.name.lower() not in hinted]
-        return replace(found, data=t.StructType(kept))
+            data = _without_twins(data, columns)
+        return replace(found, data=hints.without_hinted_fields(data, known.data, columns))
 
     def _hinted_names(self) -> frozenset[str]:
         """Lower-case names of the columns whose types hints say to the last field."""
         nested = {h.path[0].lower() for h in self.options.hints if len(h.path) > 1}
         whole = [h for h in self.options.hints if len(h.path) == 1]
-        return frozenset(h.path[0].lower() for h in whole if not _has_structs(h.type)) - nested
+        return frozenset(h.path[0].lower() for h in whole if not has_structs(h.type)) - nested
 
     def _widen(
         self,
@@ -454,7 +454,7 @@ class AutoLoader:
         shipment, group = next(shipments_of(sample))
         group = group[: self.options.sample_files]
         inferred = {} if fixed is not None else self._infer(engine, group)
-        schema = self._fold.schema(group, inferred)
+        schema = self._fold.first(group, inferred)
         if fixed is not None:
             schema = replace(schema, data=fixed)
         decided = self._fold.deciding_files(None, schema, group, inferred)
@@ -476,7 +476,8 @@ class AutoLoader:
         before = current
         for shipment, group in shipments_of(files):
             old = before.schema
-            new = old.evolve(self._fold.schema(group, inferred))
+            shaped, found = self._fold.extend(old, group, inferred)
+            new = shaped.evolve(found)
             if new != old:
                 decided = self._fold.deciding_files(old, new, group, inferred)
                 if not self._put(before, new, shipment, decided) or new.data.fields:
@@ -490,16 +491,15 @@ class AutoLoader:
             return {}
         options = self.options
         partitions = split(files, options.reader, self._parallelism)
-        # Of a hinted struct the other fields are looked for.
+        hinted = self._fold.hinted
         pinned = self._hinted_names()
-        open_ = {h.path[0].lower() for h in options.hints} - pinned
         task = InferTask(
             Assignment.of(partitions),
             self._storage,
             options.reader,
             options.infer_types,
             pinned,
-            frozenset(open_),
+            t.StructType([f for f in hinted.fields if f.name.lower() not in pinned]),
         )
         try:
             rows = _on_partitions(engine, len(partitions), task, INFERRED).collect()
@@ -514,7 +514,7 @@ class AutoLoader:
         for row in sorted(rows, key=lambda row: (row["path"], row["start"])):
             struct, path = structs[row["schema"]], row["path"]
             known = inferred.get(path)
-            inferred[path] = struct if known is None else merge_structs(known, struct)
+            inferred[path] = struct if known is None else merge_structs(known, struct, hinted)
         return inferred
 
 
@@ -548,13 +548,6 @@ def _without_twins(found: t.StructType, known: t.StructType) -> t.StructType:
             if f.name in types or f.name.lower() not in lowered
         ]
     )
-
-
-def _has_structs(type_: t.DataType) -> bool:
-    """Whether files may have more fields than the type says."""
-    if isinstance(type_, t.ArrayType):
-        return _has_structs(type_.elementType)
-    return isinstance(type_, t.StructType)
 
 
 def _has(schema: t.StructType, path: str) -> bool:

@@ -7,12 +7,14 @@ it, at the end. So a schema depends on the order of files only, not on how they 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import groupby
 
 import pyarrow as pa
 from pyspark.sql import types as t
 
+from proa.autoloader import hints
 from proa.autoloader.file_ref import FileRef
 from proa.autoloader.options import Options
 from proa.autoloader.schema import FileSchema
@@ -34,11 +36,34 @@ class SchemaFold:
     base: str
     """The folder that is loaded."""
 
-    def schema(self, files: Sequence[FileRef], inferred: Mapping[str, t.StructType]) -> FileSchema:
-        """What one shipment's files look like; `inferred` has the fields inside each, by path."""
+    @cached_property
+    def hinted(self) -> t.StructType:
+        """The columns that hints make, whatever the files look like."""
+        return hints.apply(self.options.hints, _NO_FIELDS)
+
+    def first(self, files: Sequence[FileRef], inferred: Mapping[str, t.StructType]) -> FileSchema:
+        """The schema that the first shipment's files give; `inferred` as for `schema`."""
+        found = self._schema(files, inferred)
+        return self._reshape(found, found)
+
+    def extend(
+        self, old: FileSchema, files: Sequence[FileRef], inferred: Mapping[str, t.StructType]
+    ) -> tuple[FileSchema, FileSchema]:
+        """The schema so far and what the next shipment's files look like, both shaped by hints.
+
+        `inferred` has the fields inside each file, by path.
+        """
+        return self._reshape(old, old), self._reshape(self._schema(files, inferred), old)
+
+    def _reshape(self, schema: FileSchema, known: FileSchema) -> FileSchema:
+        """The schema with structs where hints say so and files have other values: they are rescued."""
+        wanted = hints.apply(self.options.hints, known.data)
+        return replace(schema, data=hints.reshape(schema.data, wanted))
+
+    def _schema(self, files: Sequence[FileRef], inferred: Mapping[str, t.StructType]) -> FileSchema:
         merged = t.StructType()
         for file in files:
-            merged = merge_structs(merged, inferred.get(file.path, _NO_FIELDS))
+            merged = merge_structs(merged, inferred.get(file.path, _NO_FIELDS), self.hinted)
         # A header's order is the order that people expect; JSON objects have none.
         if self.options.reader.format == "json":
             merged = in_order(merged)

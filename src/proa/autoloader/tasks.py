@@ -262,8 +262,8 @@ class InferTask:
     pinned: frozenset[str]
     """Lower-case names of columns whose types are known: when there are no others, only names
     are looked at, which is several times faster."""
-    nested: frozenset[str] = frozenset()
-    """Lower-case names of columns that hints make nested: fields inside them are looked for."""
+    hinted: t.StructType | None = None
+    """The columns that hints make nested: fields inside them are looked for."""
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         try:
@@ -301,7 +301,7 @@ class InferTask:
         from proa.formats.json_schema import JsonInference
 
         return JsonInference(
-            self.options, types=self.types, pinned=self.pinned, nested=self.nested
+            self.options, types=self.types, pinned=self.pinned, hinted=self.hinted
         ).infer
 
 

@@ -111,22 +111,37 @@ def _other(type_: pa.DataType) -> t.DataType:
 _ORDER = [t.ByteType, t.ShortType, t.IntegerType, t.LongType]
 
 
-def merge(left: t.DataType, right: t.DataType) -> t.DataType:
+def has_structs(type_: t.DataType | None) -> bool:
+    """Whether the type is a struct or an array of structs: values may have more fields than it."""
+    if isinstance(type_, t.ArrayType):
+        return has_structs(type_.elementType)
+    return isinstance(type_, t.StructType)
+
+
+def merge(left: t.DataType, right: t.DataType, hinted: t.DataType | None = None) -> t.DataType:
     """The type that values of both types are read as when a schema is inferred.
 
     Numbers become the wider number; what has nothing in common becomes a string, as in Spark.
+    Where a hint says that there are structs, one side alone that has them is the type.
     """
-    if left == right or isinstance(right, t.NullType):
+    if left == right or _counts_alone(left, right, hinted):
         return left
-    if isinstance(left, t.NullType):
+    if _counts_alone(right, left, hinted):
         return right
     if isinstance(left, t.StructType) and isinstance(right, t.StructType):
-        return merge_structs(left, right)
+        return merge_structs(left, right, hinted)
     if isinstance(left, t.ArrayType) and isinstance(right, t.ArrayType):
-        return t.ArrayType(merge(left.elementType, right.elementType))
+        return t.ArrayType(merge(left.elementType, right.elementType, hinted_element(hinted)))
     if isinstance(left, t.MapType) and isinstance(right, t.MapType):
         return t.MapType(merge(left.keyType, right.keyType), merge(left.valueType, right.valueType))
     return _merge_scalars(left, right)
+
+
+def _counts_alone(one: t.DataType, other: t.DataType, hinted: t.DataType | None) -> bool:
+    """Whether one type decides and the other does not: that of nulls, or not the hinted shape."""
+    if isinstance(other, t.NullType):
+        return True
+    return has_structs(hinted) and type(one) is type(hinted) and type(other) is not type(hinted)
 
 
 def _merge_scalars(left: t.DataType, right: t.DataType) -> t.DataType:
@@ -155,11 +170,27 @@ def _decimal(left: t.DataType, right: t.DataType) -> t.DecimalType | None:
     return t.DecimalType(precision, max(scales)) if precision <= 38 else None
 
 
-def merge_structs(left: t.StructType, right: t.StructType) -> t.StructType:
+def hinted_fields(hinted: t.DataType | None) -> dict[str, t.DataType]:
+    """The types of the fields of a hinted struct by lower-case name; empty for other types."""
+    if not isinstance(hinted, t.StructType):
+        return {}
+    return {f.name.lower(): f.dataType for f in hinted.fields}
+
+
+def hinted_element(hinted: t.DataType | None) -> t.DataType | None:
+    """The type of the elements of a hinted array; None for other types."""
+    return hinted.elementType if isinstance(hinted, t.ArrayType) else None
+
+
+def merge_structs(
+    left: t.StructType, right: t.StructType, hinted: t.DataType | None = None
+) -> t.StructType:
     """The fields of both: those of `left` in their order, then new ones in `right`'s order.
 
-    Names that differ in case only are one field, spelled as in `left`.
+    Names that differ in case only are one field, spelled as in `left`. Where `hinted` has structs,
+    values of other types count for nothing.
     """
+    hints = hinted_fields(hinted)
     fields = list(left.fields)
     places = {f.name.lower(): i for i, f in reversed(list(enumerate(fields)))}
     for field in right.fields:
@@ -168,7 +199,9 @@ def merge_structs(left: t.StructType, right: t.StructType) -> t.StructType:
             places[field.name.lower()] = len(fields)
             fields.append(field)
         else:
-            fields[at] = t.StructField(fields[at].name, merge(fields[at].dataType, field.dataType))
+            hint = hints.get(field.name.lower())
+            type_ = merge(fields[at].dataType, field.dataType, hint)
+            fields[at] = t.StructField(fields[at].name, type_)
     return t.StructType(fields)
 
 

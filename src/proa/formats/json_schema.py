@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from pyspark.sql import types as t
 
 from proa.formats.arrow_json import UnparsedError, arrow_json, check_objects, is_deep
-from proa.formats.arrow_types import merge, merge_structs
+from proa.formats.arrow_types import hinted_element, hinted_fields, merge, merge_structs
 from proa.formats.json_blocks import array_lines
 from proa.formats.json_members import Row, UnreadableError, decoded_rows
 from proa.formats.json_record import array_objects
@@ -35,19 +35,20 @@ class JsonInference:
         *,
         types: bool,
         pinned: frozenset[str],
-        nested: frozenset[str] = frozenset(),
+        hinted: t.StructType | None = None,
     ) -> None:
-        """`nested` are names (lower case) of which the inner names are wanted in any case."""
+        """`hinted` has the columns that hints make nested: fields inside them are looked for."""
         self._options = options
         self._types = types
         self._pinned = pinned
-        self._nested = nested
+        self._hinted = hinted
+        self._hints = hinted_fields(hinted)
 
     def infer(self, source: OpenPart) -> t.StructType:
         """The struct of all records of one part of a file."""
         merged = t.StructType()
         for block in _blocks(source, self._options):
-            merged = merge_structs(merged, self._block(block))
+            merged = merge_structs(merged, self._block(block), self._hinted)
         return merged
 
     def _block(self, block: bytes) -> t.StructType:
@@ -65,7 +66,8 @@ class JsonInference:
         if not self._looks_at(name):
             return _text(name)
         values = _values([row[name] for row in rows if name in row])
-        return self._as_wanted(t.StructField(name, column_type(values)))
+        hint = self._hints.get(name.lower())
+        return self._as_wanted(t.StructField(name, column_type(values, hint)))
 
     def _as_wanted(self, field: t.StructField) -> t.StructField:
         """The field, with strings where no types are asked for."""
@@ -75,7 +77,7 @@ class JsonInference:
 
     def _looks_at(self, name: str) -> bool:
         """Whether the field's type is asked for, not only its name."""
-        return name.lower() in self._nested or (self._types and name.lower() not in self._pinned)
+        return name.lower() in self._hints or (self._types and name.lower() not in self._pinned)
 
 
 def _rows(block: bytes) -> Sequence[Row]:
@@ -191,29 +193,37 @@ def _from_arrow(type_: pa.DataType) -> t.DataType:
     return t.BooleanType() if kinds.is_boolean(type_) else t.StringType()
 
 
-def column_type(values: Sequence[Any]) -> t.DataType:
-    """The type that takes all of a column's JSON values, whatever their order."""
+def column_type(values: Sequence[Any], hinted: t.DataType | None = None) -> t.DataType:
+    """The type that takes all of a column's JSON values, whatever their order.
+
+    Where `hinted` has structs and some of the values are such, the others count for nothing.
+    """
     by_kind: dict[type, list[Any]] = {}
     for kind in sorted(set(map(type, values)), key=lambda kind: kind.__name__):
         by_kind[kind] = [value for value in values if type(value) is kind]
     merged: t.DataType = t.NullType()
     for kind, some in by_kind.items():
-        merged = merge(merged, _kind_type(kind, some))
+        merged = merge(merged, _kind_type(kind, some, hinted), hinted)
     return merged
 
 
-def _kind_type(kind: type, values: Sequence[Any]) -> t.DataType:
+def _kind_type(kind: type, values: Sequence[Any], hinted: t.DataType | None) -> t.DataType:
     """The type of values that are all of one kind."""
     if issubclass(kind, dict):
+        hints = hinted_fields(hinted)
         names = sorted({name for value in values for name in value})
         return t.StructType(
             [
-                t.StructField(name, column_type([v[name] for v in values if name in v]))
+                t.StructField(
+                    name,
+                    column_type([v[name] for v in values if name in v], hints.get(name.lower())),
+                )
                 for name in names
             ]
         )
     if kind is list:
-        return t.ArrayType(column_type(list(chain.from_iterable(values))))
+        elements = list(chain.from_iterable(values))
+        return t.ArrayType(column_type(elements, hinted_element(hinted)))
     if kind is int:
         return _whole(min(values), max(values))
     if kind is Number:
