@@ -227,3 +227,26 @@ def test_files_are_discovered_without_pandas(tmp_path):
     script = tmp_path / "discovery.py"
     script.write_text(DISCOVERY, encoding="utf-8")
     subprocess.run([sys.executable, script, tmp_path], check=True)
+
+
+CONTROLLER = """
+import sys
+import proa.recovery.controller, proa.recovery.by_api, proa.recovery.driver_api
+from proa.recovery.region_api import open_api
+from proa.clock import SystemClock
+from proa.settings import ApiSettings, ProjectSettings, RegionSettings
+
+api = ApiSettings(host="127.0.0.1", token="t")
+region = RegionSettings(landing_zone="zone", storage="storage", api=api)
+open_api(ProjectSettings(regions={"east": region}), "east", SystemClock())
+print(*sorted({name.partition(".")[0] for name in sys.modules}))
+"""
+
+
+def test_who_changes_roles_imports_neither_the_sdk_nor_what_compares(tmp_path):
+    script = tmp_path / "controller.py"
+    script.write_text(CONTROLLER, encoding="utf-8")
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    assert {"databricks", "duckdb", "pandas", "pysail", "sqlglot"} & set(
+        done.stdout.split()
+    ) == set()

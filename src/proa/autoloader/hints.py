@@ -12,7 +12,6 @@ from pyspark.sql import types as t
 from proa.autoloader.schema import add_fields
 from proa.errors import PipelineError
 from proa.formats.arrow_types import has_structs, hinted_fields
-from proa.pipelines.ddl import parse_type
 
 
 @dataclass(frozen=True)
@@ -187,6 +186,8 @@ def _parse(text: str) -> Hint:
     if not path or not rest:
         raise refused
     try:
+        from proa.pipelines.ddl import parse_type  # and with it a parser of SQL
+
         return Hint(tuple(path), parse_type(rest))
     except PipelineError as error:
         raise refused from error

@@ -315,15 +315,15 @@ def _change(
     project: Path | None, request: Request, *, explain: bool, yes: bool, as_json: bool
 ) -> None:
     controller = _open(project, as_json=as_json)
-    lines = controller.explain(request)
     if explain:
+        lines = controller.explain(request)
         if as_json:
             print_json({"operation": request.operation, "target": request.target, "steps": lines})
         else:
             _print_steps(lines)
         return
     if not yes:
-        _confirm(request, lines)
+        _confirm(request, controller.explain(request))
     record = controller.begin(request)
     _print_end(record, controller, as_json=as_json)
     if controller.proof is not None and not controller.proof.equal:

@@ -9,7 +9,7 @@ from typing import Any
 from proa.clock import Clock
 from proa.errors import ProaError
 from proa.recovery.caught_up import CaughtUp
-from proa.recovery.driver_api import answers, open_client
+from proa.recovery.region_api import RegionApi, open_api
 from proa.recovery.region_status import RegionStatus, SourceStatus, read_order
 from proa.recovery.region_view import Loss, Proof, StorageView, loss_of
 from proa.settings import ProjectSettings
@@ -23,7 +23,7 @@ class ApiView:
     def __init__(self, settings: ProjectSettings, clock: Clock) -> None:
         self._settings = settings
         self._clock = clock
-        self._clients: dict[str, Any] = {}
+        self._clients: dict[str, RegionApi] = {}
         self._storages = StorageView(settings, clock)
 
     def status(self, region: str) -> RegionStatus:
@@ -50,12 +50,8 @@ class ApiView:
 
     def _progress(self, region: str, **query: str) -> Mapping[str, Any]:
         if region not in self._clients:
-            self._clients[region] = open_client(self._settings, region)
-        with answers(region):
-            found: Mapping[str, Any] = self._clients[region].api_client.do(
-                "GET", _PATH, query=query
-            )
-            return found
+            self._clients[region] = open_api(self._settings, region, self._clock)
+        return self._clients[region].ask("GET", _PATH, query=query)
 
 
 def _status(region: str, found: Mapping[str, Any]) -> RegionStatus:

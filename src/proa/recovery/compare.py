@@ -14,9 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import duckdb
 import pyarrow as pa
 
 from proa.errors import SettingsError
@@ -29,6 +28,9 @@ from proa.recovery.row_hash import (
     row_text,
 )
 from proa.text import duckdb_identifier
+
+if TYPE_CHECKING:
+    import duckdb
 
 EXAMPLES = 10
 MEMORY_LIMIT = "1GB"
@@ -135,6 +137,8 @@ def compare(left: Any, right: Any, rules: Rules | None = None) -> Comparison:
 @contextmanager
 def connect() -> Iterator[duckdb.DuckDBPyConnection]:
     """A database in memory that moves to disk what is more than its share."""
+    import duckdb
+
     with (
         TemporaryDirectory(prefix="proa-verify-") as folder,
         duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "temp_directory": folder}) as db,

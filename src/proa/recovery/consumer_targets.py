@@ -7,6 +7,7 @@ after the region is promoted, so it never leads to a region that has not caught 
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,11 +18,11 @@ from typing import Any, Protocol
 
 from deltalake import DeltaTable
 
-from proa.errors import ConflictError, ProaError, SettingsError, UnavailableError
+from proa.errors import ConflictError, ProaError, SettingsError, UnavailableError, UserError
+from proa.extras import needs
 from proa.layout import Layout
 from proa.recovery.by_storage import StoredRegion
 from proa.recovery.driver import run_command
-from proa.recovery.driver_api import answers, client_at
 from proa.settings import (
     ProfileConsumerSettings,
     ProjectSettings,
@@ -273,14 +274,42 @@ class UnityTarget:
 
     @cached_property
     def _client(self) -> Any:
-        return client_at(self._wanted.unity)
+        """A `databricks.sdk.WorkspaceClient` that gives up a silent server after 15 seconds."""
+        with needs("control"):
+            from databricks.sdk import WorkspaceClient
+            from databricks.sdk.core import Config
+        # What the client would print of a silent server is told by the error that comes of it.
+        logging.getLogger("databricks.sdk").addHandler(logging.NullHandler())
+        api = self._wanted.unity
+        config = Config(
+            host=api.host,
+            token=api.token,
+            auth_type="pat" if api.token else None,
+            http_timeout_seconds=_ANSWER_S,
+            retry_timeout_seconds=_RETRY_S,
+        )
+        return WorkspaceClient(config=config)
 
     @contextmanager
     def _answers(self) -> Iterator[None]:
-        with answers(self._wanted.unity.host, "recovery.consumers"):
+        """Say the client's errors in Proa's kinds."""
+        from databricks.sdk.errors import PermissionDenied, Unauthenticated
+        from databricks.sdk.errors.base import DatabricksError
+
+        host = self._wanted.unity.host
+        try:
             yield
+        except (Unauthenticated, PermissionDenied) as error:
+            raise UserError(
+                f"{host} refuses the token of recovery.consumers: {error}",
+                condition="PERMISSION_DENIED",
+            ) from error
+        except (DatabricksError, OSError, TimeoutError, ValueError) as error:
+            raise UnavailableError(f"{host} does not answer: {error}") from error
 
 
+_ANSWER_S, _RETRY_S = 15, 3
+"""For one answer, and for trying again: a black hole must not hold a failover."""
 _TYPES = {"long": "bigint", "integer": "int", "short": "smallint", "byte": "tinyint"}
 """Delta's names of types, as SQL and Unity spell them, where they differ."""
 _SIMPLE = re.compile(r"[a-z_]+")

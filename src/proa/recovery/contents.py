@@ -16,7 +16,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from proa.autoloader import AutoLoader, KnownFiles
 from proa.autoloader.discovery import Place, select_paths
 from proa.autoloader.options import Options, parse
 from proa.clock import Clock
@@ -342,6 +341,9 @@ class _Look:
         generation = self._lineage.generation(table, version) if version >= 0 else 0
         layout = self._of._layout  # noqa: SLF001
         state = layout.leaf(leaf, generation)
+        # What infers schemas takes long to import, and a folder with a manifest needs none of it.
+        from proa.autoloader import AutoLoader, KnownFiles
+
         loader = AutoLoader(
             declared,
             state=None,

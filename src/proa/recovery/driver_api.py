@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from proa.clock import Clock, SystemClock
-from proa.errors import SettingsError, UnavailableError, UserError
-from proa.extras import needs
+from proa.errors import UnavailableError, UserError
 from proa.recovery.driver import Role
-from proa.settings import THROUGH, ApiSettings, ProjectSettings, RecoverySettings, file_numbers_text
+from proa.recovery.region_api import RegionApi, open_api
+from proa.settings import THROUGH, ProjectSettings, RecoverySettings, file_numbers_text
 
 _ENDED = frozenset({"COMPLETED", "FAILED", "CANCELED"})
-_ANSWER_S, _RETRY_S = 15, 3
-"""For one answer, and for trying again: a black hole must not hold a failover."""
-_LOOK_S = 0.5
+_STOPPED = frozenset({"IDLE", "FAILED", "DELETED"})
+_LOOK_S, _FIRST_LOOK_S, _SHARE = 0.5, 0.02, 0.05
+"""Between two looks at what lasts: a share of how long it has lasted, within these bounds."""
+_PIPELINES, _JOBS = "/api/2.0/pipelines", "/api/2.2/jobs"
 
 
 class ApiDriver:
@@ -26,201 +25,161 @@ class ApiDriver:
         self._settings = settings
         self._recovery = settings.recovery or RecoverySettings()
         self._clock = clock or SystemClock()
-        self._clients: dict[str, Any] = {}
+        self._clients: dict[str, RegionApi] = {}
 
     def role(self, region: str) -> Role:
         roles = set()
         for pipeline in self._pipelines(region):
-            jobs = self._jobs(region, pipeline.pipeline_id)
-            paused = [_is_paused(job) for job in jobs]
-            if pipeline.spec.continuous:
+            paused = [_is_paused(job) for job in self._jobs(region, pipeline["pipeline_id"])]
+            if pipeline["spec"].get("continuous"):
                 roles.add(Role.ACTIVE)
             else:
                 roles.add(Role.FENCED if paused and all(paused) else Role.STANDBY)
         return roles.pop() if len(roles) == 1 else Role.UNKNOWN
 
     def fence(self, region: str) -> None:
-        self._set(region, continuous=False, paused=True)
-        for pipeline in self._pipelines(region):
-            self._stop(region, pipeline.pipeline_id)
+        for pipeline in self._set(region, continuous=False, paused=True):
+            self._stop(region, pipeline["pipeline_id"])
 
     def drain(self, region: str, through: Mapping[str, int] | None = None) -> None:
         body = {"parameters": {THROUGH: file_numbers_text(through)}} if through else {}
-        with answers(region):
-            begun = {}
-            for pipeline in self._pipelines(region):
-                if pipeline.spec.continuous:
-                    continue  # it is at work already
-                self._stop(region, pipeline.pipeline_id)
-                client = self._client(region)
-                path = f"/api/2.0/pipelines/{pipeline.pipeline_id}/updates"
-                started = client.api_client.do("POST", path, body=body)
-                begun[pipeline.pipeline_id] = (pipeline.name, started["update_id"])
-            for pipeline_id, (name, update_id) in begun.items():
-                self._wait_for(region, pipeline_id, name, update_id)
+        begun = {}
+        for pipeline in self._pipelines(region):
+            if pipeline["spec"].get("continuous"):
+                continue  # it is at work already
+            pipeline_id = pipeline["pipeline_id"]
+            self._stop(region, pipeline_id)
+            path = f"{_PIPELINES}/{pipeline_id}/updates"
+            started = self._client(region).ask("POST", path, body=body)
+            begun[pipeline_id] = (pipeline["name"], started["update_id"])
+        for pipeline_id, (name, update_id) in begun.items():
+            self._wait_for(region, pipeline_id, name, update_id)
 
     def activate(self, region: str) -> None:
         self._set(region, continuous=True, paused=True)
-        with answers(region):
-            for pipeline in self._pipelines(region):
-                if str(getattr(pipeline.state, "value", pipeline.state)) == "IDLE":
-                    self._begin(region, pipeline.pipeline_id)
+        for pipeline in self._pipelines(region):
+            if pipeline.get("state") == "IDLE":
+                self._begin(region, pipeline["pipeline_id"])
 
     def demote(self, region: str) -> None:
         self._set(region, continuous=False, paused=False)
 
     # -- what the verbs are made of -----------------------------------------------------------------
 
-    def _set(self, region: str, *, continuous: bool, paused: bool) -> None:
-        client = self._client(region)
-        with answers(region):
-            for pipeline in self._pipelines(region):
-                if bool(pipeline.spec.continuous) != continuous:
-                    body = {**pipeline.spec.as_dict(), "continuous": continuous}
-                    path = f"/api/2.0/pipelines/{pipeline.pipeline_id}"
-                    client.api_client.do("PUT", path, body=body)
-                    if not continuous:
-                        self._stop(region, pipeline.pipeline_id)
-                for job in self._jobs(region, pipeline.pipeline_id):
-                    self._pause(client, job, paused=paused)
+    def _set(self, region: str, *, continuous: bool, paused: bool) -> list[dict[str, Any]]:
+        """Set how the group's pipelines run; returns them as they were."""
+        client, pipelines = self._client(region), self._pipelines(region)
+        for pipeline in pipelines:
+            pipeline_id, spec = pipeline["pipeline_id"], pipeline["spec"]
+            if bool(spec.get("continuous")) != continuous:
+                body = {**spec, "continuous": continuous}
+                client.ask("PUT", f"{_PIPELINES}/{pipeline_id}", body=body)
+                if not continuous:
+                    self._stop(region, pipeline_id)
+            for job in self._jobs(region, pipeline_id):
+                self._pause(client, job, paused=paused)
+        return pipelines
 
-    def _pause(self, client: Any, job: Any, *, paused: bool) -> None:
-        from databricks.sdk.service.jobs import JobSettings, PauseStatus
-
-        wanted = PauseStatus.PAUSED if paused else PauseStatus.UNPAUSED
-        settings = job.settings
-        new = JobSettings()
-        for name in ("schedule", "trigger", "continuous"):
-            part = getattr(settings, name)
-            if part is not None and part.pause_status is not wanted:
-                part.pause_status = wanted
-                setattr(new, name, part)
-        if new.as_dict():
-            client.jobs.update(job.job_id, new_settings=new)
+    @staticmethod
+    def _pause(client: RegionApi, job: Mapping[str, Any], *, paused: bool) -> None:
+        wanted = "PAUSED" if paused else "UNPAUSED"
+        changed = {
+            name: {**part, "pause_status": wanted}
+            for name, part in _triggers(job).items()
+            if part.get("pause_status") != wanted
+        }
+        if changed:
+            body = {"job_id": job["job_id"], "new_settings": changed}
+            client.ask("POST", f"{_JOBS}/update", body=body)
 
     def _begin(self, region: str, pipeline_id: str) -> None:
-        from databricks.sdk.errors.base import DatabricksError
-
         try:
-            self._client(region).pipelines.start_update(pipeline_id)
-        except DatabricksError as error:
+            self._client(region).ask("POST", f"{_PIPELINES}/{pipeline_id}/updates", body={})
+        except UnavailableError as error:
             if "active update" not in str(error).lower():
                 raise  # the region has begun one by itself: as it should
 
     def _stop(self, region: str, pipeline_id: str) -> None:
-        client = self._client(region)
-        with answers(region):
-            client.api_client.do("POST", f"/api/2.0/pipelines/{pipeline_id}/stop", body={})
-            self._until(
-                lambda: (
-                    str(client.pipelines.get(pipeline_id).state).rsplit(".", 1)[-1]
-                    in {"IDLE", "FAILED", "DELETED"}
-                ),
-                f"pipeline {pipeline_id} of {region} to stop",
-            )
+        client, path = self._client(region), f"{_PIPELINES}/{pipeline_id}"
+        client.ask("POST", f"{path}/stop", body={})
+        self._until(
+            lambda: client.ask("GET", path).get("state") in _STOPPED,
+            f"pipeline {pipeline_id} of {region} to stop",
+        )
 
     def _wait_for(self, region: str, pipeline_id: str, name: str, update_id: str) -> None:
-        client = self._client(region)
+        path = f"{_PIPELINES}/{pipeline_id}/updates/{update_id}"
+        state = ""
 
-        def state() -> str:
-            update = client.pipelines.get_update(pipeline_id, update_id).update
-            return str(getattr(update.state, "value", update.state))
+        def has_ended() -> bool:
+            nonlocal state
+            state = str(self._client(region).ask("GET", path)["update"]["state"])
+            return state in _ENDED
 
-        self._until(lambda: state() in _ENDED, f"the update of {name} in {region}", 86_400.0)
-        ended = state()
-        if ended != "COMPLETED":
+        self._until(has_ended, f"the update of {name} in {region}", 86_400.0)
+        if state != "COMPLETED":
             raise UnavailableError(
-                f"the update {update_id} of pipeline {name!r} in {region} is {ended}; look at its"
+                f"the update {update_id} of pipeline {name!r} in {region} is {state}; look at its"
                 " event log, mend it, and run `proa resume`"
             )
 
     def _until(self, happened: Callable[[], bool], what: str, patience: float = 120.0) -> None:
-        end = self._clock.monotonic() + patience
+        began = self._clock.monotonic()
         while not happened():
-            if self._clock.monotonic() > end:
+            lasted = self._clock.monotonic() - began
+            if lasted > patience:
                 raise UnavailableError(f"waited {patience:.0f} s for {what}")
-            self._clock.wait(_LOOK_S)
+            self._clock.wait(min(_LOOK_S, max(_FIRST_LOOK_S, _SHARE * lasted)))
 
-    def _pipelines(self, region: str) -> list[Any]:
+    def _pipelines(self, region: str) -> list[dict[str, Any]]:
         """The group's pipelines in a region. Raises UserError when one of them is missing."""
         client = self._client(region)
-        with answers(region):
-            found = {one.name: one.pipeline_id for one in client.pipelines.list_pipelines()}
-            names = self._recovery.pipelines or tuple(found)
-            missing = [name for name in names if name not in found]
-            if missing:
-                raise UserError(
-                    f"{region} has no pipeline {missing[0]!r}; it has {', '.join(found) or 'none'}",
-                    condition="PIPELINE_NOT_FOUND",
-                )
-            return [client.pipelines.get(found[name]) for name in names]
+        ids = {
+            one["name"]: one["pipeline_id"]
+            for page in client.pages(_PIPELINES)
+            for one in page.get("statuses") or ()
+        }
+        names = self._recovery.pipelines or tuple(ids)
+        missing = [name for name in names if name not in ids]
+        if missing:
+            raise UserError(
+                f"{region} has no pipeline {missing[0]!r}; it has {', '.join(ids) or 'none'}",
+                condition="PIPELINE_NOT_FOUND",
+            )
+        return [client.ask("GET", f"{_PIPELINES}/{ids[name]}") for name in names]
 
-    def _jobs(self, region: str, pipeline_id: str) -> list[Any]:
+    def _jobs(self, region: str, pipeline_id: str) -> list[dict[str, Any]]:
         """The jobs of a region that run a pipeline."""
         client = self._client(region)
-        jobs = []
-        with answers(region):
-            for listed in client.jobs.list(expand_tasks=True):
-                tasks = listed.settings.tasks or []
-                ids = [task.pipeline_task.pipeline_id for task in tasks if task.pipeline_task]
-                if pipeline_id in ids:
-                    jobs.append(client.jobs.get(listed.job_id))
-        return jobs
+        return [
+            job
+            for page in client.pages(f"{_JOBS}/list", {"expand_tasks": "true"})
+            for job in page.get("jobs") or ()
+            if pipeline_id in _pipelines_of(client, job)
+        ]
 
-    def _client(self, region: str) -> Any:
+    def _client(self, region: str) -> RegionApi:
         if region not in self._clients:
-            self._clients[region] = open_client(self._settings, region)
+            self._clients[region] = open_api(self._settings, region, self._clock)
         return self._clients[region]
 
 
-def open_client(settings: ProjectSettings, region: str) -> Any:
-    """A `databricks.sdk.WorkspaceClient` of a region. Raises SettingsError when it has no address."""
-    api = settings.region(region).api
-    if api is None:
-        raise SettingsError(
-            f"regions.{region}.api is missing in proa.yml; it says where the region's API answers"
-        )
-    return client_at(api)
+def _pipelines_of(client: RegionApi, job: Mapping[str, Any]) -> set[str]:
+    """The ids of the pipelines that a listed job runs."""
+    tasks = job["settings"].get("tasks") or []
+    if job.get("has_more"):  # a list shows the first hundred tasks
+        pages = client.pages(f"{_JOBS}/get", {"job_id": job["job_id"]})
+        tasks = [task for page in pages for task in page["settings"].get("tasks") or []]
+    return {task["pipeline_task"]["pipeline_id"] for task in tasks if task.get("pipeline_task")}
 
 
-def client_at(api: ApiSettings) -> Any:
-    """A `databricks.sdk.WorkspaceClient` that gives up a silent server after 15 seconds."""
-    with needs("control"):
-        from databricks.sdk import WorkspaceClient
-        from databricks.sdk.core import Config
-    # What the client would print of a silent server is told by the error that comes of it.
-    logging.getLogger("databricks.sdk").addHandler(logging.NullHandler())
-    config = Config(
-        host=api.host,
-        token=api.token,
-        auth_type="pat" if api.token else None,
-        http_timeout_seconds=_ANSWER_S,
-        retry_timeout_seconds=_RETRY_S,
-    )
-    return WorkspaceClient(config=config)
+def _triggers(job: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """What starts a job by itself, by its name in the job's settings."""
+    settings = job["settings"]
+    return {
+        name: settings[name] for name in ("schedule", "trigger", "continuous") if settings.get(name)
+    }
 
 
-def _is_paused(job: Any) -> bool:
-    parts = (job.settings.schedule, job.settings.trigger, job.settings.continuous)
-    return all(
-        str(getattr(part.pause_status, "value", part.pause_status)) == "PAUSED"
-        for part in parts
-        if part is not None
-    )
-
-
-@contextmanager
-def answers(server: str, setting: str | None = None) -> Iterator[None]:
-    """Say the client's errors in Proa's kinds. `setting` names where the token stands, if `server` is no region."""
-    from databricks.sdk.errors import PermissionDenied, Unauthenticated
-    from databricks.sdk.errors.base import DatabricksError
-
-    try:
-        yield
-    except (Unauthenticated, PermissionDenied) as error:
-        raise UserError(
-            f"{server} refuses the token of {setting or f'regions.{server}.api'}: {error}",
-            condition="PERMISSION_DENIED",
-        ) from error
-    except (DatabricksError, OSError, TimeoutError, ValueError) as error:
-        raise UnavailableError(f"{server} does not answer: {error}") from error
+def _is_paused(job: Mapping[str, Any]) -> bool:
+    return all(part.get("pause_status") == "PAUSED" for part in _triggers(job).values())
