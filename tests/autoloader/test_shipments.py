@@ -542,3 +542,29 @@ def test_values_without_fields_decide_nothing_about_a_column_that_a_hint_makes_o
     assert regions[0].columns == regions[1].columns
     assert regions[0].table() == regions[1].table()
     assert regions[0].history() == regions[1].history()
+
+
+@pytest.mark.parametrize("kind", ["json", "parquet"])
+@pytest.mark.parametrize("second", ["in one file", "in two files"])
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [{"b": {"x": 1}}, {"B": None}, {"b": {"y": 1}}, {"b": {"z": 1}}],
+        [{"s": {"b": {"x": 1}}}, {"s": {"B": 1}}, {"s": {"b": {"y": 1}}}, {"s": {"b": {"z": 1}}}],
+    ],
+)
+def test_a_twin_of_a_known_name_hides_no_new_field_inside_of_it(
+    tmp_path: Path, kind: str, second: str, rows: list[dict[str, Any]]
+):
+    zone = Zone(tmp_path / "zone")
+    options = {"cloudFiles.format": kind, "cloudFiles.inferColumnTypes": "true"}
+    regions = [Region(InProcessEngine(), zone, tmp_path / name, options) for name in "cd"]
+    one = second == "in one file" and kind == "json"
+    middle = [rows[1:3]] if one else [[row] for row in rows[1:3]]
+    for number, files in enumerate([[rows[:1]], middle, [rows[3:]]]):
+        zone.ship({f"{number}{i}.x": content(kind, some) for i, some in enumerate(files)})
+        regions[0].run()
+    regions[1].run()
+    assert regions[0].columns == regions[1].columns
+    assert regions[0].table() == regions[1].table()
+    assert regions[0].history() == regions[1].history()

@@ -62,28 +62,22 @@ def reshape(type_: Any, hinted: t.DataType | None) -> Any:
     return hinted
 
 
-def without_hinted_fields(found: t.DataType, known: t.DataType, hinted: t.DataType) -> Any:
-    """The found type without fields that are there because of hints alone, nested ones too.
+def new_fields(found: t.DataType, columns: t.DataType) -> Any:
+    """The found type with the fields only that the columns lack, or that have such fields inside.
 
-    `known` has the fields that files had so far, `hinted` these and those that hints make. A struct
-    that hints make stays if it has a field that is in neither.
+    What is no struct, or an array of structs, in both stays as it was found.
     """
-    if isinstance(found, t.ArrayType) and isinstance(hinted, t.ArrayType):
-        inner = known.elementType if isinstance(known, t.ArrayType) else _NO_TYPE
-        return t.ArrayType(without_hinted_fields(found.elementType, inner, hinted.elementType))
-    if not isinstance(found, t.StructType) or not isinstance(hinted, t.StructType):
+    if isinstance(found, t.ArrayType) and isinstance(columns, t.ArrayType):
+        return t.ArrayType(new_fields(found.elementType, columns.elementType))
+    if not isinstance(found, t.StructType) or not isinstance(columns, t.StructType):
         return found
     kept = []
     for f in found.fields:
-        before, made = _field_type(known, f.name), _field_type(hinted, f.name)
-        inner = _NO_TYPE if before is None else before
-        type_ = f.dataType if made is None else without_hinted_fields(f.dataType, inner, made)
-        if made is None or before is not None or _has_fields(type_):
+        known = _field_type(columns, f.name)
+        type_ = f.dataType if known is None else new_fields(f.dataType, known)
+        if known is None or _has_fields(type_):
             kept.append(t.StructField(f.name, type_, metadata=f.metadata))
     return t.StructType(kept)
-
-
-_NO_TYPE = t.NullType()
 
 
 def _field_type(struct: t.DataType, name: str) -> t.DataType | None:

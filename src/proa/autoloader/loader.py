@@ -229,8 +229,7 @@ class AutoLoader:
         grown = current
         for shipment, group in shipments_of(files):
             old = grown.schema
-            shaped, found = self._fold.extend(old, group, inferred)
-            new = shaped.evolve(self._new_to_readers(found, shaped))
+            new = self._fold.extend(old, group, inferred)
             decided = self._fold.deciding_files(old, new, group, inferred)
             # What a reader met is a field, even where inference does not look.
             for name, path in _fields_met(problem, group).items():
@@ -258,17 +257,6 @@ class AutoLoader:
         before = [name for name in old.later if since.get(name, 0) <= shipment]
         behind = [name for name in old.later if name not in before]
         return replace(new, later=(*before, *new.later[len(old.later) :], *behind))
-
-    def _new_to_readers(self, found: FileSchema, known: FileSchema) -> FileSchema:
-        """The schema without new fields that readers take for no new ones.
-
-        These are columns that hints make, and names that differ from a known one in case only.
-        """
-        columns = hints.apply(self.options.hints, known.data)
-        data = found.data
-        if self.options.reader.case_sensitive or self.options.reader.format in TYPED_FORMATS:
-            data = _without_twins(data, columns)
-        return replace(found, data=hints.without_hinted_fields(data, known.data, columns))
 
     def _hinted_names(self) -> frozenset[str]:
         """Lower-case names of the columns whose types hints say to the last field."""
@@ -476,8 +464,7 @@ class AutoLoader:
         before = current
         for shipment, group in shipments_of(files):
             old = before.schema
-            shaped, found = self._fold.extend(old, group, inferred)
-            new = shaped.evolve(found)
+            new = old.evolve(self._fold.first(group, inferred, old))
             if new != old:
                 decided = self._fold.deciding_files(old, new, group, inferred)
                 if not self._put(before, new, shipment, decided) or new.data.fields:
@@ -514,7 +501,10 @@ class AutoLoader:
         for row in sorted(rows, key=lambda row: (row["path"], row["start"])):
             struct, path = structs[row["schema"]], row["path"]
             known = inferred.get(path)
-            inferred[path] = struct if known is None else merge_structs(known, struct, hinted)
+            # Names that differ in case only may each be known, or not.
+            inferred[path] = (
+                struct if known is None else merge_structs(known, struct, hinted, exact=True)
+            )
         return inferred
 
 
@@ -527,27 +517,6 @@ def _fields_met(problem: Problem | None, files: Sequence[FileRef]) -> dict[str, 
         return {}
     paths = [file.path for file in files if file.path.endswith(problem.file)]
     return {name: paths[0] for name in problem.fields if paths and len(name) < MAX_FIELD}
-
-
-def _without_twins(found: t.StructType, known: t.StructType) -> t.StructType:
-    """The fields without those, nested ones too, whose names differ from a known one in case only."""
-    types = {f.name: f.dataType for f in known.fields}
-    lowered = {name.lower() for name in types}
-
-    def inside(type_: t.DataType, known_type: t.DataType | None) -> t.DataType:
-        if isinstance(type_, t.StructType) and isinstance(known_type, t.StructType):
-            return _without_twins(type_, known_type)
-        if isinstance(type_, t.ArrayType) and isinstance(known_type, t.ArrayType):
-            return t.ArrayType(inside(type_.elementType, known_type.elementType))
-        return type_
-
-    return t.StructType(
-        [
-            t.StructField(f.name, inside(f.dataType, types.get(f.name)))
-            for f in found.fields
-            if f.name in types or f.name.lower() not in lowered
-        ]
-    )
 
 
 def _has(schema: t.StructType, path: str) -> bool:

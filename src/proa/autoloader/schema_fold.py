@@ -20,6 +20,7 @@ from proa.autoloader.options import Options
 from proa.autoloader.schema import FileSchema
 from proa.formats.arrow_types import arrow_schema, field_paths, in_order, merge_structs, settle_type
 from proa.formats.folders import partition_values, relative
+from proa.formats.reader_options import TYPED_FORMATS
 
 
 def shipments_of(files: Sequence[FileRef]) -> Iterator[tuple[int, list[FileRef]]]:
@@ -41,19 +42,42 @@ class SchemaFold:
         """The columns that hints make, whatever the files look like."""
         return hints.apply(self.options.hints, _NO_FIELDS)
 
-    def first(self, files: Sequence[FileRef], inferred: Mapping[str, t.StructType]) -> FileSchema:
-        """The schema that the first shipment's files give; `inferred` as for `schema`."""
+    def first(
+        self,
+        files: Sequence[FileRef],
+        inferred: Mapping[str, t.StructType],
+        before: FileSchema | None = None,
+    ) -> FileSchema:
+        """What the first shipment's files look like that have a field.
+
+        `inferred` has the fields inside each file, by path; `before` is the schema of shipments
+        before it, if there are any.
+        """
         found = self._schema(files, inferred)
-        return self._reshape(found, found)
+        return self._reshape(found, found if before is None else before)
 
     def extend(
         self, old: FileSchema, files: Sequence[FileRef], inferred: Mapping[str, t.StructType]
-    ) -> tuple[FileSchema, FileSchema]:
-        """The schema so far and what the next shipment's files look like, both shaped by hints.
+    ) -> FileSchema:
+        """The schema with what the next shipment's files have that readers take for new."""
+        shaped = self._reshape(old, old)
+        columns = hints.apply(self.options.hints, shaped.data, grows=True)
+        new = {
+            file.path: self._new_to_readers(inferred[file.path], columns)
+            for file in files
+            if file.path in inferred
+        }
+        return shaped.evolve(self._reshape(self._schema(files, new), shaped))
 
-        `inferred` has the fields inside each file, by path.
+    def _new_to_readers(self, found: t.StructType, columns: t.StructType) -> t.StructType:
+        """A file's fields that readers take for new.
+
+        They know the columns, those that hints make too, and, where they tell cases apart or have
+        types, take no name for new that differs from a known one in case only.
         """
-        return self._reshape(old, old), self._reshape(self._schema(files, inferred), old)
+        if self.options.reader.case_sensitive or self.options.reader.format in TYPED_FORMATS:
+            found = _without_twins(found, columns)
+        return hints.new_fields(found, columns)
 
     def _reshape(self, schema: FileSchema, known: FileSchema) -> FileSchema:
         """The schema with structs where hints say so and files have other values: they are rescued."""
@@ -117,6 +141,27 @@ class SchemaFold:
                 if name in there:
                     found.setdefault(name, relative(file.path, self.base))
         return {name: found[name] for name in wanted if name in found}
+
+
+def _without_twins(found: t.StructType, known: t.StructType) -> t.StructType:
+    """The fields without those, nested ones too, whose names differ from a known one in case only."""
+    types = {f.name: f.dataType for f in known.fields}
+    lowered = {name.lower() for name in types}
+
+    def inside(type_: t.DataType, known_type: t.DataType | None) -> t.DataType:
+        if isinstance(type_, t.StructType) and isinstance(known_type, t.StructType):
+            return _without_twins(type_, known_type)
+        if isinstance(type_, t.ArrayType) and isinstance(known_type, t.ArrayType):
+            return t.ArrayType(inside(type_.elementType, known_type.elementType))
+        return type_
+
+    return t.StructType(
+        [
+            t.StructField(f.name, inside(f.dataType, types.get(f.name)))
+            for f in found.fields
+            if f.name in types or f.name.lower() not in lowered
+        ]
+    )
 
 
 def _without_odd_names(type_: t.StructType) -> t.StructType:

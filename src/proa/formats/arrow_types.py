@@ -118,22 +118,27 @@ def has_structs(type_: t.DataType | None) -> bool:
     return isinstance(type_, t.StructType)
 
 
-def merge(left: t.DataType, right: t.DataType, hinted: t.DataType | None = None) -> t.DataType:
+def merge(
+    left: t.DataType, right: t.DataType, hinted: t.DataType | None = None, *, exact: bool = False
+) -> t.DataType:
     """The type that values of both types are read as when a schema is inferred.
 
     Numbers become the wider number; what has nothing in common becomes a string, as in Spark.
-    Where a hint says that there are structs, one side alone that has them is the type.
+    Where a hint says that there are structs, one side alone that has them is the type. `exact` as
+    for `merge_structs`.
     """
     if left == right or _counts_alone(left, right, hinted):
         return left
     if _counts_alone(right, left, hinted):
         return right
     if isinstance(left, t.StructType) and isinstance(right, t.StructType):
-        return merge_structs(left, right, hinted)
+        return merge_structs(left, right, hinted, exact=exact)
     if isinstance(left, t.ArrayType) and isinstance(right, t.ArrayType):
-        return t.ArrayType(merge(left.elementType, right.elementType, hinted_element(hinted)))
+        element = hinted_element(hinted)
+        return t.ArrayType(merge(left.elementType, right.elementType, element, exact=exact))
     if isinstance(left, t.MapType) and isinstance(right, t.MapType):
-        return t.MapType(merge(left.keyType, right.keyType), merge(left.valueType, right.valueType))
+        value = merge(left.valueType, right.valueType, exact=exact)
+        return t.MapType(merge(left.keyType, right.keyType, exact=exact), value)
     return _merge_scalars(left, right)
 
 
@@ -183,24 +188,32 @@ def hinted_element(hinted: t.DataType | None) -> t.DataType | None:
 
 
 def merge_structs(
-    left: t.StructType, right: t.StructType, hinted: t.DataType | None = None
+    left: t.StructType,
+    right: t.StructType,
+    hinted: t.DataType | None = None,
+    *,
+    exact: bool = False,
 ) -> t.StructType:
     """The fields of both: those of `left` in their order, then new ones in `right`'s order.
 
-    Names that differ in case only are one field, spelled as in `left`. Where `hinted` has structs,
-    values of other types count for nothing.
+    Unless `exact`, names that differ in case only are one field, spelled as in `left`. Where
+    `hinted` has structs, values of other types count for nothing.
     """
     hints = hinted_fields(hinted)
     fields = list(left.fields)
-    places = {f.name.lower(): i for i, f in reversed(list(enumerate(fields)))}
+
+    def key(name: str) -> str:
+        return name if exact else name.lower()
+
+    places = {key(f.name): i for i, f in reversed(list(enumerate(fields)))}
     for field in right.fields:
-        at = places.get(field.name.lower())
+        at = places.get(key(field.name))
         if at is None:
-            places[field.name.lower()] = len(fields)
+            places[key(field.name)] = len(fields)
             fields.append(field)
         else:
             hint = hints.get(field.name.lower())
-            type_ = merge(fields[at].dataType, field.dataType, hint)
+            type_ = merge(fields[at].dataType, field.dataType, hint, exact=exact)
             fields[at] = t.StructField(fields[at].name, type_)
     return t.StructType(fields)
 

@@ -48,7 +48,7 @@ class JsonInference:
         """The struct of all records of one part of a file."""
         merged = t.StructType()
         for block in _blocks(source, self._options):
-            merged = merge_structs(merged, self._block(block), self._hinted)
+            merged = merge_structs(merged, self._block(block), self._hinted, exact=True)
         return merged
 
     def _block(self, block: bytes) -> t.StructType:
