@@ -72,6 +72,12 @@ def _verifying(folder: Path, quick: bool) -> list[Result]:  # noqa: FBT001
     return [result for size in sizes for result in verifying.measure(folder, files=size)]
 
 
+def _proving(folder: Path, quick: bool) -> list[Result]:  # noqa: FBT001
+    from benchmarks import proving
+
+    return proving.measure(folder, megabytes=40 if quick else 500, runs=3 if quick else 5)
+
+
 def _region_costs(folder: Path, quick: bool) -> list[Result]:  # noqa: FBT001
     from benchmarks import region_costs
 
@@ -153,6 +159,7 @@ PARTS: dict[str, Part] = {
     "querying": _querying,
     "growing": _growing,
     "verifying": _verifying,
+    "proving": _proving,
     "changes": _changes,
     "views": _views,
     "sharing": _sharing,

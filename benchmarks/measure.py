@@ -29,11 +29,11 @@ class Result:
         return asdict(self)
 
 
-def seconds(action: Callable[[], object]) -> float:
+def seconds(action: Callable[[], object], timer: Callable[[], float] = time.perf_counter) -> float:
     gc.collect()
-    start = time.perf_counter()
+    start = timer()
     action()
-    return time.perf_counter() - start
+    return timer() - start
 
 
 def alternate(
@@ -42,15 +42,20 @@ def alternate(
     *,
     runs: int,
     prepare: Callable[[int], object] = lambda _run: None,
+    timer: Callable[[], float] = time.perf_counter,
 ) -> tuple[float, float, float]:
     """Run A B A B ...: the median of each in seconds, and the median of the pairwise ratios.
 
-    Every action is told the number of its run; run 0 warms both up and is not counted.
+    Every action is told the number of its run; run 0 warms both up and is not counted. `timer` may be
+    `time.process_time`, where the machine has other work.
     """
     pairs = []
     for run in range(runs + 1):
         prepare(run)
-        pair = (seconds(lambda run=run: ours(run)), seconds(lambda run=run: theirs(run)))
+        pair = (
+            seconds(lambda run=run: ours(run), timer),
+            seconds(lambda run=run: theirs(run), timer),
+        )
         if run:
             pairs.append(pair)
     return (

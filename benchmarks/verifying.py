@@ -8,8 +8,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmarks.measure import Result, peak_memory_mb
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from proa.layout import Layout
+    from proa.recovery import StoredRegion
+    from proa.runtime.checkpoint import Plan
 
 RATIO_GOAL, MEMORY_GOAL_MB = 2.5, 600
 _FILES, _BATCHES = 20_000, 200
@@ -51,25 +59,10 @@ def measure(folder: Path, *, files: int = _FILES) -> list[Result]:
 def _make(folder: Path, files: int, *, behind: bool) -> None:
     """Two regions of bronze and gold, as the runtime writes them, without an engine."""
     import pyarrow as pa
-    from deltalake import CommitProperties, Transaction, write_deltalake
 
     from proa.autoloader import FileRef
-    from proa.layout import Layout, app_id
-    from proa.runtime.checkpoint import Checkpoint, FilesInput, Plan, TableInput
-    from proa.storage import Store
-
-    def commit(layout: Layout, table: str, plan: Plan, rows: pa.Table) -> None:
-        store = Store.open(layout.checkpoint(table, table, 0))
-        checkpoint = Checkpoint(store)
-        checkpoint.put(plan)
-        transaction = Transaction(app_id(table, 0), plan.batch)
-        write_deltalake(
-            layout.table(table),
-            rows,
-            mode="overwrite" if plan.replaces else "append",
-            commit_properties=CommitProperties(app_transactions=[transaction]),
-        )
-        checkpoint.settled_version(plan.batch)
+    from proa.layout import Layout
+    from proa.runtime.checkpoint import FilesInput, Plan, TableInput
 
     size = files // _BATCHES
     for region in ("east", "west"):
@@ -82,24 +75,50 @@ def _make(folder: Path, files: int, *, behind: bool) -> None:
                 FileRef(f"{folder}/{region}/landing/orders/{n:08}.json", 1, n) for n in numbers
             )
             rows = pa.table({"id": pa.array([batch], pa.int64())})
-            commit(layout, "bronze", Plan(batch, {"files:orders:0": FilesInput(refs)}, "d"), rows)
+            commit_batch(
+                layout, "bronze", Plan(batch, {"files:orders:0": FilesInput(refs)}, "d"), rows
+            )
             read = {"table:bronze:0": TableInput("bronze", batch, 0)}
-            commit(layout, "gold", Plan(batch, read, "d", replaces=True), rows)
+            commit_batch(layout, "gold", Plan(batch, read, "d", replaces=True), rows)
+
+
+def commit_batch(layout: Layout, table: str, plan: Plan, rows: pa.Table) -> None:
+    """Make a batch part of a table, as the runtime does it."""
+    from deltalake import CommitProperties, Transaction, write_deltalake
+
+    from proa.layout import app_id
+    from proa.runtime.checkpoint import Checkpoint
+    from proa.storage import Store
+
+    checkpoint = Checkpoint(Store.open(layout.checkpoint(table, table, 0)))
+    checkpoint.put(plan)
+    write_deltalake(
+        layout.table(table),
+        rows,
+        mode="overwrite" if plan.replaces else "append",
+        commit_properties=CommitProperties(
+            app_transactions=[Transaction(app_id(table, 0), plan.batch)]
+        ),
+    )
+    checkpoint.mark_committed(plan.batch)
+
+
+def region_of(folder: Path, name: str) -> StoredRegion:
+    """A region below a folder."""
+    from proa.recovery import StoredRegion
+    from proa.settings import RegionSettings
+
+    place = folder / name
+    return StoredRegion(
+        name,
+        RegionSettings(landing_zone=str(place / "landing"), storage=str(place / "storage")),
+    )
 
 
 def _measure_here(folder: Path) -> dict[str, float]:
-    from proa.recovery import Rules, StoredRegion, verify
-    from proa.settings import RegionSettings
+    from proa.recovery import Rules, verify
 
-    regions = [
-        StoredRegion(
-            name,
-            RegionSettings(
-                landing_zone=str(folder / name / "landing"), storage=str(folder / name / "storage")
-            ),
-        )
-        for name in ("east", "west")
-    ]
+    regions = [region_of(folder, name) for name in ("east", "west")]
     begun = time.process_time()
     reports = list(verify(regions[0], regions[1], lambda _table: Rules()))
     assert all(report.comparison is not None for report in reports), reports

@@ -22,6 +22,7 @@ from proa.errors import SettingsError
 from proa.recovery.row_hash import (
     BUCKET_BITS,
     has_floats,
+    hash_halves,
     row_floats,
     row_hash,
     row_shape,
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 EXAMPLES = 10
 MEMORY_LIMIT = "1GB"
 """Of a comparison; tables may be larger."""
-_LOW = "18446744073709551615"
 
 
 @dataclass(frozen=True)
@@ -167,14 +167,18 @@ def rename_shared(
 def sum_rows(
     db: duckdb.DuckDBPyConnection, data: Any, fields: Mapping[str, pa.Field]
 ) -> tuple[int, int]:
-    """(rows, sum of their hashes modulo 2^128) of a dataset; `fields` are those of `rename_shared`."""
+    """(rows, sum of their hashes modulo 2^128) of a dataset; `fields` are those of `rename_shared`.
+
+    Sums can be compared where the other side's fields have the same types: where `rename_shared` has no sentences.
+    """
     db.register("file_rows", data)
     columns = ", ".join(
         f"#{data.schema.get_field_index(name) + 1} AS {one.name}" for name, one in fields.items()
     )
+    high, low = hash_halves(fields.values(), typed=True)
     (row,) = db.execute(
-        f"SELECT count(*), sum(CAST(h >> 64 AS UBIGINT)), sum(CAST(h & {_LOW}::UHUGEINT AS UBIGINT))"
-        f" FROM (SELECT {row_hash(fields.values())} AS h FROM (SELECT {columns} FROM file_rows))"
+        f"SELECT count(*), sum(high), sum(low)"
+        f" FROM (SELECT {high} AS high, {low} AS low FROM (SELECT {columns} FROM file_rows))"
     ).fetchall()
     return row[0], ((int(row[1] or 0) << 64) + int(row[2] or 0)) % (1 << 128)
 
@@ -228,6 +232,11 @@ class _Comparing:
     schema: tuple[str, ...]
     rules: Rules
 
+    def __post_init__(self) -> None:
+        self._is_typed = all(
+            _plain(one.type) == _plain(other.type) for one, other in zip(*self.shared, strict=True)
+        )
+
     def run(self) -> Comparison:
         buckets = [self._buckets(side) for side in (0, 1)]
         rows = tuple(sum(count for count, _ in side.values()) for side in buckets)
@@ -250,10 +259,10 @@ class _Comparing:
 
     def _buckets(self, side: int) -> dict[int, tuple[int, int]]:
         """The (count, sum of hashes modulo 2^128) of each bucket of one side."""
+        high, low = hash_halves(self.shared[side], typed=self._is_typed)
         found = self.db.execute(
-            f"SELECT CAST(h >> {128 - BUCKET_BITS} AS INTEGER), count(*),"
-            f" sum(CAST(h >> 64 AS UBIGINT)), sum(CAST(h & {_LOW}::UHUGEINT AS UBIGINT))"
-            f" FROM (SELECT {row_hash(self.shared[side])} AS h FROM {_ROWS[side]}) GROUP BY 1"
+            f"SELECT CAST(high >> {64 - BUCKET_BITS} AS INTEGER), count(*), sum(high), sum(low)"
+            f" FROM (SELECT {high} AS high, {low} AS low FROM {_ROWS[side]}) GROUP BY 1"
         ).fetchall()
         return {
             bucket: (count, ((int(high) << 64) + int(low)) % (1 << 128))
@@ -268,7 +277,7 @@ class _Comparing:
         for side, name in enumerate(("l0", "r0")):
             self.db.execute(
                 f"CREATE TEMP TABLE {name} AS SELECT *, row_number() OVER (PARTITION BY proa_h) AS proa_n"
-                f" FROM (SELECT *, {row_hash(self.shared[side])} AS proa_h"
+                f" FROM (SELECT *, {row_hash(self.shared[side], typed=self._is_typed)} AS proa_h"
                 f" FROM {_ROWS[side]})"
                 f" WHERE CAST(proa_h >> {128 - BUCKET_BITS} AS INTEGER) IN (FROM differing)"
             )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
@@ -19,7 +20,7 @@ from proa.layout import folder_name
 from proa.recovery.compare import Comparison, Rules, compare, connect, rename_shared, sum_rows
 from proa.storage import NotFoundError, Store
 
-_FORMAT = 1
+_FORMAT = 2
 _MODULUS = 1 << 128
 
 
@@ -66,15 +67,12 @@ class KeptSums:
     def _sum(self, place: str, data: Any, fields: dict[str, pa.Field]) -> RowSum:
         path = f"{place}/{_digest(fields)}.json"
         kept = self._read(path)
-        sums: dict[str, RowSum] = {}
-        for fragment in data.get_fragments():
-            known = kept.get(fragment.path)
-            if known is None:
-                self.read_files += 1
-                known = _sum_of_file(data, fragment, fields)
-            else:
-                self.known_files += 1
-            sums[fragment.path] = known
+        fragments = list(data.get_fragments())
+        sums = {one.path: kept[one.path] for one in fragments if one.path in kept}
+        self.known_files += len(sums)
+        new = [one for one in fragments if one.path not in sums]
+        self.read_files += len(new)
+        sums |= _sums_of_files(data, new, fields)
         if sums != kept:
             facts = {name: [one.rows, f"{one.total:x}"] for name, one in sums.items()}
             text = json.dumps({"format": _FORMAT, "files": facts})
@@ -93,12 +91,20 @@ class KeptSums:
             return {}  # what cannot be read is computed again
 
 
-def _sum_of_file(data: Any, fragment: Any, fields: dict[str, pa.Field]) -> RowSum:
+def _sums_of_files(
+    data: Any, fragments: Sequence[Any], fields: dict[str, pa.Field]
+) -> dict[str, RowSum]:
+    """The sums of files of a dataset, by their paths."""
+    if not fragments:
+        return {}
     from pyarrow.dataset import FileSystemDataset  # imports pandas, and most verbs compare nothing
 
-    one = FileSystemDataset([fragment], data.schema, data.format, data.filesystem)
+    sums = {}
     with connect() as db:
-        return RowSum(*sum_rows(db, one, fields))
+        for fragment in fragments:
+            one = FileSystemDataset([fragment], data.schema, data.format, data.filesystem)
+            sums[fragment.path] = RowSum(*sum_rows(db, one, fields))
+    return sums
 
 
 def _digest(fields: dict[str, pa.Field]) -> str:

@@ -10,6 +10,9 @@ tag of its own. Two values that mean the same are written the same:
 
 A row's shape is the same text with a mark for every finite float, wherever it is nested; the floats
 themselves are a list. So rows that differ in floats alone have one shape, and lists of one length.
+
+Where both sides' columns have the same types, values need no text to be compared: they are hashed as they are, which
+takes a tenth of the time. The same values are told apart; lists carry their lengths, structs whether they are NULL.
 """
 
 from __future__ import annotations
@@ -54,9 +57,63 @@ def has_floats(kind: pa.DataType) -> bool:
     return bool(pa.types.is_floating(kind))
 
 
-def row_hash(columns: Iterable[pa.Field]) -> str:
-    """The DuckDB expression for a row's 128-bit hash, a UHUGEINT."""
-    return f"CAST(md5_number({row_text(columns)}) AS UHUGEINT)"
+def hash_halves(columns: Iterable[pa.Field], *, typed: bool) -> tuple[str, str]:
+    """The DuckDB expressions for the two halves of a row's 128-bit hash, each a UBIGINT.
+
+    `typed`: values are hashed as they are, so that hashes can be compared where the other side's columns have
+    the same types. Else the row's text is hashed.
+    """
+    fields = _by_name(columns)
+    if not typed:
+        text = row_text(fields)
+        return f"md5_number_upper({text})", f"md5_number_lower({text})"
+    names = count()
+    parts = [
+        part
+        for field in fields
+        for part in _typed_parts(duckdb_identifier(field.name), field.type, names)
+    ] or ["0"]
+    # Two hashes of half of the row each, which the engine computes once, make both. What combines hashes is weak
+    # by itself (sums of two rows that have swapped values might be the same), so it is hashed again.
+    first, second = (f"hash({', '.join(parts[start::2])})" for start in (0, len(parts) > 1))
+    return f"hash(hash({first}, {second}))", f"hash(hash({second}, {first}), 1)"
+
+
+def row_hash(columns: Iterable[pa.Field], *, typed: bool) -> str:
+    """The DuckDB expression for a row's 128-bit hash, a UHUGEINT; see `hash_halves`."""
+    high, low = hash_halves(columns, typed=typed)
+    return f"((CAST({high} AS UHUGEINT) << 64) | CAST({low} AS UHUGEINT))"
+
+
+def _typed_parts(value: str, kind: pa.DataType, names: Iterator[int]) -> list[str]:
+    """Arguments for hash() that tell apart what `_value` would write differently."""
+    if pa.types.is_null(kind):
+        return []
+    if any(is_kind(kind) for is_kind, _ in _SCALARS):
+        return [value]
+    if pa.types.is_nested(kind):
+        return _typed_nested(value, kind, names)
+    return [f"CAST({value} AS VARCHAR)"]
+
+
+def _typed_nested(value: str, kind: pa.DataType, names: Iterator[int]) -> list[str]:
+    if pa.types.is_struct(kind):
+        parts = [f"{value} IS NULL"]
+        for field in _by_name(kind):
+            parts += _typed_parts(f"{value}[{duckdb_literal(field.name)}]", field.type, names)
+        return parts
+    item = f"x{next(names)}"
+    if pa.types.is_map(kind):
+        entry = [
+            *_typed_parts(f"{item}['key']", kind.key_type, names),
+            *_typed_parts(f"{item}['value']", kind.item_type, names),
+        ]
+        hashes = f"list_transform(map_entries({value}), lambda {item}: hash({', '.join(entry)}))"
+        return [f"cardinality({value})", f"list_sort({hashes})"]
+    held = _typed_parts(item, kind.value_type, names) or ["0"]
+    if held == [item]:
+        return [f"len({value})", value]
+    return [f"len({value})", f"list_transform({value}, lambda {item}: hash({', '.join(held)}))"]
 
 
 def _by_name(fields: Iterable[pa.Field]) -> list[pa.Field]:
