@@ -272,15 +272,16 @@ class ControlStore:
         except ValidationError as error:
             raise DataError(
                 f"entry {number} of the control record of {self.group!r} is damaged or written by"
-                f" another version of Proa ({error.errors()[0]['msg']}); use that version",
+                f" another version of Proa ({error.errors()[0]['msg']}). Use that version. If the file"
+                f" {_path(self.group, number)} is the last one and was cut off while it was written or"
+                " copied, delete it and run `proa resume`: its step is done again",
                 condition="INVALID_CONTROL_RECORD",
             ) from error
 
     def _disagree(self, found: Mapping[str, bytes | None], number: int) -> ConflictError:
         says = []
         for name, data in found.items():
-            record = None if data is None else ControlRecord.model_validate_json(data)
-            says.append(f"{name} says {'nothing' if record is None else _summary(record)}")
+            says.append(f"{name} says {_summary(data)}")
         return ConflictError(
             f"the regions disagree since entry {number} of the control record of {self.group!r}:"
             f" {'; '.join(says)}. Decide which one is right, and delete the entries from {number} on"
@@ -336,7 +337,14 @@ def first_record(settings: ProjectSettings, now: datetime, who: str) -> ControlR
     )
 
 
-def _summary(record: ControlRecord) -> str:
+def _summary(data: bytes | None) -> str:
+    """What an entry says, for people who must decide between two."""
+    if data is None:
+        return "nothing"
+    try:
+        record = ControlRecord.model_validate_json(data)
+    except ValidationError:
+        return f"{len(data)} bytes that are no entry: it is damaged"
     return (
         f"{record.active} is active in epoch {record.epoch} ({record.at.isoformat()}, {record.who})"
     )

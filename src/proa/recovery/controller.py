@@ -223,10 +223,11 @@ class Controller:
     def _check_loss(self, request: Request) -> Loss:
         loss = self._view.loss(request.target)
         bound = self._recovery.rpo if request.max_loss is None else request.max_loss
-        if request.force or loss.seconds <= (bound or 0.0):
+        if request.force or not loss.exceeds(bound or 0.0):
             return loss
         raise ProaError(
-            f"{loss.sentence}; that is more than the {bound or 0:,.0f} s that may be lost. Nothing was"
+            f"{loss.sentence}; that {'is' if loss.bounded else 'may be'} more than the {bound or 0:,.0f} s that may"
+            " be lost. Nothing was"
             " changed. Ship what is missing, allow more with --max-loss, or lose it with --force",
             condition="LOSS_TOO_LARGE",
         )

@@ -16,11 +16,12 @@ from proa.recovery.control_record import (
     ControlRecord,
     ControlStore,
     Operation,
-    first_active,
+    first_record,
 )
 from proa.recovery.controller import drift
 from proa.recovery.driver import Driver, Role
 from proa.recovery.measured_rates import measure
+from proa.recovery.region_status import RegionStatus
 from proa.recovery.region_view import RegionsView
 from proa.runtime.declared import DeclaredPipeline
 from proa.settings import ProjectSettings, RecoverySettings
@@ -72,10 +73,12 @@ def checks(  # noqa: PLR0913, PLR0917 - what is looked at
         return
     record = history[-1] if history else None
     yield _record_check(record, store)
-    active = record.active if record else first_active(settings)
+    now = clock.now()
+    state = record or first_record(settings, now, "nobody")
+    active = state.active
     for region in settings.regions:
         begin(f"region {region}")
-        yield from _region_checks(region, record, driver, view, recovery, active=region == active)
+        yield from _region_checks(region, state, driver, view, recovery, active=region == active)
     begin("what the regions ran last")
     declared = _declared_pipelines(settings)
     yield _texts_check(settings, declared)
@@ -86,7 +89,7 @@ def checks(  # noqa: PLR0913, PLR0917 - what is looked at
     if recovery.rpo is not None or recovery.rto is not None:
         begin("how fast the regions process")
         yield _objectives_check(settings, recovery, active, history)
-    yield _drill_check(history, recovery, clock.now())
+    yield _drill_check(history, recovery, now)
     yield _findings_check(settings, declared)
 
 
@@ -97,25 +100,25 @@ def last_drill(history: list[ControlRecord]) -> ControlRecord | None:
 
 
 def _record_check(record: ControlRecord | None, store: ControlStore) -> Check:
-    if store.silent:
-        names = ", ".join(store.silent)
-        return Check("control record", Level.WARNING, f"{names} does not answer")
+    silent = f"; {', '.join(store.silent)} does not answer" if store.silent else ""
+    level = Level.WARNING if silent else Level.OK
     if record is None:
-        return Check("control record", Level.OK, "nothing was changed yet")
+        return Check("control record", level, f"nothing was changed yet{silent}")
     if not record.is_steady:
         sentence = (
             f"a {record.operation} to {record.target} is under way; `proa resume` finishes it"
         )
-        return Check("control record", Level.FAILURE, sentence)
+        return Check("control record", Level.FAILURE, f"{sentence}{silent}")
     if record.owed:
         sentence = f"{', '.join(record.owed)} is to be demoted; `proa resume` does it"
-        return Check("control record", Level.WARNING, sentence)
-    return Check("control record", Level.OK, f"{record.active} is active in epoch {record.epoch}")
+        return Check("control record", Level.WARNING, f"{sentence}{silent}")
+    sentence = f"{record.active} is active in epoch {record.epoch}"
+    return Check("control record", level, f"{sentence}{silent}")
 
 
 def _region_checks(  # noqa: PLR0913 - what is looked at
     region: str,
-    record: ControlRecord | None,
+    record: ControlRecord,
     driver: Driver,
     view: RegionsView,
     recovery: RecoverySettings,
@@ -130,25 +133,41 @@ def _region_checks(  # noqa: PLR0913 - what is looked at
     else:
         lag = status.lag
         late = lag is not None and recovery.rpo is not None and lag > recovery.rpo
-        sentence = "everything is processed" if not lag else f"{lag:,.0f} s behind"
-        yield Check(f"{region}: storage", Level.WARNING if late else Level.OK, sentence)
+        yield Check(f"{region}: storage", Level.WARNING if late else Level.OK, _how_far(status))
     try:
         role = driver.role(region)
     except ProaError as error:
         yield Check(f"{region}: driver", silent, f"{error}{lost}")
         return
-    wrong = drift(record, region, role) if record is not None else None
+    wrong = drift(record, region, role)
     if wrong is not None:
         yield Check(f"{region}: role", Level.FAILURE, wrong)
-    elif role is Role.UNKNOWN:
-        yield Check(f"{region}: role", Level.OK, "the driver cannot tell")
     else:
-        expected = "as the active region" if active else "as a standby"
-        yield Check(f"{region}: role", Level.OK, f"set to run {expected}")
+        yield Check(f"{region}: role", Level.OK, _ROLES[role])
     if not active and status.error is None:
         loss = view.loss(region)
-        over = loss.seconds > (recovery.rpo or 0.0) and (loss.files or not loss.certain)
+        over = loss.exceeds(recovery.rpo or 0.0)
         yield Check(f"{region}: loss", Level.WARNING if over else Level.OK, loss.sentence)
+
+
+_ROLES = {
+    Role.ACTIVE: "set to run as the active region",
+    Role.STANDBY: "set to run as a standby",
+    Role.FENCED: "set not to run at all",
+    Role.UNKNOWN: "the driver cannot tell",
+}
+
+
+def _how_far(status: RegionStatus) -> str:
+    """Say what a region lacks; an age alone would hide what clocks that disagree make young."""
+    backlog = sum(source.backlog_files for source in status.sources)
+    parts = [f"{backlog} landed files are not processed"] if backlog else []
+    parts += [f"{status.lag:,.0f} s behind"] if status.lag else []
+    if parts:
+        return ", ".join(parts)
+    if any(source.manifest and source.shipped is None for source in status.sources):
+        return "everything that has landed is processed; what was shipped is not known"
+    return "everything is processed"
 
 
 def _declared_pipelines(settings: ProjectSettings) -> dict[str, DeclaredPipeline]:
@@ -298,7 +317,8 @@ def _drill_check(history: list[ControlRecord], recovery: RecoverySettings, now: 
         return Check("drill", Level.WARNING, "there was no drill yet; `proa drill` practises one")
     age = (now - drill.at).total_seconds()
     seconds = (drill.at - (drill.began or drill.at)).total_seconds()
-    sentence = f"the last drill was {age / 86_400:.1f} days ago and took {seconds:,.0f} s"
+    ago = f"was {age / 86_400:.1f} days ago" if age >= 0 else "is dated in the future"
+    sentence = f"the last drill {ago} and took {seconds:,.0f} s"
     late = recovery.rto is not None and seconds > recovery.rto
-    level = Level.WARNING if late or age > recovery.drill_every else Level.OK
+    level = Level.WARNING if late or not 0 <= age <= recovery.drill_every else Level.OK
     return Check("drill", level, sentence)

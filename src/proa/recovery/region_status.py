@@ -201,12 +201,11 @@ def _source(
     missing = landed.filter(pa.array(lacking))
     newest = landed["shipped_at"][processed - 1].as_py() if processed else None
     shipped = max(order.head, landed.num_rows)
-    lag = 0.0 if processed == shipped else None
-    if lag is None and newest is not None:
-        lag = max(0.0, (clock.now() - newest).total_seconds())
-    elif lag is None:
-        first = order.table["shipped_at"][0].as_py() if order.head else None
-        lag = max(0.0, (clock.now() - first).total_seconds()) if first else None
+    lag: float | None = 0.0
+    if processed < shipped:
+        since = newest or (order.table["shipped_at"][0].as_py() if order.head else None)
+        # Not 0, whatever the clocks say that it is computed from: something is missing.
+        lag = None if since is None else max(_LEAST_LAG_S, (clock.now() - since).total_seconds())
     return SourceStatus(
         order.source,
         shipped if order.whole else None,
@@ -219,6 +218,9 @@ def _source(
         waiting=_waiting(order, landed, processed, clock),
         unnamed=unnamed_files(region.zone, order.source),
     )
+
+
+_LEAST_LAG_S = 0.001
 
 
 def _waiting(order: ShipmentOrder, landed: pa.Table, processed: int, clock: Clock) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -28,6 +28,14 @@ class Loss:
     certain: bool
     """False: the source does not answer, and more may have been shipped than anybody knows."""
     sentence: str
+    bounded: bool = True
+    """False: how old is not known, since no file has landed or the clock that dated them is ahead."""
+
+    def exceeds(self, bound: float) -> bool:
+        """Whether more may be missing than a bound in seconds allows; 0 allows no file."""
+        if self.certain and not self.files:
+            return False
+        return not self.bounded or self.seconds > max(bound, 0.0) or bound <= 0
 
 
 @dataclass(frozen=True)
@@ -108,36 +116,45 @@ def open_view(settings: ProjectSettings, clock: Clock) -> RegionsView:
     return StorageView(settings, clock)
 
 
+_MOST_SKEW_S = 60.0
+"""By how much clocks may disagree before an age that is computed from two of them says nothing."""
+
+
 def loss_of(region: str, landed: Sequence[tuple[ShipmentOrder, int]], now: datetime) -> Loss:
     """What is shipped and not landed: for each source, its order and how many files have landed."""
-    files, size, oldest, uncertain, certain = 0, 0, 0.0, 0.0, True
+    files, size, certain, ages, why = 0, 0, True, [0.0], ""
     for order, count in landed:
-        missing = order.table.slice(count)
+        stamps, missing = order.table["shipped_at"], order.table.slice(count)
         files += missing.num_rows
         size += sum(missing["size"].to_pylist())
-        if missing.num_rows:
-            oldest = max(oldest, (now - missing["shipped_at"][0].as_py()).total_seconds())
+        dated = [count] if missing.num_rows else []
         if not order.whole:
             certain = False
-            if 0 < count <= order.head:
-                stamp = order.table["shipped_at"][count - 1].as_py()
-                uncertain = max(uncertain, (now - stamp).total_seconds())
-    seconds = max(oldest, uncertain, 0.0)
-    return Loss(
-        files, size, seconds, certain, _loss_sentence(region, files, size, seconds, certain)
-    )
+            dated += [count - 1] if 0 < count <= order.head else []
+            if not count:
+                why = f"no file of {order.source} has landed there"
+        for place in dated:
+            ages.append((now - stamps[place].as_py()).total_seconds())
+            if ages[-1] < -_MOST_SKEW_S:
+                why = (
+                    f"the clock that dated the files of {order.source} is {-ages[-1]:,.0f} s or more ahead"
+                    " of this one"
+                )
+    loss = Loss(files, size, max(ages), certain, "", bounded=not why)
+    return replace(loss, sentence=_loss_sentence(region, loss, why))
 
 
-def _loss_sentence(region: str, files: int, size: int, seconds: float, certain: bool) -> str:  # noqa: FBT001
-    if certain and not files:
+def _loss_sentence(region: str, loss: Loss, why: str) -> str:
+    """Say what would be missing; `why` says why the age is not known, where it is not."""
+    missing = f"{loss.files} shipped files ({loss.bytes:,} bytes) have not landed in {region}"
+    if loss.certain and not loss.files:
         return f"nothing would be missing in {region}: everything that was shipped has landed there"
-    if certain:
-        return (
-            f"{files} shipped files ({size:,} bytes) have not landed in {region};"
-            f" the oldest was shipped {seconds:,.0f} s ago"
-        )
+    if loss.certain:
+        age = f"the oldest was shipped {loss.seconds:,.0f} s ago"
+        return f"{missing}; {f'how old they are is not known: {why}' if why else age}"
+    age = f"the newest file that landed in {region} was shipped {loss.seconds:,.0f} s ago"
+    known = f", and {loss.files} files that are known have not landed" if loss.files else ""
     return (
-        f"the source does not answer, so what was shipped since is not known: the newest file that"
-        f" landed in {region} was shipped {seconds:,.0f} s ago"
-        + (f", and {files} files that are known have not landed" if files else "")
+        "the source does not answer, so what was shipped since is not known:"
+        f" {f'{why} ({region})' if why else age}{known}"
     )
