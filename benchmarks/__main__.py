@@ -137,6 +137,12 @@ def _kernels(folder: Path, quick: bool) -> list[Result]:  # noqa: FBT001
     return kernels.measure(folder, rows=100_000 if quick else 1_000_000)
 
 
+def _stateful(folder: Path, quick: bool) -> list[Result]:  # noqa: FBT001
+    from benchmarks import stateful
+
+    return stateful.measure(folder, batches=10 if quick else 100, runs=1 if quick else 3)
+
+
 def _spark(folder: Path, quick: bool) -> list[Result]:  # noqa: FBT001
     from benchmarks import spark
 
@@ -166,6 +172,7 @@ PARTS: dict[str, Part] = {
     "failing_over": _failing_over,
     "kernels": _kernels,
     "numbered": _numbered,
+    "stateful": _stateful,
 }
 LARGE: dict[str, Part] = {"many_changes": _many_changes}
 """Parts that run only where they are named."""

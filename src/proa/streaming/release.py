@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -202,7 +203,7 @@ class _Release(LocalDatabase):
         return parquet_source(self.local(files)) if files else empty
 
     def check_time(self) -> None:
-        kind = self.time_type()
+        kind = self.time_type
         if not kind.startswith("TIMESTAMP"):
             raise PipelineError(
                 f"the watermark's column is of type {kind}; cast it to a timestamp, or read it as"
@@ -211,7 +212,9 @@ class _Release(LocalDatabase):
                 location=self.plan.location,
             )
 
+    @cached_property
     def time_type(self) -> str:
+        """DuckDB's type of the event time; that of a moment where there are no rows."""
         return str(
             self.execute(
                 f"SELECT any_value(typeof({TIME})) FROM (SELECT {TIME} FROM fresh LIMIT 1)"
@@ -233,7 +236,7 @@ class _Release(LocalDatabase):
         name = self.window_name
         if not name:
             return self.given.columns
-        aware = self.time_type().endswith("ZONE")
+        aware = self.time_type.endswith("ZONE")
         kind = TimestampType() if aware else TimestampNTZType()
         window = StructType([StructField("start", kind), StructField("end", kind)])
         return StructType([*self.given.columns.fields, StructField(name, window)])
@@ -311,7 +314,7 @@ class _Release(LocalDatabase):
     # -- windows ----------------------------------------------------------------------------------
 
     def moment(self, micros: str) -> str:
-        aware = self.time_type().endswith("ZONE")
+        aware = self.time_type.endswith("ZONE")
         return f"make_timestamp{'tz' * aware}({micros})"
 
     def struct_of(self, start: str, end: str) -> str:
