@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import os
 import resource
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -68,3 +70,23 @@ def alternate(
 def peak_memory_mb() -> float:
     """This process's largest resident size so far."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def processor_s(process: int) -> float:
+    """The seconds of processor time that a process and its children have taken so far."""
+    parents: dict[int, list[int]] = {}
+    taken: dict[int, int] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            text = stat.read_text()
+        except OSError:  # it has ended meanwhile; its parent has its time
+            continue
+        number, fields = int(stat.parent.name), text.rpartition(")")[2].split()
+        parents.setdefault(int(fields[1]), []).append(number)
+        taken[number] = sum(map(int, fields[11:15]))
+    total, family = 0, [process]
+    while family:
+        number = family.pop()
+        total += taken.get(number, 0)
+        family += parents.get(number, ())
+    return total / os.sysconf("SC_CLK_TCK")

@@ -7,7 +7,6 @@ same client at a server that answers the same protocol and does nothing else, wh
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -25,7 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import DeltaTable, write_deltalake
 
-from benchmarks.measure import Result, alternate
+from benchmarks.measure import Result, alternate, processor_s
 from proa.runtime.declared import DeclaredPipeline, DeclaredTable, write_declared
 
 _ROW_BYTES = 24
@@ -127,7 +126,7 @@ def _asked(latencies: list[float]) -> Result:
 
 def _loaded(table: ServedTable, clients: int) -> list[Result]:
     """Every client asks for the table and reads all of its files, all at once."""
-    before, idle = _processor_s(table.process), _memory_mb(table.process, "VmRSS:")
+    before, idle = processor_s(table.process), _memory_mb(table.process, "VmRSS:")
     began = time.perf_counter()
     seconds, failures = _loaded_at_once(table, clients)
     whole = time.perf_counter() - began
@@ -145,7 +144,7 @@ def _loaded(table: ServedTable, clients: int) -> list[Result]:
                 "p50_s": seconds[len(seconds) // 2],
                 "p99_s": seconds[int(len(seconds) * 0.99)],
                 "errors": failures,
-                "gateway's processor s": _processor_s(table.process) - before,
+                "gateway's processor s": processor_s(table.process) - before,
                 "whole_s": whole,
             },
         ),
@@ -194,11 +193,6 @@ def _memory_mb(process: int, what: str) -> float:
         if line.startswith(what):
             return int(line.split()[1]) / 1024
     return 0.0
-
-
-def _processor_s(process: int) -> float:
-    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager

@@ -165,22 +165,33 @@ def rename_shared(
 
 
 def sum_rows(
-    db: duckdb.DuckDBPyConnection, data: Any, fields: Mapping[str, pa.Field]
-) -> tuple[int, int]:
-    """(rows, sum of their hashes modulo 2^128) of a dataset; `fields` are those of `rename_shared`.
+    batches: Iterable[tuple[int, pa.RecordBatch]], fields: Sequence[pa.Field]
+) -> dict[int, tuple[int, int]]:
+    """By the number that stands beside each batch: rows, and the sum of their hashes modulo 2^128.
 
-    Sums can be compared where the other side's fields have the same types: where `rename_shared` has no sentences.
+    `fields` are columns of the batches under names of ours, see `rename_shared`. Sums can be compared where the
+    other side's fields have the same types: where `rename_shared` has no sentences.
     """
-    db.register("file_rows", data)
-    columns = ", ".join(
-        f"#{data.schema.get_field_index(name) + 1} AS {one.name}" for name, one in fields.items()
+    schema = pa.schema([*fields, pa.field("part", pa.int32())])
+    numbered = (
+        pa.RecordBatch.from_arrays(
+            [*batch.columns, pa.repeat(pa.scalar(number, pa.int32()), batch.num_rows)],
+            schema=schema,
+        )
+        for number, batch in batches
+        if batch.num_rows
     )
-    high, low = hash_halves(fields.values(), typed=True)
-    (row,) = db.execute(
-        f"SELECT count(*), sum(high), sum(low)"
-        f" FROM (SELECT {high} AS high, {low} AS low FROM (SELECT {columns} FROM file_rows))"
-    ).fetchall()
-    return row[0], ((int(row[1] or 0) << 64) + int(row[2] or 0)) % (1 << 128)
+    high, low = hash_halves(fields, typed=True)
+    with connect() as db:
+        db.register("numbered", pa.RecordBatchReader.from_batches(schema, numbered))
+        found = db.execute(
+            "SELECT part, count(*), sum(high), sum(low)"
+            f" FROM (SELECT part, {high} AS high, {low} AS low FROM numbered) GROUP BY part"
+        ).fetchall()
+    return {
+        part: (rows, ((int(upper) << 64) + int(lower)) % (1 << 128))
+        for part, rows, upper, lower in found
+    }
 
 
 def _shared_fields(
