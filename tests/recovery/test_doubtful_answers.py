@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from typer.testing import CliRunner
 
 from fake_group import Group, World
-from proa.errors import ConflictError, DataError, ProaError
+from proa.cli.main import app
+from proa.errors import ConflictError, DataError, ProaError, UserError
 from proa.landing.manifest import SCHEMA
 from proa.recovery.control_record import ControlStore, Operation
 from proa.recovery.controller import Request
@@ -210,9 +213,69 @@ def test_of_two_places_one_of_which_is_damaged_each_is_told_as_it_is(tmp_path: P
     entry(group, "east").write_bytes(b'{"format": 1, "nu')
     with pytest.raises(ConflictError) as found:
         group.store().history()
-    assert "east says 17 bytes that are no entry: it is damaged; west says east is active" in str(
-        found.value
-    )
+    said = str(found.value)
+    assert "east says 17 bytes that are no entry: it is damaged; west says east is active" in said
+    name = entry(group, "east").relative_to(tmp_path / "east" / "storage")
+    assert f"Delete {name} in the storage of east; the next command writes it anew" in said
+    entry(group, "east").unlink()
+    assert group.store().history()[-1].active == "west"
+    assert entry(group, "east").read_bytes() == entry(group, "west").read_bytes()
+
+
+def test_a_failback_that_is_asked_for_again_does_not_go_there_and_back(tmp_path: Path):
+    group = Group(tmp_path, FakeClock())
+    with pytest.raises(UserError, match="so there is nothing to go back to"):
+        group.controller().former()
+    group.controller().begin(Request(Operation.FAILOVER, "west"))
+    assert group.controller().former() == "east"
+    group.world.silent = {"east"}
+    with pytest.raises(ProaError):
+        group.controller().begin(Request(Operation.FAILBACK, "east"))
+    assert group.controller().former() == "east"
+    group.world.silent = set()
+    group.controller().resume()
+    for _ in range(3):
+        target = group.controller().former()
+        assert group.controller().begin(Request(Operation.FAILBACK, target)).active == "east"
+    group.controller().begin(Request(Operation.DRILL, "west"))
+    assert group.controller().former() == "east"
+    assert group.controller().record().epoch == 3
+    group.controller().begin(Request(Operation.SWITCHOVER, "west"))
+    assert group.controller().former() == "east"
+
+
+def test_taking_back_what_is_not_under_way_says_so(tmp_path: Path):
+    told: list[str] = []
+    Group(tmp_path, FakeClock()).controller(tell=told.append).cancel()
+    assert told == ["nothing is under way, so nothing was taken back"]
+
+
+def test_status_and_advice_do_not_guess_who_is_active(project: Project, monkeypatch):
+    project.arrive(1, 2)
+    project.ship()
+    for region in ("east", "west"):
+        project.process(region, 1, 2)
+    folder = Path(project.base)
+    regions = {
+        name: {"landing_zone": one.landing_zone, "storage": one.storage}
+        for name, one in project.settings.regions.items()
+    }
+    settings = {
+        "regions": regions,
+        "recovery": {"driver": "command", "commands": {"drain": "true"}, "rpo": "5m", "group": "g"},
+    }
+    (folder / "proa.yml").write_text(json.dumps(settings))
+    for name in ("east", "west"):
+        place = Path(regions[name]["storage"]) / "_proa/control/g"
+        place.mkdir(parents=True)
+        (place / f"{1:010d}.json").write_bytes(b"")
+    monkeypatch.chdir(folder)
+    told = CliRunner().invoke(app, ["status"])
+    assert (told.exit_code, "is damaged" in told.output) == (1, True)
+    asked = CliRunner().invoke(app, ["advise"])
+    assert isinstance(asked.exception, DataError)
+    by_name = CliRunner().invoke(app, ["advise", "--region", "west", "--json"])
+    assert not isinstance(by_name.exception, DataError)
 
 
 def test_a_project_whose_regions_were_never_changed_has_its_first_active_region(project: Project):

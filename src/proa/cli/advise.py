@@ -128,17 +128,23 @@ def _objectives(settings: ProjectSettings, rpo: str | None, rto: str | None) -> 
 
 
 def _standby(settings: ProjectSettings, region: str | None) -> tuple[str, Any]:
-    """The standby that is asked about, and the history of roles as far as it is known."""
+    """The standby that is asked about, and the history of roles as far as it is known.
+
+    Raises what the control record raises when it is needed to tell which region is the standby.
+    """
     from proa.recovery.control_record import ControlStore, first_active
 
+    if region is not None:
+        settings.region(region)
     try:
         history = ControlStore.of(settings).history()
     except ProaError:
+        if region is None:
+            raise  # which region is the standby is not known
         history = []
-    active = history[-1].active if history else first_active(settings)
     if region is not None:
-        settings.region(region)
         return region, history
+    active = history[-1].active if history else first_active(settings)
     return next((name for name in settings.regions if name != active), active), history
 
 

@@ -119,7 +119,9 @@ def failback(
 ) -> None:
     """Go back to the region that was lost: a switchover, once it has caught up.
 
-    Exit codes: as for `proa switchover`.
+    Asked again, it finds that it is done; from a region that was always active there is no way back.
+
+    Exit codes: as for `proa switchover`; 2 no other region was ever active.
 
     Example: proa failback --yes
     """

@@ -37,7 +37,8 @@ def status(
     Shipped, landed through and processed through are numbers in the order of shipments. Lag is the age
     of the newest shipment in the tables that consumers read; 0 when nothing is missing.
 
-    Exit codes: 0 every region answered; 1 a region did not, its line says why.
+    Exit codes: 0 every region answered; 1 a region did not, or it is not known which one is active; a line
+    says why.
 
     Example: proa status --json
     """
@@ -63,7 +64,7 @@ def status(
         _print_status(found)
         _print_captures(captures)
         _print_roles(roles)
-    if any(one.error for one in found):
+    if any(one.error for one in found) or (roles is not None and "error" in roles):
         raise typer.Exit(ANSWER_IS_NO)
 
 

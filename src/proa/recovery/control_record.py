@@ -279,14 +279,28 @@ class ControlStore:
             ) from error
 
     def _disagree(self, found: Mapping[str, bytes | None], number: int) -> ConflictError:
-        says = []
-        for name, data in found.items():
-            says.append(f"{name} says {_summary(data)}")
+        told = {name: _told_record(data) for name, data in found.items()}
+        says = "; ".join(
+            f"{name} says {_summary(data, told[name])}" for name, data in found.items()
+        )
+        damaged = [
+            name for name, record in told.items() if record is None and found[name] is not None
+        ]
+        whole = {found[name] for name, record in told.items() if record is not None}
+        if damaged and len(whole) == 1:
+            remedy = (
+                f"Delete {_path(self.group, number)} in the storage of {' and '.join(damaged)}; the next"
+                " command writes it anew from the other"
+            )
+        else:
+            remedy = (
+                f"Decide which one is right, and delete the entries from {number} on below"
+                f" {FOLDER}/{self.group}/ in the other's storage; a third place (recovery.control in"
+                " proa.yml) makes this impossible"
+            )
         return ConflictError(
             f"the regions disagree since entry {number} of the control record of {self.group!r}:"
-            f" {'; '.join(says)}. Decide which one is right, and delete the entries from {number} on"
-            f" below {FOLDER}/{self.group}/ in the other's storage; a third place (recovery.control"
-            " in proa.yml) makes this impossible",
+            f" {says}. {remedy}",
             condition="CONTROL_RECORD_CONFLICT",
         )
 
@@ -337,14 +351,18 @@ def first_record(settings: ProjectSettings, now: datetime, who: str) -> ControlR
     )
 
 
-def _summary(data: bytes | None) -> str:
-    """What an entry says, for people who must decide between two."""
-    if data is None:
-        return "nothing"
+def _told_record(data: bytes | None) -> ControlRecord | None:
+    """The record in an entry's bytes. Returns None when there is none, or it cannot be read."""
     try:
-        record = ControlRecord.model_validate_json(data)
+        return None if data is None else ControlRecord.model_validate_json(data)
     except ValidationError:
-        return f"{len(data)} bytes that are no entry: it is damaged"
+        return None
+
+
+def _summary(data: bytes | None, record: ControlRecord | None) -> str:
+    """What an entry says, for people who must decide between two."""
+    if record is None:
+        return "nothing" if data is None else f"{len(data)} bytes that are no entry: it is damaged"
     return (
         f"{record.active} is active in epoch {record.epoch} ({record.at.isoformat()}, {record.who})"
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -113,16 +113,22 @@ class Controller:
         return self._store.read() or first_record(self._settings, self._clock.now(), self._who)
 
     def former(self) -> str:
-        """The region that was active before: where a failback goes."""
+        """The region that was active before: where a failback goes.
+
+        Where the last change was a failback it is that one's target, so that asking again finds it done. Raises
+        UserError (NOTHING_TO_FAIL_BACK_TO) when the active region never changed.
+        """
         record = self.record()
-        for entry in reversed(self._store.history()):
-            if entry.active != record.active:
-                return entry.active
+        if record.operation is Operation.FAILBACK and not record.is_steady:
+            return record.target or record.active
+        history = self._store.history()
+        for before, entry in reversed(list(pairwise(history))):
+            if entry.epoch != before.epoch:
+                return entry.active if entry.operation is Operation.FAILBACK else before.active
         others = [name for name in self._settings.regions if name != record.active]
-        if len(others) == 1:
-            return others[0]
         raise UserError(
-            f"no other region than {record.active} was ever active; name one with --to",
+            f"no other region than {record.active} was ever active, so there is nothing to go back to;"
+            f" to make {' or '.join(others) or 'another region'} active, use `proa switchover --to`",
             condition="NOTHING_TO_FAIL_BACK_TO",
         )
 
@@ -179,6 +185,7 @@ class Controller:
         """Go back to how it was. Raises ConflictError when the target is active already."""
         record = self.record()
         if record.is_steady:
+            self._tell("nothing is under way, so nothing was taken back")
             return record
         if record.phase is not Phase.RESTORING:
             record = self._move(record, FailoverEvent.CANCELLED, reason=reason)
