@@ -54,13 +54,13 @@ def test_a_refused_failover_says_why_and_leaves_nothing(control):
 
 
 def test_a_change_that_stops_half_way_is_shown_and_finished_by_resume(control):
-    control.group.world.silent.add("west")
+    control.group.world.full.add("west")
     stopped = confirmed(control, "switchover", to="west")
     assert stopped.status_code == 500
     shown = control.client.get(BASE, headers=control.headers()).json()
-    assert shown["change"]["error"] == "west does not answer"
+    assert shown["change"]["error"] == "the state of west does not answer"
     assert shown["record"]["phase"] == "draining"
-    control.group.world.silent.clear()
+    control.group.world.full.clear()
     assert post(control, "resume").json()["sentences"][-1] == "west is active in epoch 2"
     assert post(control, "cancel").status_code == 200
 

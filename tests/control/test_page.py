@@ -222,10 +222,10 @@ def test_a_refusal_is_a_page_with_its_sentence(control):
 def test_what_is_wrong_stands_on_top_and_a_change_that_stopped_can_be_resumed(control):
     sign_in(control)
     control.group.world.waiting_s["west"] = 90
-    control.group.world.silent.add("west")
+    control.group.world.full.add("west")
     form = open_page(control, "/ui/change/switchover?to=west").form("/ui/change/switchover")
     assert send(control, form["action"], **form["fields"]).status_code == 500
-    control.group.world.silent.clear()
+    control.group.world.full.clear()
     control.look()
     page = open_page(control, "/ui/")
     assert "lag:west" in page.text

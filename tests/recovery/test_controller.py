@@ -143,12 +143,12 @@ def test_a_failover_files_what_it_did_without_a_comparison(group: Group, loss_is
 
 
 def test_another_change_waits_for_the_one_under_way(group: Group):
-    group.world.silent.add("west")
+    group.world.full.add("west")
     with pytest.raises(UnavailableError):
         group.begin(Operation.SWITCHOVER, "west")
     with pytest.raises(ConflictError, match="`proa resume` finishes it"):
         group.begin(Operation.DRILL, "west")
-    group.world.silent.clear()
+    group.world.full.clear()
     assert group.controller("bob").resume().active == "west"
 
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from fake_group import Group, World
 from proa.cli.main import app
-from proa.errors import ConflictError, DataError, ProaError, UserError
+from proa.errors import ConflictError, DataError, ProaError, UnavailableError, UserError
 from proa.landing.manifest import SCHEMA
 from proa.recovery.control_record import ControlStore, Operation
 from proa.recovery.controller import Request
@@ -154,11 +154,11 @@ def test_validate_tells_the_role_that_a_region_has(tmp_path: Path):
     found = answers(group, neither)
     assert found["east: role"].sentence == "the driver cannot tell"
     assert found["west: role"].sentence == "set to run as a standby"
-    group.world.silent = {"west"}
+    group.world.full = {"west"}
     with pytest.raises(ProaError):
         group.controller().begin(Request(Operation.SWITCHOVER, "west"))
     assert group.world.roles["east"] is Role.FENCED
-    group.world.silent = set()
+    group.world.full = set()
     assert answers(group, group.world)["east: role"].sentence == "set not to run at all"
 
 
@@ -166,7 +166,7 @@ def test_validate_tells_a_change_under_way_although_a_place_is_silent(tmp_path: 
     for region in ("east", "west"):
         (tmp_path / region / "storage").mkdir(parents=True)
     group = Group(tmp_path, FakeClock(), third_place=False)
-    group.world.silent = {"west"}
+    group.world.full = {"west"}
     with pytest.raises(ProaError):
         group.controller().begin(Request(Operation.SWITCHOVER, "west"))
     (tmp_path / "east" / "storage").rename(tmp_path / "east-lost")
@@ -228,11 +228,11 @@ def test_a_failback_that_is_asked_for_again_does_not_go_there_and_back(tmp_path:
         group.controller().former()
     group.controller().begin(Request(Operation.FAILOVER, "west"))
     assert group.controller().former() == "east"
-    group.world.silent = {"east"}
+    group.world.full = {"east"}
     with pytest.raises(ProaError):
         group.controller().begin(Request(Operation.FAILBACK, "east"))
     assert group.controller().former() == "east"
-    group.world.silent = set()
+    group.world.full = set()
     group.controller().resume()
     for _ in range(3):
         target = group.controller().former()
@@ -290,3 +290,26 @@ def test_a_project_whose_regions_were_never_changed_has_its_first_active_region(
     }
     assert found["west: role"].sentence == "set to run as the active region"
     assert "east: loss" in found
+
+
+@pytest.mark.parametrize("what", [Operation.SWITCHOVER, Operation.FAILBACK])
+def test_nothing_is_stopped_for_a_target_that_does_not_answer(tmp_path: Path, what: Operation):
+    group = Group(tmp_path, FakeClock())
+    group.world.silent = {"west"}
+    with pytest.raises(UnavailableError, match="Nothing was changed: west must answer"):
+        group.controller().begin(Request(what, "west"))
+    assert (group.world.roles["east"], group.controller().record().is_steady) == (Role.ACTIVE, True)
+
+
+def test_nothing_is_stopped_for_a_target_that_refuses_the_token(tmp_path: Path):
+    class Expired(World):
+        def role(self, region: str) -> Role:
+            if region == "west":
+                raise UserError("west refuses the token", condition="PERMISSION_DENIED")
+            return super().role(region)
+
+    group = Group(tmp_path, FakeClock(), Expired())
+    with pytest.raises(UserError, match=r"refuses the token\. Nothing was changed") as found:
+        group.controller().begin(Request(Operation.SWITCHOVER, "west"))
+    assert found.value.condition == "PERMISSION_DENIED"
+    assert group.world.roles["east"] is Role.ACTIVE

@@ -173,6 +173,8 @@ class Controller:
         if record.is_steady or request.operation is not record.operation:
             if request.operation is Operation.FAILOVER:
                 self._check_loss(request)
+            elif request.operation is not Operation.DRILL:
+                self._check_target(request.target)
             record = self._enter(record, request)
         return self._finish(record)
 
@@ -238,6 +240,18 @@ class Controller:
             " changed. Ship what is missing, allow more with --max-loss, or lose it with --force",
             condition="LOSS_TOO_LARGE",
         )
+
+    def _check_target(self, target: str) -> None:
+        """Look whether the target answers, before the active region is stopped for it. Raises ProaError."""
+        try:
+            self._sources((target,))
+            self._driver.role(target)
+        except ProaError as error:
+            kind = UnavailableError if isinstance(error, UnavailableError) else UserError
+            raise kind(
+                f"{error}. Nothing was changed: {target} must answer before the active region is stopped",
+                condition=error.condition,
+            ) from error
 
     def _enter(self, record: ControlRecord, request: Request) -> ControlRecord:
         now = self._clock.now()
