@@ -173,7 +173,8 @@ def test_validate_tells_a_change_under_way_although_a_place_is_silent(tmp_path: 
     check = answers(group, World())["control record"]
     assert check.level is Level.FAILURE
     assert check.sentence == (
-        "a switchover to west is under way; `proa resume` finishes it; east does not answer"
+        "a switchover to west is under way (draining); `proa resume` finishes it;"
+        " east does not answer"
     )
 
 
@@ -292,7 +293,7 @@ def test_a_project_whose_regions_were_never_changed_has_its_first_active_region(
     assert "east: loss" in found
 
 
-@pytest.mark.parametrize("what", [Operation.SWITCHOVER, Operation.FAILBACK])
+@pytest.mark.parametrize("what", list(Operation))
 def test_nothing_is_stopped_for_a_target_that_does_not_answer(tmp_path: Path, what: Operation):
     group = Group(tmp_path, FakeClock())
     group.world.silent = {"west"}
@@ -309,7 +310,44 @@ def test_nothing_is_stopped_for_a_target_that_refuses_the_token(tmp_path: Path):
             return super().role(region)
 
     group = Group(tmp_path, FakeClock(), Expired())
-    with pytest.raises(UserError, match=r"refuses the token\. Nothing was changed") as found:
-        group.controller().begin(Request(Operation.SWITCHOVER, "west"))
+    for what in Operation:
+        with pytest.raises(UserError, match=r"refuses the token\. Nothing was changed") as found:
+            group.controller().begin(Request(what, "west"))
+    assert group.controller().record().is_steady
     assert found.value.condition == "PERMISSION_DENIED"
     assert group.world.roles["east"] is Role.ACTIVE
+
+
+def taken_back(group: Group, what: Operation) -> None:
+    """Begin a change to west, take it back, and find that the active region is lost."""
+    group.world.full = {"west"}
+    with pytest.raises(UnavailableError):
+        group.controller().begin(Request(what, "west", force=True))
+    group.world.silent = {"east"}
+    with pytest.raises(UnavailableError):
+        group.controller().cancel()
+    group.world.full = set()
+
+
+@pytest.mark.parametrize("what", list(Operation))
+def test_a_change_that_is_taken_back_is_taken_over_by_a_failover(tmp_path: Path, what: Operation):
+    group = Group(tmp_path, FakeClock())
+    taken_back(group, what)
+    says = (
+        f"a {what} to west is being taken back; `proa resume` finishes that, and east stays active"
+    )
+    assert answers(group, World())["control record"].sentence == says
+    for other in (Operation.SWITCHOVER, Operation.FAILBACK, Operation.DRILL):
+        # Asking for what is being taken back does not answer that it is done.
+        with pytest.raises(ConflictError, match="is being taken back"):
+            group.controller().begin(Request(other, "west"))
+    record = group.controller().begin(Request(Operation.FAILOVER, "west", force=True))
+    assert (record.active, record.epoch, record.is_steady) == ("west", 2, True)
+
+
+def test_what_is_taken_back_is_finished_by_resume(tmp_path: Path):
+    group = Group(tmp_path, FakeClock())
+    taken_back(group, Operation.SWITCHOVER)
+    group.world.silent = set()
+    assert group.controller().resume().active == "east"
+    assert group.controller().begin(Request(Operation.SWITCHOVER, "west")).active == "west"

@@ -183,6 +183,7 @@ def _roles(settings: ProjectSettings) -> dict[str, Any] | None:
         "phase": record.phase.value,
         "operation": None if record.is_steady else record.operation,
         "target": None if record.is_steady else record.target,
+        "under_way": record.under_way or None,
         "since": _iso(record.at),
         "owed": list(record.owed),
         "last_drill": None if drill is None else _iso(drill.at),
@@ -212,12 +213,8 @@ def _print_roles(roles: dict[str, Any] | None) -> None:
         stderr.print(f"control record: {roles['error']}", markup=False)
         return
     console.print(f"{roles['active']} is active in epoch {roles['epoch']}", markup=False)
-    if roles.get("operation"):
-        console.print(
-            f"a {roles['operation']} to {roles['target']} is under way ({roles['phase']});"
-            " `proa resume` finishes it",
-            markup=False,
-        )
+    if roles.get("under_way"):
+        console.print(roles["under_way"], markup=False)
     for consumer in roles.get("consumers", ()):
         wrong = consumer["error"] or consumer["drift"]
         text = wrong or f"{consumer['target']} leads to {' and '.join(consumer['regions'])}"

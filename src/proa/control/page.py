@@ -332,11 +332,7 @@ def _change(witness: Witness, visitor: Visitor) -> Markup | None:
         return None
     lines = list(change.sentences) if change is not None else [record.sentence]
     error = None if change is None else change.error
-    title = (
-        f"A {record.operation} to {record.target} is under way"
-        if not record.is_steady
-        else "A change ends"
-    )
+    title = record.under_way.partition(" (")[0].partition(";")[0] or "a change ends"
     buttons = None
     if visitor.may_change and (change is None or change.done.is_set()):
         buttons = tag(
@@ -347,7 +343,7 @@ def _change(witness: Witness, visitor: Visitor) -> Markup | None:
         )
     return tag(
         "section",
-        tag("h2", title),
+        tag("h2", f"{title[0].upper()}{title[1:]}"),
         tag("ol", *(tag("li", line) for line in lines), aria_live="polite"),
         None if error is None else tag("p", str(error), class_="bad"),
         buttons,

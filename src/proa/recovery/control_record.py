@@ -90,6 +90,16 @@ class ControlRecord(BaseModel):
         """Whether no change of roles is under way."""
         return self.phase is Phase.STEADY
 
+    @property
+    def under_way(self) -> str:
+        """Say what is under way, and what finishes it. Empty when nothing is."""
+        what = f"a {self.operation} to {self.target}"
+        if self.is_steady:
+            return ""
+        if self.phase is Phase.RESTORING:
+            return f"{what} is being taken back; `proa resume` finishes that, and {self.active} stays active"
+        return f"{what} is under way ({self.phase}); `proa resume` finishes it"
+
 
 @dataclass(frozen=True)
 class ControlPlace:

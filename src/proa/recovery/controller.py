@@ -170,11 +170,14 @@ class Controller:
         self._allow(record, request)
         if self._is_done(record, request):
             return record
-        if record.is_steady or request.operation is not record.operation:
+        if (
+            record.is_steady
+            or request.operation is not record.operation
+            or record.phase is Phase.RESTORING
+        ):
             if request.operation is Operation.FAILOVER:
                 self._check_loss(request)
-            elif request.operation is not Operation.DRILL:
-                self._check_target(request.target)
+            self._check_target(request)
             record = self._enter(record, request)
         return self._finish(record)
 
@@ -202,7 +205,8 @@ class Controller:
                 f"{request.target} is active; a drill is practised on a standby",
                 condition="NOT_A_STANDBY",
             )
-        if record.is_steady or self._is_same(record, request):
+        taken_back = record.phase is Phase.RESTORING
+        if record.is_steady or (self._is_same(record, request) and not taken_back):
             return
         takes_over = request.operation is Operation.FAILOVER and record.phase in {
             Phase.FENCING,
@@ -210,13 +214,11 @@ class Controller:
             Phase.PROVING,
             Phase.RESTORING,
         }
-        if not takes_over or request.target == record.active:
-            raise ConflictError(
-                f"a {record.operation} to {record.target} is under way since"
-                f" {record.began and record.began.isoformat()} ({record.who}, {record.phase});"
-                " `proa resume` finishes it, `proa resume --cancel` takes it back",
-                condition="CHANGE_UNDER_WAY",
-            )
+        if takes_over and request.target != record.active:
+            return
+        since = f"(since {record.began and record.began.isoformat()}, {record.who})"
+        back = "" if taken_back else "; `proa resume --cancel` takes it back"
+        raise ConflictError(f"{record.under_way}{back} {since}", condition="CHANGE_UNDER_WAY")
 
     @staticmethod
     def _is_same(record: ControlRecord, request: Request) -> bool:
@@ -241,15 +243,19 @@ class Controller:
             condition="LOSS_TOO_LARGE",
         )
 
-    def _check_target(self, target: str) -> None:
-        """Look whether the target answers, before the active region is stopped for it. Raises ProaError."""
+    def _check_target(self, request: Request) -> None:
+        """Look whether the target answers, before anything is stopped or given up. Raises ProaError."""
+        target = request.target
         try:
-            self._sources((target,))
+            if (
+                request.operation is not Operation.FAILOVER
+            ):  # its loss was told by the target's zone
+                self._sources((target,))
             self._driver.role(target)
         except ProaError as error:
             kind = UnavailableError if isinstance(error, UnavailableError) else UserError
             raise kind(
-                f"{error}. Nothing was changed: {target} must answer before the active region is stopped",
+                f"{error}. Nothing was changed: {target} must answer before the {request.operation} begins",
                 condition=error.condition,
             ) from error
 

@@ -105,10 +105,7 @@ def _record_check(record: ControlRecord | None, store: ControlStore) -> Check:
     if record is None:
         return Check("control record", level, f"nothing was changed yet{silent}")
     if not record.is_steady:
-        sentence = (
-            f"a {record.operation} to {record.target} is under way; `proa resume` finishes it"
-        )
-        return Check("control record", Level.FAILURE, f"{sentence}{silent}")
+        return Check("control record", Level.FAILURE, f"{record.under_way}{silent}")
     if record.owed:
         sentence = f"{', '.join(record.owed)} is to be demoted; `proa resume` does it"
         return Check("control record", Level.WARNING, f"{sentence}{silent}")

@@ -121,7 +121,10 @@ def _last_cause(error: Exception) -> str:
     """What of a chain of errors a person needs: `Connection refused`, and not who told it to whom."""
     inner: Any = error.args[0] if error.args else error
     text = one_line(getattr(inner, "reason", None) or inner)
-    return _CAUSE.sub("", text).strip("'\") ") or type(error).__name__
+    cause = _CAUSE.sub("", text).strip("'\" ")
+    if cause.count(")") > cause.count("("):
+        cause = cause.removesuffix(")").rstrip("'\" ")
+    return cause or type(error).__name__
 
 
 class _Login:
