@@ -382,7 +382,7 @@ class DrilledGroup:
 
     def lose_in_a_change(self, blow: Blow, old: str, new: str) -> None:
         """Strike the active region in the middle of a switchover or failback; a failover takes it over."""
-        command = (("switchover", "--to", new), ("failback",))[self.random.integers(2)]
+        command = (("switchover", "failback")[self.random.integers(2)], "--to", new)
         before = self.now().number
         process = self.begin(*command, *CONFIRMED)
         self.await_entries(process, before, int(self.random.integers(6)))
