@@ -133,6 +133,7 @@ def test_validate_tells_a_backlog_and_not_its_age_alone(tmp_path: Path):
         ({"lag": None}, "3 landed files are not processed"),
         ({"lag": 90.0}, "3 landed files are not processed, 90 s behind"),
         ({"lag": 90.0, "backlog_files": 0}, "90 s behind"),
+        ({"lag": 0.4, "backlog_files": 0}, "under 1 s behind"),
         ({"lag": 0.0, "backlog_files": 0}, "everything is processed"),
         (
             {"lag": 0.0, "backlog_files": 0, "shipped": None},

@@ -256,10 +256,12 @@ _HEADINGS = (
 
 
 def _cells(source: SourceStatus) -> tuple[str, ...]:
+    from proa.recovery.region_status import lag_text
+
     numbers = (source.shipped, source.landed, source.processed)
     return (
         *("-" if number is None else str(number) for number in numbers),
         f"{source.backlog_files} files",
         f"{source.backlog_bytes:,}",
-        "-" if source.lag is None else f"{source.lag:,.0f} s",
+        "-" if source.lag is None else lag_text(source.lag),
     )

@@ -21,7 +21,7 @@ from proa.recovery.control_record import (
 from proa.recovery.controller import drift
 from proa.recovery.driver import Driver, Role
 from proa.recovery.measured_rates import measure
-from proa.recovery.region_status import RegionStatus
+from proa.recovery.region_status import RegionStatus, lag_text
 from proa.recovery.region_view import RegionsView
 from proa.runtime.declared import DeclaredPipeline
 from proa.settings import ProjectSettings, RecoverySettings
@@ -159,7 +159,7 @@ def _how_far(status: RegionStatus) -> str:
     """Say what a region lacks; an age alone would hide what clocks that disagree make young."""
     backlog = sum(source.backlog_files for source in status.sources)
     parts = [f"{backlog} landed files are not processed"] if backlog else []
-    parts += [f"{status.lag:,.0f} s behind"] if status.lag else []
+    parts += [f"{lag_text(status.lag)} behind"] if status.lag else []
     if parts:
         return ", ".join(parts)
     if any(source.manifest and source.shipped is None for source in status.sources):

@@ -273,6 +273,11 @@ def prefix(done: Mask) -> int:
     return int(np.argmin(done)) if not done.all() else len(done)
 
 
+def lag_text(seconds: float) -> str:
+    """A lag for people: what lags is not told as 0."""
+    return "under 1 s" if 0 < seconds < 1 else f"{seconds:,.0f} s"
+
+
 def status_facts(status: RegionStatus) -> dict[str, Any]:
     """A region's status for programs."""
     return {
