@@ -211,7 +211,8 @@ class Judge:
             return Outcome(entry["q"], "equal" if "error" in entry else "fails", message)
         if entry.get("error", "").startswith("client"):
             return Outcome(entry["q"], "equal", "Spark's client could not show the answer")
-        if entry.get("error") == _WRONG_TYPE and _TWO_TEXTS.search(entry["q"]):
+        asked = expression_of(entry["q"]) or ""
+        if entry.get("error") == _WRONG_TYPE and _TWO_TEXTS.search(asked):
             return Outcome(entry["q"], "more", "arithmetic over two texts")
         if "error" in entry:
             return Outcome(entry["q"], "lenient", f"{rows[:1]} for {entry['error']}")

@@ -6,7 +6,9 @@ from typing import Any
 import parity_corpus
 from pyspark.sql.connect import functions as F
 from pyspark.sql.connect.column import Column
+from pyspark.sql.connect.expressions import LiteralExpression
 
+from proa.engine.parity import spark_types as st
 from proa.engine.parity.sql_nodes import Node
 from proa.engine.parity.sql_queries import QueryReader
 from proa.engine.parity.sql_tokens import UnreadableSqlError
@@ -50,6 +52,9 @@ def column_of(node: Node, names: dict[str, Column] | None = None) -> Column:
         "decimal",
         "void",
     }:
+        if node.name == "decimal":
+            # As SQL types it; `lit()` calls each decimal one of 10 digits.
+            return Column(LiteralExpression(node.value, st.decimal_type(node.value)))
         value = F.lit(node.value)
         return value.cast("bigint") if node.name == "bigint" else value
     if node.kind == "column":

@@ -82,6 +82,8 @@ def spark_cast(node: Node, target: DataType, *, tries: bool = False) -> Node:
         if isinstance(target, t.BinaryType):
             return _native(node, target, tries=tries)
         raise refuse(f"the cast of text to {st.type_text(target)}", REMEDY, node)
+    if st.is_decimal(source) and st.is_float(target) and not _divides_exactly(source):
+        return kernel("nearest_double", target, node)
     if isinstance(source, (*st.FLOATS, t.DecimalType)) and st.is_integer(target):
         return kernel("try_whole" if tries else "whole", target, node)
     if st.is_decimal(target) and st.is_float(source):
@@ -135,6 +137,11 @@ def call_as(node: Node, target: DataType) -> Node:
 def _full(type_: DataType) -> bool:
     last = 3 if isinstance(type_, t.DayTimeIntervalType) else 1
     return bool(type_.startField == 0 and type_.endField == last)
+
+
+def _divides_exactly(source: DataType) -> bool:
+    """Whether digits and power of ten of any value are doubles, so that a division is its nearest."""
+    return bool(source.precision <= 15 and source.scale <= 22)
 
 
 def _fits(source: DataType, target: DataType) -> bool:

@@ -115,7 +115,10 @@ def caller(name: str, type_: Any) -> Callable[..., Array]:
 
 
 def plain(array: Array) -> Array:
-    """One array of the types that kernels speak: no chunks, no views, no large strings."""
+    """One array of the types that kernels speak: no chunks, no views, no large strings.
+
+    No list that is NULL has members: the engine may leave some behind.
+    """
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
     kind = array.type
@@ -123,6 +126,12 @@ def plain(array: Array) -> Array:
         return array.cast(pa.string())
     if pa.types.is_large_binary(kind) or str(kind) == "binary_view":
         return array.cast(pa.binary())
+    if (
+        pa.types.is_list(kind)
+        and array.null_count
+        and len(array.flatten()) < len(pc.list_parent_indices(array))
+    ):
+        return array.take(pa.array(range(len(array)), pa.int64()))
     return array
 
 

@@ -165,21 +165,58 @@ def arrays_overlap(type_: Any, left: Array, right: Array) -> Array:
     return pa.array(answers, type_)
 
 
+def _members(array: Array, places: Any, known: Any) -> tuple[Array, Any]:
+    """The members at places from 0, and the rows that have none there; `known` are rows to look at."""
+    offsets = array.offsets.to_numpy()
+    starts, sizes = offsets[:-1].astype(np.int64), np.diff(offsets)
+    there = known & (places >= 0) & (places < sizes)
+    at = pa.array(np.where(there, starts + places, 0), mask=~there)
+    return array.values.take(at), known & ~there
+
+
+def _numbers(array: Array) -> tuple[Any, Any]:
+    """The integers, 0 for NULL, and the rows that have one."""
+    valid = array.is_valid().to_numpy(zero_copy_only=False)
+    return pc.fill_null(array.cast(pa.int64()), 0).to_numpy(zero_copy_only=False), valid
+
+
 @kernel
 def item_at(type_: Any, array: Array, index: Array) -> Array:
     """The member at an index from 0; an error where there is none."""
-    answers: list[Any] = []
-    for values, k in zip(array.to_pylist(), index.to_pylist(), strict=True):
-        if values is None or k is None:
-            answers.append(None)
-            continue
-        if not 0 <= k < len(values):
-            raise SparkError(
-                "INVALID_ARRAY_INDEX",
-                f"the index {k} is out of bounds: the array has {len(values)} elements; use get()",
-            )
-        answers.append(values[k])
-    return pa.array(answers, type_)
+    places, valid = _numbers(index)
+    found, lacking = _members(array, places, valid & _valid(array))
+    if lacking.any():
+        row = int(np.flatnonzero(lacking)[0])
+        raise SparkError(
+            "INVALID_ARRAY_INDEX",
+            f"the index {places[row]} is out of bounds: the array has {len(array[row])} elements;"
+            " use get()",
+        )
+    return found
+
+
+@kernel
+def get_item(type_: Any, array: Array, index: Array) -> Array:
+    """The member at an index from 0; NULL where there is none."""
+    places, valid = _numbers(index)
+    return _members(array, places, valid & _valid(array))[0]
+
+
+@kernel
+def try_element(type_: Any, array: Array, index: Array) -> Array:
+    """The member at an index from 1, or from -1 at the end; NULL where there is none."""
+    places, valid = _numbers(index)
+    known = valid & _valid(array)
+    if (known & ((places == 0) | (places == -(1 << 31)))).any():
+        raise SparkError(
+            "INVALID_INDEX_OF_ZERO", "try_element_at() begins at 1, or at -1 from the end"
+        )
+    sizes = np.diff(array.offsets.to_numpy())
+    return _members(array, np.where(places > 0, places - 1, sizes + places), known)[0]
+
+
+def _valid(array: Array) -> Any:
+    return array.is_valid().to_numpy(zero_copy_only=False)
 
 
 @kernel

@@ -520,6 +520,12 @@ def _whole(type_: Any, array: Array, *, tries: bool) -> Array:
 
 
 @kernel
+def nearest_double(type_: Any, array: Array) -> Array:
+    """Decimals as the floating numbers that are nearest to them."""
+    return array.cast(pa.string()).cast(type_)
+
+
+@kernel
 def to_decimal(type_: Any, array: Array) -> Array:
     """Numbers as a decimal, rounded half up; an error where one does not fit."""
     return _decimals(type_, array, tries=False)

@@ -45,7 +45,9 @@ def negated(type_: Any, array: Array) -> Array:
         most = pa.scalar(Decimal(10) ** (37 - type_.scale), type_)
         if pc.any(pc.greater_equal(pc.abs(array), most)).as_py():
             raise SparkError("NUMERIC_VALUE_OUT_OF_RANGE", "the negative of a decimal of 38 digits")
-    if pa.types.is_floating(type_) or pa.types.is_decimal(type_):
+    if pa.types.is_floating(type_):
+        return pc.multiply(array, pa.scalar(-1.0, type_))  # a NaN gets no sign
+    if pa.types.is_decimal(type_):
         return pc.negate(array)
     try:
         return pc.negate_checked(array)

@@ -312,3 +312,33 @@ def _hex_or_raise(value: str) -> bytes:
 
 _matching(_hex_or_raise, "bytes_of_hex")
 _matching(_bytes_of_hex, "try_bytes_of_hex")
+
+
+def _digits_to_number(
+    type_: Any, array: Array, before: Array, after: Array, *, tries: bool
+) -> Array:
+    """Text of at most so many digits before and behind its point; blanks do not count."""
+
+    def one(text: str, most_before: int, most_after: int) -> Decimal | None:
+        whole, _, rest = "".join(text.split()).partition(".")
+        fits = len(whole) <= most_before and len(rest) <= most_after
+        if fits and (whole + rest).isdecimal():
+            return Decimal(f"{whole or 0}.{rest or 0}")
+        if tries:
+            return None
+        raise SparkError(
+            "INVALID_FORMAT.MISMATCH_INPUT",
+            f"the text {text!r} is no number of the format of to_number(); use try_to_number",
+        )
+
+    return each(one, type_, array, before, after)
+
+
+@kernel
+def digits_to_number(type_: Any, array: Array, before: Array, after: Array) -> Array:
+    return _digits_to_number(type_, array, before, after, tries=False)
+
+
+@kernel
+def try_digits_to_number(type_: Any, array: Array, before: Array, after: Array) -> Array:
+    return _digits_to_number(type_, array, before, after, tries=True)

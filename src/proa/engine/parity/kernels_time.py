@@ -177,6 +177,61 @@ def date_trunc_of(type_: Any, array: Array, unit: Array) -> Array:
     return pc.subtract(days, back).cast(pa.int32()).cast(type_)
 
 
+_LENGTHS = {"week": 604_800_000_000, "day": 86_400_000_000, "hour": 3_600_000_000,
+          "minute": 60_000_000, "second": 1_000_000, "millisecond": 1_000, "microsecond": 1}  # fmt: skip
+_MONDAY = 4 * 86_400_000_000
+"""1970-01-05, the first Monday behind the epoch, in microseconds."""
+
+
+def _micros(array: Array) -> Any:
+    return pc.fill_null(array.cast(pa.int64()), 0).to_numpy(zero_copy_only=False)
+
+
+@kernel
+def moment_trunc(type_: Any, array: Array, unit: Array) -> Array:
+    """Timestamps at the beginning of their unit, in UTC; of any year."""
+    name = unit[0].as_py() if len(unit) else "day"
+    micros = _micros(array)
+    if name in _LENGTHS:
+        origin = _MONDAY if name == "week" else 0
+        found = (micros - origin) // _LENGTHS[name] * _LENGTHS[name] + origin
+    else:
+        months = _months_of(micros // _LENGTHS["day"])
+        size = {"year": 12, "quarter": 3, "month": 1}[name]
+        found = _days_of(months // size * size) * _LENGTHS["day"]
+    return pa.array(found, mask=array.is_null().to_numpy(zero_copy_only=False)).cast(type_)
+
+
+def _months_of(days: Any) -> Any:
+    """Months since 1970 of days since 1970."""
+    return days.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
+
+
+def _days_of(months: Any) -> Any:
+    """The first day of months, both since 1970."""
+    return months.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)
+
+
+@kernel
+def months_between(type_: Any, left: Array, right: Array, rounds: Array) -> Array:
+    """Months and, where the days differ, thirty-firsts of one; in UTC, seconds at the finest."""
+    sides = [_micros(left), _micros(right)]
+    days = [side // _LENGTHS["day"] for side in sides]
+    months = [_months_of(day) for day in days]
+    places = [day - _days_of(month) for day, month in zip(days, months, strict=True)]
+    last = [_days_of(m + 1) - 1 == d for m, d in zip(months, days, strict=True)]
+    clock = [s // _LENGTHS["second"] - d * 86_400 for s, d in zip(sides, days, strict=True)]
+    whole = (months[0] - months[1]).astype(np.float64)
+    seconds = (places[0] - places[1]) * 86_400 + clock[0] - clock[1]
+    exact = whole + seconds / (31 * 86_400.0)
+    rounded = np.floor(exact * 1e8 + 0.5) / 1e8
+    kept = pc.fill_null(rounds, fill_value=True).to_numpy(zero_copy_only=False)
+    found = np.where(kept, rounded, exact)
+    found = np.where((places[0] == places[1]) | (last[0] & last[1]), whole, found)
+    missing = pc.or_(pc.or_(left.is_null(), right.is_null()), rounds.is_null())
+    return pa.array(found, type_, mask=missing.to_numpy(zero_copy_only=False))
+
+
 def _starts(array: Array, *, quarters: bool) -> Array:
     """The day on which each date's quarter begins."""
     found = [

@@ -217,7 +217,7 @@ def _literal(message: Expression) -> Node:
     if kind == "decimal":
         node = Node("literal", "decimal", value=Decimal(value.value), message=message)
         if value.HasField("precision"):
-            node.type = t.DecimalType(value.precision, value.scale)
+            node.type = _decimal_type(node.value, value.precision, value.scale)
         return node
     if kind == "date":
         day = dt.date(1970, 1, 1) + dt.timedelta(days=value)
@@ -229,6 +229,15 @@ def _literal(message: Expression) -> Node:
         node.type = _array_type(literal)
         return node
     return Node("opaque", kind, message=message, type=names.get(kind))
+
+
+def _decimal_type(value: Decimal, precision: int, scale: int) -> DataType:
+    """The type of a decimal that a client calls one of this precision and scale: where the value has
+    more digits, more. Clients send (10, 0) for any value.
+    """
+    exact = st.decimal_type(value)
+    scale = max(scale, exact.scale)
+    return t.DecimalType(min(38, max(precision, exact.precision, scale)), scale)
 
 
 def _array_type(literal: Any) -> DataType:

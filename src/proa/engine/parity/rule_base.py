@@ -116,8 +116,7 @@ _SIGNATURES = """
     d>d last_day
     dI>d add_months
     dS>d next_day
-    TT>D months_between
-    TTB>D months_between
+    I>d date_from_unix_date
     T>I hour minute second
     d>I year quarter month day dayofmonth dayofyear weekofyear
 """

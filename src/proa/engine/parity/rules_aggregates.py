@@ -9,7 +9,7 @@ from pyspark.sql import types as t
 from proa.engine.parity import spark_types as st
 from proa.engine.parity.coerce import call_as, known_types, refuse, spark_cast
 from proa.engine.parity.rule_base import coerce_arguments, constant_of, implicit, rule, truth
-from proa.engine.parity.rules_choices import unsigned_zero
+from proa.engine.parity.rules_choices import comparable_double
 from proa.engine.parity.sql_nodes import DataType, Node, call, case, cast, kernel, literal
 from proa.engine.parity.typist import Typist
 
@@ -307,7 +307,7 @@ def _count(node: Node, typist: Typist) -> Node | None:
     node.type = st.LONG
     if node.distinct and any(st.is_float(arg.now.type) for arg in node.args):
         found = call("count", type=st.LONG)
-        found.args = [unsigned_zero(a) if st.is_float(a.now.type) else a for a in node.args]
+        found.args = [comparable_double(a) if st.is_float(a.now.type) else a for a in node.args]
         found.distinct = True
         return found
     return None
@@ -359,7 +359,7 @@ def _list(node: Node, typist: Typist) -> Node | None:
     if node.shown in {"over", "moving"}:
         return _members(node, node.args[0], a)
     if node.distinct:
-        value = unsigned_zero(node.args[0]) if st.is_float(a) else node.args[0]
+        value = comparable_double(node.args[0]) if st.is_float(a) else node.args[0]
         return kernel("first_ones", node.type, call("collect_list", value, type=node.type))
     return None
 

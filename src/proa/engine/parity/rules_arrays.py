@@ -166,6 +166,31 @@ def _access(node: Node, typist: Typist) -> Node | None:
     return None
 
 
+@rule("get", "try_element_at")
+def _member(node: Node, typist: Typist) -> Node | None:
+    array, key = node.args
+    (a,) = known_types(array)
+    if not isinstance(a, t.ArrayType):
+        return None
+    name = "get_item" if node.name == "get" else "try_element"
+    return kernel(name, a.elementType, array, implicit(key, st.INT, node))
+
+
+@rule("map_concat")
+def _map_concat(node: Node, typist: Typist) -> Node | None:
+    if len(node.args) < 2:
+        return None
+    types = known_types(*node.args)
+    if not all(isinstance(a, t.MapType) for a in types):
+        raise refuse("map_concat() of other things than maps", "give it maps", node)
+    target = common_type_of(node.args, what="map_concat() of maps")
+    args = [spark_cast(arg, target) for arg in node.args]
+    if all(a is b for a, b in zip(args, node.args, strict=True)):
+        node.type = target
+        return None
+    return call("map_concat", *args, type=target)
+
+
 @rule("array", "map")
 def _array_rule(node: Node, typist: Typist) -> Node | None:
     if not node.args:

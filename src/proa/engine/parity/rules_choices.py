@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 from pyspark.sql import types as t
 
 from proa.engine.parity import spark_types as st
@@ -57,15 +59,19 @@ def _float_compared(node: Node, name: str, left: Node, right: Node, target: Data
     if not st.is_float(target):
         raise refuse("the comparison of nested floating point", "compare the parts", node)
     if name == "is distinct from":
-        same = call("<=>", unsigned_zero(left), unsigned_zero(right), type=st.BOOLEAN)
+        same = call("<=>", comparable_double(left), comparable_double(right), type=st.BOOLEAN)
         return call("not", same, type=st.BOOLEAN)
-    return call(name, unsigned_zero(left), unsigned_zero(right), type=st.BOOLEAN)
+    return call(name, comparable_double(left), comparable_double(right), type=st.BOOLEAN)
 
 
-def unsigned_zero(node: Node) -> Node:
-    """A double without -0.0, which the engine takes for less than 0.0."""
-    zero = Node("literal", "double", [], st.DOUBLE, value=0.0)
-    return call("+", node, cast(zero, node.now.type), type=node.now.type)
+def comparable_double(node: Node) -> Node:
+    """A double without -0.0, which the engine takes for less than 0.0, and without a NaN that has a
+    sign, as processors make it of -x or of infinity - infinity: the engine takes it for the least.
+    """
+    type_ = node.now.type
+    zero, nan = (Node("literal", "double", [], st.DOUBLE, value=v) for v in (0.0, float("nan")))
+    sum_ = call("+", node, cast(zero, type_), type=type_)
+    return call("nanvl", sum_, cast(nan, type_), type=type_)
 
 
 @rule("between")
@@ -80,6 +86,10 @@ def _between(node: Node, typist: Typist) -> Node | None:
         if part.kind == "kernel" and part.name == "from_text" and len(part.args) > 1:
             part.args[1] = _unless(above, part.args[1], is_true=False)
     return call("and", above, below, type=st.BOOLEAN)
+
+
+def _reads_rows(node: Node) -> bool:
+    return any(part.kind not in {"literal", "call", "cast", "case"} for part in node.walk())
 
 
 def _unless(condition: Node, value: Node, *, is_true: bool) -> Node:
@@ -101,9 +111,13 @@ def _in(node: Node, typist: Typist) -> Node | None:
             guard = casted[0] if place == 1 else _unless(before, casted[0], is_true=True)
             casted[place] = Node("kernel", "from_text", [item.args[0], guard], item.type)
     if st.is_float(target):
-        return call("in", *(unsigned_zero(item) for item in casted), type=st.BOOLEAN)
+        casted = [comparable_double(item) for item in casted]
     if _has_float(target):
         raise refuse("IN over nested floating point", "compare the parts", node)
+    if not _reads_rows(items[0]) and any(map(_reads_rows, items[1:])):
+        # The engine answers NULL for a constant among conditional values.
+        equal = [call("==", casted[0], item, type=st.BOOLEAN) for item in casted[1:]]
+        return reduce(lambda one, other: call("or", one, other, type=st.BOOLEAN), equal)
     if all(a is b for a, b in zip(items, casted, strict=True)):
         node.type = st.BOOLEAN
         return None
@@ -296,7 +310,6 @@ _TAKES: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("soundex", "str_to_map"), (t.StringType,)),
     "unix_date": (t.DateType,),
     "unix_micros": (t.TimestampType,),
-    "date_from_unix_date": (t.ByteType, t.ShortType, t.IntegerType),
     **dict.fromkeys(("validate_utf8", "try_validate_utf8", "make_valid_utf8"), (t.StringType,)),
 }
 

@@ -72,7 +72,7 @@ def _arithmetic(node: Node, typist: Typist) -> Node | None:
 def _floating(sign: str, left: Node, right: Node) -> Node:
     both = isinstance(left.now.type, t.FloatType) and isinstance(right.now.type, t.FloatType)
     target = st.FLOAT if both and sign != "/" else st.DOUBLE
-    left, right = cast(left, target), cast(right, target)
+    left, right = spark_cast(left, target), spark_cast(right, target)
     if sign in _CHECKED:
         return call(sign, left, right, type=target)
     if sign in "/%" and _not_zero(right):
@@ -201,6 +201,14 @@ def _interval_arithmetic(node: Node, sign: str, left: Node, right: Node) -> Node
         "compute with numbers of seconds or months",
         node,
     )
+
+
+@rule("&", "|", "^")
+def _bits(node: Node, typist: Typist) -> Node | None:
+    for a in known_types(*node.args):
+        if not (st.is_integer(a) or st.is_void(a)):
+            raise refuse(f"{node.name} over {st.type_text(a)}", "cast it to bigint", node)
+    return None
 
 
 @rule("negative", "positive", "~", "abs")

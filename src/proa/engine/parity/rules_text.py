@@ -331,4 +331,15 @@ def _to_number(node: Node, typist: Typist) -> Node | None:
     shape = constant_of(node.args[1])
     if not isinstance(shape, str) or "0" in shape:
         raise refuse(f"{node.name}() with this format", "use 9 for digits, or a cast", node)
-    return None
+    match = _PLAIN_NUMBER.fullmatch(shape)
+    (a,) = known_types(node.args[0])
+    if match is None or not st.is_string(a):
+        return None
+    before, after = len(match[1]), len(match[2] or "")
+    name = "digits_to_number" if node.name == "to_number" else "try_digits_to_number"
+    sizes = [literal(size, st.INT) for size in (before, after)]
+    return kernel(name, t.DecimalType(before + after, after), node.args[0], *sizes)
+
+
+_PLAIN_NUMBER = re.compile(r"(9+)(?:[.Dd](9*))?")
+"""A format of digits alone."""

@@ -261,9 +261,26 @@ def _date_trunc(node: Node, typist: Typist) -> Node | None:
         return literal(None, st.TIMESTAMP)
     value = implicit(value, st.TIMESTAMP, node)
     node.type = st.TIMESTAMP
+    if isinstance(text, str) and typist.world.utc:
+        return kernel(
+            "moment_trunc",
+            st.TIMESTAMP,
+            value,
+            literal(_SHORT_UNITS.get(text.lower(), text.lower())),
+        )
     return None if value is node.args[1] else call("date_trunc", unit, value, type=st.TIMESTAMP)
 
 
+@rule("months_between")
+def _months_between(node: Node, typist: Typist) -> Node | None:
+    rounds = [implicit(arg, st.BOOLEAN, node) for arg in node.args[2:]] or [literal(value=True)]
+    sides = [implicit(arg, st.TIMESTAMP, node) for arg in node.args[:2]]
+    if not typist.world.utc:
+        return call_as(call("months_between", *sides, *rounds), st.DOUBLE)
+    return kernel("months_between", st.DOUBLE, *sides, *rounds)
+
+
+_SHORT_UNITS = {"yyyy": "year", "yy": "year", "mon": "month", "mm": "month", "dd": "day"}
 _MONTHS = {"year": 12, "quarter": 3, "month": 1}
 _MICROS = {"week": 604_800_000_000, "day": 86_400_000_000, "dayofyear": 86_400_000_000,
            "hour": 3_600_000_000, "minute": 60_000_000, "second": 1_000_000, "millisecond": 1_000,

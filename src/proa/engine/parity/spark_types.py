@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from decimal import Decimal
 from typing import Any
 
 from pyspark.sql import types as t
@@ -262,3 +263,10 @@ def common(a: DataType, b: DataType) -> DataType | None:
     if isinstance(a, t.YearMonthIntervalType) and isinstance(b, t.YearMonthIntervalType):
         return t.YearMonthIntervalType(min(a.startField, b.startField), max(a.endField, b.endField))
     return None
+
+
+def decimal_type(value: Decimal) -> t.DecimalType:
+    """The smallest type that holds the value as it is written."""
+    _, digits, exponent = value.as_tuple()
+    scale = max(0, -int(exponent))
+    return t.DecimalType(min(38, max(len(digits) + max(int(exponent), 0), scale)), scale)

@@ -432,9 +432,7 @@ class Typist:
 
 def _literal_type(node: Node) -> DataType:
     if node.name == "decimal":
-        _, digits, exponent = node.value.as_tuple()
-        scale = max(0, -exponent)
-        return t.DecimalType(min(38, max(len(digits) + max(exponent, 0), scale)), scale)
+        return st.decimal_type(node.value)
     if node.name == "time":
         return None
     return st.type_of(node.name) if node.name else None
@@ -462,12 +460,12 @@ def _rename_columns(columns: Columns, names: Sequence[str]) -> Columns:
 
 def _without_signed_zero(keys: list[Node]) -> None:
     """Sort -0.0 and 0.0 as equal, as Spark does."""
-    from proa.engine.parity.rules_choices import unsigned_zero
+    from proa.engine.parity.rules_choices import comparable_double
 
     for key in keys:
         inner = key.args[0] if key.kind in {"sort", "alias"} else key
         if st.is_float(inner.now.type) and inner.now.kind != "literal":
-            inner.by = unsigned_zero(replace(inner))
+            inner.by = comparable_double(replace(inner))
 
 
 def _range_by_days(node: Node) -> None:
