@@ -75,7 +75,7 @@ tree: $(VENV)/.ready
 	@$(BIN)/python tools/shape.py --tree
 
 parity: $(VENV)/.ready
-	PROA_PARITY=whole $(BIN)/pytest -n 0 tests/engine/test_parity.py tests/engine/test_parity_plans.py
+	PROA_PARITY=whole $(BIN)/pytest -n 0 tests/engine/test_parity.py tests/engine/test_parity_plans.py tests/engine/test_dataframe_code.py
 
 bench: $(VENV)/.ready
 	$(BIN)/python -m benchmarks $(BENCH)

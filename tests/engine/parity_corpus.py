@@ -113,16 +113,16 @@ _DAYS = re.compile(r"interval (?:day|hour|minute|second)(?: to \w+)?")
 """Intervals of days and seconds: Arrow has one type for all."""
 
 
-def _typed(type_: Any) -> Any:
+def typed(type_: Any) -> Any:
     """A type without what may be NULL."""
     if isinstance(type_, dict):
         return {
-            k: _typed(v)
+            k: typed(v)
             for k, v in type_.items()
             if k not in {"containsNull", "valueContainsNull", "nullable", "metadata"}
         }
     if isinstance(type_, list):
-        return [_typed(item) for item in type_]
+        return [typed(item) for item in type_]
     if isinstance(type_, str) and _DAYS.fullmatch(type_):
         return "interval day to second"
     return type_
@@ -234,8 +234,8 @@ class Judge:
                 (a, b) for a, b in zip(rows, theirs, strict=False) if not alike(a, b, near=near)
             ] or [(len(rows), len(theirs))]
             return Outcome(entry["q"], "value", f"{differing[0][0]} for {differing[0][1]}")
-        if not entry.get("text") and _typed(types) != _typed(entry["t"]):
-            return Outcome(entry["q"], "type", f"{_typed(types)[-1]} for {_typed(entry['t'])[-1]}")
+        if not entry.get("text") and typed(types) != typed(entry["t"]):
+            return Outcome(entry["q"], "type", f"{typed(types)[-1]} for {typed(entry['t'])[-1]}")
         if not entry.get("text") and names != entry["c"]:
             return Outcome(entry["q"], "name", f"{names[-1]} for {entry['c'][-1]}")
         return Outcome(entry["q"], "equal")

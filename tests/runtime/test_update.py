@@ -163,6 +163,27 @@ def test_an_error_in_the_users_python_says_where_it_is(project: Project) -> None
         raise project.run().error
 
 
+@pytest.mark.parametrize("decorator", ['F.udf("tinyint")', "F.udf(returnType=T.ByteType())"])
+def test_what_the_users_python_returns_does_not_become_another_number(
+    project: Project, decorator: str
+) -> None:
+    project.write(
+        f"""
+        from pyspark.sql import types as T
+
+        @{decorator}
+        def large(value):
+            return 300
+
+        @dp.materialized_view
+        def gold():
+            return spark.range(3).select(large("id"))
+        """
+    )
+    with pytest.raises(UserError, match=r"300 not in range"):
+        raise project.run().error
+
+
 def test_a_wrong_rule_is_named(project: Project) -> None:
     project.write(BRONZE.replace("@dp.table", '@dp.table\n@dp.expect("odd", "nothing > 0")'))
     land(project, "a", 1)

@@ -73,6 +73,11 @@ Statistics in Parquet files leave NaN out (as Arrow and DuckDB write them), and 
 greater than every number, skips row groups by them: `x > 5` would not find it.
 """
 
+_TRUE_EMBEDDED = {"spark.sql.execution.pandas.convertToArrowArraySafely": "true"}
+"""What the embedded engine is told: as in Apache Spark 4.2, what a user's function returns fails where
+it does not fit its type. It would be another number: 44 for 300 in a TINYINT.
+"""
+
 
 class Engine:
     """Computes plans. Starts at first use; safe to share between threads.
@@ -316,7 +321,7 @@ class Engine:
             # not conf.set(): a pipeline's code may be running, in which that is forbidden
             settings = {
                 "spark.sql.session.timeZone": "UTC",
-                **(_TRUE_ELSEWHERE if parity is None else {}),
+                **(_TRUE_ELSEWHERE if parity is None else _TRUE_EMBEDDED),
                 **self._settings,
             }
             spark.conf._set_all(settings, silent=False)  # noqa: SLF001

@@ -27,6 +27,7 @@ SchemaOf = Callable[[str], t.StructType]
 
 _EXPLODES = words("explode explode_outer posexplode posexplode_outer")
 _LITERALS = (TokenType.STRING, TokenType.NUMBER)
+_SOME_ROW = "count(1) > 0"
 _LIMIT = 1000
 """More rewrites than this in one text are a mistake of ours."""
 
@@ -123,6 +124,7 @@ class _Select:
             self.lateral_view,
             self.group_by_all,
             self.order_by_all,
+            self.empty_groups,
             self.qualify,
         ):
             changed = rewrite()
@@ -459,6 +461,30 @@ class _Select:
                     while blocks.word(end) == ".":
                         end += 2
                     yield blocks.token_text((index, end))
+
+    # -- ROLLUP, CUBE, GROUPING SETS --------------------------------------------------------------
+
+    def empty_groups(self) -> str | None:
+        """Leave out the group of () where there are no rows: the engine has it, Spark has not."""
+        blocks, clause = self.blocks, self.block.clause("group by")
+        if clause is None or not any(map(self._makes_sets, range(*clause.body))):
+            return None
+        if all(blocks.name(index) is None for index in range(*clause.body)):
+            return None  # only (): one row, as without GROUP BY
+        having = self.block.clause("having")
+        if having is None:
+            text = f"{blocks.token_text(clause.span)} HAVING {_SOME_ROW}"
+            return blocks.replace_tokens(clause.span, text)
+        condition = blocks.token_text(having.body)
+        if condition.startswith(_SOME_ROW):
+            return None
+        return blocks.replace_tokens(having.body, f"{_SOME_ROW} AND ({condition})")
+
+    def _makes_sets(self, index: int) -> bool:
+        word = self.blocks.word(index)
+        if not self._is_own(index) or word not in {"rollup", "cube", "grouping sets"}:
+            return False
+        return self.blocks.word(index + 1) == "(" or self.blocks.word(index - 1) == "with"
 
     # -- QUALIFY --------------------------------------------------------------------------------
 

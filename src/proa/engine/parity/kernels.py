@@ -107,6 +107,8 @@ def caller(name: str, type_: Any) -> Callable[..., Array]:
     """What the engine calls for the kernel `name` that answers in the Arrow type `type_`."""
 
     def called(*arrays: Array) -> Array:
+        if arrays and len(arrays[0]) == 0:  # what FILTER lets through of a batch may be nothing
+            return pa.nulls(0, type_)
         with carry_errors():
             found = load()[name](type_, *(plain(array) for array in arrays))
             return as_type(found, type_)

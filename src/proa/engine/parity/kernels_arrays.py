@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -229,3 +230,20 @@ def value_at(type_: Any, array: Array, key: Array) -> Array:
             else next((v for k, v in entries if k == wanted), None)
         )  # fmt: skip
     return pa.array(answers, type_)
+
+
+def _kernel_of_sets(name: str, chosen: Callable[[list[Any], list[Any]], list[Any]]) -> None:
+    def function(type_: Any, left: Array, right: Array) -> Array:
+        pairs = zip(left.to_pylist(), right.to_pylist(), strict=True)
+        rows = (
+            None if a is None or b is None else list(dict.fromkeys(chosen(a, b))) for a, b in pairs
+        )
+        return pa.array(rows, type_)
+
+    function.__name__ = name
+    kernel(function)
+
+
+_kernel_of_sets("array_union", lambda a, b: a + b)
+_kernel_of_sets("array_intersect", lambda a, b: [item for item in a if item in b])
+_kernel_of_sets("array_except", lambda a, b: [item for item in a if item not in b])

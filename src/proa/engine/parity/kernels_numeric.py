@@ -70,6 +70,28 @@ def bits_not(type_: Any, array: Array) -> Array:
     return pc.bit_wise_not(array).cast(type_)
 
 
+@kernel
+def shifted_unsigned(type_: Any, array: Array, places: Array) -> Array:
+    wide = pa.types.is_int64(type_)
+    valid = pc.and_(pc.is_valid(array), pc.is_valid(places))
+    bits = pc.fill_null(array, 0).to_numpy(zero_copy_only=False)
+    bits = bits.astype("int64" if wide else "int32").view("uint64" if wide else "uint32")
+    shift = pc.fill_null(places, 0).to_numpy(zero_copy_only=False) & (63 if wide else 31)
+    found = (bits >> shift.astype(bits.dtype)).view("int64" if wide else "int32")
+    return pc.if_else(valid, pa.array(found, type_), pa.scalar(None, type_))
+
+
+@kernel
+def finite(type_: Any, array: Array) -> Array:
+    """The numbers; NULL for NaN and the infinities."""
+    return pc.if_else(pc.is_finite(array), array, pa.scalar(None, type_))
+
+
+@kernel
+def bits_xor(type_: Any, left: Array, right: Array) -> Array:
+    return pc.bit_wise_xor(left.cast(type_), right.cast(type_))
+
+
 def _number(value: int, type_: Any) -> Any:
     return pa.scalar(Decimal(value) if pa.types.is_decimal(type_) else value, type_)
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 from pyspark.sql import types as t
 
 from proa.engine.parity.spark_types import type_text
-from proa.engine.parity.sql_nodes import Node
+from proa.engine.parity.sql_nodes import DataType, Node
 
 _INFIX = {
     "+": "+", "-": "-", "*": "*", "/": "/", "%": "%", "==": "=", "<=>": "<=>", "<": "<", "<=": "<=",
@@ -75,7 +75,10 @@ def column_name(node: Node, bound: frozenset[str] = frozenset()) -> str:
             return f"TRY_CAST({args[0]} AS {_type(node.value)})"
         return f"CAST({args[0]} AS {_type(node.value)})"
     if node.kind == "access":
-        return f"{args[0]}.{node.value}" if node.name == "." else f"{args[0]}[{args[1]}]"
+        if node.name == ".":
+            return f"{args[0]}.{node.value}"
+        is_field = isinstance(node.args[1].value, str) and _has_fields(node.args[0].now.type)
+        return f"{args[0]}.{args[1]}" if is_field else f"{args[0]}[{args[1]}]"
     if node.kind == "case":
         return _case(node, args)
     if node.kind == "lambda":
@@ -92,6 +95,11 @@ def column_name(node: Node, bound: frozenset[str] = frozenset()) -> str:
     if node.kind == "call":
         return _call(node, args)
     raise UnnamedError
+
+
+def _has_fields(type_: DataType) -> bool:
+    item = type_.elementType if isinstance(type_, t.ArrayType) else type_
+    return isinstance(item, t.StructType)
 
 
 class UnnamedError(Exception):

@@ -151,6 +151,7 @@ class Parity:
             )
 
     def _name(self, name: str, type_: DataType, copy: int) -> str:
+        type_ = type_._as_nullable()  # noqa: SLF001 - a kernel may answer with NULL anywhere
         shown = f"proa_{name}_{zlib.crc32(type_.json().encode()):08x}"
         shown += f"_{copy}" if copy else ""
         if shown not in self._registered:

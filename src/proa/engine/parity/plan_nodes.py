@@ -63,6 +63,8 @@ def _function(message: Expression, inner: _Inner) -> Node:
     if name == "when":
         value = ("", "else" if len(args) % 2 else "")
         return Node("case", "case", args, value=value, message=message)
+    if name in {"timestampadd", "timestampdiff"} and args[0].kind == "literal":
+        name = f"{name} unit"  # as SQL reads them: the unit is a word
     node = Node("call", _RENAMED.get(name, name), args, message=message)
     node.distinct = function.is_distinct
     node.value = "user" if function.is_user_defined_function else None
@@ -308,7 +310,7 @@ def _set_literal(found: Expression, node: Node) -> None:
     elif isinstance(value, bool):
         found.literal.boolean = value
     elif isinstance(value, int):
-        if node.name == "bigint":
+        if node.name == "bigint" or not -(2**31) <= value < 2**31:
             found.literal.long = value
         else:
             found.literal.integer = value

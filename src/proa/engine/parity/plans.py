@@ -11,7 +11,8 @@ from proa.engine.parity import spark_types as st
 from proa.engine.parity.coerce import refuse, spark_cast
 from proa.engine.parity.names import UnnamedError, column_name
 from proa.engine.parity.plan_nodes import apply, message_of, node_of
-from proa.engine.parity.sql_nodes import DataType, Node
+from proa.engine.parity.plan_shapes import SETS_OF_GROUPS, as_project, without_empty_groups
+from proa.engine.parity.sql_nodes import DataType, Node, literal
 from proa.engine.parity.sql_queries import QueryReader
 from proa.engine.parity.sql_render import render_node
 from proa.engine.parity.typist import GENERATORS, Scope, Typist
@@ -69,12 +70,24 @@ class PlanPass:
                 "pivot() without values",
                 "name them: pivot('k', ['a', 'b']); columns must not depend on the rows that have come",
             )
+        if kind in {"describe", "summary"}:
+            raise refuse(f"{kind}(), which writes numbers as Java does", "use agg()")
+        if kind == "replace":
+            child = self.visit(node.input)
+            relation.CopyFrom(as_project(relation, child()))
+            return self._pass(relation, "project", [child])
         inputs = list(_children(node))
         if kind == "with_relations":
             for reference in node.references:
                 self._subqueries[reference.common.plan_id] = self.visit(reference)
             inputs = [node.root]
-        children = [self.visit(child) for child in inputs]
+        return self._pass(relation, kind, [self.visit(child) for child in inputs])
+
+    def _pass(
+        self, relation: Relation, kind: str, children: list[Callable[[], Qualified]]
+    ) -> Callable[[], Qualified]:
+        """Rewrite the expressions of `relation`, all below which is rewritten."""
+        node = getattr(relation, kind)
         expressions = list(_expressions(node))
         nodes: list[Node] = []
         if expressions:
@@ -89,6 +102,9 @@ class PlanPass:
         if kind == "set_op":
             self._as_one_type(node, [child() for child in children])
             return self._question(relation)
+        if kind == "aggregate" and node.group_type in SETS_OF_GROUPS and node.grouping_expressions:
+            relation.CopyFrom(without_empty_groups(relation))
+            return self._question(relation)
         return self._output(relation, kind, node, children)
 
     def _as_one_type(self, node: Any, sides: list[Qualified]) -> None:
@@ -100,6 +116,9 @@ class PlanPass:
         else:
             pairs = [(k, k) for k in range(min(len(left), len(right)))]
         targets: list[dict[int, DataType]] = [{}, {}]
+        added: list[list[tuple[str, DataType]]] = [[], []]
+        if node.by_name and node.allow_missing_columns:
+            added = [_missing(left, right), _missing(right, left)]
         for k, other in pairs:
             if other is None:
                 continue
@@ -111,14 +130,18 @@ class PlanPass:
                 targets[0][k] = target
             if not st.same(b, target):
                 targets[1][other] = target
-        for child, columns, wanted in zip(
-            (node.left_input, node.right_input), sides, targets, strict=True
+        for child, columns, wanted, more in zip(
+            (node.left_input, node.right_input), sides, targets, added, strict=True
         ):
-            if wanted:
-                self._cast_columns(child, columns, wanted)
+            if wanted or more:
+                self._cast_columns(child, columns, wanted, more)
 
     def _cast_columns(
-        self, relation: Relation, columns: Qualified, wanted: dict[int, DataType]
+        self,
+        relation: Relation,
+        columns: Qualified,
+        wanted: dict[int, DataType],
+        added: list[tuple[str, DataType]],
     ) -> None:
         if len({name.casefold() for _, name, _ in columns}) < len(columns):
             raise refuse("a set operation over columns of one name", "rename the columns")
@@ -136,6 +159,10 @@ class PlanPass:
                 alias.alias.name.append(name)
                 found = alias
             outer.project.expressions.append(found)
+        for name, type_ in added:
+            missing = outer.project.expressions.add().alias
+            missing.expr.CopyFrom(message_of(literal(None, type_)))
+            missing.name.append(name)
         if relation.common.HasField("plan_id"):
             outer.common.plan_id = relation.common.plan_id
             outer.project.input.common.ClearField("plan_id")
@@ -244,6 +271,12 @@ class PlanPass:
                 ]
             )
         return self._question(relation)
+
+
+def _missing(columns: Qualified, others: Qualified) -> list[tuple[str, DataType]]:
+    """The columns that only `others` has."""
+    names = {name.casefold() for _, name, _ in columns}
+    return [(n, type_) for _, n, type_ in others if n.casefold() not in names and type_ is not None]
 
 
 def _name_of(node: Node) -> str:

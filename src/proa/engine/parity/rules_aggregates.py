@@ -13,22 +13,21 @@ from proa.engine.parity.rules_choices import comparable_double
 from proa.engine.parity.sql_nodes import DataType, Node, call, case, cast, kernel, literal
 from proa.engine.parity.typist import Typist
 
-_AGGREGATES = frozenset({"collect_list", "collect_set", "sum", "count", "avg", "min", "max", "bool_or",
-                         "stddev", "first"})  # fmt: skip
-"""Aggregates that rules put into their answers."""
-AGGREGATES = _AGGREGATES | {
-    "any", "any_value", "approx_count_distinct", "array_agg", "bit_and", "bit_or", "bit_xor", "bool_and",
-    "count_if", "every", "first_value", "kurtosis", "last", "last_value", "listagg", "max_by", "mean",
-    "min_by", "skewness", "some", "std", "stddev_pop", "stddev_samp", "string_agg", "var_pop", "var_samp",
-    "variance",
-}  # fmt: skip
+AGGREGATES = frozenset({
+    "any", "any_value", "approx_count_distinct", "array_agg", "avg", "bit_and", "bit_or", "bit_xor",
+    "bool_and", "bool_or", "collect_list", "collect_set", "count", "count_if", "every", "first",
+    "first_value", "kurtosis", "last", "last_value", "listagg", "max", "max_by", "mean", "min", "min_by",
+    "skewness", "some", "std", "stddev", "stddev_pop", "stddev_samp", "string_agg", "sum", "var_pop",
+    "var_samp", "variance",
+})  # fmt: skip
+"""Aggregates of the engine: those that are left as they were written, and those in rules' answers."""
 
 
 def push_wrap(node: Node, wrap: Callable[[Node], Node]) -> Node:
     """A rule's answer with each aggregate in it wrapped: in FILTER or in OVER."""
     if node.start >= 0 or node.message is not None:
         return node
-    if node.kind == "filter" or (node.kind == "call" and node.name in _AGGREGATES):
+    if node.kind == "filter" or (node.kind == "call" and node.name in AGGREGATES):
         return wrap(node)
     if node.by is not None:
         return push_wrap(node.by, wrap)
@@ -40,9 +39,29 @@ def push_wrap(node: Node, wrap: Callable[[Node], Node]) -> Node:
 def _filter_rule(node: Node, typist: Typist) -> Node | None:
     inner, condition = node.args
     condition = truth(condition, node)
-    if inner.by is None:
+    if not inner.changed:
         return None
-    return push_wrap(inner.by, lambda c: Node("filter", "", [c, condition], c.type))
+
+    def with_filter(found: Node) -> Node:
+        args = [_only_where(condition, arg) for arg in found.args]
+        core = Node(found.kind, found.name, args, found.type, value=found.value)
+        core.distinct = found.distinct
+        return Node("filter", "", [core, condition], found.type)
+
+    return with_filter(inner) if inner.by is None else push_wrap(inner.by, with_filter)
+
+
+def _only_where(condition: Node, value: Node, *, inside: bool = False) -> Node:
+    """A value that rules made, from NULLs where `condition` is not true: there it must not fail."""
+    now = value.now
+    if now.kind in {"literal", "star", "lambda"} or now.type is None:
+        return now
+    if now.start >= 0 or now.message is not None:
+        if not (inside or now.changed):
+            return now
+        return case((condition, now), other=literal(None, now.type), type=now.type)
+    args = [_only_where(condition, arg, inside=True) for arg in now.args]
+    return Node(now.kind, now.name, args, now.type, value=now.value, distinct=now.distinct)
 
 
 _NULLS_COUNT = frozenset({"first", "last", "first_value", "last_value", "any_value", "nth_value"})
@@ -318,7 +337,12 @@ def _count_if(node: Node, typist: Typist) -> Node | None:
     (a,) = known_types(node.args[0])
     if not isinstance(a, t.BooleanType) and not st.is_void(a):
         raise refuse(f"count_if() of {st.type_text(a)}", "give it a condition", node)
-    return None
+    node.type = st.LONG
+    # The engine's own count_if() takes no notice of FILTER.
+    hit = case((node.args[0], literal(1)), other=literal(None, st.INT), type=st.INT)
+    found = call("count", hit, type=st.LONG)
+    found.distinct = node.distinct
+    return found
 
 
 @rule("bool_and", "bool_or", "every", "some", "any")

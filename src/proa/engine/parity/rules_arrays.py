@@ -13,7 +13,7 @@ from proa.engine.parity.rule_base import (
     rule,
 )
 from proa.engine.parity.sql_nodes import DataType, Node, call, kernel, literal
-from proa.engine.parity.typist import Typist
+from proa.engine.parity.typist import Typist, field_type
 
 
 @rule("array_contains", "array_position", "array_remove")
@@ -144,14 +144,28 @@ def _overlap(node: Node, typist: Typist) -> Node | None:
     return kernel("arrays_overlap", st.BOOLEAN, *(spark_cast(arg, target) for arg in node.args))
 
 
+def _field_of_items(base: Node, type_: DataType, name: str) -> Node | None:
+    """The list of a field of each struct in an array; None where there is no such field."""
+    if not (isinstance(type_, t.ArrayType) and isinstance(type_.elementType, t.StructType)):
+        return None
+    found = field_type(type_, name)
+    if found is None:
+        return None
+    item = Node("column", "x_", [], type_.elementType, parts=("x_",))
+    field = Node("access", ".", [item], found.elementType, value=name)
+    return call("transform", base, Node("lambda", "", [field], value=("x_",)), type=found)
+
+
 @rule("access")
 def _access(node: Node, typist: Typist) -> Node | None:
     if node.name != "[":
-        return None
+        return _field_of_items(node.args[0], node.args[0].now.type, node.value)
     base, key = node.args
     (a,) = known_types(base)
     if base.now.name == "arrays_zip":
         raise refuse("an element of arrays_zip()", "take the elements of its arrays", node)
+    if isinstance(key.constant, str) and (found := _field_of_items(base, a, key.constant)):
+        return found
     if isinstance(a, t.ArrayType) and not isinstance(key.constant, str):
         return kernel("item_at", a.elementType, base, implicit(key, st.INT, node))
     if isinstance(a, t.MapType) and key.now.kind != "literal":
@@ -164,6 +178,19 @@ def _access(node: Node, typist: Typist) -> Node | None:
             )
         return kernel("value_at", a.valueType, base, spark_cast(key, target))
     return None
+
+
+@rule("array_except", "array_intersect", "array_union")
+def _set_of_items(node: Node, typist: Typist) -> Node | None:
+    """The engine takes an array of constants for one without NULLs, and refuses or loses them."""
+    if not all(isinstance(arg.now.type, t.ArrayType) for arg in node.args):
+        return None
+    if not any(arg.now.kind == "call" and arg.now.name == "array" for arg in node.args):
+        return None
+    target = common_type_of(node.args, what=f"{node.name}() of arrays")
+    if not isinstance(target.elementType, EASY):
+        return None
+    return kernel(node.name, target, *(spark_cast(arg, target) for arg in node.args))
 
 
 @rule("get", "try_element_at")

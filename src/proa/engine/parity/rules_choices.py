@@ -382,4 +382,7 @@ def _not_over(node: Node, typist: Typist) -> Node | None:
     }.get(node.name, isinstance(types[0], t.BinaryType))
     if differs:
         raise refuse(f"{node.name}() of {st.type_text(types[0])}", "cast it to another type", node)
+    if node.name == "approx_count_distinct" and len(node.args) == 2:
+        node.type = st.LONG
+        return call("approx_count_distinct", node.args[0], type=st.LONG)
     return by_signature(node)

@@ -37,7 +37,7 @@ def _arithmetic(node: Node, typist: Typist) -> Node | None:
     if st.is_void(a) and st.is_void(b):
         left, right = literal(None, st.DOUBLE), literal(None, st.DOUBLE)
     elif st.is_void(a):
-        left = literal(None, b)
+        left = literal(None, st.DOUBLE if sign == "/" else b)
     elif st.is_void(b):
         right = literal(None, a)
     a, b = left.now.type, right.now.type
@@ -208,7 +208,22 @@ def _bits(node: Node, typist: Typist) -> Node | None:
     for a in known_types(*node.args):
         if not (st.is_integer(a) or st.is_void(a)):
             raise refuse(f"{node.name} over {st.type_text(a)}", "cast it to bigint", node)
+    left, right = node.args
+    if node.name == "^" and None not in (left.now.type, right.now.type):
+        # The engine takes a ^ a for 0, also where a is NULL.
+        type_ = st.common(left.now.type, right.now.type)
+        if type_ is not None and st.is_integer(type_):
+            return kernel("bits_xor", type_, cast(left, type_), cast(right, type_))
     return None
+
+
+@rule("shiftrightunsigned")
+def _unsigned_shift(node: Node, typist: Typist) -> Node | None:
+    value, places = node.args
+    (a,) = known_types(value)
+    type_ = st.LONG if isinstance(a, t.LongType) else st.INT
+    shift = implicit(places, st.INT, node)
+    return kernel("shifted_unsigned", type_, implicit(value, type_, node), shift)
 
 
 @rule("negative", "positive", "~", "abs")
@@ -298,7 +313,9 @@ def _round_rule(node: Node, typist: Typist) -> Node | None:
             if isinstance(a, t.DoubleType)
             else t.DecimalType(14, 7)
         )
-        arg, a = spark_cast(arg, wide, tries=st.is_float(a)), wide
+        if st.is_float(a):
+            arg = kernel("finite", a, arg)
+        arg, a = spark_cast(arg, wide), wide
     target = _round_type(a, scale, down=down, given=given)
     if st.is_integer(a) and scale >= 0:
         return cast(arg, target) if not st.same(a, target) else kernel("same", target, arg)
