@@ -36,6 +36,8 @@ _APPROXIMATE = re.compile(
 """Functions of doubles whose last digits may differ."""
 NEAR = 1e-12
 _LOOSE = 1e-6
+_ORDERED = re.compile(r"\) (?:DESC|ASC|NULLS|LIMIT)\b[^()]*$|ORDER BY [^()]*\([^()]*\)[^()]*$")
+"""A query that ends with ORDER BY over calls, of which `)` is no end of a subquery."""
 _WRONG_TYPE = "DATATYPE_MISMATCH.BINARY_OP_WRONG_TYPE"
 _TWO_TEXTS = re.compile(r"^(?:u2?|s|'\d') [-+*/%] (?:u2?|s|'\d')$")
 """For products of differences, of which large values leave few digits."""
@@ -224,7 +226,7 @@ class Judge:
         loose = re.search(r"\b(?:covar_|regr_|corr)", entry["q"])
         near = (_LOOSE if loose else NEAR) if _APPROXIMATE.search(entry["q"]) else 0.0
         theirs = entry["rows"]
-        if "ORDER BY" not in entry["q"].split(" OVER ")[-1] or entry.get("window"):
+        if "ORDER BY" not in entry["q"].rpartition(")")[2] and not _ORDERED.search(entry["q"]):
             rows, theirs = sorted(rows, key=repr), sorted(theirs, key=repr)
             if near > 0 and len(rows) == len(theirs) and names[0] == "id":
                 rows.sort(key=lambda row: row[0])

@@ -27,6 +27,7 @@ SchemaOf = Callable[[str], t.StructType]
 
 _EXPLODES = words("explode explode_outer posexplode posexplode_outer")
 _LITERALS = (TokenType.STRING, TokenType.NUMBER)
+_ORDERS = ("asc", "desc", "nulls", "first", "last")
 _SOME_ROW = "count(1) > 0"
 _LIMIT = 1000
 """More rewrites than this in one text are a mistake of ours."""
@@ -125,6 +126,7 @@ class _Select:
             self.group_by_all,
             self.order_by_all,
             self.empty_groups,
+            self.ordered_groups,
             self.qualify,
         ):
             changed = rewrite()
@@ -435,22 +437,25 @@ class _Select:
                 return self.blocks.replace_tokens((first, behind), columns)
         for item in self.items():
             keys |= dict.fromkeys(self._keys(item.expression))
-        aggregates = any(
-            self.blocks.word(index) in AGGREGATES and self.blocks.word(index + 1) == "("
-            for index in range(*self.block.clauses[0].body)
-        )
+        aggregates = any(map(self._is_aggregate, range(*self.block.clauses[0].body)))
         if not keys and not aggregates:  # constants only: one row
             keys = {str(number + 1): None for number in range(len(self.block.items))}
         text = f"GROUP BY {', '.join(keys)}" if keys else ""
         return self.blocks.replace_tokens(clause.span, text)
+
+    def _is_aggregate(self, index: int) -> bool:
+        return self.blocks.word(index) in AGGREGATES and self.blocks.word(index + 1) == "("
 
     def _keys(self, span: Span) -> Iterator[str]:
         """What GROUP BY ALL groups by, of one selected expression."""
         blocks = self.blocks
         inside: set[int] = set()
         for index in range(*span):
-            if blocks.word(index) in AGGREGATES and blocks.word(index + 1) == "(":
-                inside |= set(range(index, blocks.closing[index + 1] + 1))
+            if self._is_aggregate(index):
+                end = blocks.closing[index + 1]
+                while blocks.word(end + 1) == "filter" and blocks.word(end + 2) == "(":
+                    end = blocks.closing[end + 2]
+                inside |= set(range(index, end + 1))
         if not inside:
             if span[1] - span[0] > 1 or blocks.name(span[0]) is not None:
                 yield blocks.token_text(span)
@@ -485,6 +490,34 @@ class _Select:
         if not self._is_own(index) or word not in {"rollup", "cube", "grouping sets"}:
             return False
         return self.blocks.word(index + 1) == "(" or self.blocks.word(index - 1) == "with"
+
+    # -- ORDER BY an aggregate ------------------------------------------------------------------
+
+    def ordered_groups(self) -> str | None:
+        """Order groups by an aggregate, which the engine does for selected ones without HAVING only.
+
+        QUALIFY puts what ORDER BY needs into a subquery.
+        """
+        blocks, block = self.blocks, self.block
+        order, last = block.clause("order by"), block.clause("group by")
+        if order is None or last is None or block.in_set_operation or block.clause("qualify"):
+            return None
+        keys = [s for s in blocks.split(order.body) if any(map(self._is_aggregate, range(*s)))]
+        selected = {blocks.token_text(item.expression) for item in self.items()}
+        having = block.clause("having")
+        if having is None and all(self._ordered_by(key) in selected for key in keys):
+            return None
+        if not keys:
+            return None
+        last = having or last
+        return blocks.replace_tokens(last.span, f"{blocks.token_text(last.span)} QUALIFY true")
+
+    def _ordered_by(self, span: Span) -> str:
+        """What an element of ORDER BY orders by, without ASC, DESC and NULLS."""
+        first, end = span
+        while self.blocks.word(end - 1) in _ORDERS and end > first + 1:
+            end -= 1
+        return self.blocks.token_text((first, end))
 
     # -- QUALIFY --------------------------------------------------------------------------------
 
@@ -570,12 +603,10 @@ class _Select:
         """The ORDER BY of the outer SELECT; what it needs is added to the inner one."""
         blocks, keys = self.blocks, []
         names = [name.lower() for _, name in columns]
+        texts = [text for text, _ in columns]
         for number, (first, behind) in enumerate(blocks.split(order.body)):
             end = behind
-            while (
-                blocks.word(end - 1) in ("asc", "desc", "nulls", "first", "last")
-                and end > first + 1
-            ):
+            while blocks.word(end - 1) in _ORDERS and end > first + 1:
                 end -= 1
             suffix = blocks.token_text((end, behind))
             name = (blocks.name(first) or "").lower() if end - first == 1 else ""
@@ -583,6 +614,8 @@ class _Select:
                 keys.append(f"{blocks.token_text((first, end))} {suffix}")
             elif name in names:
                 keys.append(f"__proa_c{names.index(name)} {suffix}")
+            elif (text := blocks.token_text((first, end))) in texts:
+                keys.append(f"__proa_c{texts.index(text)} {suffix}")
             else:
                 inner.append(f"{self._with_aliases((first, end), aliases)} AS __proa_o{number}")
                 keys.append(f"__proa_o{number} {suffix}")

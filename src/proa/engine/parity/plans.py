@@ -100,6 +100,8 @@ class PlanPass:
             for root in nodes:
                 apply(root)
         if kind == "set_op":
+            if node.set_op_type == node.SET_OP_TYPE_INTERSECT and node.is_all:
+                raise refuse("intersectAll()", "use intersect(), or number the rows and join")
             self._as_one_type(node, [child() for child in children])
             return self._question(relation)
         if kind == "aggregate" and node.group_type in SETS_OF_GROUPS and node.grouping_expressions:

@@ -101,7 +101,10 @@ def _over(node: Node, typist: Typist) -> Node | None:
 
 def _members(node: Node, arg: Node, target: DataType) -> Node:
     """The values of a group or a window as a list, without NULL."""
-    found = call("collect_list", spark_cast(arg, target), type=t.ArrayType(target))
+    value = spark_cast(arg, target)
+    if value.kind == "cast":  # the engine names lists of x and of a cast of x alike, and fails
+        value = kernel("same", target, value)
+    found = call("collect_list", value, type=t.ArrayType(target))
     found.distinct = node.distinct
     if node.shown in {"over", "moving"}:  # there the engine keeps NULL
         return kernel("without_nulls", found.type, found)

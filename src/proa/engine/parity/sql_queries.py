@@ -93,6 +93,8 @@ class QueryReader(SqlReader):
         query.branches.append(self._branch())
         while word := self.takes_one(*_SET):
             whole = self.takes_one("ALL", "DISTINCT") == "ALL"
+            if word == "INTERSECT" and whole:
+                raise UnreadableSqlError("INTERSECT ALL")  # the engine counts the left side's rows
             query.distinct |= not (word == "UNION" and whole)
             query.branches.append(self._branch())
         while self._ends(query):

@@ -171,6 +171,8 @@ class Typist:
         for node in (*branch.clauses, *branch.grouping):
             self._ctes = ctes
             self.node(node, visible)
+        if branch.sets:
+            refuse_computed_keys(branch.grouping)
         _group_by_place(branch)
         if branch.having is not None:
             _say_alias(branch.having, branch.items, scope)
@@ -436,6 +438,23 @@ def _literal_type(node: Node) -> DataType:
     if node.name == "time":
         return None
     return st.type_of(node.name) if node.name else None
+
+
+def refuse_computed_keys(keys: Sequence[Node]) -> None:
+    """Refuse sets of groups over what the engine would not know again in the selected columns."""
+    for key in keys:
+        if _has_kernel(key):
+            raise DiffersError(
+                "ROLLUP, CUBE or GROUPING SETS over a computed value",
+                "compute it in a subquery and group by its column",
+                key.start,
+                key.message,
+            )
+
+
+def _has_kernel(node: Node) -> bool:
+    now = node.now
+    return now.kind == "kernel" or any(map(_has_kernel, now.args))
 
 
 def field_type(type_: DataType, name: str) -> DataType:
