@@ -1,8 +1,7 @@
 """SQL that the embedded engine cannot read, written so that it can, by spans.
 
-`* EXCEPT`, `GROUP BY ALL`, `ORDER BY ALL`, QUALIFY, lateral column aliases, `column:path` and
-generators over maps are rewritten here, PIVOT and UNPIVOT in `sql_pivot`. Each rewrite replaces one construct, innermost
-ones first, until nothing is left; everything else of the text stays as it was written.
+PIVOT and UNPIVOT are rewritten in `sql_pivot`, the rest here. Each rewrite replaces one construct,
+innermost ones first, until nothing is left; everything else of the text stays as it was written.
 """
 
 from __future__ import annotations
@@ -26,7 +25,14 @@ SchemaOf = Callable[[str], t.StructType]
 """The columns of another query text that sees the same tables."""
 
 _EXPLODES = words("explode explode_outer posexplode posexplode_outer")
+_KEYWORDS = words(
+    "all and any asc between by case current desc distinct div else end escape exists false first"
+    " following from ignore ilike in interval is last like not null nulls or order over partition"
+    " preceding range regexp respect rlike row rows some then true unbounded when where"
+)
+"""Words inside of an expression that name no column, unless there is one of the name."""
 _LITERALS = (TokenType.STRING, TokenType.NUMBER)
+_SETS = ("rollup", "cube", "grouping sets")
 _ORDERS = ("asc", "desc", "nulls", "first", "last")
 _SOME_ROW = "count(1) > 0"
 _LIMIT = 1000
@@ -461,7 +467,10 @@ class _Select:
                 yield blocks.token_text(span)
         else:
             for index in self._names_in(span):
-                if index not in inside:
+                keyword = blocks.word(index) in _KEYWORDS and not self._is_column(
+                    blocks.word(index)
+                )
+                if index not in inside and not keyword:
                     end = index + 1
                     while blocks.word(end) == ".":
                         end += 2
@@ -483,11 +492,13 @@ class _Select:
         condition = blocks.token_text(having.body)
         if condition.startswith(_SOME_ROW):
             return None
-        return blocks.replace_tokens(having.body, f"{_SOME_ROW} AND ({condition})")
+        if self.block.clause("qualify") or "over" in map(blocks.word, range(*self.block.span)):
+            return blocks.replace_tokens(having.body, f"{_SOME_ROW} AND ({condition})")
+        # In HAVING the engine takes the columns of the groups for their keys, in aggregates too.
+        return blocks.replace_tokens(having.span, f"QUALIFY {condition}")
 
     def _makes_sets(self, index: int) -> bool:
-        word = self.blocks.word(index)
-        if not self._is_own(index) or word not in {"rollup", "cube", "grouping sets"}:
+        if self.blocks.word(index) not in _SETS or not self._is_own(index):
             return False
         return self.blocks.word(index + 1) == "(" or self.blocks.word(index - 1) == "with"
 
@@ -505,19 +516,18 @@ class _Select:
         keys = [s for s in blocks.split(order.body) if any(map(self._is_aggregate, range(*s)))]
         selected = {blocks.token_text(item.expression) for item in self.items()}
         having = block.clause("having")
-        if having is None and all(self._ordered_by(key) in selected for key in keys):
+        known = all(blocks.token_text((k[0], self._end_of_key(k))) in selected for k in keys)
+        if not keys or (having is None and known):
             return None
-        if not keys:
-            return None
-        last = having or last
-        return blocks.replace_tokens(last.span, f"{blocks.token_text(last.span)} QUALIFY true")
+        span = (having or last).span
+        return blocks.replace_tokens(span, f"{blocks.token_text(span)} QUALIFY true")
 
-    def _ordered_by(self, span: Span) -> str:
-        """What an element of ORDER BY orders by, without ASC, DESC and NULLS."""
+    def _end_of_key(self, span: Span) -> int:
+        """Where ASC, DESC and NULLS begin in an element of ORDER BY."""
         first, end = span
         while self.blocks.word(end - 1) in _ORDERS and end > first + 1:
             end -= 1
-        return self.blocks.token_text((first, end))
+        return end
 
     # -- QUALIFY --------------------------------------------------------------------------------
 
@@ -605,9 +615,7 @@ class _Select:
         names = [name.lower() for _, name in columns]
         texts = [text for text, _ in columns]
         for number, (first, behind) in enumerate(blocks.split(order.body)):
-            end = behind
-            while blocks.word(end - 1) in _ORDERS and end > first + 1:
-                end -= 1
+            end = self._end_of_key((first, behind))
             suffix = blocks.token_text((end, behind))
             name = (blocks.name(first) or "").lower() if end - first == 1 else ""
             if blocks.tokens[first].token_type is TokenType.NUMBER and end - first == 1:

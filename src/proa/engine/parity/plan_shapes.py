@@ -50,6 +50,20 @@ def without_empty_groups(relation: Relation) -> Relation:
     return found
 
 
+def intersect_all(set_operation: Any) -> None:
+    """Make A INTERSECT ALL B of the rows of A without those that B has not: A - (A - B).
+
+    The engine's own answer has each row of A that is in B, however often it is there.
+    """
+    missing = proto.Relation()
+    missing.set_op.CopyFrom(set_operation)
+    for operation in (missing.set_op, set_operation):
+        operation.set_op_type = operation.SET_OP_TYPE_EXCEPT
+    for side in (missing.set_op.left_input, missing.set_op.right_input):
+        side.common.ClearField("plan_id")
+    set_operation.right_input.CopyFrom(missing)
+
+
 def as_project(relation: Relation, columns: list[Column]) -> Relation:
     """`replace()` as a projection: each column of the kind of the values that are looked for.
 

@@ -11,7 +11,12 @@ from proa.engine.parity import spark_types as st
 from proa.engine.parity.coerce import refuse, spark_cast
 from proa.engine.parity.names import UnnamedError, column_name
 from proa.engine.parity.plan_nodes import apply, message_of, node_of
-from proa.engine.parity.plan_shapes import SETS_OF_GROUPS, as_project, without_empty_groups
+from proa.engine.parity.plan_shapes import (
+    SETS_OF_GROUPS,
+    as_project,
+    intersect_all,
+    without_empty_groups,
+)
 from proa.engine.parity.sql_nodes import DataType, Node, literal
 from proa.engine.parity.sql_queries import QueryReader
 from proa.engine.parity.sql_render import render_node
@@ -48,6 +53,8 @@ class PlanPass:
         self._text = text
         self._made_known = made_known
         self._subqueries: dict[int, Callable[[], Qualified]] = {}
+        self._below: dict[Callable[[], Qualified], Callable[[], Qualified]] = {}
+        """What a projection was made from: filters and orders of it may name these columns too."""
 
     def visit(self, relation: Relation) -> Callable[[], Qualified]:
         """Rewrite `relation` and all below it; answers with what finds its columns."""
@@ -92,7 +99,8 @@ class PlanPass:
         nodes: list[Node] = []
         if expressions:
             columns = [column for child in children for column in child()]
-            scope = Scope(columns)
+            below = self._below.get(children[0]) if kind in {"filter", "sort"} else None
+            scope = Scope(columns, Scope(below()) if below is not None else None)
             nodes = [self._apply_rules(message, scope) for message in expressions]
             for root in nodes:
                 self._made_known(root)
@@ -100,14 +108,17 @@ class PlanPass:
             for root in nodes:
                 apply(root)
         if kind == "set_op":
-            if node.set_op_type == node.SET_OP_TYPE_INTERSECT and node.is_all:
-                raise refuse("intersectAll()", "use intersect(), or number the rows and join")
             self._as_one_type(node, [child() for child in children])
+            if node.set_op_type == node.SET_OP_TYPE_INTERSECT and node.is_all:
+                intersect_all(node)
             return self._question(relation)
         if kind == "aggregate" and node.group_type in SETS_OF_GROUPS and node.grouping_expressions:
             relation.CopyFrom(without_empty_groups(relation))
             return self._question(relation)
-        return self._output(relation, kind, node, children)
+        found = self._output(relation, kind, node, children)
+        if kind == "project" and children:
+            self._below[found] = children[0]
+        return found
 
     def _as_one_type(self, node: Any, sides: list[Qualified]) -> None:
         """Cast the columns of a set operation's inputs to the types in which they meet."""
