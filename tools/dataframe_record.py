@@ -37,11 +37,8 @@ def main() -> None:
     from pyspark.sql import SparkSession
 
     target = Path(sys.argv[1])
-    lines = (
-        [each[0] for each in json.loads(gzip.decompress(target.read_bytes()))]
-        if target.exists()
-        else []
-    )
+    known = dict(json.loads(gzip.decompress(target.read_bytes()))) if target.exists() else {}
+    lines = list(known)
     if len(sys.argv) > 2:
         lines += Path(sys.argv[2]).read_text().splitlines()
     builder = SparkSession.builder.remote("local[2]")
@@ -51,9 +48,11 @@ def main() -> None:
     wild = spark.sql(edge())
     wild.createOrReplaceTempView("edge")
     tables = (tame(spark), wild)
-    answers = [
-        (line, [answer(line, table, spark) for table in tables]) for line in dict.fromkeys(lines)
-    ]
+    answers = []
+    for line in dict.fromkeys(lines):
+        wanted = [found is not None for found in known.get(line, ("", ""))]  # what is null stays so
+        pairs = zip(tables, wanted, strict=True)
+        answers.append((line, [answer(line, table, spark) if w else None for table, w in pairs]))
     target.write_bytes(gzip.compress(json.dumps(answers).encode(), mtime=0))
     os._exit(0)  # the server in this process waits for nobody
 

@@ -1,5 +1,8 @@
 """DataFrame code gives Spark's answers: literals of Python, methods of tables, windows, functions of users.
 
+Where an answer is null, nothing is asked: Spark's own client fails over it, or the engine answers where
+Spark refuses (a frame for `row_number()`, say), or both depend on the order of rows.
+
 The suite asks a part of the recorded lines; with PROA_PARITY=whole (`make parity`) it asks all of them.
 """
 

@@ -172,7 +172,7 @@ class Typist:
             self._ctes = ctes
             self.node(node, visible)
         if branch.sets:
-            refuse_computed_keys(branch.grouping)
+            _refuse_computed_keys(branch.grouping)
         _group_by_place(branch)
         if branch.having is not None:
             _say_alias(branch.having, branch.items, scope)
@@ -440,7 +440,7 @@ def _literal_type(node: Node) -> DataType:
     return st.type_of(node.name) if node.name else None
 
 
-def refuse_computed_keys(keys: Sequence[Node]) -> None:
+def _refuse_computed_keys(keys: Sequence[Node]) -> None:
     """Refuse sets of groups over what the engine would not know again in the selected columns."""
     for key in keys:
         if _has_kernel(key):
