@@ -103,6 +103,28 @@ def test_a_command_imports_no_engine_that_it_does_not_use(tmp_path, arguments, f
     assert forbidden & set(done.stdout.split()) == set()
 
 
+@pytest.mark.parametrize("region", [[], ["--region", "north"]], ids=["none", "unknown"])
+@pytest.mark.parametrize(
+    "command",
+    [["run"], ["maintain"], ["tables"], ["events"], ["schema", "t"], ["query", "SELECT 1"]],
+    ids=lambda command: command[0],
+)
+def test_a_missing_region_is_refused_before_what_runs_pipelines_is_imported(
+    tmp_path, command, region
+):
+    (tmp_path / "proa.yml").write_text(
+        "regions: {east: {landing_zone: landing, storage: storage}}\n", encoding="utf-8"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", COMMANDS, *command, *region],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+    )
+    assert (ENGINES | {"deltalake", "pyspark", "sqlglot"}) & set(done.stdout.split()) == set()
+
+
 PROJECT = """
 from pyspark import pipelines as dp
 

@@ -51,12 +51,13 @@ def events(
 
     Example: proa events --region east --type flow_progress
     """
+    folder = find_project(project)
+    region_name = chosen_region(folder, region)
     from proa.layout import Layout
     from proa.runtime import from_project
     from proa.runtime.event_rows import EventFilter, read_events
 
-    folder = find_project(project)
-    pipeline = from_project(folder, chosen_region(folder, region))
+    pipeline = from_project(folder, region_name)
     log = Layout(pipeline.storage).events
     levels = [*EventLevel]
     chosen = EventFilter(update or "", event_type, levels[levels.index(level) :])

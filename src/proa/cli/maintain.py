@@ -45,14 +45,16 @@ def maintain(
     """
     from datetime import timedelta
 
-    from proa.runtime import Runner, maintenance
     from proa.times import duration_setting
 
     folder = find_project(project)
+    region_name = chosen_region(folder, region)
     age = timedelta(seconds=duration_setting(retention, "--retention"))
+    from proa.runtime import Runner, maintenance
+
     found = []
     with (
-        Runner.from_project(folder, chosen_region(folder, region)) as runner,
+        Runner.from_project(folder, region_name) as runner,
         stderr.status("maintaining") as spinner,
     ):
         for done in maintenance.maintain(runner, age, dry_run=dry_run):

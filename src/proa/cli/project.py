@@ -70,8 +70,9 @@ RegionOption = Annotated[
 def chosen_region(folder: Path, named: list[str] | None, *, needed: bool = True) -> str | None:
     """The region that was named. Returns None for a project without regions.
 
-    SettingsError when several were named, and when one is `needed`, none was named and the project
-    has some: a place that is neither would be a third one, which nobody ships to.
+    SettingsError when several were named or one that `proa.yml` lacks, and when one is `needed`,
+    none was named and the project has some: a place that is neither would be a third one, which
+    nobody ships to. Ask before importing what runs a pipeline, which takes a second.
     """
     from proa import settings
 
@@ -80,9 +81,11 @@ def chosen_region(folder: Path, named: list[str] | None, *, needed: bool = True)
             f"--region names {' and '.join(map(repr, named))}, and a command works on one region;"
             " run it once for each"
         )
-    if named:
-        return named[0]
     path = folder / settings.FILE_NAME
+    if named:
+        if path.is_file():
+            settings.load(path).region(named[0])
+        return named[0]
     regions = list(settings.load(path).regions) if needed and path.is_file() else []
     if not regions:
         return None

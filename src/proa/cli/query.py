@@ -43,13 +43,14 @@ def query(
 
     Example: proa query --region east "SELECT count(*) AS orders FROM orders_clean"
     """
+    folder = find_project(project)
+    region_name = chosen_region(folder, region)
     from proa.engine import Engine
     from proa.pipelines.identifiers import Namespace
     from proa.runtime import from_project
     from proa.runtime.queries import Queries, StoredTables
 
-    folder = find_project(project)
-    pipeline = from_project(folder, chosen_region(folder, region))
+    pipeline = from_project(folder, region_name)
     with Engine.start(pipeline.engine, pipeline.options) as engine:
         namespace = Namespace(pipeline.spec.catalog, pipeline.spec.database)
         tables = StoredTables(pipeline.storage, pipeline.options, namespace=namespace)

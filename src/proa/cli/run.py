@@ -69,7 +69,6 @@ def run(
 
     Example: proa run --region east
     """
-    from proa.runtime import Runner, UpdateRequest
     from proa.settings import file_numbers
 
     if continuous and through:
@@ -79,6 +78,8 @@ def run(
     numbers = file_numbers(through, "--through") if through else {}
     folder = find_project(project)
     region_name = chosen_region(folder, region)
+    from proa.runtime import Runner, UpdateRequest
+
     gate = None if region_name is None else _sink_gate(folder, region_name)
     stop = threading.Event()
     with (

@@ -32,13 +32,14 @@ def schema(
 
     Example: proa schema orders_bronze --region east
     """
+    folder = find_project(project)
+    region_name = chosen_region(folder, region)
     from proa.errors import PipelineError, UserError
     from proa.graph import FilesLeaf
     from proa.runtime import Runner
     from proa.runtime.schema_history import schema_changes
 
-    folder = find_project(project)
-    with Runner.from_project(folder, chosen_region(folder, region)) as runner:
+    with Runner.from_project(folder, region_name) as runner:
         graph = runner.graph()
         name = graph.names.find(table)
         if name is None:

@@ -36,11 +36,12 @@ def tables(
 
     Example: proa tables --region east
     """
+    folder = find_project(project)
+    region_name = chosen_region(folder, region)
     from proa.runtime import Runner
 
-    folder = find_project(project)
     event_time = _event_time(folder)
-    with Runner.from_project(folder, chosen_region(folder, region)) as runner:
+    with Runner.from_project(folder, region_name) as runner:
         found = overview(runner, event_time)
         pipeline = runner.pipeline
     found += served_tables(pipeline.storage, pipeline.options, event_time)
