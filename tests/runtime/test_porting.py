@@ -10,6 +10,8 @@ import pytest
 
 from proa.cli.main import run
 from proa.engine import Engine
+from proa.errors import PipelineError
+from proa.runtime.compile import compile_project
 from proa.runtime.porting import FileReport, PortingVerdict, port
 
 
@@ -139,6 +141,15 @@ REFUSED = {
     "xml": "CREATE STREAMING TABLE a AS SELECT * FROM"
     " STREAM read_files('/x', format => 'xml', rowTag => 'r')",
     "row filter": "CREATE STREAMING TABLE a WITH ROW FILTER f ON (x)",
+    "global view": "CREATE GLOBAL TEMPORARY VIEW v AS SELECT 1 AS a;\n" + VIEW.format("b"),
+}
+REFUSED_CODE = {
+    "df.createOrReplaceTempView('x')": "SESSION_MUTATION_IN_DECLARATIVE_PIPELINE.CREATE_OR_REPLACE_TEMP_VIEW",
+    "df.createGlobalTempView('x')": "SESSION_MUTATION_IN_DECLARATIVE_PIPELINE.CREATE_GLOBAL_TEMP_VIEW",
+    "spark.catalog.dropTempView('x')": "SESSION_MUTATION_IN_DECLARATIVE_PIPELINE.DROP_TEMP_VIEW",
+    "spark.sql('CREATE TEMP VIEW x AS SELECT 1')": "UNSUPPORTED_PIPELINE_SPARK_SQL_COMMAND",
+    "spark.sparkContext": "JVM_ATTRIBUTE_NOT_SUPPORTED",
+    "df.show()": "ATTEMPT_ANALYSIS_IN_PIPELINE_QUERY_FUNCTION",
 }
 
 
@@ -146,6 +157,36 @@ REFUSED = {
 def test_what_is_refused_by_decision_is_told_apart_from_mistakes(tmp_path, engine, text):
     (report,) = port(write(tmp_path, **{"a.sql": text}), engine)
     assert report.verdict is PortingVerdict.REFUSED
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "df = spark.range(1)\n{}\n@dlt.table\ndef a():\n    return df",
+        "\n@dlt.table\ndef a():\n    df = spark.range(1)\n    {}\n    return df",
+    ],
+    ids=["file", "query"],
+)
+@pytest.mark.parametrize(("code", "condition"), REFUSED_CODE.items())
+def test_code_that_changes_the_session_is_refused_in_the_words_of_a_dry_run(
+    tmp_path, engine, place, code, condition
+):
+    text = "import dlt\n" + place.format(code)
+    (report,) = port(write(tmp_path, **{"a.py": text}), engine)
+    assert report.verdict is PortingVerdict.REFUSED
+    (obstacle,) = report.obstacles
+    assert (obstacle.condition, obstacle.line) == (
+        condition,
+        text[: text.index(code)].count("\n") + 1,
+    )
+    write(
+        tmp_path,
+        **{"spark-pipeline.yml": "name: p\nstorage: s\nlibraries:\n  - glob: {include: a.py}\n"},
+    )
+    with pytest.raises(PipelineError) as caught:
+        compile_project(tmp_path, None, columns=True)
+    assert (caught.value.args[0], caught.value.condition) == (obstacle.message, condition)
+    assert "[" not in obstacle.message
 
 
 def test_a_bundles_pipelines_are_kept_apart_and_have_their_configuration(tmp_path, engine):

@@ -37,7 +37,7 @@ from proa.graph.snapshot_query import (
 )
 from proa.graph.table_options import FEED_PROPERTY, options_of
 from proa.pipelines.ddl import parse_schema, schema_of_text
-from proa.pipelines.declaring_session import DeclaringSession, relation_of
+from proa.pipelines.declaring_session import DeclaringSession, pyspark_sentence, relation_of
 from proa.pipelines.definitions import (
     Dataset,
     DatasetKind,
@@ -224,9 +224,10 @@ class _Builder:
             except ProaError:
                 raise
             except PySparkException as error:
+                said, condition = pyspark_sentence(error)
                 raise PipelineError(
-                    f"the query of {flow.name!r} cannot be declared: {error}",
-                    condition=error.getCondition() or "PIPELINE_ERROR",
+                    f"the query of {flow.name!r} cannot be declared: {said}",
+                    condition=condition or "PIPELINE_ERROR",
                     location=raised_at(error, flow.location),
                 ) from error
             except Exception as error:

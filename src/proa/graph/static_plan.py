@@ -51,19 +51,14 @@ class StaticQueries:
             alias.name.append("row")
             alias.expr.literal.boolean = True
             plan = counted
-        return self._compute(plan)
+        return _at_user(self._compute, plan)
 
     def schema(self, relation: Relation) -> Any:
         """Return the columns of a plan, a StructType. Raises PipelineError if it is not static."""
         return self._columns(self._static(relation))
 
     def _columns(self, plan: Relation) -> Any:
-        try:
-            return self._analyze(plan)
-        except UserError as error:
-            raise PipelineError(
-                str(error.args[0]), condition=error.condition, location=user_location()
-            ) from error
+        return _at_user(self._analyze, plan)
 
     def _static(self, relation: Relation) -> Relation:
         location = user_location() or SourceLocation("", 1)
@@ -102,6 +97,16 @@ class _Names:
     def name(self, parts: tuple[str, ...]) -> str | None:
         del parts
         return None
+
+
+def _at_user(ask: Callable[[Relation], Any], plan: Relation) -> Any:
+    """Ask for what a plan yields; a mistake in it is one of the user's line."""
+    try:
+        return ask(plan)
+    except UserError as error:
+        raise PipelineError(
+            str(error.args[0]), condition=error.condition, location=user_location()
+        ) from error
 
 
 def _not_static(what: str, location: SourceLocation) -> PipelineError:

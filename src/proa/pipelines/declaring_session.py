@@ -236,6 +236,19 @@ def _refuse_mutation(kind: str) -> NoReturn:
     )
 
 
+def pyspark_sentence(error: BaseException) -> tuple[str, str | None]:
+    """What pyspark says without its condition in brackets, and the condition; None for others' errors."""
+    condition = getattr(error, "getCondition", lambda: None)()
+    if condition == "JVM_ATTRIBUTE_NOT_SUPPORTED":
+        attribute = error.getMessageParameters()["attr_name"]  # type: ignore[attr-defined]
+        said = (
+            f"{attribute!r} belongs to Spark's classic API, which a pipeline does not have; use"
+            " DataFrames, and the pipeline's configuration for settings"
+        )
+        return said, condition
+    return str(error).removeprefix(f"[{condition}] ").rstrip(), condition
+
+
 class _NoChannel(grpc.Channel):  # type: ignore[misc]
     """A channel on which nothing can be sent."""
 
@@ -337,9 +350,14 @@ class _DeclaringClient(SparkConnectClient):  # type: ignore[misc]
         self, request: Any, observations: Any, progress: Any = None
     ) -> Iterator[Any]:
         del observations, progress
-        if self.compute is None or not request.plan.HasField("root"):
+        root = request.plan.root
+        if self.compute is None or root.WhichOneof("rel_type") in {
+            None,
+            "show_string",
+            "html_string",
+        }:
             _refuse_analysis()
-        rows = self.compute(request.plan.root)
+        rows = self.compute(root)
         yield from rows.to_batches() or [pa.RecordBatch.from_pylist([], schema=rows.schema)]
 
     def execute_command(self, command: Any, *_: Any, **__: Any) -> Any:

@@ -221,15 +221,14 @@ def _notebook_near(file: Path, path: str) -> Path | None:
 
 
 def _source_error(error: BaseException, root: Path, file: Path) -> PipelineError:
-    condition = getattr(error, "getCondition", lambda: None)()
-    said = f"{type(error).__name__}: {error}"
-    if condition is not None:
-        # pyspark says the condition too, in brackets before its sentence.
-        said = str(error).removeprefix(f"[{condition}] ")
-    condition = condition or LOADING_FAILED
+    from proa.pipelines.declaring_session import pyspark_sentence
+
+    said, condition = pyspark_sentence(error)
+    if condition is None:
+        said = f"{type(error).__name__}: {error}"
     return PipelineError(
         f"{said}{_remedy(error)}",
-        condition=condition,
+        condition=condition or LOADING_FAILED,
         location=_user_line(error, root, file),
     )
 

@@ -22,6 +22,8 @@ REMEDIES = {
     "REPLACE WHERE flows": "name the columns whose rows are replaced (REPLACE USING ... SEQUENCE BY),"
     " or compute the rows in a materialized view",
     "tables with a query (CREATE TABLE ... AS)": _TABLE,
+    "global temporary views": "write a temporary view, which the whole pipeline sees, or a materialized view"
+    " for readers elsewhere",
     "event hooks": "read the event log (`proa events --json`)",
     "row filters": _RIGHTS,
     "column masks": _RIGHTS,

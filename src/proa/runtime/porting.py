@@ -61,8 +61,11 @@ _BY_DECISION = frozenset(
     {
         "ATTEMPT_ANALYSIS_IN_PIPELINE_QUERY_FUNCTION",
         "DATA_SOURCE_NOT_FOUND",
+        "JVM_ATTRIBUTE_NOT_SUPPORTED",
+        "SESSION_MUTATION_IN_DECLARATIVE_PIPELINE",
         "UNSUPPORTED_BATCH_SOURCE",
         "UNSUPPORTED_FEATURE",
+        "UNSUPPORTED_PIPELINE_SPARK_SQL_COMMAND",
         "UNSUPPORTED_STREAMING_SOURCE",
         "UNSUPPORTED_STREAMING_OPERATOR",
         "UNSUPPORTED_SPARK_SETTING",
@@ -71,6 +74,7 @@ _BY_DECISION = frozenset(
         "CF_UNSUPPORTED_OPTION",
     }
 )
+"""Conditions without their subclasses."""
 _KEY_CONDITIONS = frozenset(
     {"SQL_CONF_NOT_FOUND", "UNKNOWN_CONFIGURATION_KEY", "WIDGET_NOT_FOUND", "SECRET_NOT_FOUND"}
 )
@@ -521,7 +525,8 @@ def _verdict(error: ProaError) -> PortingVerdict:
         return PortingVerdict.NEEDS
     if error.condition == _NO_FUNCTION and not _is_sparks_function(error):
         return PortingVerdict.NEEDS
-    return PortingVerdict.REFUSED if error.condition in _BY_DECISION else PortingVerdict.FAILS
+    family = error.condition.partition(".")[0]
+    return PortingVerdict.REFUSED if family in _BY_DECISION else PortingVerdict.FAILS
 
 
 def _is_sparks_function(error: ProaError) -> bool:

@@ -143,6 +143,8 @@ class _DeclarationReader:
         replaces = parser.accept("OR", "REFRESH") or parser.accept("OR", "REPLACE")
         if not replaces and parser.accept("OR"):
             raise parser.failure("expected REFRESH or REPLACE after CREATE OR")
+        if parser.sees("GLOBAL"):
+            raise unsupported_sql_error("global temporary views", parser.source, start)
         private = parser.accept_one_of("PRIVATE", "TEMPORARY", "TEMP") is not None
         managed = parser.sees("TABLE")
         kind = _kind(parser)
