@@ -41,7 +41,7 @@ from proa.pipelines.ddl import schema_of_text
 from proa.pipelines.definitions import Expectation, Flow
 from proa.pipelines.identifiers import Namespace, name_parts
 from proa.pipelines.session_settings import engine_settings
-from proa.runtime.compile import columns_of_files, compile_pipeline
+from proa.runtime.compile import columns_of_files, compile_pipeline, loader_of, rows_of
 from proa.runtime.dr_policy import DrPolicy
 from proa.runtime.expectation_columns import flag_rows, flags_of
 from proa.runtime.pipeline import from_project
@@ -67,6 +67,7 @@ class PipelineUnderTest:
         self._names = Namespace(pipeline.spec.catalog, pipeline.spec.database)
         self._engine = _engine().using(engine_settings(settings))
         self._tables = ExternalTables(settings, self._names)
+        self._storage = pipeline.options
         self._graph = compile_pipeline(
             replace(pipeline, configuration=settings),
             self._engine,
@@ -122,7 +123,7 @@ class PipelineUnderTest:
         inputs.check(dataset)
         rules = self._graph.datasets[name].dataset.expectations
         frame = self._engine.dataframe(relation)
-        return self._engine.arrow(flag_rows(frame, rules)), rules
+        return rows_of(self._engine, flag_rows(frame, rules)), rules
 
     def _name(self, dataset: str) -> str:
         name = self._graph.names.find(dataset)
@@ -164,9 +165,10 @@ class PipelineUnderTest:
                 plan = self._relation(leaf.dataset, inputs)
                 return self._without_dropped(leaf.dataset, plan)
             case FilesLeaf():
-                for name in inputs.names:
-                    if name in {leaf.path, leaf.key.split(":")[1]}:
-                        return _local_files(inputs.take(name), leaf)
+                if given := next((n for n in inputs.names if n in _names_of(leaf)), None):
+                    return _local_files(inputs.take(given), leaf)
+                if leaf.is_plain_read:
+                    return loader_of(leaf, self._storage, SystemClock()).whole(self._engine)
                 what = f"files of {leaf.key.split(':')[1]!r}"
             case TableLeaf():
                 for name in inputs.names:
@@ -236,6 +238,11 @@ def _hinted_columns(_flow: Flow, leaf: FilesLeaf) -> StructType:
         raise DataError("files are not looked at")
     schema = apply(parse_hints(hints), StructType())
     return schema.add(RESCUED_COLUMN, StringType())
+
+
+def _names_of(leaf: FilesLeaf) -> set[str]:
+    """The names by which a test may give the files' rows."""
+    return {leaf.path, leaf.key.split(":")[1]}
 
 
 def _option(leaf: FilesLeaf, name: str) -> str | None:

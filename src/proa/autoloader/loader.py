@@ -183,6 +183,13 @@ class AutoLoader:
         )
         return _relation(engine, len(partitions), task, output)
 
+    def whole(self, engine: LoaderEngine) -> Any:
+        """The plan that reads all files that are there now; no rows if there are none."""
+        from proa.engine.relations import empty_relation
+
+        files = self.discover(None).take_all()
+        return self.relation(engine, files) if files else empty_relation(self.schema(engine, ()))
+
     def evolve(self, engine: LoaderEngine, error: BaseException, files: Sequence[FileRef]) -> bool:
         """Look at why the engine could not compute a batch of these files.
 

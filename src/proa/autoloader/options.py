@@ -220,6 +220,8 @@ def _reader_options(get: _Values, *, schema_given: bool) -> ReaderOptions:
         any_line_end=not get.text("lineSep", ""),
         # Inference takes the first line for names, as Auto Loader does; a given schema does not.
         header=get.boolean("header", not schema_given),
+        by_position=get.boolean("proa.byPosition", False),
+        check_header=not get.boolean("enforceSchema", True),
         delimiter=_character(get, "sep", get.text("delimiter", ",")),
         quote=_character(get, "quote", '"'),
         escape=_character(get, "escape", "\\"),
@@ -496,6 +498,7 @@ KNOWN = (
     "datetimeRebaseMode",
     "int96RebaseMode",
     "compression",
+    "proa.byPosition",
     "proa.metadata",
     "proa.rescue",
 )

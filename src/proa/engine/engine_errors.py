@@ -206,6 +206,7 @@ _CONDITIONS = (
     (r"element_at: the index is out of bounds", "INVALID_ARRAY_INDEX_IN_ELEMENT_AT"),
 )
 """What engines say of rows that they cannot compute, and Spark's name for it."""
+_CSV_WIDTH = re.compile(r"Csv error: incorrect number of fields for line \d+")
 _SPARKS = re.compile(
     r"\[((?:CAST_INVALID_INPUT|CAST_OVERFLOW|NUMERIC_VALUE_OUT_OF_RANGE|DIVIDE_BY_ZERO"
     r"|REMAINDER_BY_ZERO|ARITHMETIC_OVERFLOW|INVALID_ARRAY_INDEX|CANNOT_PARSE_TIMESTAMP)[A-Z_.]*)\]"
@@ -218,6 +219,12 @@ def data_error(message: str) -> DataError | None:
     Such an error is in the data: another try fails as well. Engines say it in words of their own, and
     some as if they themselves had failed.
     """
+    if _CSV_WIDTH.search(message):
+        return DataError(
+            "a CSV file has records of more or fewer values than its first line; give the reader a schema"
+            " (spark.read.schema(...)), with which values that are missing are NULL",
+            condition="MALFORMED_RECORD_IN_PARSING",
+        )
     condition = _condition(message)
     if condition is None:
         return None

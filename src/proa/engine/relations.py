@@ -31,6 +31,16 @@ def dataframe(relation: Any, spark: Any) -> Any:
     return DataFrame(_Ready(relation), spark)
 
 
+def is_drawing(relation: Any) -> bool:
+    """Whether a plan yields one text that shows rows (`show()`); servers tell no columns of it."""
+    return relation.WhichOneof("rel_type") in {"show_string", "html_string"}
+
+
+def is_drawn(frame: Any) -> bool:
+    """Whether a DataFrame over a finished relation is a text that shows rows."""
+    return isinstance(frame._plan, _Ready) and is_drawing(frame._plan._relation)  # noqa: SLF001
+
+
 def relation_of(frame: Any) -> Any:
     """The plan of a DataFrame, as a relation."""
     return frame._plan.plan(frame.sparkSession.client)  # noqa: SLF001 - pyspark has no other way

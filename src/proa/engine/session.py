@@ -236,7 +236,11 @@ class Engine:
 
     def arrow(self, dataframe: Any) -> Any:
         """Compute a DataFrame; its rows as a `pyarrow.Table`."""
+        from proa.engine.relations import is_drawn
+
         with self.translating():
+            if is_drawn(dataframe):
+                return dataframe._to_table()[0]  # noqa: SLF001 - toArrow() asks for columns
             return dataframe.toArrow()
 
     def stream(self, dataframe: Any) -> tuple[Any, Iterator[Any]]:

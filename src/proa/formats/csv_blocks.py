@@ -206,7 +206,11 @@ def read_texts(
 
     Without a header the columns are `given`, or, when none are, `_c0`, `_c1` ...
     """
-    names = _header_of(source, options) if options.header and source.part.start > 0 else None
+    ranged = source.part.start > 0
+    if options.by_position:
+        names = given if ranged or not options.header else None
+    else:
+        names = _header_of(source, options) if options.header and ranged else None
     blocks = source.records() if options.multi_line else source.lines()
     for block in blocks:
         data = _without_comments(block, options)
@@ -216,6 +220,8 @@ def read_texts(
                 continue
             if not names:
                 raise source.problem(ProblemKind.CORRUPT, "its first line does not name columns")
+            if options.by_position:
+                names = _by_position(names, given, source)
         if names is None:
             names = given or _numbered_names(data, options)
         if len(names) > options.max_columns:
@@ -224,6 +230,17 @@ def read_texts(
             with source.guard():
                 rows = _texts(piece, len(names), options)
             yield from ((names, some) for some in _slices(rows, len(names)))
+
+
+def _by_position(header: list[str], given: list[str], source: OpenPart) -> list[str]:
+    """The schema's columns, which values fill in order. ReadError if the header must name them, and does not."""
+    options = source.options
+    told = header if options.case_sensitive else [name.lower() for name in header]
+    wanted = given if options.case_sensitive else [name.lower() for name in given]
+    if options.check_header and told != wanted:
+        detail = f"its first line names {header}, and the schema {given}, which enforceSchema=false compares"
+        raise source.problem(ProblemKind.CORRUPT, detail)
+    return given
 
 
 def _wide(count: int, options: ReaderOptions) -> str:

@@ -73,6 +73,10 @@ class ReaderOptions:
     """The user named no `line_separator`: a carriage return alone ends a line too, as in Spark."""
     header: bool = True
     """CSV: whether the first line names the columns."""
+    by_position: bool = False
+    """CSV: values fill the schema's columns in their order, whatever the first line names them."""
+    check_header: bool = False
+    """CSV: with `by_position`, a file whose first line does not name the schema's columns is not read."""
     delimiter: str = ","
     quote: str = '"'
     escape: str = "\\"

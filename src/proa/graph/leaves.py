@@ -31,6 +31,11 @@ class FilesLeaf:
     """DDL, when the user gave one."""
     streaming: bool = True
 
+    @property
+    def is_plain_read(self) -> bool:
+        """Whether Spark's own reader of a batch (`spark.read`) is what the user wrote."""
+        return not self.streaming and self.options.get("proa.rescue") == "false"
+
 
 @dataclass(frozen=True)
 class TableLeaf:

@@ -9,6 +9,7 @@ from pyspark.sql.connect import proto
 
 from proa.errors import PipelineError, SourceLocation
 from proa.graph import plan_proto, sql_text
+from proa.graph.leaves import FilesLeaf
 from proa.graph.mistakes import Mistakes
 from proa.graph.nodes import Graph
 from proa.graph.plan import FlowPlan
@@ -27,6 +28,9 @@ def check_all_paths(graph: Graph, mistakes: Mistakes) -> None:
 
 def check_paths(plan: FlowPlan, origin: QueryOrigin) -> None:
     """Raise PipelineError (PATH_NOT_FOUND), at the reader's line, for a path that is not there."""
+    for leaf in plan.leaves:
+        if isinstance(leaf, FilesLeaf) and leaf.is_plain_read and not is_there(leaf.path):
+            raise missing_path_error(leaf.path, _reader_line(leaf.path, origin))
     for part in plan_proto.walk(plan.template):
         paths: list[str] = []
         if isinstance(part, proto.Read) and part.WhichOneof("read_type") == "data_source":

@@ -29,6 +29,7 @@ from proa.pipelines.identifiers import name_parts
 from proa.text import quote_identifier
 
 _LEAF_OPTION = "proa.leaf"
+_BY_POSITION = "proa.byPosition"
 _FILE_FORMATS = frozenset({"json", "csv", "parquet", "text", "avro", "orc", "binaryfile"})
 _NOT_IN_ENGINES = frozenset({"avro", "binaryfile", "orc"})
 """Formats that the embedded engine cannot read by itself, or not as Spark does."""
@@ -287,6 +288,7 @@ class _Reader:
         streaming = relation.read.is_streaming
         name = source.format.lower()
         leaf: Leaf
+        positions = name == "csv" and not streaming and bool(source.schema)
         if name == "cloudfiles":
             if not streaming:
                 raise self._error(
@@ -298,7 +300,7 @@ class _Reader:
             options = dict(source.options)
             leaf = TableLeaf("", self._path(source, options), streaming, options)
         elif not streaming and not (
-            name in _NOT_IN_ENGINES or (self.asks_metadata and name in _FILE_FORMATS)
+            positions or name in _NOT_IN_ENGINES or (self.asks_metadata and name in _FILE_FORMATS)
         ):
             return True
         elif name in _FILE_FORMATS:
@@ -308,6 +310,9 @@ class _Reader:
             options["cloudFiles.format"] = source.format
             if not streaming:
                 options = _batch_options(options, name)
+            if positions:
+                options = {"cloudFiles.validateOptions": "false", _BY_POSITION: "true", **options}
+                return self._read_each(relation, source, options)
             leaf = self._files(source, options, streaming=streaming)
         else:
             raise self._error(
@@ -316,6 +321,25 @@ class _Reader:
                 "UNSUPPORTED_STREAMING_SOURCE",
             )
         plan_proto.replace(relation, placeholder(self._adopt(leaf)))
+        return True
+
+    def _read_each(self, relation: Relation, source: Any, options: dict[str, str]) -> bool:
+        """Put a leaf for each path of a source in its place, all together."""
+        paths = list(source.paths) or [self._path(source, options)]
+        whole: Relation | None = None
+        for path in paths:
+            leaf = FilesLeaf("", path, options, source.schema, streaming=False)
+            part = placeholder(self._adopt(leaf))
+            if whole is not None:
+                both = proto.Relation()
+                both.common.plan_id = plan_proto.fresh_plan_id()
+                both.set_op.left_input.CopyFrom(whole)
+                both.set_op.right_input.CopyFrom(part)
+                both.set_op.set_op_type = proto.SetOperation.SET_OP_TYPE_UNION
+                both.set_op.is_all = True
+                part = both
+            whole = part
+        plan_proto.replace(relation, whole)
         return True
 
     def _files(self, source: Any, options: dict[str, str], *, streaming: bool) -> FilesLeaf:

@@ -11,10 +11,10 @@ from typing import Any
 
 from pyspark.sql.connect import proto
 
-from proa.engine.relations import delta_relation
+from proa.engine.relations import delta_relation, is_drawing
 from proa.errors import PipelineError, SourceLocation, UserError
 from proa.graph.external_tables import ExternalTables
-from proa.graph.leaves import TableLeaf
+from proa.graph.leaves import DatasetLeaf, FilesLeaf, TableLeaf
 from proa.graph.local_paths import check_paths
 from proa.graph.plan import read_plan
 from proa.graph.plan_proto import Relation
@@ -32,10 +32,14 @@ class StaticQueries:
         self,
         compute: Callable[[Relation], Any],
         analyze: Callable[[Relation], Any],
+        files: Callable[[FilesLeaf], Relation],
         configuration: Mapping[str, str],
         namespace: Namespace,
     ) -> None:
-        """`compute` returns a plan's rows as a `pyarrow.Table`, `analyze` its columns."""
+        """`compute` returns a plan's rows as a `pyarrow.Table`, `analyze` its columns, `files` a plan
+        that reads all files of a leaf.
+        """
+        self._files = files
         self._compute = compute
         self._analyze = analyze
         self._tables = ExternalTables(configuration, namespace)
@@ -43,7 +47,7 @@ class StaticQueries:
     def rows(self, relation: Relation) -> Any:
         """Return the rows of a plan, a `pyarrow.Table`. Raises PipelineError if it is not static."""
         plan = self._static(relation)
-        if not self._columns(plan).fieldNames():
+        if not is_drawing(plan) and not self._columns(plan).fieldNames():
             # Arrow does not count rows without columns, and `isEmpty()` asks for just these.
             counted = proto.Relation()
             counted.with_columns.input.CopyFrom(plan)
@@ -67,10 +71,13 @@ class StaticQueries:
         check_paths(plan, origin)
         bound = {}
         for leaf in plan.leaves:
-            if not isinstance(leaf, TableLeaf) or leaf.streaming:
-                what = "a stream" if leaf.streaming else "files of the Auto Loader"
-                raise _not_static(what, location)
-            bound[leaf.key] = delta_relation(leaf.path)
+            if leaf.streaming or isinstance(leaf, DatasetLeaf):
+                raise _not_static("a stream", location)
+            bound[leaf.key] = (
+                _at_user(self._files, leaf)
+                if isinstance(leaf, FilesLeaf)
+                else delta_relation(leaf.path)
+            )
         return plan.bind(bound)
 
 
@@ -99,10 +106,10 @@ class _Names:
         return None
 
 
-def _at_user(ask: Callable[[Relation], Any], plan: Relation) -> Any:
-    """Ask for what a plan yields; a mistake in it is one of the user's line."""
+def _at_user(ask: Callable[[Any], Any], about: Any) -> Any:
+    """Ask about a plan or a leaf; a mistake in it is one of the user's line."""
     try:
-        return ask(plan)
+        return ask(about)
     except UserError as error:
         raise PipelineError(
             str(error.args[0]), condition=error.condition, location=user_location()

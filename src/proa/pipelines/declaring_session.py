@@ -351,11 +351,7 @@ class _DeclaringClient(SparkConnectClient):  # type: ignore[misc]
     ) -> Iterator[Any]:
         del observations, progress
         root = request.plan.root
-        if self.compute is None or root.WhichOneof("rel_type") in {
-            None,
-            "show_string",
-            "html_string",
-        }:
+        if self.compute is None or not request.plan.HasField("root"):
             _refuse_analysis()
         rows = self.compute(root)
         yield from rows.to_batches() or [pa.RecordBatch.from_pylist([], schema=rows.schema)]

@@ -17,6 +17,7 @@ from proa.autoloader.options import check_options
 from proa.clock import Clock, SystemClock
 from proa.engine import Engine
 from proa.errors import DataError, PipelineError, UnavailableError, UserError
+from proa.formats.problems import explain
 from proa.graph import FilesLeaf, Graph
 from proa.graph.analysis import Analysis, analyse
 from proa.graph.build import Infer, build
@@ -84,11 +85,14 @@ def compile_pipeline(  # noqa: PLR0913 - what a pipeline is made of
 
     def compute(relation: Any) -> Any:
         asked.append(relation)
-        return engine.arrow(engine.dataframe(relation))
+        return rows_of(engine, engine.dataframe(relation))
 
     def analyze(relation: Any) -> Any:
         asked.append(relation)
         return engine.schema(relation)
+
+    def files(leaf: FilesLeaf) -> Any:
+        return loader_of(leaf, pipeline.options, SystemClock()).whole(engine)
 
     def infer(flow: Flow, leaf: FilesLeaf) -> Any:
         asked.append(leaf)
@@ -101,7 +105,7 @@ def compile_pipeline(  # noqa: PLR0913 - what a pipeline is made of
 
     spec, configuration = pipeline.spec, pipeline.configuration
     names = Namespace(spec.catalog, spec.database)
-    static = StaticQueries(compute, analyze, configuration, names)
+    static = StaticQueries(compute, analyze, files, configuration, names)
     mistakes = Mistakes()
     declarations = load_declarations(spec, pipeline.root, configuration, static)
     engine.register(declarations.session.functions)
@@ -161,11 +165,27 @@ def _certain(file_columns: FileColumns) -> Infer:
     return infer
 
 
+def rows_of(engine: Engine, frame: Any) -> Any:
+    """Compute a DataFrame, a `pyarrow.Table`. Raises DataError, naming the file, for one that cannot be read."""
+    try:
+        return engine.arrow(frame)
+    except UserError as error:
+        problem = explain(error)
+        if problem is None:
+            raise
+        raise problem.error() from error
+
+
+def loader_of(leaf: FilesLeaf, options: Mapping[str, str], clock: Clock) -> AutoLoader:
+    """The Auto Loader of a leaf, without a memory."""
+    return AutoLoader(leaf, state=None, storage_options=options, clock=clock)
+
+
 def columns_of_files(engine: Engine, options: Mapping[str, str], clock: Clock) -> FileColumns:
     """Tell the columns of leaves from the files that are there now, without a memory."""
 
     def look(_flow: Flow, leaf: FilesLeaf, certain: bool) -> Any:  # noqa: FBT001 - see FileColumns
-        loader = AutoLoader(leaf, state=None, storage_options=options, clock=clock)
+        loader = loader_of(leaf, options, clock)
         backlog = loader.discover(None)
         if certain and not backlog.files and declared_columns(leaf) is None:
             # Hints pin types; they do not say which other columns there will be.
