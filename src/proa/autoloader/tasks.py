@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from proa.formats.columnar import OpenFile
 
 _ROWS = 65_536
-"""Rows of a batch that is handed to the engine."""
+"""Rows of a batch that is handed to the engine, at most."""
+_FEW_ROWS, _FEW_BYTES = 8192, 4 << 20
+"""A batch that has fewer of both waits for those of the next files: each one has its costs."""
 
 
 class Reader(Protocol):
@@ -83,7 +85,7 @@ class ReadTask:
         try:
             for batch in batches:
                 for partition in batch.column(0).to_pylist():
-                    yield from self._partition(partition)
+                    yield from _larger(self._partition(partition))
         except ReadError as error:
             raise error from None
 
@@ -157,6 +159,20 @@ class ReadTask:
         if misfits and self.options.rescued_column is not None:
             whole = _add_rescued(whole, self.options.rescued_column, misfits, file)
         yield from whole.combine_chunks().to_batches(max_chunksize=_ROWS)
+
+
+def _larger(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The rows of the batches in their order, small ones put together."""
+    held: list[pa.RecordBatch] = []
+    rows = size = 0
+    for batch in batches:
+        held.append(batch)
+        rows, size = rows + batch.num_rows, size + batch.nbytes
+        if rows >= _FEW_ROWS or size >= _FEW_BYTES:
+            yield pa.concat_batches(held) if len(held) > 1 else batch
+            held, rows, size = [], 0, 0
+    if held:
+        yield pa.concat_batches(held)
 
 
 def reader_of(data: pa.Schema, options: ReaderOptions) -> Reader:
@@ -276,10 +292,14 @@ class InferTask:
     def _partition(self, partition: int) -> Iterator[pa.RecordBatch]:
         infer = self._inference()
         rows: list[tuple[str, int, str]] = []
+        last, text = t.StructType(), t.StructType().json()
         for part in self.assignment.parts(partition):
             source = OpenPart(part, self.options, self.storage)
             try:
-                rows.append((part.path, part.start, infer(source).json()))
+                found = infer(source)
+                if found is not last:
+                    last, text = found, found.json()
+                rows.append((part.path, part.start, text))
             except ReadError as error:
                 if not self.options.ignores(error.problem.kind):
                     raise

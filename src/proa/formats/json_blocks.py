@@ -80,6 +80,7 @@ class JsonReader:
             or options.rescued_column is not None
             or not options.case_sensitive
         )
+        self._parsed = {f.name: f.with_type(parsed_type(f.type, options)) for f in self._data}
         raw = {f.name for f in self._data if not is_parseable(f.type)}
         strings = {f.name for f in self._data if f.type == pa.string()}
         everything = len(raw | strings) == len(self._data)
@@ -238,7 +239,7 @@ class JsonReader:
         if flat or not names:
             found = self._read_typed(block, count, flat, infer=self._notice and not names)
             columns.update((f.name, self._as(found[f.name], f)) for f in flat)
-            extra = unknown_fields(found.schema, flat) if self._notice and not names else []
+            extra = self._unknown(found, flat) if self._notice and not names else []
         try:
             members = Members(Lines(block)) if names or extra else None
             if names and members is not None:
@@ -327,7 +328,17 @@ class JsonReader:
         block = b"".join(value.as_buffer().to_pybytes() for value in reduced)
         found = self._read_typed(block, len(members), apart, infer=True)
         columns.update((f.name, self._as(found[f.name], f)) for f in apart)
-        return unknown_fields(found.schema, apart)
+        return self._unknown(found, apart)
+
+    def _asked_of(self, fields: Iterable[pa.Field]) -> pa.Schema:
+        """The columns as the parser is asked for them."""
+        return pa.schema([self._parsed[f.name] for f in fields])
+
+    def _unknown(self, found: pa.Table, typed: list[pa.Field]) -> list[str]:
+        """Paths of the fields that were found beside the typed ones."""
+        if found.schema.equals(self._asked_of(typed)):
+            return []
+        return unknown_fields(found.schema, typed)
 
     def _as(self, column: pa.ChunkedArray, wanted: pa.Field) -> pa.Array:
         array = converted_column(column, wanted.type, self.options)
@@ -338,9 +349,8 @@ class JsonReader:
     def _read_typed(
         self, block: bytes, lines: int, typed: list[pa.Field], *, infer: bool
     ) -> pa.Table:
-        schema = pa.schema([f.with_type(parsed_type(f.type, self.options)) for f in typed])
         try:
-            return arrow_json(block, schema, infer=infer, lines=lines)
+            return arrow_json(block, self._asked_of(typed), infer=infer, lines=lines)
         except UnparsedError as error:
             message = error.message
         columns = [] if "JSON parse error" in message else [f.name for f in typed]

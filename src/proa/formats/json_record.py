@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NoReturn
 
 import pyarrow as pa
@@ -43,9 +44,11 @@ class Converter:
     """Takes records that the mode drops, and why."""
     unknown: dict[str, None] = field(default_factory=dict)
 
-    def __post_init__(self) -> None:
+    @cached_property
+    def _shape(self) -> _Shape:
+        """Of the columns; most files have no record that asks for it."""
         columns = [f for f in self.schema if f.name not in self.hidden]
-        self._shape = _Shape.struct(columns, self.options)
+        return _Shape.struct(columns, self.options)
 
     def rows_of(self, line: bytes) -> list[dict[str, Any]]:
         """The rows of one line of JSON: none when it is blank, several for an array."""

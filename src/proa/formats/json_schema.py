@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import reduce
+from functools import lru_cache, reduce
 from itertools import chain
 from typing import Any
 
@@ -43,24 +43,37 @@ class JsonInference:
         self._pinned = pinned
         self._hinted = hinted
         self._hints = hinted_fields(hinted)
+        self._last: tuple[pa.Schema, t.StructType] | None = None
+        """What Arrow's parser found in the last block, and its struct: most blocks are alike."""
 
     def infer(self, source: OpenPart) -> t.StructType:
         """The struct of all records of one part of a file."""
-        merged = t.StructType()
+        merged: t.StructType | None = None
         for block in _blocks(source, self._options):
-            merged = merge_structs(merged, self._block(block), self._hinted, exact=True)
-        return merged
+            found = self._block(block)
+            merged = (
+                found if merged is None else merge_structs(merged, found, self._hinted, exact=True)
+            )
+        return t.StructType() if merged is None else merged
 
     def _block(self, block: bytes) -> t.StructType:
         if not is_utf8(block):
             block = block.decode("utf-8", "replace").encode()
         found = _by_arrow(block)
         if found is not None:
-            fields = sorted(found, key=lambda f: f.name)
-            return t.StructType([self._as_wanted(f) for f in fields])
+            if self._last is None or not self._last[0].equals(found):
+                self._last = found, self._struct(found)
+            return self._last[1]
         rows = _rows(block)
         names = sorted({name for shape in set(map(tuple, rows)) for name in shape})
         return t.StructType([self._field(name, rows) for name in names])
+
+    def _struct(self, found: pa.Schema) -> t.StructType:
+        """What Arrow's parser found, as it is wanted."""
+        fields = sorted(found, key=lambda f: f.name)
+        return t.StructType(
+            [self._as_wanted(t.StructField(f.name, _from_arrow(f.type))) for f in fields]
+        )
 
     def _field(self, name: str, rows: Sequence[Row]) -> t.StructField:
         if not self._looks_at(name):
@@ -150,7 +163,7 @@ def _text(name: str) -> t.StructField:
     return t.StructField(name, t.StringType())
 
 
-def _by_arrow(block: bytes) -> t.StructType | None:
+def _by_arrow(block: bytes) -> pa.Schema | None:
     """Fields and types as Arrow's parser sees them, names and types in one go.
 
     None when a field has several types, or a line is bad.
@@ -162,20 +175,27 @@ def _by_arrow(block: bytes) -> t.StructType | None:
     # The parser takes whole numbers that no bigint holds for doubles.
     if any(_has_large_numbers(column) for column in table.columns):
         return None
-    return t.StructType([t.StructField(f.name, _from_arrow(f.type)) for f in table.schema])
+    return table.schema
 
 
 def _has_large_numbers(values: pa.ChunkedArray | pa.Array) -> bool:
     """Whether a double in the column, or nested in it, is beyond the range of a bigint."""
+    if not _has_doubles(values.type):
+        return False
     if pa.types.is_floating(values.type):
         largest = pc.max(pc.abs(values)).as_py()
         return largest is not None and largest >= 2.0**63
     chunks = values.chunks if isinstance(values, pa.ChunkedArray) else [values]
     if pa.types.is_struct(values.type):
         return any(_has_large_numbers(part) for chunk in chunks for part in chunk.flatten())
-    return pa.types.is_list(values.type) and any(
-        _has_large_numbers(chunk.flatten()) for chunk in chunks
-    )
+    return any(_has_large_numbers(chunk.flatten()) for chunk in chunks)
+
+
+@lru_cache(maxsize=1024)
+def _has_doubles(type_: pa.DataType) -> bool:
+    if pa.types.is_nested(type_):
+        return any(_has_doubles(type_.field(i).type) for i in range(type_.num_fields))
+    return bool(pa.types.is_floating(type_))
 
 
 def _from_arrow(type_: pa.DataType) -> t.DataType:

@@ -314,7 +314,7 @@ def _whole_lines(chunks: Iterator[bytes], source: OpenPart) -> Iterator[bytes]:
 
 def line_pieces(block: bytes, most: int, ends: np.ndarray[Any, Any] | None = None) -> list[bytes]:
     """The block in pieces of at most so many lines; `ends` are where lines end, if not at every line feed."""
-    if block.count(b"\n") <= most:
+    if len(block) <= most or block.count(b"\n") <= most:
         return [block]
     if ends is None:
         ends = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n"))
