@@ -92,6 +92,7 @@ def load() -> dict[str, Callable[..., Array]]:
         kernels_aggregates,
         kernels_arrays,
         kernels_casts,
+        kernels_hyperloglog,
         kernels_json,
         kernels_numeric,
         kernels_regex,

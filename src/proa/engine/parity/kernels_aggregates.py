@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from proa.engine.parity.kernels import Array, SparkError, kernel
+from proa.engine.parity.kernels_casts import to_decimal
 from proa.engine.parity.kernels_numeric import _WIDE, _fit_or_raise, quick_quotient
 
 
@@ -222,9 +223,21 @@ def isnan_null(type_: Any, array: Array) -> Array:
     return pc.is_nan(array)
 
 
+_DIGITS_OF_DOUBLES = 15
+_MORE_DIGITS = 4
+"""Digits that an average of decimals has more than they have."""
+
+
 @kernel
 def decimal_average(type_: Any, total: Array, count: Array) -> Array:
+    """Totals by counts. Spark computes those of few digits with doubles, and rounds what comes out."""
     counts = pc.if_else(pc.equal(count, 0), pa.scalar(None, count.type), count)
+    if type_.precision <= _DIGITS_OF_DOUBLES:
+        places = 10.0 ** (type_.scale - _MORE_DIGITS)
+        whole = pa.decimal128(38, 0)
+        digits = pa.Array.from_buffers(whole, len(total), total.buffers(), offset=total.offset)
+        means = pc.divide(digits.cast(pa.float64()), counts.cast(pa.float64()))
+        return to_decimal(type_, pc.divide(means, places))
     quick = quick_quotient(type_, total, counts.cast(pa.decimal128(19, 0)))
     if quick is not None:
         return quick

@@ -6,6 +6,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from pyspark.sql.connect import proto
@@ -134,6 +135,8 @@ class Parity:
             shape = _shape(now)
             copy = self._aggregates[shape]
             self._aggregates[shape] += 1
+            if copy:  # a rule's answer may have two aggregates of one node: it has one name only
+                now.args = [_copy_of(arg) for arg in now.args]
         if now.kind == "kernel":
             self._check_zone(now)
             now.shown = self._name(now.name, now.type, copy)
@@ -182,6 +185,11 @@ class Parity:
 
     def _columns(self, relation: Any) -> Columns:
         return [(f.name, f.dataType) for f in self._schema(relation).fields]
+
+
+def _copy_of(node: Node) -> Node:
+    by = None if node.by is None else _copy_of(node.by)
+    return replace(node, args=[_copy_of(arg) for arg in node.args], by=by)
 
 
 def _shape(node: Node) -> str:

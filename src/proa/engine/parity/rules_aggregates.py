@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from decimal import Decimal
 
 from pyspark.sql import types as t
 
@@ -14,7 +16,7 @@ from proa.engine.parity.sql_nodes import DataType, Node, call, case, cast, kerne
 from proa.engine.parity.typist import Typist
 
 AGGREGATES = frozenset({
-    "any", "any_value", "approx_count_distinct", "array_agg", "avg", "bit_and", "bit_or", "bit_xor",
+    "any", "any_value", "array_agg", "avg", "bit_and", "bit_or", "bit_xor",
     "bool_and", "bool_or", "collect_list", "collect_set", "count", "count_if", "every", "first",
     "first_value", "kurtosis", "last", "last_value", "listagg", "max", "max_by", "mean", "min", "min_by",
     "skewness", "some", "std", "stddev", "stddev_pop", "stddev_samp", "string_agg", "sum", "var_pop",
@@ -124,6 +126,42 @@ def _approximate(node: Node, typist: Typist) -> Node | None:
     shares = spark_cast(share, t.ArrayType(st.DOUBLE) if many else st.DOUBLE)
     return kernel(
         "percentile_approx", t.ArrayType(a) if many else a, _members(node, value, a), shares
+    )
+
+
+@rule("approx_count_distinct")
+def _approximate_count(node: Node, typist: Typist) -> Node | None:
+    """By HyperLogLog++, as Spark does: the error is part of the answer."""
+    value, *more = node.args
+    precision = literal(_precision(node, more[0] if more else None), st.INT)
+    (a,) = known_types(value)
+    if not isinstance(a, (*_HASHED, t.BinaryType)) or (st.is_decimal(a) and a.precision > 18):
+        raise refuse(f"{node.name}() of {st.type_text(a)}", "count(DISTINCT x) is exact", node)
+    hashed = call("xxhash64", comparable_double(value) if st.is_float(a) else value, type=st.LONG)
+    there = call("isnotnull", value, type=st.BOOLEAN)
+    known = case((there, hashed), other=literal(None, st.LONG), type=st.LONG)
+    register = kernel("hyperloglog_register", st.INT, known, precision)
+    seen = call("collect_set", register, type=t.ArrayType(st.INT))
+    return kernel("hyperloglog_count", st.LONG, seen, precision)
+
+
+def _precision(node: Node, error: Node | None) -> int:
+    """Bits of the hash that name a register, of the largest relative standard deviation allowed."""
+    allowed = 0.05 if error is None else constant_of(error)
+    if not isinstance(allowed, (float, Decimal)):
+        raise refuse(f"{node.name}() with an error that is no constant", "write a number", node)
+    bits = math.ceil(2 * math.log2(1.106 / float(allowed))) if allowed > 0 else 0
+    if not 4 <= bits <= 25:
+        raise refuse(f"{node.name}() with an error of {allowed}", "write 0.001 to 0.39", node)
+    return bits
+
+
+@rule("histogram_numeric", "hll_sketch_agg", "hll_union_agg", "hll_union")
+def _sketch(node: Node, typist: Typist) -> Node | None:
+    raise refuse(
+        f"{node.name}(), whose answer depends on the order of rows",
+        "count or collect what is to be summed up",
+        node,
     )
 
 

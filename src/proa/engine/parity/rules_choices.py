@@ -372,17 +372,11 @@ def _refused_always(node: Node, typist: Typist) -> Node | None:
     raise refuse(f"{node.name}()", _NEVER[node.name], node)
 
 
-@rule("approx_count_distinct", "lpad", "rpad", "width_bucket")
+@rule("lpad", "rpad", "width_bucket")
 def _not_over(node: Node, typist: Typist) -> Node | None:
     """Functions that differ over some types."""
     types = known_types(*node.args)
-    differs = {
-        "approx_count_distinct": isinstance(types[0], _NESTED),
-        "width_bucket": any(map(st.is_float, types)),
-    }.get(node.name, isinstance(types[0], t.BinaryType))
-    if differs:
+    padded = node.name != "width_bucket"
+    if isinstance(types[0], t.BinaryType) if padded else any(map(st.is_float, types)):
         raise refuse(f"{node.name}() of {st.type_text(types[0])}", "cast it to another type", node)
-    if node.name == "approx_count_distinct" and len(node.args) == 2:
-        node.type = st.LONG
-        return call("approx_count_distinct", node.args[0], type=st.LONG)
     return by_signature(node)
