@@ -65,6 +65,24 @@ def test_a_path_into_json_is_a_function(written, expected):
     assert rewritten(text, no_schema) == f"SELECT {expected or written} AS x FROM t"
 
 
+NAMED = [
+    ("j:a", "get_json_object(j, '$.a') AS `a`"),
+    ("j:a.b[0].c::int, j:x + 1", "get_json_object(j, '$.a.b[0].c')::int AS `c`, {x} + 1"),
+    ("j:['a b'], j:x z", "get_json_object(j, '$[\\'a b\\']') AS `a b`, {x} z"),
+    ("j:a::decimal(3, 2)", "get_json_object(j, '$.a')::decimal(3, 2) AS `a`"),
+    ("j:a::struct<x:int, y:map<string, int>>, j:x < 1", "{a}::struct<x:int, y:map<string, int>> AS `a`, {x} < 1"),
+    ("CAST(s AS array<struct<x:int>>), upper(j:x)", "CAST(s AS array<struct<x:int>>), upper({x})"),
+    ("j:1", "j:1"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("written", "expected"), NAMED)
+def test_a_path_that_is_selected_gives_its_last_step_to_the_column(written, expected):
+    paths = {name: f"get_json_object(j, '$.{name}')" for name in "ax"}
+    wanted = f"SELECT {expected.format(**paths)} FROM t WHERE {paths['a']}"
+    assert rewritten(f"SELECT {written} FROM t WHERE j:a", no_schema) == wanted
+
+
 REFUSED = [
     ("SELECT * EXCEPT (nope) FROM VALUES (1) t(a)", "UNRESOLVED_COLUMN", "'nope'"),
     (

@@ -14,6 +14,7 @@ from sqlglot.dialects.databricks import Databricks
 
 _OPENING = (TokenType.L_PAREN, TokenType.L_BRACKET)
 _CLOSING = (TokenType.R_PAREN, TokenType.R_BRACKET)
+_NESTING = (TokenType.ARRAY, TokenType.MAP, TokenType.STRUCT)
 _SET_OPERATORS = ("union", "intersect", "minus", "except")
 _BY = ("group by", "order by", "sort by", "cluster by", "distribute by")
 _CLAUSES = ("from", "where", "having", "qualify", "limit", "offset", "window")
@@ -61,7 +62,9 @@ class SqlBlocks:
     closing: dict[int, int] = field(repr=False)
     """Index of an opening bracket -> index of its closing one."""
     depths: Sequence[int] = field(repr=False)
-    """How many brackets are open around each token."""
+    """How many brackets are open around each token; those of array<...> and struct<...> too."""
+    in_types: frozenset[int] = field(repr=False)
+    """The tokens between `<` and `>` of a type."""
 
     @classmethod
     def of(cls, text: str) -> SqlBlocks:
@@ -70,17 +73,20 @@ class SqlBlocks:
         closing: dict[int, int] = {}
         depths: list[int] = []
         opened: list[int] = []
+        in_types: set[int] = set()
         for index, token in enumerate(tokens):
+            if token.token_type in _NESTING and index not in in_types:
+                in_types.update(range(index + 2, _end_of_type(tokens, index + 1)))
             if token.token_type in _CLOSING:
                 if not opened:
                     raise ValueError("a bracket is closed that was not opened")
                 closing[opened.pop()] = index
-            depths.append(len(opened))
+            depths.append(len(opened) + (index in in_types))
             if token.token_type in _OPENING:
                 opened.append(index)
         if opened:
             raise ValueError("a bracket is not closed")
-        return cls(text, tokens, closing, depths)
+        return cls(text, tokens, closing, depths, frozenset(in_types))
 
     # -- tokens ---------------------------------------------------------------------------------
 
@@ -271,6 +277,19 @@ class SqlBlocks:
         if word in ("where", "having"):
             return False
         return following in (",", ")", "=", "as") or index + 1 >= len(self.tokens)
+
+
+def _end_of_type(tokens: Sequence[Token], start: int) -> int:
+    """The index of the `>` of the `<` at `start`; `start` if there is none, as in `map < 3`."""
+    open_ = 0
+    for index in range(start, len(tokens)):
+        kind = tokens[index].token_type
+        open_ += (kind is TokenType.LT) - (kind is TokenType.GT)
+        if open_ == 0:
+            return index
+        if kind in (TokenType.SELECT, TokenType.FROM, TokenType.AND, TokenType.OR):
+            break
+    return start
 
 
 def text_literal(value: str) -> str:

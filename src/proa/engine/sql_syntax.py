@@ -7,15 +7,17 @@ what stands before WHERE in `sql_columns`, and what stands behind it in `sql_gro
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from sqlglot import TokenType
 from sqlglot.errors import SqlglotError
 
 from proa.engine import sql_columns, sql_groups, sql_pivot
-from proa.engine.sql_blocks import SelectBlock, SqlBlocks, text_literal
+from proa.engine.sql_blocks import SelectBlock, Span, SqlBlocks, text_literal
 from proa.engine.sql_select import SchemaOf, SelectText, schema_in_scope
 from proa.errors import UserError
+from proa.text import quote_identifier
 
 _REWRITES: tuple[Callable[[SelectText], str | None], ...] = (
     sql_columns.star_except,
@@ -31,6 +33,9 @@ _REWRITES: tuple[Callable[[SelectText], str | None], ...] = (
 """What is tried on a SELECT, in this order."""
 _LIMIT = 1000
 """More rewrites than this in one text are a mistake of ours."""
+
+
+_CAST = re.compile(r"\s*::\s*\w+\s*(?:\([\d\s,]*\)|<.*>)?", re.DOTALL)
 
 
 def rewritten(text: str, schema_of: SchemaOf) -> str:
@@ -57,28 +62,47 @@ def _json_path(blocks: SqlBlocks) -> str | None:
         touches = before.end + 1 == token.start and token.end + 1 == after.start
         if token.token_type is not TokenType.COLON or not touches or not blocks.name(index - 1):
             continue
+        if index in blocks.in_types:
+            continue
         first = index - 1
         while blocks.word(first - 1) == "." and blocks.name(first - 2):
             first -= 2
-        path, behind = _path(blocks, index + 1)
+        if not (blocks.name(index + 1) or blocks.word(index + 1) == "["):
+            continue
+        path, name, behind = _path(blocks, index + 1)
         call = f"get_json_object({blocks.token_text((first, index))}, {text_literal(path)})"
+        if end := _end_of_bare_item(blocks, (first, behind)):
+            call += f"{blocks.token_text((behind, end))} AS {quote_identifier(name)}"
+            behind = end
         return blocks.replace_tokens((first, behind), call)
     return None
 
 
-def _path(blocks: SqlBlocks, index: int) -> tuple[str, int]:
-    """(a path as get_json_object takes it, the token behind it)."""
-    path = "$"
+def _end_of_bare_item(blocks: SqlBlocks, path: Span) -> int | None:
+    """The token behind what is selected, if it is the path without a name, or a cast of it."""
+    for item in (item for select in blocks.selects for item in select.items):
+        rest = blocks.token_text((path[1], item[1]))
+        if item[0] == path[0] and item[1] >= path[1] and (not rest or _CAST.fullmatch(rest)):
+            return item[1]
+    return None
+
+
+def _path(blocks: SqlBlocks, index: int) -> tuple[str, str, int]:
+    """(a path as get_json_object takes it, the name of its last step, the token behind it)."""
+    path, name = "$", ""
     if blocks.word(index) != "[":
-        path, index = f"$.{blocks.name(index)}", index + 1
+        name = blocks.name(index) or ""
+        path, index = f"$.{name}", index + 1
     while True:
-        if blocks.word(index) == "." and blocks.name(index + 1):
-            path, index = f"{path}.{blocks.name(index + 1)}", index + 2
+        if blocks.word(index) == "." and (found := blocks.name(index + 1)):
+            path, name, index = f"{path}.{found}", found, index + 2
         elif blocks.word(index) == "[":
             closing = blocks.closing[index]
+            if blocks.tokens[index + 1].token_type is TokenType.STRING:
+                name = blocks.tokens[index + 1].text
             path, index = path + blocks.token_text((index, closing + 1)), closing + 1
         else:
-            return path, index
+            return path, name or "col", index
 
 
 def _first_rewrite(blocks: SqlBlocks, schema_of: SchemaOf) -> str | None:
