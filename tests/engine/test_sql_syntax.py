@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyspark.sql import functions as F
+from pyspark.sql import types as t
 from pyspark.sql.connect import proto
 from syntax_answers import ANSWERS, answer, queries
 
@@ -81,6 +82,27 @@ def test_a_path_that_is_selected_gives_its_last_step_to_the_column(written, expe
     paths = {name: f"get_json_object(j, '$.{name}')" for name in "ax"}
     wanted = f"SELECT {expected.format(**paths)} FROM t WHERE {paths['a']}"
     assert rewritten(f"SELECT {written} FROM t WHERE j:a", no_schema) == wanted
+
+
+WINDOWS = [
+    ("window(v, '1 day').start AS d", "d", "window.start AS d"),
+    ("window(v, '1 day')", "WINDOW(v,'1 day')", "window"),
+    ("window(v, '1 day').end", "window(v, '1 day')", "window.end AS `window.end`"),
+    ("date(window(v, '1 day').end) AS d, k", "k, window(v, '1 day')", "date(window.end) AS d, k"),
+    ("window(v, '1 day') w", "1", "window w"),
+    ("window(v, '2 days').start, window.end", "window(v, '1 day')", None),
+]
+
+
+@pytest.mark.parametrize(("selected", "keys", "expected"), WINDOWS)
+def test_a_window_of_time_has_its_name_outside_of_group_by(selected, keys, expected):
+    def columns(_):
+        return t.StructType([t.StructField("v", t.TimestampType())])
+
+    text = rewritten(f"SELECT {selected} FROM q GROUP BY {keys}", columns)
+    wanted = f"SELECT {expected or selected} FROM q GROUP BY"
+    assert text.startswith(wanted)
+    assert "window(v,'1day')" in text.lower().replace(" ", "").partition("groupby")[2]
 
 
 REFUSED = [

@@ -1,6 +1,7 @@
 """What stands behind WHERE, written so that the embedded engine reads it as Apache Spark does.
 
 * `GROUP BY ALL` and `ORDER BY ALL`: the columns that they stand for.
+* Windows of time: a group by one, and `window` for it everywhere else, as the engine knows it.
 * ROLLUP, CUBE and GROUPING SETS: the engine has the group of () over no rows too, Spark has not.
 * ORDER BY an aggregate that is not selected, and QUALIFY: a subquery that computes them first.
 """
@@ -67,6 +68,66 @@ def _keys(select: SelectText, span: Span) -> Iterator[str]:
                 while blocks.word(end) == ".":
                     end += 2
                 yield blocks.token_text((index, end))
+
+
+def time_windows(select: SelectText) -> str | None:
+    """Group by window(...) itself, where its alias, its number or its start stands for it."""
+    blocks, clause = select.blocks, select.block.clause("group by")
+    if clause is None:
+        return None
+    calls = []
+    for key in blocks.split(clause.body):
+        found = _window_behind(select, key)
+        if found is not None and found != key:
+            return blocks.replace_tokens(key, blocks.token_text(found))
+        calls += [found] if found is not None else []
+    if len(calls) != 1 or select.is_column("window"):
+        return None
+    for index in range(*select.block.span):
+        call = _window_call(select, index)
+        if call is None or index in range(*calls[0]) or not _same_words(select, call, calls[0]):
+            continue
+        behind = call[1] + 2 if blocks.word(call[1]) == "." else call[1]
+        name = f"window{blocks.token_text((call[1], behind))}"
+        alias = f" AS `{name}`" if (index, behind) in select.block.items and "." in name else ""
+        return blocks.replace_tokens((index, behind), name + alias)
+    return None
+
+
+def _window_behind(select: SelectText, key: Span) -> Span | None:
+    """The window(...) that a key of GROUP BY stands for."""
+    blocks, expression = select.blocks, key
+    if key[1] - key[0] == 1:
+        token, items = blocks.tokens[key[0]], select.items()
+        stars = any(map(select.columns_of_star, select.block.items))
+        if token.token_type is TokenType.NUMBER:
+            place = int(token.text) - 1 if token.text.isdigit() and not stars else -1
+            named = items[place : place + 1] if place >= 0 else []
+        else:
+            name = (blocks.name(key[0]) or "").lower()
+            named = [item for item in items if item.alias and item.alias.lower() == name]
+        if not named or _window_call(select, named[0].expression[0]) is None:
+            return None
+        if token.token_type is not TokenType.NUMBER and select.is_column(token.text.lower()):
+            return None
+        expression = named[0].expression
+    call = _window_call(select, expression[0])
+    if call is None:
+        return None
+    of_it = blocks.word(call[1]) == "." and blocks.word(call[1] + 1) in ("start", "end")
+    return call if expression[1] == call[1] + 2 * of_it else None
+
+
+def _window_call(select: SelectText, index: int) -> Span | None:
+    blocks = select.blocks
+    if blocks.word(index) != "window" or blocks.word(index + 1) != "(" or not select.is_own(index):
+        return None
+    return index, blocks.closing[index + 1] + 1
+
+
+def _same_words(select: SelectText, one: Span, other: Span) -> bool:
+    texts = [[t.text for t in select.blocks.tokens[slice(*span)]] for span in (one, other)]
+    return [text.lower() for text in texts[0]] == [text.lower() for text in texts[1]]
 
 
 def empty_groups(select: SelectText) -> str | None:

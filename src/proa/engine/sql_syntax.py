@@ -25,6 +25,7 @@ _REWRITES: tuple[Callable[[SelectText], str | None], ...] = (
     sql_columns.exploded_map,
     sql_columns.lateral_view,
     sql_groups.group_by_all,
+    sql_groups.time_windows,
     sql_groups.order_by_all,
     sql_groups.empty_groups,
     sql_groups.ordered_groups,

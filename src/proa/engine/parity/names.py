@@ -141,6 +141,8 @@ def _call(node: Node, args: list[str]) -> str:
         return f"extract({node.value} FROM {args[0]})"
     if name in _CASTS and len(args) == 1:
         return args[0] if node.args[0].kind == "column" else f"CAST({args[0]} AS {name.upper()})"
+    if name == "window":
+        return name
     if name == "from_json":
         return f"from_json({args[0]})"
     if (name, len(args)) in _DEFAULTS:

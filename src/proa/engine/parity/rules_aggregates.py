@@ -10,7 +10,14 @@ from pyspark.sql import types as t
 
 from proa.engine.parity import spark_types as st
 from proa.engine.parity.coerce import call_as, known_types, refuse, spark_cast
-from proa.engine.parity.rule_base import coerce_arguments, constant_of, implicit, rule, truth
+from proa.engine.parity.rule_base import (
+    by_signature,
+    coerce_arguments,
+    constant_of,
+    implicit,
+    rule,
+    truth,
+)
 from proa.engine.parity.rules_choices import comparable_double
 from proa.engine.parity.sql_nodes import DataType, Node, call, case, cast, kernel, literal
 from proa.engine.parity.typist import Typist
@@ -163,6 +170,13 @@ def _sketch(node: Node, typist: Typist) -> Node | None:
         "count or collect what is to be summed up",
         node,
     )
+
+
+@rule("product")
+def _product(node: Node, typist: Typist) -> Node | None:
+    if node.start >= 0:
+        raise refuse("product() in SQL", "use exp(sum(ln(x)))", node)
+    return by_signature(node)
 
 
 @rule("percentile", "median", "percentile_cont", "percentile_disc")

@@ -155,6 +155,7 @@ class Typist:
         self._ctes = ctes
         for source in branch.sources:
             self._source(source, scope, ctes, nodes)
+        known = self._time_windows(branch, scope)
         yielded: Columns = []
         for item in branch.items:
             self._ctes = ctes
@@ -170,7 +171,8 @@ class Typist:
                     visible.names[name] = item.type
         for node in (*branch.clauses, *branch.grouping):
             self._ctes = ctes
-            self.node(node, visible)
+            if node not in known:
+                self.node(node, visible)
         if branch.sets:
             _refuse_computed_keys(branch.grouping)
         _group_by_place(branch)
@@ -179,6 +181,15 @@ class Typist:
         nodes += [*branch.clauses, *branch.grouping]
         self._last_scope = scope
         return yielded
+
+    def _time_windows(self, branch: Select, scope: Scope) -> list[Node]:
+        """Those of GROUP BY; makes the column `window` known, which they yield."""
+        found = [key for key in branch.grouping if key.kind == "call" and key.name == "window"]
+        for key in found:
+            self.node(key, scope)
+            if scope.own(["window"]) is None:
+                scope.names["window"] = key.now.type
+        return found
 
     def _source(
         self, source: FromItem, scope: Scope, ctes: dict[str, Columns], nodes: list[Node]
