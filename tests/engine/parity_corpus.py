@@ -55,11 +55,11 @@ def corpus() -> dict[str, Any]:
         return json.load(file)
 
 
-def edge(spark: Any) -> Any:
-    """The table of edge values, and the view `edge`."""
+def edge(spark: Any, rows: pa.Table | None = None) -> Any:
+    """The table of edge values, or other rows of its columns, and the view `edge`."""
     from pyspark.sql.connect import functions as F
 
-    frame = spark.createDataFrame(pa.ipc.open_file(EDGE).read_all())
+    frame = spark.createDataFrame(rows or pa.ipc.open_file(EDGE).read_all())
     for name in ("g", "g2", "g3"):
         frame = frame.withColumn(name, F.expr(f"make_ym_interval(0, {name})"))
     for name in ("z", "z2", "z3"):

@@ -316,3 +316,36 @@ def test_a_sum_that_does_not_fit_is_an_error_or_null():
     assert run("sum_of_halves", type_, high, low, pa.array([True])) == [None]
     with pytest.raises(SparkError):
         run("sum_of_halves", type_, high, low, pa.array([False]))
+
+
+@pytest.mark.parametrize(
+    ("rows", "error", "counted"),
+    [(0, "", 0), (300, "", 296), (1000, "", 1026), (100_000, ", 0.01", 100_425)],
+)
+def test_distinct_values_are_counted_with_sparks_error(embedded, rows, error, counted):
+    """What Apache Spark 4.2.1 answers."""
+    text = f"SELECT approx_count_distinct(id{error}) AS n FROM range({rows})"
+    assert embedded.spark.sql(text).collect()[0].n == counted
+
+
+def test_an_average_of_short_decimals_is_rounded_from_a_double(embedded):
+    """3333.1666675 is 3333.1666674999996 as Apache Spark computes it."""
+    values = "(CAST(id / 3 AS DECIMAL(12, 4)))"
+    text = f"SELECT avg(CAST({values} AS DECIMAL(10, 2))) AS a FROM range(2, 20000, 5)"
+    assert str(embedded.spark.sql(text).collect()[0].a) == "3333.166667"
+
+
+def test_two_aggregates_may_be_over_one_value_that_a_kernel_computes(embedded):
+    value = "round(CAST(id AS DECIMAL(9, 4)), 2)"
+    text = f"SELECT avg({value}), sum({value}), avg({value}) + 1, count({value}) FROM range(9)"
+    assert list(map(float, embedded.spark.sql(text).collect()[0])) == [4, 36, 5, 9]
+
+
+def test_the_keys_of_a_window_are_computed_by_kernels_too(embedded):
+    """The average is another one for integers, and its window is not."""
+    day = "date_trunc('DAY', timestamp_seconds(id * 40000))"
+    over = f"OVER (PARTITION BY {day} ORDER BY round(id / 3, 1), id)"
+    text = f"SELECT avg(CAST(id AS INT)) {over} AS a, sum(id) {over} / count(*) {over} AS b"
+    rows = embedded.spark.sql(f"{text} FROM range(20)").collect()
+    assert [row.a for row in rows] == [row.b for row in rows]
+    assert any(row.a % 1 for row in rows)

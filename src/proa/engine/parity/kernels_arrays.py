@@ -17,7 +17,11 @@ def _hits(array: Array, item: Array) -> tuple[Any, Any, Any]:
     parents = pc.list_parent_indices(array)
     members = array.flatten()
     wanted = item.take(parents)
-    equal = pc.equal(members, wanted)
+    if pa.types.is_nested(members.type):
+        both = zip(members.to_pylist(), wanted.to_pylist(), strict=True)
+        equal = pa.array([a is not None and (a == b or repr(a) == repr(b)) for a, b in both])
+    else:
+        equal = pc.equal(members, wanted)
     if pa.types.is_floating(members.type):
         equal = pc.or_kleene(equal, pc.and_(pc.is_nan(members), pc.is_nan(wanted)))
     return (
@@ -57,25 +61,43 @@ def array_position(type_: Any, array: Array, item: Array) -> Array:
 @kernel
 def array_remove(type_: Any, array: Array, item: Array) -> Array:
     parents, equal, _ = _hits(array, item)
-    kept = array.flatten().filter(pa.array(~equal))
     counts = np.bincount(parents[~equal], minlength=len(array))
-    missing = ~(
-        array.is_valid().to_numpy(zero_copy_only=False)
-        & item.is_valid().to_numpy(zero_copy_only=False)
-    )
-    if missing.any():
-        whole = [
-            None if gone else part
-            for gone, part in zip(
-                missing, np.split(np.arange(len(kept)), np.cumsum(counts)[:-1]), strict=True
-            )
-        ]
-        values = kept.to_pylist()
-        return pa.array(
-            [None if part is None else [values[k] for k in part] for part in whole], type_
+    valid = _valid(array) & _valid(item)
+    kept = array.flatten().filter(pa.array(~equal & valid[parents]))
+    return _lists(type_, np.where(valid, counts, 0), kept, ~valid)
+
+
+def _lists(type_: Any, counts: Any, members: Array, missing: Any) -> Array:
+    """Lists of so many members each, which stand one after another; NULL where one is missing."""
+    offsets = pa.array(np.concatenate([[0], np.cumsum(counts)]).astype(np.int32))
+    mask = pa.array(missing) if missing.any() else None
+    return pa.ListArray.from_arrays(offsets, members, mask=mask).cast(type_)
+
+
+@kernel
+def array_compact(type_: Any, array: Array) -> Array:
+    """The members that are not NULL. The engine's own looks at the wrong rows behind the first batch."""
+    members = array.flatten()
+    parents = pc.list_parent_indices(array).filter(members.is_valid())
+    counts = np.bincount(parents.to_numpy(zero_copy_only=False), minlength=len(array))
+    return _lists(type_, counts, members.drop_null(), ~_valid(array))
+
+
+_MOST_MEMBERS = 1 << 27
+"""Members that are made of one batch of rows at most: more would not fit in memory."""
+
+
+@kernel
+def array_repeat(type_: Any, item: Array, times: Array) -> Array:
+    counts, valid = _numbers(times)
+    counts = np.maximum(counts, 0)
+    if counts.sum() > _MOST_MEMBERS:
+        raise SparkError(
+            "COLLECTION_SIZE_LIMIT_EXCEEDED",
+            f"array_repeat() of {counts.max()} elements; {_MOST_MEMBERS} in a batch are the most",
         )
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), kept).cast(type_)
+    members = item.take(pa.array(np.repeat(np.arange(len(item)), counts)))
+    return _lists(type_, counts, members, ~valid)
 
 
 @kernel

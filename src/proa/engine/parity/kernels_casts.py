@@ -131,7 +131,8 @@ def texts(array: Array) -> list[str | None]:
     if pa.types.is_list(kind):
         return _spans(array, texts(array.flatten()), "[", "]")
     if pa.types.is_map(kind):
-        keys, items = texts(array.keys), texts(array.items)
+        entries = array.flatten()  # keys and items alone are those of all rows, cut off or not
+        keys, items = texts(entries.field(0)), texts(entries.field(1))
         pairs = [f"{_shown_text(k)} -> {_shown_text(v)}" for k, v in zip(keys, items, strict=True)]
         return _spans(array, pairs, "{", "}")
     if pa.types.is_struct(kind):

@@ -142,6 +142,9 @@ class Parity:
             now.shown = self._name(now.name, now.type, copy)
         for arg in now.args:
             self._make_known(arg, copy)
+        if now.kind == "window" and isinstance(now.value, Node):  # a rule's, in another one's place
+            for arg in now.value.args[1:]:
+                self._make_known(arg)
 
     def _check_zone(self, node: Node) -> None:
         """Proa's own functions read moments as UTC."""

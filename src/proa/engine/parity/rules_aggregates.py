@@ -142,7 +142,7 @@ def _approximate_count(node: Node, typist: Typist) -> Node | None:
     value, *more = node.args
     precision = literal(_precision(node, more[0] if more else None), st.INT)
     (a,) = known_types(value)
-    if not isinstance(a, (*_HASHED, t.BinaryType)) or (st.is_decimal(a) and a.precision > 18):
+    if not isinstance(a, _COUNTED) or (st.is_decimal(a) and a.precision > 18):
         raise refuse(f"{node.name}() of {st.type_text(a)}", "count(DISTINCT x) is exact", node)
     hashed = call("xxhash64", comparable_double(value) if st.is_float(a) else value, type=st.LONG)
     there = call("isnotnull", value, type=st.BOOLEAN)
@@ -429,6 +429,8 @@ def _set(node: Node, typist: Typist) -> Node | None:
 _HASHED = (*st.INTEGERS, *st.FLOATS, t.StringType, t.BooleanType, t.DateType, t.TimestampType,
            t.TimestampNTZType, t.DayTimeIntervalType, t.DecimalType)  # fmt: skip
 """Types of which the order in Scala's sets is told by the values alone."""
+_COUNTED = (*(a for a in _HASHED if a is not t.DayTimeIntervalType), t.BinaryType)
+"""Types of which the engine's xxhash64() is Spark's."""
 
 
 @rule("collect_list", "array_agg")

@@ -40,6 +40,23 @@ def _array_item(node: Node, typist: Typist) -> Node | None:
     return kernel(node.name, results[node.name], array, item)
 
 
+@rule("array_compact")
+def _compact(node: Node, typist: Typist) -> Node | None:
+    (a,) = known_types(node.args[0])
+    if not isinstance(a, t.ArrayType):
+        raise refuse(f"array_compact() of {st.type_text(a)}", "give it an array", node)
+    return kernel("array_compact", a, node.args[0])
+
+
+@rule("array_repeat")
+def _repeat(node: Node, typist: Typist) -> Node | None:
+    item, times = node.args
+    (a,) = known_types(item)
+    if st.is_void(a):
+        raise refuse("array_repeat() of NULL", "cast it to a type", node)
+    return kernel("array_repeat", t.ArrayType(a), item, implicit(times, st.INT, node))
+
+
 @rule("zip_with")
 def _zip_with(node: Node, typist: Typist) -> Node | None:
     left, right, body = node.args

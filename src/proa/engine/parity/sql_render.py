@@ -46,6 +46,7 @@ def render_node(text: str, node: Node) -> str:
         )
         return f"(CASE{whens} ELSE {args[-1]} END)"
     if node.kind == "kernel":
+        assert node.shown, f"the kernel {node.name} has no name yet"
         return f"{node.shown}({', '.join(args)})"
     if node.kind == "lambda":
         names = ", ".join(node.value)
