@@ -88,7 +88,7 @@ def _bias(raw: float, bits: int) -> float:
     while high < len(known) and (raw - known[high]) ** 2 < (raw - known[low]) ** 2:
         low, high = low + 1, high + 1
     errors = _measurements()["biases"][bits - 4][low:high]
-    return sum(errors) / len(errors)
+    return float(sum(errors) / len(errors))
 
 
 @functools.cache
