@@ -22,13 +22,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class SourceLocation:
-    """Where in the user's source something stands. Lines count from 1."""
+    """Where in the user's source something stands. Lines and columns (characters) count from 1."""
 
     file: str
     line: int
+    column: int | None = None
+    """None where only the line is known."""
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}"
+        place = f"{self.file}:{self.line}"
+        return place if self.column is None else f"{place}:{self.column}"
 
 
 def raised_at(error: BaseException, declared: SourceLocation) -> SourceLocation:
@@ -45,6 +48,8 @@ class ProaError(Exception):
     """Base of everything Proa raises on purpose."""
 
     condition = "PROA_ERROR"
+    about = ""
+    """The name in the user's query that an engine does not know; empty for what is about no name."""
 
     def __init__(self, message: str, *, condition: str | None = None) -> None:
         super().__init__(message)

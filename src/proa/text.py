@@ -72,3 +72,18 @@ def duckdb_identifier(name: str) -> str:
 def duckdb_literal(value: str) -> str:
     """Write `value` as a string literal, as DuckDB reads any string without NUL."""
     return "'" + value.replace("'", "''") + "'"
+
+
+_MISSING = re.compile(r"required keyword: '(\w+)' missing for <class '.*?(\w+)'>")
+
+
+def syntax_reason(description: str) -> str:
+    """What a SQL parser says is wrong with a text, without the names that only its developers read."""
+    reason = description.strip().rstrip(".").lower().partition(" but got <token")[0]
+    if _MISSING.match(reason):
+        return "something is missing here"
+    if reason == "expecting )":
+        return "it does not belong here, or a ')' is missing before it"
+    if reason.startswith("invalid expression / unexpected token"):
+        return "it does not belong here"
+    return reason or "it cannot be read"

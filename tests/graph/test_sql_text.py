@@ -6,7 +6,15 @@ from hypothesis import strategies as st
 
 from proa.errors import PipelineError, SourceLocation
 from proa.graph.sql_mask import TextEdit
-from proa.graph.sql_text import FilesRead, TableRead, apply_edits, file_options, read
+from proa.graph.sql_text import (
+    FilesRead,
+    TableRead,
+    apply_edits,
+    expression,
+    file_options,
+    for_engine,
+    read,
+)
 from proa.text import quote_identifier
 
 CASES = [
@@ -166,9 +174,42 @@ def test_a_path_that_ends_like_a_format_is_of_that_format(path, format_):
 @pytest.mark.parametrize(("text", "condition"), WRONG)
 def test_what_cannot_be_read_is_an_error_with_its_place(text, condition):
     with pytest.raises(PipelineError) as caught:
-        read(text, lambda line: SourceLocation("q.sql", 9 + line))
+        read(text, lambda offset: SourceLocation("q.sql", 9, offset))
     assert caught.value.condition == condition
-    assert caught.value.location == SourceLocation("q.sql", 10)
+    location = caught.value.location
+    assert location is not None
+    assert 0 <= location.column <= len(text)
+
+
+FULL_NAMES = {
+    "builtin.abs(x)": "abs(x)",
+    "System.`builtin` . upper ( x ) || BUILTIN./* c */lower(x)": "upper ( x ) || lower(x)",
+    "session.mine(x) + system.session.mine(builtin.abs(x))": "mine(x) + mine(abs(x))",
+    "builtin.count(DISTINCT x) OVER (PARTITION BY builtin.y)": (
+        "count(DISTINCT x) OVER (PARTITION BY builtin.y)"
+    ),
+    "builtin.transform(x, y -> y.builtin.z + 1)": "transform(x, y -> y.builtin.z + 1)",
+    "`abs`(x) + `system`.`builtin`.`abs`(x) + `my abs`(`x`)": "abs(x) + abs(x) + `my abs`(`x`)",
+    "x.y IN (1) AND builtin.z > 'builtin.abs(x)'": "x.y IN (1) AND builtin.z > 'builtin.abs(x)'",
+}
+
+
+@pytest.mark.parametrize(("text", "engines"), FULL_NAMES.items())
+def test_functions_called_in_full_reach_engines_by_their_own_names(text, engines):
+    assert for_engine(text) == engines
+    query = read(f"SELECT {text} FROM builtin.explode(x)")
+    assert apply_edits(query.text, list(query.fixes)) == f"SELECT {engines} FROM explode(x)"
+    assert not query.tables
+
+
+@pytest.mark.parametrize("name", ["spark_catalog.builtin.abs", "system.abs", "a.b.c.f", "`a`.f"])
+def test_names_that_no_function_has_are_refused_where_they_stand(name):
+    with pytest.raises(PipelineError, match="there is no function") as caught:
+        expression(f"1 + {name}(x)", lambda offset: SourceLocation("q.sql", 1, offset))
+    assert (caught.value.condition, caught.value.location) == (
+        "UNRESOLVED_ROUTINE",
+        SourceLocation("q.sql", 1, 4),
+    )
 
 
 def test_long_qualifiers_are_cut_to_the_tables_name():

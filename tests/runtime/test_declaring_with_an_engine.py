@@ -81,11 +81,30 @@ def test_sql_calls_the_functions_that_code_has_registered(project: Project):
         "spark.udf.register('shout', shout)\n"
     )
     project.write(
-        "CREATE MATERIALIZED VIEW a AS SELECT plus1(CAST(id AS INT)) AS n, shout('x') AS s FROM range(2)",
+        "CREATE MATERIALIZED VIEW a AS"
+        " SELECT plus1(CAST(id AS INT)) AS n, session.shout('x') AS s FROM range(2)",
         "a.sql",
     )
     ok(project.run())
     assert project.rows("a", "n", "s") == [(1, "X"), (2, "X")]
+
+
+def test_functions_may_be_called_by_their_full_names(project: Project):
+    project.write(
+        "@dp.materialized_view\n@dp.expect_or_drop('odd', 'builtin.mod(id, 2) = 1')\ndef a():\n"
+        "    return spark.range(4).select('id', F.expr('system.builtin.abs(-id) AS n'))\n"
+        "@dp.materialized_view\ndef b():\n"
+        "    return spark.table('a').selectExpr('builtin.sum(n) AS n')\n"
+        "@dp.materialized_view\ndef c():\n"
+        "    return spark.sql('SELECT builtin.count(*) AS n FROM a WHERE BUILTIN.abs(n) > 1')\n"
+    )
+    project.write(
+        "CREATE MATERIALIZED VIEW d (CONSTRAINT e EXPECT (builtin.abs(n) > 1) ON VIOLATION DROP ROW) AS"
+        " SELECT * FROM (SELECT `system`.`builtin`.`explode`(array(1, 2)) AS n)",
+        "a.sql",
+    )
+    ok(project.run())
+    assert [project.rows(name, "n") for name in "abcd"] == [[1, 3], [4], [1], [2]]
 
 
 def test_settings_of_the_configuration_hold_and_others_keep_theirs(make):

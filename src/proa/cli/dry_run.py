@@ -162,4 +162,5 @@ def _mistake(error: UserError) -> dict[str, Any]:
         "message": str(error.args[0]),
         "file": None if location is None else location.file,
         "line": None if location is None else location.line,
+        "column": None if location is None else location.column,
     }

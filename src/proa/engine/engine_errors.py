@@ -58,7 +58,9 @@ def as_proa_error(error: BaseException) -> ProaError:
         return UserError(_python_failed(message), condition=PYTHON_FAILED)
     if names & _USERS or _MISTAKE.search(message):
         if (said := reword(message)) is not None:
-            return UserError(said[1], condition=said[0])
+            reworded = UserError(said[1], condition=said[0])
+            reworded.about = said[2]
+            return reworded
         condition = getattr(error, "getCondition", lambda: None)() or "ENGINE_REFUSED"
         remedy = (
             "; this engine lacks it: use an Apache Spark Connect server"
@@ -106,6 +108,7 @@ _FUNCTIONS = {
 _WHO_ASKS = {"is_member", "is_account_group_member"}
 _NAME = re.compile(r'Identifier\("((?:[^"\\]|\\.)*)"\)')
 _MISSING = re.compile(r"attribute ObjectName\((\[.*?\])\) is missing from the schema")
+_UNGROUPED = re.compile(r"No field named \S*\"#\d+\"\..*Valid fields are \S*\w\(", re.DOTALL)
 _AMBIGUOUS = re.compile(r"ambiguous attribute: ObjectName\((\[.*?\])\)")
 _FUNCTION = re.compile(
     r"^(?:unknown )?function: (\w+)$|^\[UNRESOLVED_ROUTINE\] Cannot resolve routine `(\w+)`"
@@ -155,8 +158,23 @@ def _missing_format(name: str) -> str:
     )
 
 
-def reword(message: str) -> tuple[str, str] | None:
-    """(Spark's condition, a sentence) for what an engine says in its own way."""
+def reword(message: str) -> tuple[str, str, str] | None:
+    """(Spark's condition, a sentence, the name that it is about) for what an engine says in its own way."""
+    if (said := _about_column(message)) is not None:
+        return said
+    if found := _FUNCTION.match(message):
+        embedded, apache = found.groups()
+        remedy = "look at its spelling" + (f", {_SPARK_TOO}" if embedded else "")
+        return (*_missing_function(embedded or apache, remedy), embedded or apache)
+    if found := _SOURCE.search(message):
+        return ("DATA_SOURCE_NOT_FOUND", _missing_format(found.group(1) or found.group(2)), "")
+    if found := _SYNTAX.match(message):
+        what = f"the engine cannot read the query at {found.group(1)!r}"
+        return ("PARSE_SYNTAX_ERROR", what, "")
+    return None
+
+
+def _about_column(message: str) -> tuple[str, str, str] | None:
     if found := _MISSING.search(message):
         names = _NAME.findall(found.group(1))
         whole, under = ".".join(names), "_".join(names)
@@ -172,21 +190,21 @@ def reword(message: str) -> tuple[str, str] | None:
                 f"there is no column {whole!r} here{hint}; look at its spelling and at"
                 " what the query reads"
             ),
+            whole,
         )
+    if _UNGROUPED.search(message):
+        said = (
+            "a column is neither grouped nor aggregated, and others are; name it in GROUP BY, or take one"
+            " value of it (any_value)"
+        )
+        return ("MISSING_AGGREGATION", said, "")
     if found := _AMBIGUOUS.search(message):
         name = ".".join(_NAME.findall(found.group(1)))
         return (
             "AMBIGUOUS_REFERENCE",
             f"the column {name!r} may be that of several tables; write the table's name before it",
+            name,
         )
-    if found := _FUNCTION.match(message):
-        embedded, apache = found.groups()
-        remedy = "look at its spelling" + (f", {_SPARK_TOO}" if embedded else "")
-        return _missing_function(embedded or apache, remedy)
-    if found := _SOURCE.search(message):
-        return ("DATA_SOURCE_NOT_FOUND", _missing_format(found.group(1) or found.group(2)))
-    if found := _SYNTAX.match(message):
-        return ("PARSE_SYNTAX_ERROR", f"the engine cannot read the query at {found.group(1)!r}")
     return None
 
 

@@ -7,7 +7,7 @@ conditions of their dataset.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,18 +15,20 @@ from pyspark.sql.connect import proto
 from pyspark.sql.types import StructType
 
 from proa.engine.relations import delta_relation, empty_relation
-from proa.errors import PipelineError, SourceLocation, UserError
+from proa.errors import PipelineError, UserError
+from proa.graph import sql_text
 from proa.graph.build import Analyze, Infer
 from proa.graph.change_target import target_schema
 from proa.graph.leaves import DatasetLeaf, FilesLeaf, Leaf, TableLeaf
 from proa.graph.local_paths import check_paths
 from proa.graph.mistakes import Mistakes
+from proa.graph.name_places import place_of
 from proa.graph.nodes import DatasetNode, FlowNode, Graph
 from proa.graph.plan_proto import Relation
 from proa.graph.query_origin import QueryOrigin
 from proa.graph.table_options import options_of
 from proa.pipelines.ddl import parse_schema
-from proa.pipelines.definitions import Expectation
+from proa.pipelines.definitions import Expectation, SqlQuery
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,8 @@ class _Analyst:
             except _UnknownError as reason:
                 self.unknown[name] = str(reason)
                 continue
-            schema = self.schema(plan, f"the query of {flow.flow.name!r}", flow.flow.location)
+            origin = QueryOrigin.of(flow.flow)
+            schema = self.schema(plan, f"the query of {flow.flow.name!r}", origin, flow.plan.texts)
             for rule in node.dataset.expectations:
                 self.expectation(name, rule, plan, flow)
             found = found or target_schema(flow.flow, schema)
@@ -122,30 +125,34 @@ class _Analyst:
         except UserError as error:
             raise _UnknownError(f"the files in {leaf.path!r}: {error.args[0]}") from error
 
-    def schema(self, plan: Relation, what: str, location: SourceLocation) -> StructType:
+    def schema(
+        self, plan: Relation, what: str, origin: QueryOrigin, texts: Sequence[str]
+    ) -> StructType:
         try:
             return self.analyze(plan)
         except UserError as error:
             raise PipelineError(
                 f"{what} is wrong: {error.args[0]}",
                 condition=error.condition,
-                location=location,
+                location=place_of(error, texts, origin, plan, self.analyze),
             ) from error
 
     def expectation(self, name: str, rule: Expectation, plan: Relation, flow: FlowNode) -> None:
         filtered = proto.Relation()
         filtered.filter.input.CopyFrom(plan)
-        filtered.filter.condition.CopyFrom(_condition(rule.condition))
-        at = rule.location or flow.flow.location
-        self.schema(filtered, f"the expectation {rule.name!r} of {name!r}", at)
-
-
-def _condition(condition: Any) -> Any:
-    if not isinstance(condition, str):
-        return condition.to_plan(None)
-    expression = proto.Expression()
-    expression.expression_string.expression = condition
-    return expression
+        at, text = rule.location or flow.flow.location, rule.condition
+        sql: SqlQuery | None = None
+        texts: tuple[str, ...] = ()
+        if isinstance(text, str):
+            texts = (text,)
+            sql = SqlQuery(text, at, source=rule.source)
+            filtered.filter.condition.expression_string.expression = sql_text.for_engine(
+                text, sql.place
+            )
+        else:
+            filtered.filter.condition.CopyFrom(text.to_plan(None))
+        what = f"the expectation {rule.name!r} of {name!r}"
+        self.schema(filtered, what, QueryOrigin(at, sql), texts)
 
 
 def _declared_schema(schema: Any) -> StructType | None:

@@ -24,6 +24,7 @@ from proa.graph.flow_places import FlowPlaces
 from proa.graph.leaves import DatasetLeaf, FilesLeaf, Leaf, TableLeaf
 from proa.graph.local_paths import check_paths
 from proa.graph.mistakes import Mistakes
+from proa.graph.name_places import place_of
 from proa.graph.nodes import DatasetNode, FlowNode, Graph
 from proa.graph.plan import FlowPlan, read_plan
 from proa.graph.plan_proto import Relation
@@ -270,7 +271,9 @@ class _Builder:
             raise PipelineError(
                 f"the query of {flow.name!r} is wrong: {error.args[0]}",
                 condition=error.condition,
-                location=flow.location,
+                location=place_of(
+                    error, plan.texts, QueryOrigin.of(flow), plan.bind(bound), self.analyze
+                ),
             ) from error
 
     def leaf_schema(self, leaf: Leaf, flow: Flow) -> StructType:
@@ -336,7 +339,7 @@ class _Names:
         *,
         streaming: bool,
         options: Mapping[str, str],
-        line: int | None,
+        at: SourceLocation | None,
     ) -> FlowPlan | DatasetLeaf | TableLeaf | None:
         name = self.name(parts)
         if name is None:
@@ -351,24 +354,24 @@ class _Names:
                     f"the path of {parts[0]}.`` is empty; write the folder or file between the"
                     " backticks",
                     condition="INVALID_EMPTY_LOCATION",
-                    location=self.location(parts[0], line),
+                    location=self.location(parts[0], at),
                 )
             spelled = ".".join(parts)
             if self.builder.assumed is not None:
-                self.builder.assumed.setdefault(spelled, self.location(parts[-1], line))
+                self.builder.assumed.setdefault(spelled, self.location(parts[-1], at))
                 return TableLeaf("", f"{_ASSUMED}{spelled}", streaming, dict(options))
             raise PipelineError(
                 f"{self.flow.name!r} reads {spelled!r}, which the pipeline does not"
                 f" declare{self.builder.names.suggestion(parts)}{self.builder.tables.remedy(parts)}",
                 condition="TABLE_OR_VIEW_NOT_FOUND",
-                location=self.location(parts[-1], line),
+                location=self.location(parts[-1], at),
             )
         if name in self.builder.failed:
             raise self.builder.failed[name]
         self.reads[name] = None
         dataset = self.builder.datasets[name]
         if dataset.kind is DatasetKind.SINK:
-            raise checks.sink_read(dataset, self.flow.name, self.location(parts[-1], line))
+            raise checks.sink_read(dataset, self.flow.name, self.location(parts[-1], at))
         if dataset.kind is not DatasetKind.TEMPORARY_VIEW:
             return DatasetLeaf("", name, streaming and not _reads_all(self.flow), dict(options))
         self.builder.read_dataset(name)
@@ -376,7 +379,7 @@ class _Names:
         plan = self.builder.nodes[id(self.builder.flows[name][0])].plan
         if _reads_all(self.flow):
             return plan.complete()
-        checks.view_read(dataset, plan, self.location(parts[-1], line), streaming=streaming)
+        checks.view_read(dataset, plan, self.location(parts[-1], at), streaming=streaming)
         return plan
 
     def name(self, parts: tuple[str, ...]) -> str | None:
@@ -384,10 +387,10 @@ class _Names:
         qualified = (*self.schema, *parts) if len(parts) == 1 and self.schema else parts
         return names.find(qualified) or names.find(parts)
 
-    def location(self, name: str, line: int | None) -> SourceLocation:
-        """Where the query names `name`."""
-        if self.origin.text_start is not None:
-            return self.origin.of_line("", line or 1)
+    def location(self, name: str, at: SourceLocation | None) -> SourceLocation:
+        """Where the query names `name`; `at` is what the reader of its SQL says."""
+        if at is not None and (at.column is not None or self.origin.sql is not None):
+            return at
         return self.origin.of_words(name) or self.origin.location
 
 

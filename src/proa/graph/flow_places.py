@@ -146,7 +146,7 @@ def _reader_of(flow: FlowNode) -> StatefulReader:
     def is_stream(relation: Relation) -> bool:
         return placeholder_key(relation) in streaming
 
-    return StatefulReader(SqlTexts(origin.of_line), is_stream, flow.flow.location)
+    return StatefulReader(SqlTexts(origin.place), is_stream, flow.flow.location)
 
 
 def _orders_in(rows: Relation, names: Mapping[str, Iterable[str]]) -> tuple[str, ...]:

@@ -7,14 +7,14 @@ every leaf replaced by a relation that reads exactly that batch's data.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from pyspark.sql.connect import proto
 from sqlglot import exp
 
-from proa.errors import PipelineError
+from proa.errors import PipelineError, SourceLocation
 from proa.formats.place import WHOLE
 from proa.graph import metadata, plan_proto, sql_text, stateful
 from proa.graph.leaves import DatasetLeaf, FilesLeaf, Leaf, TableLeaf
@@ -58,6 +58,8 @@ class FlowPlan:
     """The plan cut at its operator with state, once the whole graph is known."""
     placed: Relation | None = field(default=None, compare=False, repr=False)
     """The plan with its rows' places, when a stream of them is to know these."""
+    texts: tuple[str, ...] = field(default=(), compare=False, repr=False)
+    """The query's SQL, as the user wrote it."""
     streams: Mapping[str, str] = field(default_factory=dict)
     """For each leaf whose rows are to know their place the name of its order; "" for tables."""
 
@@ -111,11 +113,11 @@ class Resolver(Protocol):
         *,
         streaming: bool,
         options: Mapping[str, str],
-        line: int | None,
+        at: SourceLocation | None,
     ) -> FlowPlan | DatasetLeaf | TableLeaf | None:
         """A view's plan to inline, a leaf without key, or None for what is no business of ours.
 
-        `line` counts from 1 within the SQL text; None for a name in a DataFrame's plan.
+        `at` is where the name stands in SQL; None for a name in a DataFrame's plan.
         """
 
     def name(self, parts: tuple[str, ...]) -> str | None:
@@ -166,7 +168,12 @@ def read_plan(relation: Relation, resolver: Resolver, origin: QueryOrigin) -> Fl
         )
     reader.expose_metadata(template)
     return FlowPlan(
-        tuple(reader.leaves.values()), template, query, remembers, recomputed=recomputed
+        tuple(reader.leaves.values()),
+        template,
+        query,
+        remembers,
+        recomputed=recomputed,
+        texts=reader.texts.all,
     )
 
 
@@ -187,7 +194,8 @@ class _Reader:
     def __init__(self, resolver: Resolver, origin: QueryOrigin) -> None:
         self.resolver = resolver
         self.location = origin.location
-        self.texts = sql_text.SqlTexts(origin.of_line)
+        self.origin = origin
+        self.texts = sql_text.SqlTexts(origin.place)
         self.leaves: dict[Any, Leaf] = {}
         """By what makes two leaves the same; in the order in which the query reads them."""
         self.remembers = False
@@ -225,7 +233,7 @@ class _Reader:
         parts = name_parts(table.unparsed_identifier)
         streaming = relation.read.is_streaming
         found = self.resolver.dataset(
-            parts, streaming=streaming, options=dict(table.options), line=None
+            parts, streaming=streaming, options=dict(table.options), at=None
         )
         if found is None:
             return True
@@ -367,17 +375,31 @@ class _Reader:
             if part.WhichOneof("expr_type") == "expression_string":
                 text, at = part.expression_string.expression, plan_proto.location(part)
                 try:
-                    tree = self.texts.expression(text).tree
+                    read = self.texts.expression(text, self._offsets_of(text, at))
                 except PipelineError as error:
-                    error.location = at or self.location
+                    error.location = error.location or self.location
                     raise
-                if tree.find(exp.Table) is not None:
+                if read.fixes:
+                    fixed = sql_text.apply_edits(text, list(read.fixes))
+                    part.expression_string.expression = fixed
+                if read.tree.find(exp.Table) is not None:
                     raise PipelineError(
                         f"the expression {text!r} reads a table, which cannot be followed; join the"
                         " table, or write the query with spark.sql()",
                         condition="UNSUPPORTED_SUBQUERY_EXPRESSION",
-                        location=at or self.location,
+                        location=self.origin.in_own_file(at) if at else self.location,
                     )
+
+    def _offsets_of(
+        self, text: str, at: SourceLocation | None
+    ) -> Callable[[int], SourceLocation | None]:
+        """Where characters of an expression's text stand, that is written at or below a line."""
+
+        def place(offset: int) -> SourceLocation | None:
+            found = self.origin.place(text, offset, near=at.line if at else 0)
+            return found if found.column is not None or at is None else self.origin.in_own_file(at)
+
+        return place
 
     def expose_metadata(self, template: Relation) -> None:
         """Let the files that are asked for `_metadata` yield it."""
@@ -454,7 +476,10 @@ class _Reader:
                 if len(each.parts) == 1 and each.parts[0].casefold() in given:
                     continue
                 target = self.resolver.dataset(
-                    each.parts, streaming=each.streaming, options=each.options, line=each.line
+                    each.parts,
+                    streaming=each.streaming,
+                    options=each.options,
+                    at=self.texts.place(sql.query, each.name_at),
                 ) or self._path_leaf(each, asked)
                 if target is None:
                     continue

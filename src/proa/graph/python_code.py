@@ -98,11 +98,26 @@ def declared_with(function: Callable[..., Any]) -> Iterator[tuple[Visible, int]]
 
 def line_in_source(function: Callable[..., Any], text: str) -> int | None:
     """The first line of the function's source that holds the text; None when there is none."""
+    found = place_in_source(function, text)
+    return None if found is None else found[0]
+
+
+def place_in_source(
+    function: Callable[..., Any], text: str, near: int = 0
+) -> tuple[int, int] | None:
+    """The first line of the function's source, not before `near`, that holds the text, and its column.
+
+    Returns None when there is none.
+    """
     try:
         lines, first = inspect.getsourcelines(inspect.unwrap(function))
     except (OSError, TypeError):
         return None
-    found = (number for number, line in enumerate(lines, first) if text and text in line)
+    found = (
+        (number, line.index(text) + 1)
+        for number, line in enumerate(lines, first)
+        if text and text in line and number >= near
+    )
     return next(found, None)
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from proa.errors import SourceLocation
-from proa.graph.python_code import line_in_source
+from proa.graph.python_code import line_in_source, place_in_source
 from proa.pipelines.definitions import Flow, SqlQuery
 
 
@@ -17,8 +17,8 @@ class QueryOrigin:
 
     location: SourceLocation
     """Where it is declared."""
-    text_start: SourceLocation | None = None
-    """Where its SQL text begins, when the whole query is one."""
+    sql: SqlQuery | None = None
+    """The whole query, when it is one SQL text."""
     function: Callable[..., Any] | None = None
     """The Python function that makes it."""
 
@@ -26,18 +26,32 @@ class QueryOrigin:
     def of(cls, flow: Flow) -> QueryOrigin:
         """The origin of a flow's query."""
         if isinstance(flow.query, SqlQuery):
-            return cls(flow.location, flow.query.location)
+            return cls(flow.location, flow.query)
         return cls(flow.location, function=flow.query)
 
-    def of_line(self, text: str, line: int) -> SourceLocation:
-        """Where a line of a SQL text stands, counted from 1: in the SQL file, or in the function
-        that holds the text. The query's own place if it cannot be told.
+    def place(self, text: str, offset: int, near: int = 0) -> SourceLocation:
+        """Where a character of a SQL text stands: in the SQL file, or in the function that holds the
+        text, not before its line `near`. The query's own place if it cannot be told.
         """
-        if self.text_start is not None:
-            return SourceLocation(self.text_start.file, self.text_start.line + line - 1)
-        lines = text.splitlines()
-        written = lines[line - 1].strip() if line <= len(lines) else ""
-        return self.of_words(written) or self.location
+        line = text.count("\n", 0, offset)
+        if self.sql is not None:
+            if text == self.sql.text:
+                return self.sql.place(offset)
+            at = self.sql.location
+            return SourceLocation(at.file, at.line + line)
+        begin = text.rfind("\n", 0, offset) + 1
+        written = text[begin:].partition("\n")[0]
+        found = place_in_source(self.function, written.strip(), near) if self.function else None
+        if found is None:
+            return self.location
+        indent = len(written) - len(written.lstrip())
+        column = found[1] + max(offset - begin - indent, 0)
+        return SourceLocation(self.location.file, found[0], column)
+
+    def in_own_file(self, at: SourceLocation) -> SourceLocation:
+        """A place in the query's own file under the name that its user knows."""
+        own = at.file.endswith(self.location.file)
+        return replace(at, file=self.location.file) if own else at
 
     def of_words(self, words: str) -> SourceLocation | None:
         """The first line of the query's function that holds the words. Returns None if none does."""

@@ -6,6 +6,7 @@ replaced by a stand-in, so that a parser of plain SQL finds every other word whe
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -31,6 +32,13 @@ _ENDS_A_TABLE = words(
     natural anti semi on using as lateral tablesample pivot unpivot window qualify cluster
     distribute sort offset with version timestamp watermark select"""
 )
+_FUNCTION_SCHEMAS = {
+    ("builtin",),
+    ("system", "builtin"),
+    ("session",),
+    ("system", "session"),
+}
+"""What Spark lets stand before the name of a function: of its own, or of one that code has registered."""
 _CHANGES = "table_changes"
 _UNITS = words("interval year month week day hour minute second millisecond microsecond to")
 _BEFORE_A_TABLE = frozenset({"from", "join", ",", "(", "lateral"})
@@ -42,8 +50,12 @@ _CLAUSES = {"select": "select", "from": "from", "join": "from"} | dict.fromkeys(
     _OTHER_CLAUSES, "other"
 )
 
-LocateLine = Callable[[int], SourceLocation | None]
-"""Where a line of a text stands; lines count from 1."""
+_HOLDS_CALLS = frozenset({"select", "other", "args"})
+"""Clauses in which a name before a parenthesis is a function's."""
+_NO_CALL_BEHIND = frozenset({".", "as", "with", ")"})
+
+LocateOffset = Callable[[int], SourceLocation | None]
+"""Where a character of a text stands."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +73,7 @@ class Mask:
     Raises PipelineError with condition PARSE_SYNTAX_ERROR when the text has no tokens.
     """
 
-    def __init__(self, text: str, locate: LocateLine | None) -> None:
+    def __init__(self, text: str, locate: LocateOffset | None) -> None:
         self.text = text
         self.locate = locate
         self.streams: dict[int, tuple[int, int]] = {}
@@ -74,14 +86,16 @@ class Mask:
         """Positions of the WATERMARK clauses: the column and the delay that they name."""
         self.fixes: list[TextEdit] = []
         """What must change in the text itself, whatever it reads."""
+        self.qualifiers: list[TextEdit] = []
+        """Names before that of a function, which engines do not know."""
         self._copy = list(text)
         try:
             self.tokens: Sequence[Token] = Databricks().tokenize(text)
         except SqlglotError as error:
             reason = str(error).splitlines()[0]
-            raise self.error(f"cannot read the query: {reason}", 1) from error
+            raise self.error(f"cannot read the query: {reason}", 0) from error
         if not self.tokens:
-            raise self.error("the query is empty; write a SELECT", 1)
+            raise self.error("the query is empty; write a SELECT", 0)
         self._clauses = [self._ends()]
         index = 0
         while index < len(self.tokens):
@@ -93,10 +107,10 @@ class Mask:
         return "".join(self._copy)
 
     def error(
-        self, message: str, line: int, condition: str = "PARSE_SYNTAX_ERROR"
+        self, message: str, offset: int, condition: str = "PARSE_SYNTAX_ERROR"
     ) -> PipelineError:
-        """An error at a line of the text."""
-        at = self.locate(line) if self.locate is not None else None
+        """An error at a character of the text."""
+        at = self.locate(offset) if self.locate is not None else None
         return PipelineError(message, condition=condition, location=at)
 
     def word(self, index: int) -> str:
@@ -135,6 +149,8 @@ class Mask:
         token = self.tokens[index]
         in_from = self._clauses[-1] == "from"
         begins = in_from and index > 0 and self.word(index - 1) in _BEFORE_A_TABLE
+        if self.word(index - 1) != "." and (qualified := self._mask_qualifier(index)):
+            return qualified
         if token.token_type == TokenType.L_PAREN:
             self._clauses.append("from" if begins else "args")
             return index + 1
@@ -142,8 +158,47 @@ class Mask:
             self._clauses[1:] = self._clauses[1:-1]
             return index + 1
         if token.token_type == TokenType.IDENTIFIER:
+            before = self.word(index - 1) if index else ""
+            holds = self._clauses[-1] in _HOLDS_CALLS and before not in _NO_CALL_BEHIND
+            if holds and self.word(index + 1) == "(":
+                self._unquote_call(index)
             return index + 1
         return self._table(index) if begins else self._word(index, in_from=in_from)
+
+    def _mask_qualifier(self, index: int) -> int | None:
+        """Blank the names before that of a function that is called in full, as `builtin.abs(x)`.
+
+        Returns the index of the function's own name; None if no such call begins here. Raises
+        PipelineError (UNRESOLVED_ROUTINE) if no function can have the name.
+        """
+        last = index
+        while self.word(last + 1) == "." and last + 2 < len(self.tokens):
+            last += 2
+        if last == index or self.word(last + 1) != "(" or self.word(last) == "*":
+            return None
+        parts = tuple(self.word(each) for each in range(index, last, 2))
+        start, end = self.tokens[index].start, self.tokens[last].start
+        if parts not in _FUNCTION_SCHEMAS:
+            name = ".".join(self.tokens[each].text for each in range(index, last + 1, 2))
+            raise self.error(
+                f"there is no function {name}(); call one of Spark's by its own name"
+                f" ({self.tokens[last].text}), and one of yours by the name that spark.udf.register"
+                " gave it",
+                start,
+                "UNRESOLVED_ROUTINE",
+            )
+        self.qualifiers.append(TextEdit(start, end, ""))
+        self._blank(start, end)
+        self._unquote_call(last)
+        return last + 1
+
+    def _unquote_call(self, index: int) -> None:
+        """Take the backticks from the name of a function, which engines read without them."""
+        token = self.tokens[index]
+        if token.token_type == TokenType.IDENTIFIER and re.fullmatch(r"[A-Za-z_]\w*", token.text):
+            for at in (token.start, token.end):
+                self.qualifiers.append(TextEdit(at, at + 1, ""))
+                self._blank(at, at + 1)
 
     def _word(self, index: int, *, in_from: bool) -> int:
         """Look at a word that begins no table; the index to go on from."""
@@ -171,7 +226,7 @@ class Mask:
         if word in _REFUSED_FUNCTIONS and called:
             raise self.error(
                 f"{word}() cannot be read in a pipeline; {_REFUSED_FUNCTIONS[word]}",
-                token.line,
+                token.start,
                 "UNSUPPORTED_TABLE_VALUED_FUNCTION",
             )
         self._clauses[-1] = _CLAUSES.get(word, self._clauses[-1])
@@ -212,7 +267,7 @@ class Mask:
             raise self.error(
                 "STREAM(...) takes the name of a table, not a query; put STREAM around the table"
                 " inside the query",
-                token.line,
+                token.start,
             )
         return self._closing(index + 1) + 1
 
@@ -251,7 +306,7 @@ class Mask:
             raise self.error(
                 "table_changes() takes a table's name and the first and the last version or time, as"
                 " constants: table_changes('orders', 0) or table_changes('orders', '2026-01-31', 9)",
-                first.line,
+                first.start,
             )
         options = {"readChangeFeed": "true"}
         for token, edge in zip(given[1:], ("starting", "ending"), strict=False):
@@ -323,16 +378,16 @@ class Mask:
 
     def _closing(self, index: int) -> int:
         """The index of the token that closes the parenthesis at `index`."""
-        line = self.tokens[min(index, len(self.tokens) - 1)].line
+        start = self.tokens[min(index, len(self.tokens) - 1)].start
         if self.word(index) != "(":
-            raise self.error(f"'(' is missing behind {self.word(index - 1)!r}", line)
+            raise self.error(f"'(' is missing behind {self.word(index - 1)!r}", start)
         depth = 0
         for position in range(index, len(self.tokens)):
             kind = self.tokens[position].token_type
             depth += (kind == TokenType.L_PAREN) - (kind == TokenType.R_PAREN)
             if depth == 0:
                 return position
-        raise self.error("a parenthesis is not closed", line)
+        raise self.error("a parenthesis is not closed", start)
 
     def _blank(self, start: int, end: int) -> None:
         for position in range(start, end):

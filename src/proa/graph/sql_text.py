@@ -19,8 +19,8 @@ from sqlglot.errors import SqlglotError
 
 from proa.engine.spark_functions import words
 from proa.errors import PipelineError, SourceLocation
-from proa.graph.sql_mask import LocateLine, Mask, TextEdit
-from proa.text import quote_identifier
+from proa.graph.sql_mask import LocateOffset, Mask, TextEdit
+from proa.text import quote_identifier, syntax_reason
 
 DIALECT = "databricks"
 _SELECT = "SELECT "
@@ -42,7 +42,8 @@ class TableRead:
     """The span to replace, `STREAM` and options included; exclusive."""
     parts: tuple[str, ...]
     streaming: bool
-    line: int
+    name_at: int
+    """Where its name begins."""
     options: Mapping[str, str] = field(default_factory=dict)
     alias_at: int | None = None
     """Where `AS alias` must be put when the span is replaced; None where the user gave an alias."""
@@ -65,7 +66,6 @@ class FilesRead:
     options: Mapping[str, str]
     schema: str | None
     streaming: bool
-    line: int
     alias_at: int | None = None
     watermark: tuple[str, str] | None = None
 
@@ -111,6 +111,8 @@ class SqlExpression:
     tokens: Sequence[Token] = field(repr=False)
     shift: int
     """What to take from a position in the tree or of a token to get the position in the text."""
+    fixes: tuple[TextEdit, ...] = ()
+    """What must change before an engine gets the text: names before those of functions."""
 
 
 def apply_edits(text: str, edits: list[TextEdit]) -> str:
@@ -120,27 +122,42 @@ def apply_edits(text: str, edits: list[TextEdit]) -> str:
     return text
 
 
-def read(text: str, locate: LocateLine | None = None) -> SqlReads:
+def read(text: str, locate: LocateOffset | None = None) -> SqlReads:
     """Find what the query reads.
 
-    `locate` says where a line stands, for error messages. Raises PipelineError with condition
+    `locate` says where a character stands, for error messages. Raises PipelineError with condition
     PARSE_SYNTAX_ERROR if the text is not one query.
     """
     return _Reader(text, locate).read()
 
 
-def expression(text: str, locate: LocateLine | None = None) -> SqlExpression:
+def expression(text: str, locate: LocateOffset | None = None) -> SqlExpression:
     """Read an expression ("a + 1 AS b"). Raises PipelineError like `read`."""
-    reader = _Reader(f"{_SELECT}{text}", locate)
+    shift = len(_SELECT)
+    behind = None if locate is None else lambda offset: locate(max(offset - shift, 0))
+    reader = _Reader(f"{_SELECT}{text}", behind)
     tree = reader.tree()
-    return SqlExpression(text, tree, tuple(reader.mask.tokens[1:]), len(_SELECT))
+    qualifiers = tuple(
+        TextEdit(edit.start - shift, edit.end - shift, edit.text) for edit in reader.mask.qualifiers
+    )
+    return SqlExpression(text, tree, tuple(reader.mask.tokens[1:]), shift, qualifiers)
+
+
+def for_engine(condition: str, locate: LocateOffset | None = None) -> str:
+    """An expression as engines read it. Raises PipelineError like `read`."""
+    return apply_edits(condition, list(expression(condition, locate).fixes))
+
+
+def tokens(text: str) -> Sequence[Token]:
+    """The words of a query or an expression. Raises PipelineError like `read`."""
+    return Mask(text, None).tokens
 
 
 class SqlTexts:
     """The SQL texts of one flow, each lexed, masked and parsed once."""
 
     def __init__(self, locate: Callable[[str, int], SourceLocation | None] | None = None) -> None:
-        """`locate` says where a line of a text stands, for error messages."""
+        """`locate` says where a character of a text stands, for error messages."""
         self._locate = locate
         self._queries: dict[str, SqlReads] = {}
         self._expressions: dict[str, SqlExpression] = {}
@@ -148,22 +165,33 @@ class SqlTexts:
     def query(self, text: str) -> SqlReads:
         """A query, read. Raises PipelineError like `read`."""
         if text not in self._queries:
-            self._queries[text] = read(text, self._line_of(text))
+            self._queries[text] = read(text, self._offsets_of(text))
         return self._queries[text]
 
-    def expression(self, text: str) -> SqlExpression:
-        """An expression, read. Raises PipelineError like `read`."""
+    def expression(self, text: str, locate: LocateOffset | None = None) -> SqlExpression:
+        """An expression, read. Raises PipelineError like `read`; `locate` knows better where it stands."""
         if text not in self._expressions:
-            self._expressions[text] = expression(text, self._line_of(text))
+            self._expressions[text] = expression(text, locate or self._offsets_of(text))
         return self._expressions[text]
 
     def location(self, text: str, line: int) -> SourceLocation | None:
         """Where a line of a text stands. Returns None if that is not known."""
-        return None if self._locate is None else self._locate(text, line)
+        before = "".join(text.splitlines(keepends=True)[: line - 1])
+        found = self.place(text, len(before))
+        return None if found is None else replace(found, column=None)
 
-    def _line_of(self, text: str) -> LocateLine | None:
+    def place(self, text: str, offset: int) -> SourceLocation | None:
+        """Where a character of a text stands. Returns None if that is not known."""
+        return None if self._locate is None else self._locate(text, offset)
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """The texts that were read, queries first."""
+        return (*self._queries, *self._expressions)
+
+    def _offsets_of(self, text: str) -> LocateOffset | None:
         locate = self._locate
-        return None if locate is None else lambda line: locate(text, line)
+        return None if locate is None else lambda offset: locate(text, offset)
 
 
 def is_path(parts: tuple[str, ...]) -> bool:
@@ -172,7 +200,7 @@ def is_path(parts: tuple[str, ...]) -> bool:
 
 
 class _Reader:
-    def __init__(self, text: str, locate: LocateLine | None) -> None:
+    def __init__(self, text: str, locate: LocateOffset | None) -> None:
         self.text = text
         self.mask = Mask(text, locate)
         self.error = self.mask.error
@@ -184,7 +212,7 @@ class _Reader:
         except (SqlglotError, IndexError) as error:  # sqlglot raises that for "map (" at the end
             raise self._syntax_error(error) from error
         if len(trees) != 1 or not isinstance(trees[0], exp.Query | exp.Values | exp.Table):
-            raise self.error(f"the text is not one query: {_shorten(self.text)!r}", 1)
+            raise self.error(f"the text is not one query: {_shorten(self.text)!r}", 0)
         return trees[0]
 
     def read(self) -> SqlReads:
@@ -200,7 +228,7 @@ class _Reader:
                 tables.append(found)
                 table.meta[STREAM] = found.streaming
         tables = _named_tables(tables)
-        fixes = (*self.mask.fixes, *_qualifiers(tree, tables))
+        fixes = (*self.mask.fixes, *self.mask.qualifiers, *_qualifiers(tree, tables))
         return SqlReads(
             self.text,
             tuple(tables),
@@ -220,21 +248,21 @@ class _Reader:
         for position, watermark in self.mask.watermarks.items():
             before = max((start for start in starts if start < position), default=None)
             if before is None or _is_cte(starts[before]):
-                line = self.text.count("\n", 0, position) + 1
                 raise self.error(
-                    "WATERMARK belongs behind the name of a table or view that is a stream", line
+                    "WATERMARK belongs behind the name of a table or view that is a stream",
+                    position,
                 )
             starts[before].meta[WATERMARK] = watermark
 
     def _syntax_error(self, error: Exception) -> PipelineError:
         details = getattr(error, "errors", None) or [{}]
-        line, near = details[0].get("line") or 1, details[0].get("highlight") or ""
+        place = details[0].get("line"), details[0].get("col")
+        token = next((each for each in self.mask.tokens if (each.line, each.col) == place), None)
+        near = "" if token is None else self.text[token.start : token.end + 1]
         what = f"near {near!r}" if near else f"in {_shorten(self.text)!r}"
-        reason = (details[0].get("description") or "").rstrip(".").lower()
-        reason = reason.partition(" but got <token")[0]
-        return self.error(
-            f"syntax error in the query {what}: {reason or 'it cannot be read'}", line
-        )
+        reason = syntax_reason(details[0].get("description") or "")
+        offset = 0 if token is None else token.start
+        return self.error(f"syntax error in the query {what}: {reason}", offset)
 
     def _table(self, table: exp.Table) -> TableRead | None:
         identifiers = [part for part in table.parts if isinstance(part, exp.Identifier)]
@@ -258,7 +286,7 @@ class _Reader:
             end=end,
             parts=tuple(part.name for part in identifiers),
             streaming=streaming,
-            line=self.text.count("\n", 0, start) + 1,
+            name_at=_span(identifiers)[0],
             options=options,
             alias_at=alias_at,
             is_versioned=table.args.get("version") is not None,
@@ -267,10 +295,9 @@ class _Reader:
 
     def _files(self, table: exp.Table) -> FilesRead:
         start, end = self.mask.calls[table.name]
-        line = self.text.count("\n", 0, start) + 1
         call = self.text[start:end]
         streaming = start in self.mask.streams
-        path, options, schema = self._arguments(call, line)
+        path, options, schema = self._arguments(call, start)
         if streaming:
             start, end = self.mask.streams[start]
         return FilesRead(
@@ -280,61 +307,60 @@ class _Reader:
             options=options,
             schema=schema,
             streaming=streaming or call.lower().startswith("cloud_files"),
-            line=line,
             alias_at=None if table.alias else self.mask.end_of_table(end),
             watermark=table.meta.get(WATERMARK),
         )
 
-    def _arguments(self, call: str, line: int) -> tuple[str, dict[str, str], str | None]:
+    def _arguments(self, call: str, at: int) -> tuple[str, dict[str, str], str | None]:
         try:
             parsed = sqlglot.parse_one(f"SELECT {call}", dialect=DIALECT).expressions[0]
         except SqlglotError as error:
-            raise self.error(f"cannot read the arguments of {_shorten(call)!r}", line) from error
+            raise self.error(f"cannot read the arguments of {_shorten(call)!r}", at) from error
         function = parsed.name.lower()
         positional: list[str] = []
         options: dict[str, str] = {}
         for argument in parsed.expressions:
             if isinstance(argument, exp.Kwarg):
-                options[argument.this.name] = self._constant(argument.expression, call, line)
+                options[argument.this.name] = self._constant(argument.expression, call, at)
             elif isinstance(argument, exp.Map | exp.VarMap):
-                options.update(self._map(argument, call, line))
+                options.update(self._map(argument, call, at))
             else:
-                positional.append(self._constant(argument, call, line))
+                positional.append(self._constant(argument, call, at))
         path = positional[0] if positional else options.pop("path", "")
         if not path:
-            raise self.error(f"{function}() needs a path: {_shorten(call)!r}", line)
+            raise self.error(f"{function}() needs a path: {_shorten(call)!r}", at)
         if len(positional) > 1:
             options.setdefault("format", positional[1])
         schema = options.pop("schema", None)
         return path, file_options(options, path, function), schema
 
-    def _map(self, argument: exp.Expr, call: str, line: int) -> dict[str, str]:
+    def _map(self, argument: exp.Expr, call: str, at: int) -> dict[str, str]:
         keys, values = argument.args.get("keys"), argument.args.get("values")
         return {
-            self._constant(key, call, line): self._constant(value, call, line)
+            self._constant(key, call, at): self._constant(value, call, at)
             for key, value in zip(
                 keys.expressions if keys else (), values.expressions if values else (), strict=True
             )
         }
 
-    def _constant(self, value: exp.Expr, call: str, line: int) -> str:
+    def _constant(self, value: exp.Expr, call: str, at: int) -> str:
         if isinstance(value, exp.Literal):
             return value.name
         if isinstance(value, exp.Boolean):
             return str(bool(value.this)).lower()
         if isinstance(value, exp.Neg):
-            return "-" + self._constant(value.this, call, line)
+            return "-" + self._constant(value.this, call, at)
         if isinstance(value, exp.Paren):
-            return self._constant(value.this, call, line)
+            return self._constant(value.this, call, at)
         if isinstance(value, exp.DPipe):
-            left = self._constant(value.this, call, line)
-            return left + self._constant(value.expression, call, line)
+            left = self._constant(value.this, call, at)
+            return left + self._constant(value.expression, call, at)
         if isinstance(value, exp.Concat):
-            return "".join(self._constant(part, call, line) for part in value.expressions)
+            return "".join(self._constant(part, call, at) for part in value.expressions)
         raise self.error(
             f"the argument {value.sql(dialect=DIALECT)!r} of {_shorten(call)!r} is not a constant;"
             " write the value, or take it from the configuration with ${key}",
-            line,
+            at,
         )
 
 

@@ -94,7 +94,7 @@ class _Names:
         *,
         streaming: bool,
         options: Mapping[str, str],
-        line: int | None,  # noqa: ARG002 - the port's shape
+        at: SourceLocation | None,  # noqa: ARG002 - the port's shape
     ) -> TableLeaf | None:
         path = self._tables.path(parts)
         if path is None:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any, ClassVar
 
 from proa.errors import SourceLocation
+from proa.pipelines.sql.lexer import SqlText
 from proa.violations import Violation
 
 
@@ -33,6 +34,8 @@ class Expectation:
     """A Spark SQL expression (str) or a pyspark Column."""
     violation: Violation
     location: SourceLocation | None = None
+    source: SqlText | None = field(default=None, compare=False, repr=False)
+    """The condition as a part of its SQL file; None where it is written in Python."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,16 @@ class SqlQuery:
     """Where `text` begins."""
     schema: tuple[str, ...] = ()
     """What USE has named above: the (catalog and) schema of names with one part."""
+    source: SqlText | None = field(default=None, compare=False, repr=False)
+    """`text` as a part of its file; None where it comes from elsewhere."""
+
+    def place(self, offset: int) -> SourceLocation:
+        """Where a character of `text` stands."""
+        if self.source is not None:
+            return self.source.place(offset)
+        return SourceLocation(
+            self.location.file, self.location.line + self.text.count("\n", 0, offset)
+        )
 
 
 @dataclass(frozen=True)

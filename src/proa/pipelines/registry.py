@@ -205,9 +205,15 @@ class Registry(GraphElementRegistry):  # type: ignore[misc] # pyspark is untyped
         del given["source_code_location"]
         create_auto_cdc_flow(**given)
 
-    def register_sql(self, sql_text: str, file_path: Path, first_line: int = 1) -> None:
-        """Declare what a SQL text declares; it begins on line `first_line` of its file."""
-        source = SqlText(sql_text, seen_from(self._root, file_path), first_line)
+    def register_sql(self, sql_text: str, file_path: Path, cell_line: int | None = None) -> None:
+        """Declare what a SQL text declares: a file, or the cell of a notebook that begins on a line."""
+        # The lines of a cell have signs of the notebook before them.
+        source = SqlText(
+            sql_text,
+            seen_from(self._root, file_path),
+            cell_line or 1,
+            has_columns=cell_line is None,
+        )
         found = declarations.declare(source, self._configuration)
         for dataset in found.datasets:
             self.add_dataset(dataset)

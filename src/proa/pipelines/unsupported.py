@@ -65,4 +65,4 @@ def unsupported_error(feature: str, location: SourceLocation | None) -> Pipeline
 
 def unsupported_sql_error(feature: str, source: SqlText, offset: int) -> PipelineError:
     """The same for a place in SQL text."""
-    return unsupported_error(feature, source.location(offset))
+    return unsupported_error(feature, source.place(offset))

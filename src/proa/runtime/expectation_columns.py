@@ -10,6 +10,7 @@ from typing import Any
 
 from proa.engine import Engine
 from proa.errors import PipelineError, UserError
+from proa.graph.sql_text import for_engine
 from proa.lake import Flag
 from proa.pipelines.definitions import Expectation
 
@@ -56,5 +57,5 @@ def check(engine: Engine, frame: Any, expectations: Sequence[Expectation], datas
 
 def _condition(expectation: Expectation, functions: Any) -> Any:
     if isinstance(expectation.condition, str):
-        return functions.expr(f"({expectation.condition}\n)")
+        return functions.expr(f"({for_engine(expectation.condition)}\n)")
     return expectation.condition

@@ -534,7 +534,7 @@ def _verdict(error: ProaError) -> PortingVerdict:
 
 def _is_sparks_function(error: ProaError) -> bool:
     """Whether a function that the engine lacks is one of Spark's, or nearly spelled as one."""
-    match = re.search(r"no function (\w+)\(\)", str(error.args[0]))
+    match = re.search(r"no function ([\w.]+)\(\)", str(error.args[0]))
     known = {name.lower() for name in dir(functions)}
     known |= AGGREGATES | CLOCK | ENVIRONMENT | EXTERNAL | RANDOM
     return (

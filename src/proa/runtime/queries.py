@@ -16,12 +16,14 @@ from proa.graph.plan import read_plan
 from proa.graph.query_origin import QueryOrigin
 from proa.lake import Table
 from proa.pipelines.declaring_session import DeclaringSession, relation_of
+from proa.pipelines.definitions import SqlQuery
 from proa.pipelines.identifiers import Namespace
+from proa.pipelines.sql.lexer import SqlText
 from proa.runtime.declared import read_declared, table_urls
 from proa.storage import NotFoundError, absolute
 from proa.text import quote_identifier, suggestion
 
-_ORIGIN = QueryOrigin(SourceLocation("query", 1), SourceLocation("query", 1))
+_HERE = SourceLocation("query", 1)
 
 
 class QueryTables(Protocol):
@@ -90,7 +92,9 @@ class Queries:
         `as_of_version` is the version at which every table named is read. Raises UserError for
         anything but a query, for unknown tables and versions, and for what the engine refuses.
         """
-        plan = read_plan(relation_of(self._session.sql(sql)), _Names(self._tables), _ORIGIN)
+        query = SqlQuery(sql, _HERE, source=SqlText(sql, _HERE.file, has_columns=True))
+        relation = relation_of(self._session.sql(sql))
+        plan = read_plan(relation, _Names(self._tables), QueryOrigin(_HERE, query))
         bound = {}
         for leaf in plan.leaves:
             if not isinstance(leaf, DatasetLeaf) or leaf.streaming:
@@ -137,7 +141,7 @@ class _Names:
         *,
         streaming: bool,
         options: Mapping[str, str],
-        line: int | None,  # noqa: ARG002 - the port's shape
+        at: SourceLocation | None,  # noqa: ARG002 - the port's shape
     ) -> FlowPlan | DatasetLeaf | None:
         return DatasetLeaf("", self._tables.find(parts), streaming, dict(options))
 

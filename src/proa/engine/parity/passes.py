@@ -244,7 +244,11 @@ def _refusal(error: DiffersError, where: str = "") -> UserError:
     if not where and error.message is not None:
         site = error.message.common.origin.python_origin.call_site.partition("\n")[0]
         where = f" ({site})" if site else ""
-    return UserError(
-        f"the embedded engine does not compute {error.what} as Spark does{where}: {error.remedy}",
+    remedy = error.remedy or "write it otherwise, or use an Apache Spark Connect server"
+    refused = UserError(
+        f"the embedded engine does not compute {error.what} as Spark does{where}: {remedy}",
         condition=CONDITION,
     )
+    called = re.search(r"(\w+)\(\)", error.what)
+    refused.about = called[1] if called else ""
+    return refused

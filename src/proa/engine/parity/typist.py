@@ -310,7 +310,8 @@ class Typist:
             return [(f"c{k}", st.STRING) for k in range(len(types) - 1)]
         if name == "range":
             return [("id", st.LONG)]
-        raise DiffersError(f"the table function {call.name}()", "", call.start)
+        remedy = "look at its spelling; there are explode, posexplode, inline, stack, json_tuple and range"
+        raise DiffersError(f"the table function {call.name}()", remedy, call.start)
 
     # -- expressions --------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from proa.errors import PipelineError
 from proa.pipelines.definitions import AutoCdc, ColumnChoice, SnapshotCdc, SqlQuery
+from proa.pipelines.sql.lexer import SqlText, Substitution
 from proa.pipelines.sql.parser import Parser
 from proa.pipelines.unsupported import unsupported_sql_error
 
@@ -100,10 +101,21 @@ def _with_helpers(query: SqlQuery, cdc: AutoCdc) -> SqlQuery:
         "__proa_update": cdc.update_column and f"`{cdc.update_column}`",
     }
     columns = ", ".join(f"({text}) AS {name}" for name, text in named.items() if text is not None)
-    text = query.text.replace("*", f"*, {columns}", 1)
-    before = columns.count("\n")
-    location = replace(query.location, line=query.location.line - before)
-    return SqlQuery(text, location)
+    return _with_columns(query, columns)
+
+
+def _with_columns(query: SqlQuery, columns: str) -> SqlQuery:
+    """A query of `_source` with more columns behind its star."""
+    assert query.source is not None
+    more = f", {columns}"
+    text = query.text.replace("*", f"*{more}", 1)
+    first, *rest = query.source.edits
+    edits = (
+        replace(first, end=first.end + len(more)),
+        *(replace(edit, start=edit.start + len(more), end=edit.end + len(more)) for edit in rest),
+    )
+    location = replace(query.location, line=query.location.line - columns.count("\n"))
+    return SqlQuery(text, location, source=replace(query.source, text=text, edits=edits))
 
 
 def _snapshot(parser: Parser, target: str, *, once: bool) -> ChangeClauses:
@@ -115,8 +127,7 @@ def _snapshot(parser: Parser, target: str, *, once: bool) -> ChangeClauses:
         tracked = _choice(parser, "TRACK HISTORY ON")
     _check_end(parser)
     moment = "current_timestamp()" if history else "CAST(0 AS BIGINT)"
-    text = query.text.replace("*", f"*, {moment} AS __proa_sequence", 1)
-    query = SqlQuery(text, query.location)
+    query = _with_columns(query, f"{moment} AS __proa_sequence")
     return ChangeClauses(target, once, query, SnapshotCdc(keys, history, tracked))
 
 
@@ -124,14 +135,27 @@ def _source(parser: Parser) -> tuple[SqlQuery, bool]:
     """The source as a query, and whether a WHERE stood before KEYS."""
     start = parser.here
     text = _expression(parser, "FROM")
-    query = SqlQuery(f"SELECT * FROM {text}", parser.source.location(start))  # noqa: S608 - the user's own SQL
+    before = "SELECT * FROM "
+    whole = SqlText(
+        f"{before}{text}",
+        parser.source.file,
+        origin=parser.source,
+        edits=(Substitution(0, len(before), start, start),),
+    )
+    query = SqlQuery(whole.text, parser.source.location(start), source=whole)
     if parser.accept("WHERE"):
         return _where(parser, query), True
     return query, False
 
 
 def _where(parser: Parser, query: SqlQuery) -> SqlQuery:
-    return SqlQuery(f"{query.text} WHERE {_expression(parser, 'WHERE')}", query.location)
+    assert query.source is not None
+    start, length = parser.here, len(query.text)
+    before = " WHERE "
+    text = f"{query.text}{before}{_expression(parser, 'WHERE')}"
+    edit = Substitution(length, length + len(before), start, start)
+    source = replace(query.source, text=text, edits=(*query.source.edits, edit))
+    return SqlQuery(text, query.location, source=source)
 
 
 def _keys(parser: Parser) -> tuple[str, ...]:

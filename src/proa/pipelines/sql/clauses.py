@@ -177,9 +177,11 @@ def _constraint(parser: Parser, expectations: list[Expectation]) -> tuple[str, .
     start = parser.here
     name = parser.identifier("the constraint's name after CONSTRAINT")
     if parser.accept("EXPECT"):
-        condition = parser.parenthesized_text(f"the condition of the expectation {name!r}")
+        condition = parser.parenthesized_source(f"the condition of the expectation {name!r}")
         location = parser.source.location(start)
-        expectation = check_expectation(name, condition, _violation(parser), location)
+        expectation = check_expectation(
+            name, condition.text, _violation(parser), location, condition
+        )
         expectations.append(expectation)
     elif parser.sees("PRIMARY", "KEY") or parser.sees("FOREIGN", "KEY"):
         return _key(parser)

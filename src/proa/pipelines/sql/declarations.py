@@ -334,7 +334,9 @@ def _query(parser: Parser, target: str) -> SqlQuery:
     if not (begins_query(parser) or parser.sees("(")):
         raise parser.failure(f"expected a query (SELECT, WITH, FROM, VALUES) for {target!r}")
     parser.skip_rest(f"the query of {target!r}")
-    return SqlQuery(parser.span(start), parser.source.location(start))
+    text = parser.span(start)
+    source = parser.source.part(start, start + len(text))
+    return SqlQuery(text, parser.source.location(start), source=source)
 
 
 def _not_a_declaration(parser: Parser) -> PipelineError:

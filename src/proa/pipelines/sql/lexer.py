@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 
 from proa.errors import PipelineError, SourceLocation
@@ -71,23 +71,33 @@ class SqlText:
     offset: int = 0
     """Where this text begins in `origin`."""
     edits: tuple[Substitution, ...] = field(default=(), repr=False)
+    has_columns: bool = False
+    """Whether the lines of `text` are whole lines of the file, so that columns are the file's."""
 
     def location(self, offset: int) -> SourceLocation:
         """The file and line of a character of `text`."""
+        return replace(self.place(offset), column=None)
+
+    def place(self, offset: int) -> SourceLocation:
+        """The file, line and, where it is known, column of a character of `text`."""
         if self.origin is None:
-            return SourceLocation(self.file, self.line + self.text.count("\n", 0, offset))
+            column = offset - self.text.rfind("\n", 0, offset) if self.has_columns else None
+            line = self.line + self.text.count("\n", 0, offset)
+            return SourceLocation(self.file, line, column)
         index = bisect_right([edit.start for edit in self.edits], offset) - 1
         if index < 0:
-            return self.origin.location(self.offset + offset)
+            return self.origin.place(self.offset + offset)
         edit = self.edits[index]
         beyond = offset - edit.end
-        return self.origin.location(
-            edit.original_start if beyond < 0 else edit.original_end + beyond
-        )
+        return self.origin.place(edit.original_start if beyond < 0 else edit.original_end + beyond)
 
     def error(self, message: str, offset: int, *, condition: str = SYNTAX_ERROR) -> PipelineError:
         """A mistake that stands at `offset`; to be raised by the caller."""
-        return PipelineError(message, condition=condition, location=self.location(offset))
+        return PipelineError(message, condition=condition, location=self.place(offset))
+
+    def part(self, start: int, end: int) -> SqlText:
+        """The text from `start` to `end` as a text of its own."""
+        return SqlText(self.text[start:end], self.file, origin=self, offset=start)
 
 
 _TOKEN = re.compile(

@@ -115,11 +115,17 @@ class Parser:
 
     def parenthesized_text(self, what: str) -> str:
         """The text between a pair of parentheses, as written."""
-        start = self.here
+        return self.parenthesized_source(what).text
+
+    def parenthesized_source(self, what: str) -> SqlText:
+        """The text between a pair of parentheses, as a part of the statement."""
+        start = self.here + 1
         self.expect("(", after=f"before {what}")
         self._index -= 1
         self.skip_balanced(what)
-        return self.source.text[start + 1 : self._tokens[self._index - 1].start].strip()
+        inner = self.source.text[start : self._tokens[self._index - 1].start]
+        start += len(inner) - len(inner.lstrip())
+        return self.source.part(start, start + len(inner.strip()))
 
     def skip_balanced(self, what: str) -> None:
         """Take one token; when it opens a bracket, everything up to its closing one."""
