@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 from pyspark.sql import types as T  # noqa: N812 - as Spark's users know it
 
 from benchmarks.measure import Result, alternate, peak_memory_mb
-from proa.cdc import MEMORY, ChangeShape, MemoryStore, MergeInput, merge
+from proa.cdc import MEMORY, ChangeShape, MemoryStore, MergeInput
+from proa.cdc.merge import merge
 from proa.graph.change_target import DELETE, SEQUENCE
 from proa.lake import Change, Table, commit_change, create_table
 

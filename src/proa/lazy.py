@@ -2,7 +2,7 @@
 
 A worker of an engine needs the write stage of `proa.lake` and not what commits to a table; a command
 that reads settings needs no engine. What is exported stays the same. And pandas, which Spark Connect's
-client imports although no row of Proa passes it, is imported when somebody uses it.
+client imports although no row of Proa passes it, is imported when somebody uses it; Arrow's functions too.
 """
 
 from __future__ import annotations
@@ -30,6 +30,24 @@ def exports(package: str, modules: dict[str, str]) -> Callable[[str], Any]:
         return getattr(importlib.import_module(f"{package}.{modules[name]}"), name)
 
     return get
+
+
+class _Later(ModuleType):
+    """A module that is imported when something in it is first asked for."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        value = getattr(importlib.import_module(self.__name__), name)
+        setattr(self, name, value)
+        return value
+
+    def __reduce__(self) -> Any:
+        return importlib.import_module, (self.__name__,)
+
+
+compute: Any = _Later("pyarrow.compute")
+"""Arrow's functions: making all of them takes longer than most commands use them."""
 
 
 def spare_pandas() -> None:

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyspark.sql.connect import proto
 from pyspark.sql.pandas.types import from_arrow_schema
 from pyspark.sql.types import StringType, StructType
@@ -37,6 +36,7 @@ from proa.graph.analysis import Analysis, analyse
 from proa.graph.external_tables import ExternalTables
 from proa.graph.mistakes import Mistakes
 from proa.lake.table_schema import to_arrow
+from proa.lazy import compute as pc
 from proa.pipelines.ddl import schema_of_text
 from proa.pipelines.definitions import Expectation, Flow
 from proa.pipelines.identifiers import Namespace, name_parts

@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 from oracle import Event, rank
 from pyspark.sql import types as T
 
-from proa.cdc import MEMORY, ChangeShape, MemoryStore, Merged, MergeInput, merge
+from proa.cdc import MEMORY, ChangeShape, MemoryStore, Merged, MergeInput
+from proa.cdc.merge import merge
 from proa.lake import Change, Table, commit_change, create_table
 
 COLUMNS = T.StructType(

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from proa.autoloader.file_ref import FileRef
 from proa.autoloader.known import KnownFiles, version_key
@@ -19,6 +18,7 @@ from proa.autoloader.options import Options
 from proa.errors import PipelineError, UnavailableError
 from proa.formats.reader_options import Evolution, Mode
 from proa.landing.manifest_tail import ListedFolder, ManifestTail
+from proa.lazy import compute as pc
 from proa.storage import Store, absolute, is_url
 from proa.storage.visible import HIDDEN
 
@@ -100,7 +100,8 @@ class FileBacklog:
     @property
     def bytes(self) -> int:
         """How large the outstanding files are, together."""
-        return int(pc.sum(self._listed["size"].slice(self._next)).as_py() or 0)
+        left = self._listed["size"].slice(self._next)
+        return int(pc.sum(left).as_py()) if len(left) else 0
 
     @property
     def positions(self) -> Positions | None:

@@ -4,11 +4,15 @@ A target is a function of the *set* of its change rows, in whatever batches and 
 What the table itself does not show of that set is its memory, which lies beside the table.
 """
 
-from proa.cdc.memory import MEMORY, Memory, MemoryStore
-from proa.cdc.merge import merge
-from proa.cdc.replacement import replace_keys
-from proa.cdc.shape import ChangeShape, change_shape
-from proa.cdc.table_merge import Merged, MergeInput
+from typing import TYPE_CHECKING
+
+from proa.lazy import exports
+
+if TYPE_CHECKING:
+    from proa.cdc.memory import MEMORY, Memory, MemoryStore
+    from proa.cdc.replacement import replace_keys
+    from proa.cdc.shape import ChangeShape, change_shape
+    from proa.cdc.table_merge import Merged, MergeInput
 
 __all__ = [
     "MEMORY",
@@ -18,6 +22,18 @@ __all__ = [
     "MergeInput",
     "Merged",
     "change_shape",
-    "merge",
     "replace_keys",
 ]
+__getattr__ = exports(
+    __name__,
+    {
+        "MEMORY": "memory",
+        "ChangeShape": "shape",
+        "Memory": "memory",
+        "MemoryStore": "memory",
+        "MergeInput": "table_merge",
+        "Merged": "table_merge",
+        "change_shape": "shape",
+        "replace_keys": "replacement",
+    },
+)

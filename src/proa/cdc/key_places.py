@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+
+from proa.lazy import compute as pc
 
 _COMPARED = (
     pa.types.is_integer,

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyspark.sql import types as T  # noqa: N812 - the name that Spark's users know it by
 
@@ -38,6 +37,7 @@ from proa.graph.table_options import CHANGE_TYPE
 from proa.lake import DataFile, Destination, write_batches
 from proa.lake.table_schema import to_arrow
 from proa.lake.writer import conform
+from proa.lazy import compute as pc
 
 _CHANGE_BYTES = 256 << 20
 """Arrow bytes of changes that are held in memory."""

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyarrow import json as pj
+
+from proa.lazy import compute as pc
 
 DEEPEST = 200
 """Levels of nesting; what has more is not a record. Spark's parser stops at 1000."""

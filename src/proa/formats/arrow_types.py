@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyspark.sql import types as t
 
 from proa.errors import PipelineError
 from proa.formats.date_texts import to_strptime
 from proa.formats.reader_options import ReaderOptions
+from proa.lazy import compute as pc
 
 _SIMPLE: dict[type[t.DataType], pa.DataType] = {
     t.StringType: pa.string(),

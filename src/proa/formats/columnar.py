@@ -14,7 +14,6 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyspark.sql import types as t
 
 from proa.formats.arrow_types import (
@@ -29,6 +28,7 @@ from proa.formats.problems import ProblemKind
 from proa.formats.reader_options import CELLS, Evolution, ReaderOptions
 from proa.formats.rescued import rescued_column
 from proa.formats.source import OpenPart
+from proa.lazy import compute as pc
 
 BATCH_ROWS = 65_536
 """Rows that are read at once, at most."""

@@ -13,13 +13,13 @@ from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from proa.formats.date_texts import parse_date, parse_timestamp, to_strptime
 from proa.formats.json_record import ABSENT, Converter
 from proa.formats.json_values import parse
 from proa.formats.reader_options import ReaderOptions
 from proa.formats.scalars import decimal
+from proa.lazy import compute as pc
 
 _WHITE = "".join(map(chr, range(33)))
 _NO_TEXT = pa.scalar(None, pa.string())

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyarrow import csv as pacsv
 from pyspark.sql import types as t
 
@@ -26,6 +25,7 @@ from proa.formats.problems import ProblemKind
 from proa.formats.reader_options import CELLS, Evolution, Mode, ReaderOptions
 from proa.formats.rescued import rescued_column
 from proa.formats.source import OpenPart, Part, RecordEnds, is_utf8, line_pieces
+from proa.lazy import compute as pc
 
 
 @dataclass

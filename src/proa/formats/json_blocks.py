@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from proa.formats.arrow_json import JsonLayout, Lines, UnparsedError, arrow_json, check_objects
 from proa.formats.arrow_types import (
@@ -32,6 +31,7 @@ from proa.formats.json_record import ABSENT, Converter
 from proa.formats.json_values import dump, parse
 from proa.formats.reader_options import CELLS, Mode, ReaderOptions
 from proa.formats.source import OpenPart, is_utf8, line_pieces
+from proa.lazy import compute as pc
 
 _FEW = 8
 """Records; fewer are read one by one."""

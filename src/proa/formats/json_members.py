@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import msgspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from proa.formats.arrow_json import Lines
 from proa.formats.json_record import Converter
 from proa.formats.json_values import parse_record
 from proa.formats.rescued import rescued_column
+from proa.lazy import compute as pc
 
 Row = Mapping[str, msgspec.Raw]
 """An object's members by name, each as it is written."""

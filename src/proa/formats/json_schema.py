@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 import pyarrow as pa
-import pyarrow.compute as pc
 from pyspark.sql import types as t
 
 from proa.formats.arrow_json import UnparsedError, arrow_json, check_objects, is_deep
@@ -20,6 +19,7 @@ from proa.formats.json_record import array_objects
 from proa.formats.json_values import Number, dump, has_many_values, parse, parse_record
 from proa.formats.reader_options import ReaderOptions
 from proa.formats.source import OpenPart, is_utf8
+from proa.lazy import compute as pc
 
 
 class JsonInference:

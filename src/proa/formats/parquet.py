@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from proa.formats.columnar import (
@@ -20,6 +19,7 @@ from proa.formats.columnar import (
 )
 from proa.formats.reader_options import ReaderOptions
 from proa.formats.source import OpenPart
+from proa.lazy import compute as pc
 
 
 @contextmanager

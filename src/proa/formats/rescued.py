@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from proa.formats.json_values import dump, quote
+from proa.lazy import compute as pc
 
 
 def rescued_column(parts: Iterable[tuple[str, pa.Array]], count: int, file: str) -> pa.Array:

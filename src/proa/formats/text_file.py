@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from proa.formats.arrow_json import Lines
 from proa.formats.reader_options import ReaderOptions
 from proa.formats.source import OpenPart
+from proa.lazy import compute as pc
 
 
 class TextReader:

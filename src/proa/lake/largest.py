@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from proa.lake.table import Table
+from proa.lazy import compute as pc
 from proa.storage import Store, is_url
 
 

@@ -14,8 +14,9 @@ from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
+
+from proa.lazy import compute as pc
 
 INDEXED_COLUMNS = 32
 """Leaf columns that get statistics, counted from the first: Delta's own default."""

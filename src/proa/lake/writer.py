@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from proa.clock import RandomIds, SystemClock
 from proa.engine.carried_errors import carry_errors
 from proa.errors import DataError
 from proa.lake import stats
+from proa.lazy import compute as pc
 from proa.steps import Step, step
 from proa.storage import Store
 from proa.violations import Violation

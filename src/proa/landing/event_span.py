@@ -7,12 +7,12 @@ from datetime import datetime
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
 from proa.formats.arrow_json import UnparsedError, arrow_json
 from proa.formats.source import DAMAGED
+from proa.lazy import compute as pc
 
 Span = tuple[datetime, datetime]
 

@@ -20,11 +20,11 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
 from proa.errors import DataError
+from proa.lazy import compute as pc
 from proa.steps import Step
 from proa.storage import Store
 from proa.storage.folded import Folds, NumberedEntries, Span, SpanNames, check_format

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from proa.landing.manifest import FOLDER, SCHEMA, Manifest, Shipment, rows_of
+from proa.lazy import compute as pc
 from proa.storage import Store, is_url
 
 _FEW = 32

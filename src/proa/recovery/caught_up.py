@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from proa.clock import Clock
 from proa.errors import ProaError, SettingsError
 from proa.landing import open_source
+from proa.lazy import compute as pc
 from proa.recovery.by_storage import StoredRegion
 from proa.recovery.contents import RegionContents
 from proa.recovery.region_status import (

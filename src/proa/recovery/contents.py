@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from proa.autoloader.discovery import Place, select_paths
 from proa.autoloader.options import Options, parse
 from proa.clock import Clock
 from proa.graph import DatasetLeaf, FilesLeaf
+from proa.lazy import compute as pc
 from proa.runtime.checkpoint import Checkpoint, FilesInput, TableInput
 from proa.runtime.declared import DeclaredFlow, DeclaredPipeline
 from proa.runtime.lineage import Lineage

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from proa.clock import Clock
 from proa.errors import ProaError
 from proa.landing import Manifest, open_source
 from proa.landing.manifest import SCHEMA
 from proa.landing.zone_check import unnamed_files
+from proa.lazy import compute as pc
 from proa.recovery.by_storage import StoredRegion
 from proa.recovery.contents import Mask, RegionContents
 from proa.runtime.declared import DeclaredPipeline

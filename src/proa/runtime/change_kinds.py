@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from proa.cdc import MEMORY, MemoryStore, MergeInput, change_shape, merge, replace_keys
+from proa.cdc import MEMORY, MemoryStore, MergeInput, change_shape
 from proa.graph.change_target import DELETE, TRUNCATE, target_schema
 from proa.graph.snapshot_query import KnownTarget
 from proa.graph.table_options import FEED_PROPERTY
@@ -126,8 +126,12 @@ def _merge(
         flow.cdc.versions or () if isinstance(flow.cdc, SnapshotCdc) else None,
     )
     if isinstance(flow.cdc, Replacement):
+        from proa.cdc import replace_keys
+
         merged = replace_keys(given, flow.cdc.sequence)
     else:
+        from proa.cdc.merge import merge
+
         merged = merge(given)
     transactions = {}
     if merged.memory is not None:

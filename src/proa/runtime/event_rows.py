@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.json as arrow_json
 from pyspark.sql.types import StringType, StructField, StructType, TimestampType
 
 from proa.lake import Table
 from proa.lake.table_schema import to_arrow
+from proa.lazy import compute as pc
 from proa.runtime.event import Event, Origin, compact_json
 from proa.times import utc_text
 

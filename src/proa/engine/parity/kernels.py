@@ -10,10 +10,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from proa.engine.carried_errors import carry_errors
 from proa.errors import DataError
+from proa.lazy import compute as pc
 
 Array = Any
 KERNELS: dict[str, Callable[..., Array]] = {}

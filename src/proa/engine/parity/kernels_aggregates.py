@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from proa.engine.parity.kernels import Array, SparkError, kernel
 from proa.engine.parity.kernels_casts import to_decimal
 from proa.engine.parity.kernels_numeric import _WIDE, _fit_or_raise, quick_quotient
+from proa.lazy import compute as pc
 
 
 def _sort_values(values: list[Any]) -> list[Any]:

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from proa.engine.parity.kernels import Array, SparkError, kernel
+from proa.lazy import compute as pc
 
 
 def _hits(array: Array, item: Array) -> tuple[Any, Any, Any]:

@@ -12,9 +12,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from proa.engine.parity.kernels import Array, SparkError, each, kernel, patch
+from proa.lazy import compute as pc
 
 _BLANK = "".join(map(chr, range(33))) + "\x7f"
 

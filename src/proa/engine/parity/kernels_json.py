@@ -11,10 +11,10 @@ from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from proa.engine.parity.kernels import Array, SparkError, each, kernel
 from proa.engine.parity.kernels_casts import date_of, double_text, float_text, timestamp_of
+from proa.lazy import compute as pc
 
 _ABSENT = object()
 

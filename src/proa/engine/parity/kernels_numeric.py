@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from proa.engine.parity.kernels import Array, SparkError, each, kernel
 from proa.engine.parity.kernels_casts import decimals_of
+from proa.lazy import compute as pc
 
 _WIDE = Context(prec=120)
 

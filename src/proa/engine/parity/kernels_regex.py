@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from proa.engine.parity.java_regex import PatternError, compile_pattern, replacement_parts
 from proa.engine.parity.kernels import Array, SparkError, each, kernel
+from proa.lazy import compute as pc
 
 _WIDE = re.compile("[\U00010000-\U0010ffff]")
 _LONE = re.compile("[\ud800-\udfff]")

@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from proa.engine.parity.kernels import Array, SparkError, each, kernel, patch
 from proa.engine.parity.kernels_casts import double_text
+from proa.lazy import compute as pc
 
 _WIDE = Context(prec=120)
 _MODES = {ROUND_HALF_UP: "half_towards_infinity", ROUND_HALF_EVEN: "half_to_even", ROUND_CEILING: "up",

@@ -8,10 +8,10 @@ from decimal import Decimal
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from proa.engine.parity.kernels import Array, SparkError, each, kernel
 from proa.engine.parity.kernels_casts import texts
+from proa.lazy import compute as pc
 
 
 def _matching(function: Callable[..., Any], name: str) -> None:

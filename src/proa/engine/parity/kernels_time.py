@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from proa.engine.parity.date_patterns import (
     MICROS,
@@ -17,6 +16,7 @@ from proa.engine.parity.date_patterns import (
     read_moments,
 )
 from proa.engine.parity.kernels import KERNELS, Array, SparkError, each, kernel
+from proa.lazy import compute as pc
 
 
 @kernel
