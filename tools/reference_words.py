@@ -314,6 +314,7 @@ STEPS = {
     "ship.put_manifest": "a shipment is in a landing zone's manifest",
     "ship.compact": "entries of a manifest were merged into a segment",
     "declared.put": "the storage says which tables the pipeline declares",
+    "columns.put": "the storage says which columns an engine told of the pipeline's queries",
     "schema.put": "a version of a flow's schema is in the checkpoint",
     "plan.put": "the plan of a batch is in the checkpoint",
     "plan.fold": "plans of several batches stand in one segment as well",

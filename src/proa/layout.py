@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 EVENTS = "system/events"
 DECLARED = "system/declared.json"
+COLUMNS = "system/columns.json"
 TABLES = "tables"
 """The folder that has one folder per table."""
 SERVED = "dbfs/pipelines"
@@ -25,6 +26,7 @@ class Layout:
     sinks/<sink>/                                           what a sink was given, and when anew
     system/events/                                          the event log, a Delta table
     system/declared.json                                    the tables that the pipeline declares
+    system/columns.json                                     what an engine said of its queries' columns
     """
 
     storage: str

@@ -27,6 +27,7 @@ class Step(StrEnum):
     SHIP_PUT_MANIFEST = "ship.put_manifest"
     SHIP_COMPACT = "ship.compact"
     DECLARED_PUT = "declared.put"
+    COLUMNS_PUT = "columns.put"
     SCHEMA_PUT = "schema.put"
     PLAN_PUT = "plan.put"
     PLAN_FOLD = "plan.fold"

@@ -156,6 +156,14 @@ class Engine:
 
         return dataframe(self._prepare(relation), self.spark)
 
+    @property
+    def answers_by_plan(self) -> bool:
+        """Whether a plan's columns depend on the plan, this engine's version and its settings alone.
+
+        They do not where a server elsewhere is asked, or functions of the user's are registered.
+        """
+        return self._remote is None and not self._functions
+
     def digest(self) -> str:
         """32 hexadecimal digits over what rows depend on besides their plan: settings, functions."""
         found = hashlib.sha256(repr((self._remote, sorted(self._settings.items()))).encode())

@@ -75,8 +75,8 @@ def replace(relation: Relation, by: Relation) -> None:
         relation.common.ClearField("plan_id")
 
 
-def renumber(relation: Relation) -> Relation:
-    """A copy whose plan ids, and the columns' references to them, are fresh.
+def renumber(relation: Relation, new_id: Callable[[], int] = fresh_plan_id) -> Relation:
+    """A copy whose plan ids, and the columns' references to them, are fresh, or what `new_id` says.
 
     A tree may not hold a plan id twice: Spark could not tell which node a column belongs to.
     """
@@ -85,7 +85,8 @@ def renumber(relation: Relation) -> Relation:
     ids: dict[int, int] = {}
     for node in relations(copy):
         if node.common.HasField("plan_id"):
-            ids.setdefault(node.common.plan_id, fresh_plan_id())
+            if node.common.plan_id not in ids:
+                ids[node.common.plan_id] = new_id()
             node.common.plan_id = ids[node.common.plan_id]
     for part in walk(copy):
         if "plan_id" in part.DESCRIPTOR.fields_by_name and part.plan_id in ids:

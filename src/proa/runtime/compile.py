@@ -72,13 +72,14 @@ def compile_pipeline(  # noqa: PLR0913 - what a pipeline is made of
     policy: DrPolicy | None = None,
     columns: bool = False,
     targets: Targets | None = None,
+    schema_of: Callable[[Any], Any] | None = None,
 ) -> Compiled:
     """Load the pipeline's files, build and check its graph, and judge its findings.
 
     `policy` stands for the pipeline's own. With `columns` every query is analysed by the engine;
     so it is when findings matter, because some are seen in types only. `targets` says what tables
-    fed by snapshots are now. Raises PipelineError for a mistake, at its place, and
-    SeveralMistakesError for more.
+    fed by snapshots are now; `schema_of` tells columns of queries in the engine's place. Raises
+    PipelineError for a mistake, at its place, and SeveralMistakesError for more.
     """
     policy = policy or pipeline.agreed
     asked: list[object] = []
@@ -125,10 +126,10 @@ def compile_pipeline(  # noqa: PLR0913 - what a pipeline is made of
     depends_on_data = bool(asked)
     if columns:
         check_all_paths(graph, mistakes)
-    matters = columns or policy.dr_safety != "off"
-    analysis = (
-        analyse(graph, engine.schema, _certain(file_columns), mistakes) if matters else Analysis({})
-    )
+    analysis = Analysis({})
+    if columns or policy.dr_safety != "off":
+        tell = schema_of or engine.schema
+        analysis = analyse(graph, tell, _certain(file_columns), mistakes)
     mistakes.check()
     values = policy.regional(configuration)
     hits = findings(graph, region_values=values, schemas=analysis.schemas)

@@ -13,6 +13,7 @@ import os
 import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -164,6 +165,7 @@ def file_digests(files: Iterable[Path]) -> dict[str, str]:
     }
 
 
+@cache
 def software_versions() -> dict[str, str]:
     """The versions of what computes and writes tables, here."""
     return {"python": platform.python_version()} | {name: version(name) for name in _SOFTWARE}

@@ -34,6 +34,7 @@ from proa.runtime.event_log import EventLog, Listener
 from proa.runtime.flow import FlowRunner
 from proa.runtime.flow_kinds import kind_of
 from proa.runtime.kafka_sink import KafkaSink
+from proa.runtime.kept_columns import KeptColumns
 from proa.runtime.pipeline import Pipeline
 from proa.runtime.sinks import DeltaSink, FunctionSink, SinkState
 from proa.runtime.sources import FilesSource
@@ -86,6 +87,7 @@ class Runner:
             accepts=lambda finding: bool(pipeline.agreed.judge([finding]).accepted),
             gate=gate or _gate_of(pipeline.region),
         )
+        self._columns = KeptColumns(pipeline.storage, pipeline.options, self._engine)
         self._compiled: Compiled | None = None
         self._files_seen: object = None
         """The source files that were compiled, with their times and sizes."""
@@ -167,11 +169,13 @@ class Runner:
         return self._runners
 
     def _build(self) -> Compiled:
+        self._columns.begin()
         compiled = compile_pipeline(
             self.pipeline,
             self._engine,
             self._file_columns,
             targets=lambda flow: known_target(self._context.table(flow.target)),
+            schema_of=self._columns.schema,
         )
         graph = compiled.graph
         self._context.paths = {
@@ -237,6 +241,7 @@ class Runner:
         if pipeline.agreed.dr_safety != "off":
             declared = replace(declared, findings=compiled.verdicts.names)
         write_declared(pipeline.storage, pipeline.options, declared)
+        self._columns.keep()
         self._noted = graph
 
     def _file_columns(self, flow: Flow, leaf: FilesLeaf, certain: bool) -> Any:  # noqa: FBT001
