@@ -143,6 +143,13 @@ def _stateful(folder: Path, quick: bool) -> list[Result]:  # noqa: FBT001
     return stateful.measure(folder, batches=10 if quick else 100, runs=1 if quick else 3)
 
 
+def _folding(folder: Path, quick: bool) -> list[Result]:  # noqa: FBT001
+    from benchmarks import folding
+
+    sizes = (1_000,) if quick else (1_000, 10_000)
+    return [r for size in sizes for r in folding.measure(folder, shipments=size, runs=5)]
+
+
 def _spark(folder: Path, quick: bool) -> list[Result]:  # noqa: FBT001
     from benchmarks import spark
 
@@ -173,6 +180,7 @@ PARTS: dict[str, Part] = {
     "kernels": _kernels,
     "numbered": _numbered,
     "stateful": _stateful,
+    "folding": _folding,
 }
 LARGE: dict[str, Part] = {"many_changes": _many_changes}
 """Parts that run only where they are named."""

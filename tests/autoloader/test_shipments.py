@@ -8,6 +8,7 @@ import tempfile
 from datetime import UTC
 from decimal import Decimal
 from pathlib import Path
+from random import Random  # noqa: TID251 - seeded
 from typing import Any
 
 import pyarrow as pa
@@ -18,9 +19,13 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from shipped_zone import InProcessEngine, Region, Zone, content
 
-from proa.autoloader import KnownFiles
+from proa.autoloader import AutoLoader, KnownFiles
+from proa.autoloader.schema import FileSchema
+from proa.autoloader.schema_fold import SchemaFold, shipments_of
 from proa.errors import PipelineError, UnavailableError
+from proa.formats.json_schema import JsonInference
 from proa.formats.problems import Problem, ProblemKind, ReadError
+from proa.formats.source import OpenPart, Part
 from proa.landing import Manifest
 
 
@@ -64,6 +69,64 @@ def test_any_cutting_into_batches_gives_the_same_table(kind: str, data: st.DataO
 
 
 JSON = {"cloudFiles.format": "json", "cloudFiles.inferColumnTypes": "true"}
+
+
+@pytest.mark.parametrize(("seed", "typed"), [(1, "false"), (2, "true"), (3, "true"), (9, "true")])
+def test_many_small_files_that_are_looked_at_in_one_go_decide_as_each_alone(
+    tmp_path: Path, seed: int, typed: str
+):
+    """Fields come seldom, of every shape and case, and with several files of one shipment."""
+    random = Random(seed)
+    zone, engine = Zone(tmp_path / "zone"), InProcessEngine(backwards=bool(seed % 2))
+    structs = [b"null", b"{}", b'{"x": 1}', b'{"X": null}', b'{"y": {"z": 2}}']
+    numbers = [b"null", b"1", b"1.5", b"123456789012345678901234567890"]
+    lists = [b"null", b"[]", b"[null]", b'[{"x": 1}]', b'[{"x": {"y": 1}}]']
+    for number in range(120):
+        brings = number % 20 == 7
+        files = {}
+        for part in range(4 if brings else random.choice((1, 2))):
+            lines = [b'{"id": %d}' % number]
+            if brings or random.random() < 0.1:
+                age = (number + 13) // 20
+                name = b"A%d" % age if random.random() < 0.1 else b"a%d" % age
+                value = random.choice((structs, numbers, lists)[age % 3])
+                lines.append(b'{"%s": %s}' % (name, value))
+            if random.random() < 0.01:
+                lines.append(random.choice((b"not JSON", b"", b"\xff", b"[1]")))
+            files[f"{number:03}-{part}.json"] = b"\n".join(lines) + random.choice((b"", b"\n"))
+        zone.ship(files)
+    hint = {"cloudFiles.schemaHints": "a3.x double"} if seed % 3 == 0 else {}
+    options = {**JSON, **hint, "cloudFiles.inferColumnTypes": typed}
+    for name, most in (("a", 1), ("b", 40), ("c", 1000)):
+        region = Region(engine, zone, tmp_path / name, {**options, "maxFilesPerTrigger": str(most)})
+        region.run()
+        assert not region.stopped
+        loader = region.loader()
+        found = [(version.shipment, version.schema) for version in loader.versions()]
+        assert found == folded_one_by_one(loader)
+
+
+def folded_one_by_one(loader: AutoLoader) -> list[tuple[int, FileSchema]]:
+    """The plain definition of a schema: each file is looked at alone, and shipments are folded."""
+    fold = SchemaFold(loader.options, loader.base)
+    inference = JsonInference(
+        loader.options.reader,
+        types=loader.options.infer_types,
+        pinned=frozenset(),
+        hinted=fold.hinted,
+    )
+    versions: list[tuple[int, FileSchema]] = []
+    for shipment, files in shipments_of(loader.discover(None).take_all()):
+        sources = [
+            OpenPart(Part(file.path, file.size, file.modified), loader.options.reader, {})
+            for file in files
+        ]
+        inferred = {source.part.path: inference.infer(source) for source in sources}
+        old = versions[-1][1] if versions else None
+        new = fold.extend(old, files, inferred) if old else fold.first(files, inferred)
+        if new != old:
+            versions.append((shipment, new))
+    return versions
 
 
 @pytest.mark.parametrize("first", [b"", b'{"b": 1}'], ids=["no field", "another field"])

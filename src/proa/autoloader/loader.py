@@ -99,6 +99,10 @@ class AutoLoader:
         self._listed: ListedFiles | None = None
         self._schema: SchemaVersion | None = None
         self._sample: tuple[FileRef, ...] = ()
+        self._is_growing = False
+        """Whether the batch before has changed the schema: then the next one is looked at before it is read."""
+        self._folded: Sequence[FileRef] = ()
+        """The last file of those that were folded into the schema last."""
         self._ends_anywhere = False
         """Whether batches have the fields that later shipments brought."""
 
@@ -206,6 +210,7 @@ class AutoLoader:
         if not grows or mode not in {Evolution.ADD, Evolution.WIDEN} or current is None:
             raise problem.error() from error
         if self._grow(engine, current, files, problem):
+            self._is_growing, self._folded = True, files[-1:]
             return True
         # Perhaps another runner has stored what this one still lacks.
         latest = self._versions.latest() if self._versions is not None else None
@@ -230,16 +235,23 @@ class AutoLoader:
         problem: Problem | None,
     ) -> bool:
         """Fold the files into the schema, shipment by shipment; whether that changed anything."""
-        inferred = self._infer(engine, files)
+        inferred = self._infer(engine, files, current.schema)
         if problem is not None and problem.kind is ProblemKind.WIDER:
             return self._widen(current, files, inferred, problem)
         grown = current
+        settled: FileSchema | None = None
         for shipment, group in shipments_of(files):
             old = grown.schema
+            is_empty = not any(inferred.get(file.path) for file in group)
+            met = _fields_met(problem, group)
+            if is_empty and old is settled and not met and not self._fold.new_folders(old, group):
+                continue
             new = self._fold.extend(old, group, inferred)
+            if is_empty and new == old:
+                settled = old
             decided = self._fold.deciding_files(old, new, group, inferred)
             # What a reader met is a field, even where inference does not look.
-            for name, path in _fields_met(problem, group).items():
+            for name, path in met.items():
                 if not _has(new.data, name):
                     hint = hints.Hint(tuple(name.split(".")), t.StringType())
                     new = new.evolve(FileSchema(hints.apply([hint], new.data), new.partitions))
@@ -412,8 +424,10 @@ class AutoLoader:
             if not current.schema.data.fields and self._given is None:
                 self._decide(engine, current, sample)
                 current = self._current() or current
-            if grows and self._fold.new_folders(current.schema, files):
-                self._grow(engine, current, files, None)
+            ahead = self._is_growing and files[-1:] != self._folded and _is_of_many_small(files)
+            if grows and (ahead or self._fold.new_folders(current.schema, files)):
+                self._folded = files[-1:]
+                self._is_growing = self._grow(engine, current, files, None)
                 current = self._current() or current
         schema = current.schema
         if self._ends_before(current, files):
@@ -454,6 +468,7 @@ class AutoLoader:
             schema = replace(schema, data=fixed)
         decided = self._fold.deciding_files(None, schema, group, inferred)
         version = SchemaVersion(0, schema, shipment, decided, shipment)
+        self._is_growing = True
         self._schema = version if self._versions is None else self._versions.put(version)
         return self._schema
 
@@ -479,8 +494,10 @@ class AutoLoader:
                 assert self._schema is not None
                 before = self._schema
 
-    def _infer(self, engine: LoaderEngine, files: Sequence[FileRef]) -> dict[str, t.StructType]:
-        """The fields inside each of the files, by path."""
+    def _infer(
+        self, engine: LoaderEngine, files: Sequence[FileRef], known: FileSchema | None = None
+    ) -> dict[str, t.StructType]:
+        """The fields inside each of the files, by path; files may have none that add nothing to `known`."""
         if not files:
             return {}
         options = self.options
@@ -494,6 +511,7 @@ class AutoLoader:
             options.infer_types,
             pinned,
             t.StructType([f for f in hinted.fields if f.name.lower() not in pinned]),
+            None if known is None else (self._fold, known),
         )
         try:
             rows = _on_partitions(engine, len(partitions), task, INFERRED).collect()
@@ -513,6 +531,14 @@ class AutoLoader:
                 struct if known is None else merge_structs(known, struct, hinted, exact=True)
             )
         return inferred
+
+
+def _is_of_many_small(files: Sequence[FileRef]) -> bool:
+    """Whether there are so many small files that one look at all of them costs little beside reading them."""
+    return len(files) >= _MANY and sum(file.size for file in files) <= _SMALL * len(files)
+
+
+_MANY, _SMALL = 100, 64 << 10
 
 
 def _fields_met(problem: Problem | None, files: Sequence[FileRef]) -> dict[str, str]:

@@ -61,13 +61,20 @@ class SchemaFold:
     ) -> FileSchema:
         """The schema with what the next shipment's files have that readers take for new."""
         shaped = self._reshape(old, old)
-        columns = hints.apply(self.options.hints, shaped.data, grows=True)
+        columns = self._known_to_readers(shaped)
         new = {
             file.path: self._new_to_readers(inferred[file.path], columns)
             for file in files
             if file.path in inferred
         }
         return shaped.evolve(self._reshape(self._schema(files, new), shaped))
+
+    def additions(self, old: FileSchema, found: t.StructType) -> t.StructType:
+        """The fields of files that `extend` adds to the schema, or may add."""
+        return self._new_to_readers(found, self._known_to_readers(self._reshape(old, old)))
+
+    def _known_to_readers(self, schema: FileSchema) -> t.StructType:
+        return hints.apply(self.options.hints, schema.data, grows=True)
 
     def _new_to_readers(self, found: t.StructType, columns: t.StructType) -> t.StructType:
         """A file's fields that readers take for new.

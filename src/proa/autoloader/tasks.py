@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import pyarrow as pa
 from pyspark.sql import types as t
@@ -26,7 +26,10 @@ from proa.formats.scalars import scalar
 from proa.formats.source import COMPRESSED, OpenPart, Part
 
 if TYPE_CHECKING:
+    from proa.autoloader.schema import FileSchema
+    from proa.autoloader.schema_fold import SchemaFold
     from proa.formats.columnar import OpenFile
+    from proa.formats.json_schema import JsonInference
 
 _ROWS = 65_536
 """Rows of a batch that is handed to the engine, at most."""
@@ -280,6 +283,8 @@ class InferTask:
     are looked at, which is several times faster."""
     hinted: t.StructType | None = None
     """The columns that hints make nested: fields inside them are looked for."""
+    known: tuple[SchemaFold, FileSchema] | None = None
+    """A schema, and the rule by which it grows: small files that add nothing may have no fields."""
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         try:
@@ -290,23 +295,52 @@ class InferTask:
             raise error from None
 
     def _partition(self, partition: int) -> Iterator[pa.RecordBatch]:
-        infer = self._inference()
+        parts = self.assignment.parts(partition)
+        found = self._fields(parts) if self.known is None else self._additions(parts, *self.known)
         rows: list[tuple[str, int, str]] = []
         last, text = t.StructType(), t.StructType().json()
-        for part in self.assignment.parts(partition):
-            source = OpenPart(part, self.options, self.storage)
-            try:
-                found = infer(source)
-                if found is not last:
-                    last, text = found, found.json()
-                rows.append((part.path, part.start, text))
-            except ReadError as error:
-                if not self.options.ignores(error.problem.kind):
-                    raise
+        for part, struct in found:
+            if struct is not last:
+                last, text = struct, struct.json()
+            rows.append((part.path, part.start, text))
         columns = list(zip(*rows, strict=True)) or [(), (), ()]
         types = (pa.string(), pa.int64(), pa.string())
         arrays = [pa.array(c, kind) for c, kind in zip(columns, types, strict=True)]
         yield pa.RecordBatch.from_arrays(arrays, names=["path", "start", "schema"])
+
+    def _fields(self, parts: Iterable[Part]) -> Iterator[tuple[Part, t.StructType]]:
+        infer = self._inference()
+        for part in parts:
+            found = self._read(part, infer)
+            if found is not None:
+                yield part, found
+
+    def _additions(
+        self, parts: Iterable[Part], fold: SchemaFold, schema: FileSchema
+    ) -> Iterator[tuple[Part, t.StructType]]:
+        """As `_fields`; many small files of JSON are looked at in one go, as long as none is new."""
+        if self.options.format != "json" or self.options.multi_line:
+            yield from self._fields(parts)
+            return
+        scan = _AdditionScan(self._json_inference(), fold, schema)
+        for part in sorted(parts, key=lambda part: part.shipment):
+            if _weight(part) > _SMALL or part.path.lower().endswith(COMPRESSED):
+                yield from scan.end()
+                yield from self._fields([part])
+                continue
+            blocks = self._read(part, lambda source: list(source.lines()))
+            if blocks is not None:
+                yield from scan.add(part, blocks)
+        yield from scan.end()
+
+    def _read(self, part: Part, read: Callable[[OpenPart], _T]) -> _T | None:
+        """What `read` makes of a part. Returns None where options pass over what is wrong with it."""
+        try:
+            return read(OpenPart(part, self.options, self.storage))
+        except ReadError as error:
+            if not self.options.ignores(error.problem.kind):
+                raise
+            return None
 
     def _inference(self) -> Callable[[OpenPart], t.StructType]:
         if self.options.format in TYPED_FORMATS:
@@ -318,12 +352,88 @@ class InferTask:
             from proa.formats.csv_blocks import infer_csv
 
             return partial(infer_csv, options=self.options, types=self.types)
+        return self._json_inference().infer
+
+    def _json_inference(self) -> JsonInference:
         from proa.formats.json_schema import JsonInference
 
-        return JsonInference(
-            self.options, types=self.types, pinned=self.pinned, hinted=self.hinted
-        ).infer
+        return JsonInference(self.options, types=self.types, pinned=self.pinned, hinted=self.hinted)
 
+
+class _AdditionScan:
+    """Tells of files of JSON, in the order of their shipments, what they add to a schema.
+
+    A file that adds nothing has no fields, or those that it has.
+    """
+
+    def __init__(self, inference: JsonInference, fold: SchemaFold, schema: FileSchema) -> None:
+        self._inference = inference
+        self._fold = fold
+        self._known = schema
+        """The schema before the shipment of the file that is looked at, or an earlier one."""
+        self._grown = (0, schema)
+        """A shipment, and what its files have made of the schema; it counts from the next one on."""
+        self._held: list[_Text] = []
+        self._bytes = 0
+        self._told, self._failed = 0, 0
+        """Files that were told in one go with others, and looks at several that did not do."""
+
+    def add(self, part: Part, blocks: list[bytes]) -> Iterator[tuple[Part, t.StructType]]:
+        self._held.append((part, blocks))
+        self._bytes += sum(map(len, blocks))
+        if self._bytes > _SMALL or len(self._held) >= _AT_ONCE:
+            yield from self.end()
+
+    def end(self) -> Iterator[tuple[Part, t.StructType]]:
+        """What is known of the files that are held."""
+        files, self._held, self._bytes = self._held, [], 0
+        yield from self._tell(files)
+
+    def _tell(self, files: list[_Text]) -> Iterator[tuple[Part, t.StructType]]:
+        if len(files) > 1 and self._failed <= self._told + _PATIENCE:
+            if self._add_nothing(files):
+                self._told += len(files)
+                yield from ((part, _NO_FIELDS) for part, _ in files)
+                return
+            self._failed += 1
+            middle = len(files) // 2
+            yield from self._tell(files[:middle])
+            yield from self._tell(files[middle:])
+            return
+        for part, blocks in files:
+            found = self._inference.infer_blocks(blocks)
+            self._grow(part, found)
+            yield part, found
+
+    def _add_nothing(self, files: list[_Text]) -> bool:
+        if files[0][0].shipment > self._grown[0]:
+            self._known = self._grown[1]
+        texts = [b"".join(blocks) for _, blocks in files]
+        lines = b"".join(text if text.endswith(b"\n") else text + b"\n" for text in texts if text)
+        found = self._inference.infer_at_once(lines) if lines else _NO_FIELDS
+        return found is not None and not self._fold.additions(self._known, found).fields
+
+    def _grow(self, part: Part, found: t.StructType) -> None:
+        """Take what a file adds as known to later shipments.
+
+        Files of its own shipment may still change the types of what is new.
+        """
+        before = self._grown[1]
+        if self._fold.additions(before, found).fields:
+            file = FileRef(part.path, part.size, part.modified, part.shipment)
+            grown = self._fold.extend(before, [file], {file.path: found})
+            self._grown = (part.shipment, grown)
+
+
+_Text = tuple[Part, list[bytes]]
+"""A file, and its lines in blocks."""
+_SMALL = 1 << 20
+"""Bytes of files that are looked at in one go."""
+_AT_ONCE = 128
+_PATIENCE = 16
+"""Looks that may fail before files are looked at one by one."""
+_NO_FIELDS = t.StructType()
+_T = TypeVar("_T")
 
 _RANGE = 64 << 20
 """Bytes; larger files are read in ranges of about this size."""

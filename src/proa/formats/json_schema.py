@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache, reduce
 from itertools import chain
 from typing import Any
@@ -48,22 +48,33 @@ class JsonInference:
 
     def infer(self, source: OpenPart) -> t.StructType:
         """The struct of all records of one part of a file."""
+        return self.infer_blocks(_blocks(source, self._options))
+
+    def infer_blocks(self, blocks: Iterable[bytes]) -> t.StructType:
+        """The struct of all records in blocks of lines."""
         merged: t.StructType | None = None
-        for block in _blocks(source, self._options):
+        for block in blocks:
             found = self._block(block)
             merged = (
                 found if merged is None else merge_structs(merged, found, self._hinted, exact=True)
             )
         return t.StructType() if merged is None else merged
 
+    def infer_at_once(self, block: bytes) -> t.StructType | None:
+        """The struct of all records in a block of lines. Returns None if it takes a closer look."""
+        found = _by_arrow(block) if is_utf8(block) else None
+        if found is None:
+            return None
+        if self._last is None or not self._last[0].equals(found):
+            self._last = found, self._struct(found)
+        return self._last[1]
+
     def _block(self, block: bytes) -> t.StructType:
         if not is_utf8(block):
             block = block.decode("utf-8", "replace").encode()
-        found = _by_arrow(block)
+        found = self.infer_at_once(block)
         if found is not None:
-            if self._last is None or not self._last[0].equals(found):
-                self._last = found, self._struct(found)
-            return self._last[1]
+            return found
         rows = _rows(block)
         names = sorted({name for shape in set(map(tuple, rows)) for name in shape})
         return t.StructType([self._field(name, rows) for name in names])
