@@ -59,3 +59,26 @@ def test_a_server_without_delta_lake_is_told_what_it_lacks():
     assert error.condition == "DATA_SOURCE_NOT_FOUND"
     assert "has no Delta Lake" in str(error)
     assert "--packages io.delta:" in str(error)
+
+
+UNPLANNED = [
+    "SELECT a.id, l.m FROM range(3) a, LATERAL (SELECT max(b.id) AS m FROM range(3) b WHERE b.id <= a.id) l",
+    "SELECT map()",
+    "SELECT xxhash64(INTERVAL '1' YEAR)",
+    "SELECT array(NULL, NULL)",
+]
+
+
+@pytest.mark.parametrize("text", UNPLANNED)
+def test_what_the_engine_never_computes_is_not_tried_again(embedded, text):
+    with pytest.raises(UserError, match="write it in another way") as caught:
+        embedded.arrow(embedded.spark.sql(text))
+    assert caught.value.condition == "ENGINE_REFUSED"
+    assert "DataFusion" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "said", ["Resources exhausted: Failed to allocate 5 MB", "Generic S3 error: timed out", ""]
+)
+def test_what_may_pass_is_tried_again(said):
+    assert isinstance(as_proa_error(UnknownException(said)), UnavailableError)

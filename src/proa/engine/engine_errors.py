@@ -32,6 +32,19 @@ _IMPOSSIBLE = re.compile(
 )
 
 
+_UNPLANNED = re.compile(
+    r"^(?:Error during planning|Schema error|Invalid argument error|Internal error|This feature is not"
+    r" implemented|Optimizer rule|type_coercion)\b|^No field named|^Unsupported data type in hasher"
+    r"|Physical plan does not support|^A null type field may not be|Length spanned by list offsets"
+    r"|UNSUPPORTED_DATA_TYPE_FOR_ARROW_CONVERSION|^It is not possible to concatenate arrays"
+)
+"""What the embedded engine says of a query that it cannot compute, however often it is asked."""
+_ITS_AUTHORS = re.compile(r"\s*This issue was likely caused by a bug in DataFusion.*", re.DOTALL)
+_ANOTHER_WAY = (
+    "; write it in another way, or use an Apache Spark Connect server"
+    " (engine: {remote: sc://host:15002})"
+)
+
 PYTHON_FAILED = "PYTHON_FAILED"
 """The condition of a UserError that stands for an exception in the user's own Python code."""
 _OWN = re.escape(str(Path(__file__).parent.parent))
@@ -69,8 +82,17 @@ def as_proa_error(error: BaseException) -> ProaError:
             else ""
         )
         return UserError(f"the engine refused the query: {message}{remedy}", condition=condition)
-    details = getattr(error, "details", lambda: None)() or message  # gRPC's errors are many lines
-    return UnavailableError(f"the engine failed: {details}", condition="ENGINE_FAILED")
+    return _failure(getattr(error, "details", lambda: None)() or message)
+
+
+def _failure(details: str) -> ProaError:
+    """What is no mistake of the user's. `details` are gRPC's, whose errors are many lines."""
+    if _UNPLANNED.search(details) is None:
+        return UnavailableError(f"the engine failed: {details}", condition="ENGINE_FAILED")
+    said = one_line(_ITS_AUTHORS.sub("", details)).rstrip(".")
+    return UserError(
+        f"the engine cannot compute the query: {said}{_ANOTHER_WAY}", condition="ENGINE_REFUSED"
+    )
 
 
 def _without_traces(text: str) -> str:
