@@ -144,7 +144,7 @@ def _call(node: Node, args: list[str]) -> str:
     if name == "window":
         return name
     if name == "from_json":
-        return f"from_json({args[0]})"
+        return "entries" if isinstance(node.now.type, t.MapType) else f"from_json({args[0]})"
     if (name, len(args)) in _DEFAULTS:
         args.append(_DEFAULTS[name, len(args)])
     name = _SHOWN.get(name, name.upper() if name in _UPPER else name)
