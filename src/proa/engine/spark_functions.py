@@ -60,8 +60,9 @@ EXTERNAL = words(
 ORDER_DEPENDENT = words(
     """first first_value last last_value any_value collect_list collect_set array_agg listagg
     string_agg percentile_approx approx_percentile histogram_numeric approx_top_k mode collect_union
-    approx_top_k_accumulate approx_top_k_combine kll_merge_agg_bigint kll_merge_agg_double
-    kll_merge_agg_float kll_sketch_agg_bigint kll_sketch_agg_double kll_sketch_agg_float"""
+    approx_top_k_accumulate approx_top_k_combine hll_sketch_agg hll_union_agg kll_merge_agg_bigint
+    kll_merge_agg_double kll_merge_agg_float kll_sketch_agg_bigint kll_sketch_agg_double
+    kll_sketch_agg_float"""
 )
 """Aggregates whose value depends on the order in which rows arrive."""
 
