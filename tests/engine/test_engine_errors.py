@@ -82,3 +82,54 @@ def test_what_the_engine_never_computes_is_not_tried_again(embedded, text):
 )
 def test_what_may_pass_is_tried_again(said):
     assert isinstance(as_proa_error(UnknownException(said)), UnavailableError)
+
+
+WRONG_QUERIES = {
+    "SELECT explode(1)": "DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE",
+    "SELECT size(1)": "DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE",
+    "SELECT id FROM range(3) WHERE id + 1": "DATATYPE_MISMATCH.FILTER_NOT_BOOLEAN",
+    "SELECT 1 FROM range(3) JOIN range(3) b USING (nope)": "UNRESOLVED_USING_COLUMN_FOR_JOIN",
+    "SELECT 1 AS x UNION ALL SELECT 2, 3": "NUM_COLUMNS_MISMATCH",
+    "SELECT 1 AS x EXCEPT SELECT 2, 3": "NUM_COLUMNS_MISMATCH",
+    "SELECT id, id % 2 AS k, count(*) FROM range(3) GROUP BY k": "MISSING_AGGREGATION",
+    "SELECT id, k FROM (SELECT id, 1 AS k FROM range(3)) GROUP BY k": "MISSING_AGGREGATION",
+    "SELECT id, sum(id) FROM range(3)": "MISSING_AGGREGATION",
+    "SELECT named_struct('a', 1).b": "FIELD_NOT_FOUND",
+    "SELECT row_number() FROM range(3)": "WINDOW_FUNCTION_WITHOUT_OVER_CLAUSE",
+    "SELECT sum(count(*)) FROM range(3)": "NESTED_AGGREGATE_FUNCTION",
+    "SELECT id FROM range(3) WHERE count(*) > 1": "INVALID_WHERE_CONDITION",
+    "SELECT id FROM range(3) WHERE row_number() OVER (ORDER BY id) > 1": (
+        "WINDOW_FUNCTION_NOT_ALLOWED_IN_CLAUSE"
+    ),
+    "SELECT (SELECT id FROM range(3)) AS x": "SCALAR_SUBQUERY_TOO_MANY_ROWS",
+    "SELECT id IN (SELECT id, 1 FROM range(1)) FROM range(3)": "INVALID_SUBQUERY_EXPRESSION",
+    "SELECT x FROM VALUES (1), (2, 3) AS t(x)": "INVALID_INLINE_TABLE.NUM_COLUMNS_MISMATCH",
+    "SELECT id FROM range(3) ORDER BY 5": "ORDER_BY_POS_OUT_OF_RANGE",
+}
+JARGON = re.compile(r"#\d|Int64|Utf8|AggregateFunction|predicate|logical|planning|coercion")
+
+
+@pytest.mark.parametrize(("query", "condition"), WRONG_QUERIES.items())
+def test_a_mistake_in_a_query_is_the_users_with_sparks_name_and_a_remedy(
+    embedded, query, condition
+):
+    with pytest.raises(UserError) as caught, embedded.translating():
+        embedded.arrow(embedded.spark.sql(query))
+    assert caught.value.condition == condition
+    said = str(caught.value.args[0])
+    assert ";" in said
+    assert not JARGON.search(said)
+
+
+APACHE = {
+    "a.nope": "[UNRESOLVED_COLUMN.WITH_SUGGESTION] A column, variable, or function parameter with name"
+    " `a`.`nope` cannot be resolved. Did you mean one of the following? [`a`.`id`]. SQLSTATE: 42703",
+    "nope": "[UNRESOLVED_USING_COLUMN_FOR_JOIN] USING column `nope` cannot be resolved on the left side"
+    " of the join. The left-side columns: [`id`]. SQLSTATE: 42703",
+    "": "[NUM_COLUMNS_MISMATCH] UNION can only be performed on `x`. SQLSTATE: 42826",
+}
+
+
+@pytest.mark.parametrize(("about", "said"), APACHE.items())
+def test_the_name_that_spark_does_not_know_is_taken_from_its_words(about, said):
+    assert as_proa_error(AnalysisException(said)).about == about

@@ -65,6 +65,12 @@ MISTAKES = {
         f"{M}SELECT * FROM (SELECT id FROM range(3)) JOIN (SELECT @id FROM (SELECT 1 AS x)) ON true",
         "UNRESOLVED_COLUMN",
     ),
+    "join": (
+        f"{M}SELECT 1 FROM range(3) JOIN range(3) b USING (@nme)",
+        "UNRESOLVED_USING_COLUMN_FOR_JOIN",
+    ),
+    "field": (f"{M}SELECT named_struct('a', 1).@nme AS b", "FIELD_NOT_FOUND"),
+    "no window": (f"{M}SELECT @row_number() AS n", "WINDOW_FUNCTION_WITHOUT_OVER_CLAUSE"),
     "ambiguous": (
         f"{M}SELECT @id FROM range(3) a JOIN range(3) b ON a.id = b.id",
         "AMBIGUOUS_REFERENCE",

@@ -7,6 +7,7 @@ a full disk) arrives as the kind and with the message it was raised with: see `c
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from proa.engine.carried_errors import carried_error
@@ -51,6 +52,11 @@ _OWN = re.escape(str(Path(__file__).parent.parent))
 _OTHERS = re.compile(rf'"(?:spark\.py|<[^"]*>|[^"]*/site-packages/[^"]*|{_OWN}/[^"]*)"')
 _STACK = re.compile(r"\s*\n\s*JVM stacktrace:.*", re.DOTALL)
 _PLAN = re.compile(r"(line \d+ pos \d+);?\s*\n.*", re.DOTALL)
+_SPARKS_NAME = re.compile(
+    r"^\[(?:UNRESOLVED_COLUMN|UNRESOLVED_ROUTINE|UNRESOLVED_USING_COLUMN_FOR_JOIN|WRONG_NUM_ARGS)[\w.]*\]"
+    r"[^`]*(`[^`]+`(?:\.`[^`]+`)*)"
+)
+"""The name that Apache Spark says is wrong; the place that it tells is that in a text with other names."""
 _SQLSTATE = re.compile(r"\s*SQLSTATE: \w{5}\s*\Z")
 _MISTAKE = re.compile(r"SQLSTATE: 42\w{3}")
 """The class of what is wrong with a statement or what it names, in the SQL standard."""
@@ -63,7 +69,9 @@ def as_proa_error(error: BaseException) -> ProaError:
     text = str(error)
     names = {cls.__name__ for cls in type(error).__mro__}
     in_python = "PythonException" in names
-    own = carried_error(text) or lacking_library(text) or (None if in_python else data_error(text))
+    own = carried_error(text) or lacking_library(text)
+    if own is None and not in_python:
+        own = data_error(text) or _known_mistake(text)
     if own is not None:
         return own
     message = _without_traces(text) or type(error).__name__
@@ -71,9 +79,7 @@ def as_proa_error(error: BaseException) -> ProaError:
         return UserError(_python_failed(message), condition=PYTHON_FAILED)
     if names & _USERS or _MISTAKE.search(message):
         if (said := reword(message)) is not None:
-            reworded = UserError(said[1], condition=said[0])
-            reworded.about = said[2]
-            return reworded
+            return _about(UserError(said[1], condition=said[0]), said[2])
         condition = getattr(error, "getCondition", lambda: None)() or "ENGINE_REFUSED"
         remedy = (
             "; this engine lacks it: use an Apache Spark Connect server"
@@ -81,7 +87,9 @@ def as_proa_error(error: BaseException) -> ProaError:
             if _IMPOSSIBLE.search(message)
             else ""
         )
-        return UserError(f"the engine refused the query: {message}{remedy}", condition=condition)
+        refused = UserError(f"the engine refused the query: {message}{remedy}", condition=condition)
+        named = _SPARKS_NAME.search(message)
+        return _about(refused, named[1].replace("`", "") if named else "")
     return _failure(getattr(error, "details", lambda: None)() or message)
 
 
@@ -127,10 +135,12 @@ _FUNCTIONS = {
     "input_file_block_length": "_metadata.file_block_length",
 }
 """Functions that others have taken the place of."""
+_WINDOW_FUNCTIONS = frozenset(
+    {"row_number", "rank", "dense_rank", "percent_rank", "cume_dist", "ntile", "lag", "lead"}
+)
 _WHO_ASKS = {"is_member", "is_account_group_member"}
 _NAME = re.compile(r'Identifier\("((?:[^"\\]|\\.)*)"\)')
 _MISSING = re.compile(r"attribute ObjectName\((\[.*?\])\) is missing from the schema")
-_UNGROUPED = re.compile(r"No field named \S*\"#\d+\"\..*Valid fields are \S*\w\(", re.DOTALL)
 _AMBIGUOUS = re.compile(r"ambiguous attribute: ObjectName\((\[.*?\])\)")
 _FUNCTION = re.compile(
     r"^(?:unknown )?function: (\w+)$|^\[UNRESOLVED_ROUTINE\] Cannot resolve routine `(\w+)`"
@@ -162,6 +172,14 @@ def _missing_function(name: str, remedy: str) -> tuple[str, str]:
                 " data lands, and let its answers land as data"
             ),
         )
+    if name.lower() in _WINDOW_FUNCTIONS:
+        return (
+            "WINDOW_FUNCTION_WITHOUT_OVER_CLAUSE",
+            (
+                f"{name}() is computed over a window, and names none; write"
+                " OVER (PARTITION BY ... ORDER BY ...) behind it"
+            ),
+        )
     if instead := _FUNCTIONS.get(name.lower()):
         remedy = f"read {instead}"
     return ("UNRESOLVED_ROUTINE", f"the engine has no function {name}(); {remedy}")
@@ -178,6 +196,119 @@ def _missing_format(name: str) -> str:
         f"the engine reads no format {name!r}; land the data as json, csv, parquet, avro or orc"
         f" (proa capture does so for PostgreSQL), {_SPARK_TOO}"
     )
+
+
+@dataclass(frozen=True)
+class _Mistake:
+    """A mistake in a query, as the embedded engine says it."""
+
+    pattern: str
+    condition: str
+    """Spark's name of it."""
+    said: str
+    """The sentence for people; takes the groups of the pattern."""
+    about: str = ""
+    """The name that it is about; takes the groups too."""
+
+
+_KNOWN_MISTAKES = (
+    _Mistake(
+        r"explode should only be called with a list or map",
+        condition="DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE",
+        said="explode() takes an array or a map and is given something else; make one of it first"
+        " (split, from_json, array)",
+        about="explode",
+    ),
+    _Mistake(
+        r"invalid argument: (\w+) expects List or Map as argument",
+        condition="DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE",
+        said="{0}() takes an array or a map and is given something else; make one of it first"
+        " (split, from_json, array)",
+        about="{0}",
+    ),
+    _Mistake(
+        r"Cannot create filter with non-boolean predicate",
+        condition="DATATYPE_MISMATCH.FILTER_NOT_BOOLEAN",
+        said="a condition is a value that is neither true nor false; write a comparison (... > 0)",
+    ),
+    _Mistake(
+        r"^\[UNRESOLVED_COLUMN\] Cannot find column (\w+)",
+        condition="UNRESOLVED_USING_COLUMN_FOR_JOIN",
+        said="a join is by the column {0!r}, which is not on both sides; look at its spelling, or write"
+        " the condition (ON a.x = b.y)",
+        about="{0}",
+    ),
+    _Mistake(
+        r"(?:different number of columns: left|same number of columns\. Left) has (\d+) columns?"
+        r"(?: whereas|,) right has (\d+)",
+        condition="NUM_COLUMNS_MISMATCH",
+        said="two queries that are put together (UNION, INTERSECT, EXCEPT) have {0} and {1} columns; give"
+        " both the same columns",
+    ),
+    _Mistake(
+        r'No field named \S*"#\d+"\.[^\n]*\n?\s*Valid fields are',
+        condition="MISSING_AGGREGATION",
+        said="a column is neither grouped nor aggregated, and others are; name it in GROUP BY, or take one"
+        " value of it (any_value)",
+    ),
+    _Mistake(
+        r"missing or ambiguous field: (\w+)",
+        condition="FIELD_NOT_FOUND",
+        said="a struct has no field {0!r}; look at its spelling",
+        about="{0}",
+    ),
+    _Mistake(
+        r"Aggregate function calls cannot be nested",
+        condition="NESTED_AGGREGATE_FUNCTION",
+        said="an aggregate stands inside of another one; compute the inner one in a query of its own",
+    ),
+    _Mistake(
+        r"Physical plan does not support logical expression AggregateFunction",
+        condition="INVALID_WHERE_CONDITION",
+        said="an aggregate stands where rows are chosen one by one (WHERE); choose groups with HAVING",
+    ),
+    _Mistake(
+        r"Physical plan does not support logical expression WindowFunction",
+        condition="WINDOW_FUNCTION_NOT_ALLOWED_IN_CLAUSE",
+        said="a window function stands where rows are chosen (WHERE); choose by its value with QUALIFY, or"
+        " in a query around this one",
+    ),
+    _Mistake(
+        r"Scalar subquery returned more than one row",
+        condition="SCALAR_SUBQUERY_TOO_MANY_ROWS",
+        said="a query that stands for one value yields several rows; let it yield one (max, any_value), or"
+        " join it",
+    ),
+    _Mistake(
+        r"[sS]ubquery should only return one column, but found (\d+)",
+        condition="INVALID_SUBQUERY_EXPRESSION",
+        said="a query that stands for one value has {0} columns; let it have one",
+    ),
+    _Mistake(
+        r"Inconsistent data length across values list: got (\d+) values in row \d+ but expected (\d+)",
+        condition="INVALID_INLINE_TABLE.NUM_COLUMNS_MISMATCH",
+        said="VALUES has rows of {1} and of {0} values; give all of them the same number",
+    ),
+    _Mistake(
+        r"Cannot resolve column position (\d+)\. Valid positions are 1 to (\d+)",
+        condition="ORDER_BY_POS_OUT_OF_RANGE",
+        said="ORDER BY or GROUP BY names column number {0}, and the query has {1}; write its name",
+    ),
+)
+
+
+def _known_mistake(message: str) -> UserError | None:
+    for mistake in _KNOWN_MISTAKES:
+        found = re.search(mistake.pattern, message)
+        if found is not None:
+            error = UserError(mistake.said.format(*found.groups()), condition=mistake.condition)
+            return _about(error, mistake.about.format(*found.groups()))
+    return None
+
+
+def _about(error: UserError, name: str) -> UserError:
+    error.about = name
+    return error
 
 
 def reword(message: str) -> tuple[str, str, str] | None:
@@ -201,25 +332,19 @@ def _about_column(message: str) -> tuple[str, str, str] | None:
         names = _NAME.findall(found.group(1))
         whole, under = ".".join(names), "_".join(names)
         hint = (
-            f"; behind a join by column names write {names[-1]!r} alone, and rename a column that"
-            f" has dots in its own name (withColumnRenamed({whole!r}, {under!r}))"
+            f" (behind a join by column names write {names[-1]!r} alone, and rename a column that"
+            f" has dots in its own name: withColumnRenamed({whole!r}, {under!r}))"
             if len(names) > 1
             else ""
         )
         return (
             "UNRESOLVED_COLUMN",
             (
-                f"there is no column {whole!r} here{hint}; look at its spelling and at"
-                " what the query reads"
+                f"there is no column {whole!r} here; look at its spelling and at what the query"
+                f" reads{hint}"
             ),
             whole,
         )
-    if _UNGROUPED.search(message):
-        said = (
-            "a column is neither grouped nor aggregated, and others are; name it in GROUP BY, or take one"
-            " value of it (any_value)"
-        )
-        return ("MISSING_AGGREGATION", said, "")
     if found := _AMBIGUOUS.search(message):
         name = ".".join(_NAME.findall(found.group(1)))
         return (

@@ -48,13 +48,15 @@ def place_of(
     """
     if not error.about:
         return origin.location
-    find = _columns if error.condition in _COLUMNS else _calls
+    is_column = error.condition.partition(".")[0] in _COLUMNS
     for text in texts:
-        found = _names_like(find(text), error.about)
+        found = _names_like((_columns if is_column else _calls)(text), error.about)
+        if not found and len(said := _names_like(_words(text), error.about)) == 1:
+            found = said
         if not found:
             continue
         name = found[0]
-        if len(found) > 1 and find is _columns and origin.sql is not None:
+        if len(found) > 1 and is_column and origin.sql is not None:
             name = _wrong_one(error, text, found, bound, analyze)
         return origin.place(text, name.start)
     at = _in_code(error.about, bound)
@@ -83,6 +85,12 @@ def _names_like(names: Sequence[_Name], about: str) -> list[_Name]:
         if found:
             return found
     return []
+
+
+def _words(text: str) -> list[_Name]:
+    """All words of a text: fields of structs and columns of USING are no columns to its parser."""
+    tokens = sql_text.tokens(text)
+    return [_Name((token.text.lower(),), token.start, token.end + 1) for token in tokens]
 
 
 def _calls(text: str) -> list[_Name]:
