@@ -45,6 +45,16 @@ def test_blocks_are_whole_lines_however_long_the_file(store):
     assert max(map(len, blocks)) < 2 * BLOCK
 
 
+@pytest.mark.parametrize("size", [BLOCK - 1, BLOCK, BLOCK + 1, BLOCK * 5 // 4])
+def test_a_file_that_is_little_more_than_a_block_is_one(tmp_path, size):
+    line = b"x" * 999 + b"\n"
+    data = (line * (size // len(line) + 1))[: size - 1] + b"\n"
+    folder = Store.open(str(tmp_path))
+    folder.put("f.json", data)
+
+    assert list(source(folder, "f.json", len(data)).lines()) == [data]
+
+
 def test_parquet_and_compressed_files_are_read_from_every_store(store, tmp_path):
     pq.write_table(pa.table({"a": [1, 2]}), tmp_path / "f.parquet")
     data = (tmp_path / "f.parquet").read_bytes()

@@ -103,6 +103,10 @@ class JsonReader:
             yield from self._documents(source, convert)
             return
         for block in source.lines():
+            layout = JsonLayout.of(block)
+            if layout.lines <= self._most_rows:
+                yield from self._block(block, convert, layout)
+                continue
             for piece in line_pieces(block, self._most_rows):
                 yield from self._block(piece, convert)
 
@@ -116,10 +120,12 @@ class JsonReader:
             elif data.strip():
                 yield self._table(convert.rows_of(data))
 
-    def _block(self, block: bytes, convert: Converter) -> Iterator[pa.Table]:
+    def _block(
+        self, block: bytes, convert: Converter, layout: JsonLayout | None = None
+    ) -> Iterator[pa.Table]:
         if not block:
             return
-        layout = JsonLayout.of(block)
+        layout = layout or JsonLayout.of(block)
         if not layout.plain and (b"\n\n" in block or b"\n\r\n" in block or block[:1] in b"\r\n"):
             block = b"\n".join(line for line in block.split(b"\n") if line.strip(b" \t\r"))
             if not block:

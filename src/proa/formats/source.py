@@ -27,6 +27,8 @@ from proa.storage import NotFoundError, Store, is_url
 
 BLOCK = 8 << 20
 """Bytes that are parsed at once."""
+_LAST = BLOCK + BLOCK // 4
+"""Bytes; what is left of a file is read in one piece when it is no more."""
 _BOM = codecs.BOM_UTF8
 
 COMPRESSED = (".gz", ".gzip", ".bz2", ".zst", ".zstd", ".deflate")
@@ -130,14 +132,16 @@ class OpenPart:
                 self._check(read)
             return
         with Path(self.part.path).open("rb", buffering=0) as file:
-            self._check(os.fstat(file.fileno()).st_size)
+            size = os.fstat(file.fileno()).st_size
+            self._check(size)
             file.seek(start)
-            left = None if end is None else end - start
-            while left is None or left > 0:
-                chunk = file.read(BLOCK if left is None else min(BLOCK, left))
+            at = start
+            while end is None or at < end:
+                rest = (size if end is None else end) - at
+                chunk = file.read(rest if 0 < rest <= _LAST else BLOCK)
                 if not chunk:
                     break
-                left = None if left is None else left - len(chunk)
+                at += len(chunk)
                 yield chunk
             self._check(os.fstat(file.fileno()).st_size)
 
@@ -300,7 +304,8 @@ def _whole_lines(chunks: Iterator[bytes], source: OpenPart) -> Iterator[bytes]:
     for chunk in chunks:
         cut = chunk.rfind(b"\n") + 1
         if cut and size + cut >= BLOCK // 2:
-            yield b"".join([*held, memoryview(chunk)[:cut]])
+            whole = not held and cut == len(chunk)
+            yield chunk if whole else b"".join([*held, memoryview(chunk)[:cut]])
             held, size = [chunk[cut:]], len(chunk) - cut
             continue
         held.append(chunk)
