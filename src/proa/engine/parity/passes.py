@@ -140,7 +140,9 @@ class Parity:
         if now.kind == "kernel":
             self._check_zone(now)
             now.shown = self._name(now.name, now.type, copy)
-        for arg in now.args:
+        written = now.value.args[1:] if isinstance(now.value, Node) else []
+        # A window that a rule made is partitioned and ordered by what was written.
+        for arg in (*now.args, *written):
             self._make_known(arg, copy)
         if now.kind == "window" and isinstance(now.value, Node):  # a rule's, in another one's place
             for arg in now.value.args[1:]:
