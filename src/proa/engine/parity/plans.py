@@ -216,7 +216,7 @@ class PlanPass:
                         *getattr(node, "aggregate_expressions", ()),
                     )
                 )
-                and inner.kind not in {"star", "alias", "column"}
+                and inner.kind not in {"star", "alias"}
                 and not generates
                 and bool(tops)
             )
@@ -293,6 +293,8 @@ def _missing(columns: Qualified, others: Qualified) -> list[tuple[str, DataType]
 
 
 def _name_of(node: Node) -> str:
+    if node.kind == "column":  # a field is named without what it is in
+        return node.parts[-1]
     try:
         return column_name(node)
     except UnnamedError:

@@ -13,7 +13,7 @@ from proa.engine.parity.rule_base import (
     rule,
 )
 from proa.engine.parity.sql_nodes import DataType, Node, call, kernel, literal
-from proa.engine.parity.typist import Typist, field_type
+from proa.engine.parity.typist import Typist
 
 
 @rule("array_contains", "array_position", "array_remove")
@@ -165,7 +165,7 @@ def _field_of_items(base: Node, type_: DataType, name: str) -> Node | None:
     """The list of a field of each struct in an array; None where there is no such field."""
     if not (isinstance(type_, t.ArrayType) and isinstance(type_.elementType, t.StructType)):
         return None
-    found = field_type(type_, name)
+    found = st.field_type(type_, name)
     if found is None:
         return None
     item = Node("column", "x_", [], type_.elementType, parts=("x_",))

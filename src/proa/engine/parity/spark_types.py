@@ -9,8 +9,9 @@ from typing import Any
 
 from pyspark.sql import types as t
 
-from proa.engine.parity.sql_nodes import DataType
+from proa.engine.parity.sql_nodes import DataType, Node
 from proa.engine.parity.sql_tokens import Token, UnreadableSqlError, tokens
+from proa.text import quote_identifier
 
 _NAMES: dict[str, Any] = {
     "tinyint": t.ByteType(), "byte": t.ByteType(), "smallint": t.ShortType(), "short": t.ShortType(),
@@ -270,3 +271,46 @@ def decimal_type(value: Decimal) -> t.DecimalType:
     _, digits, exponent = value.as_tuple()
     scale = max(0, -int(exponent))
     return t.DecimalType(min(38, max(len(digits) + max(int(exponent), 0), scale)), scale)
+
+
+def field_type(type_: DataType, name: str) -> DataType:
+    """The type of a struct's field; that of the field in all items for an array of structs."""
+    if isinstance(type_, t.ArrayType):
+        inner = field_type(type_.elementType, name)
+        return None if inner is None else t.ArrayType(inner)
+    if isinstance(type_, t.MapType):
+        return type_.valueType
+    if isinstance(type_, t.StructType):
+        return next(
+            (f.dataType for f in type_.fields if f.name.casefold() == name.casefold()), None
+        )
+    return None
+
+
+def keys_of_maps(node: Node, kept: int, type_: DataType) -> Node | None:
+    """`map.key` and what is behind it as the engine reads it. Returns None for a column without maps.
+
+    `kept` of the column's parts name a column of the type `type_`.
+    """
+    through, types = type_, []
+    for name in node.parts[kept:]:
+        types.append(through)
+        through = field_type(through, name)
+    if not any(isinstance(each, t.MapType) for each in types):
+        return None
+    message = None
+    if node.message is not None:
+        message = type(node.message)()
+        message.CopyFrom(node.message)
+        parts = ".".join(map(quote_identifier, node.parts[:kept]))
+        message.unresolved_attribute.unparsed_identifier = parts
+    found = Node(
+        "column", node.parts[kept - 1], [], type_, parts=node.parts[:kept], message=message
+    )
+    for each, name in zip(types, node.parts[kept:], strict=True):
+        if isinstance(each, t.MapType):
+            key = Node("literal", "string", [], STRING, value=name)
+            found = Node("access", "[", [found, key], each.valueType)
+        else:
+            found = Node("access", ".", [found], field_type(each, name), value=name)
+    return found

@@ -270,11 +270,14 @@ class Typist:
             )
         if item.kind == "alias":
             return [(item.value[0], item.type)]
-        return [(item.name or item.shown, item.type)]
+        name = item.parts[-1] if item.kind == "column" else item.name or item.shown
+        return [(name, item.type)]
 
     def _top(self, item: Node) -> None:
         """Give a column without an alias the name that Spark gives it."""
-        if item.kind not in {"star", "alias", "column"} and not (
+        if item.kind == "column" and item.by is not None:
+            item.shown = item.parts[-1]
+        elif item.kind not in {"star", "alias", "column"} and not (
             item.kind == "call" and item.name in GENERATORS
         ):
             from proa.engine.parity.names import UnnamedError, column_name
@@ -335,11 +338,12 @@ class Typist:
         except UnreadableSqlError:
             node.type = None
             return
+        kept = len(node.parts) - len(fields)
+        node.by = st.keys_of_maps(node, kept, type_)
         for name in fields:
-            type_ = field_type(type_, name)
+            type_ = st.field_type(type_, name)
         node.type = type_
-        kept = len(node.parts) - len(fields) - 1
-        node.name = ".".join(node.parts[kept:])
+        node.name = ".".join(node.parts[kept - 1 :])
 
     def _type_cast(self, node: Node, scope: Scope) -> None:
         self.node(node.args[0], scope)
@@ -404,13 +408,13 @@ class Typist:
             self.node(arg, scope)
         base = node.args[0].now.type
         if node.name == ".":
-            node.type = field_type(base, node.value)
+            node.type = st.field_type(base, node.value)
         elif isinstance(base, t.MapType):
             node.type = base.valueType
         elif isinstance(base, t.ArrayType):
             node.type = base.elementType
         elif isinstance(base, t.StructType) and isinstance(node.args[1].constant, str):
-            node.type = field_type(base, node.args[1].constant)
+            node.type = st.field_type(base, node.args[1].constant)
         self._apply_rule(node)
 
     def _type_case(self, node: Node, scope: Scope) -> None:
@@ -467,20 +471,6 @@ def _refuse_computed_keys(keys: Sequence[Node]) -> None:
 def _has_kernel(node: Node) -> bool:
     now = node.now
     return now.kind == "kernel" or any(map(_has_kernel, now.args))
-
-
-def field_type(type_: DataType, name: str) -> DataType:
-    """The type of a struct's field; that of the field in all items for an array of structs."""
-    if isinstance(type_, t.ArrayType):
-        inner = field_type(type_.elementType, name)
-        return None if inner is None else t.ArrayType(inner)
-    if isinstance(type_, t.MapType):
-        return type_.valueType
-    if isinstance(type_, t.StructType):
-        return next(
-            (f.dataType for f in type_.fields if f.name.casefold() == name.casefold()), None
-        )
-    return None
 
 
 def _rename_columns(columns: Columns, names: Sequence[str]) -> Columns:
