@@ -73,4 +73,11 @@ SELECT ' * EXCEPT (a) ' AS s, "QUALIFY" AS q, `group by all` FROM (SELECT 7 AS `
 ;
 SELECT id, pos, v FROM (SELECT 1 AS id, array('x', 'y') AS a) LATERAL VIEW posexplode(a) AS pos, v;
 SELECT id, v FROM (SELECT 1 AS id, array('x', 'y') AS a) LATERAL VIEW explode(a) AS v WHERE v = 'x';
-SELECT explode(map('k', 1)) AS (k, v), 5 AS five
+SELECT explode(map('k', 1)) AS (k, v), 5 AS five;
+SELECT * EXCEPT (a.r, b.r) FROM VALUES (1, 'x', 'l') a(id, x, r) JOIN VALUES (1, 'y', 'm') b(id, y, r) USING (id);
+SELECT * EXCEPT (b.r), a.r || 'x' AS rx FROM VALUES (1, 'l'), (2, 'm') a(id, r) LEFT JOIN VALUES (1, 'y', 'm') b(id, y, r) USING (id);
+SELECT * EXCEPT (a.r) FROM VALUES (1, 'l') a(id, r) RIGHT JOIN VALUES (1, 'y', 'm'), (3, 'z', 'n') b(id, y, r) USING (id);
+SELECT * EXCEPT (id, a.r, b.r) FROM VALUES (1, 'l') a(id, r) JOIN VALUES (1, 'y', 'm') b(id, y, r) USING (id) FULL JOIN VALUES (1, 'y', 5), (4, 'w', 6) c(id, y, z) USING (id, y);
+SELECT m.k, t.m.k AS again, m.nope, s.m.k.f FROM (SELECT map('k', 1) AS m, named_struct('m', map('k', named_struct('f', 2))) AS s) t;
+SELECT k + 1 AS n, f FROM (SELECT m.k, s.f FROM (SELECT map('k', 1) AS m, named_struct('f', 2) AS s));
+SELECT m.k, count(*) AS n FROM VALUES (map('k', 'a')), (map('k', 'a')), (map('j', 'b')) t(m) WHERE m.k IS NOT NULL GROUP BY m.k

@@ -6,6 +6,7 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyspark.sql import Window
 from pyspark.sql import functions as F
 from pyspark.sql import types as t
 from pyspark.sql.connect import proto
@@ -155,6 +156,8 @@ DATAFRAMES = {
     ),
     "selectExpr explode": (lambda t: t.selectExpr("id", "explode(m) AS (q, r)"), ["id", "q", "r"]),
     "explode": (lambda t: t.select(F.explode("m").alias("q", "r")), ["q", "r"]),
+    "keys of maps": (lambda t: t.select("m.a", F.col("m.b").alias("z")), ["a", "z"]),
+    "groups by keys of maps": (lambda t: t.groupBy("m.a").agg(F.sum("m.a")), ["a", "sum(m.a)"]),
     "unpivot": (lambda t: t.unpivot("id", ["v", "w"], "n", "val"), ["id", "n", "val"]),
 }
 
@@ -165,6 +168,39 @@ def test_dataframes_have_the_same_syntax(engine, query, names):
         [(1, "x", 2, 3.5, {"a": 1})], "id int, k string, v int, w double, m map<string,int>"
     )
     assert engine.schema(relation_of(query(table))).names == names
+
+
+@pytest.mark.parametrize(
+    ("text", "missing"),
+    [
+        ("SELECT trim(gone) AS gone, upper(gone) AS y FROM VALUES (1) t(a)", "gone"),
+        ("SELECT upper(y) AS x, lower(x) AS y, trim(y) AS z FROM VALUES (1) t(a)", "y"),
+    ],
+)
+def test_an_alias_that_needs_itself_is_a_column_that_is_not_there(engine, text, missing):
+    with pytest.raises(UserError) as caught:
+        engine.schema(relation(text))
+    assert caught.value.condition == "UNRESOLVED_COLUMN"
+    assert f"there is no column {missing!r}" in str(caught.value)
+
+
+@pytest.mark.parametrize("frame", [lambda w: w, lambda w: w.rangeBetween(-7, 0)])
+@pytest.mark.parametrize("order", ["cast(t AS bigint)", "cast(x AS bigint)", "unix_timestamp(t)"])
+def test_a_window_is_ordered_and_partitioned_by_what_is_computed(engine, frame, order):
+    rows = engine.spark.sql(
+        "SELECT timestamp_seconds(s) AS t, cast(s AS string) AS x, double(v) AS v, ts AS g"
+        " FROM VALUES (1, 2, '5'), (2, 3, '5'), (20, 4, '5') r(s, v, ts)"
+    )
+    window = frame(Window.partitionBy(F.col("g").cast("int")).orderBy(F.expr(order)))
+    found = rows.select("v", F.sum("v").over(window).alias("s"), F.max("v").over(window).alias("m"))
+    last = 4 if frame(window) is not window else 9
+    assert sorted(
+        tuple(row) for row in engine.arrow(found).to_pylist() for row in [row.values()]
+    ) == [
+        (2, 2, 2),
+        (3, 5, 3),
+        (4, last, 4),
+    ]
 
 
 def no_schema(text):

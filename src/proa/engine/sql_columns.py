@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from pyspark.sql import types as t
 from sqlglot import TokenType
@@ -93,15 +93,34 @@ def lateral_alias(select: SelectText) -> str | None:
     """What an alias of the same list stands for, in place of its first use."""
     if len(select.block.items) < 2:
         return None
+    items = select.items()
     known: dict[str, SelectItem] = {}
-    for item in select.items():
-        for index in select.names_in(item.expression):
-            name = (select.blocks.name(index) or "").lower()
+    for item in items:
+        for name, index in _names(select, item):
             if name in known and not select.is_column(name):
+                if _names_what_comes_later(select, known[name], items):
+                    return None  # the engine says which column is not there
                 return _substitute(select, index, known[name])
         if item.alias is not None:
             known.setdefault(item.alias.lower(), item)
     return None
+
+
+def _names(select: SelectText, item: SelectItem) -> Iterator[tuple[str, int]]:
+    for index in select.names_in(item.expression):
+        yield (select.blocks.name(index) or "").lower(), index
+
+
+def _names_what_comes_later(
+    select: SelectText, item: SelectItem, items: Sequence[SelectItem]
+) -> bool:
+    """Whether an item needs its own alias, or one behind it, as a column that is not there.
+
+    What stands for its alias would name that alias again, without end.
+    """
+    before = {each.alias.lower() for each in items if each.alias and each.span < item.span}
+    later = {each.alias.lower() for each in items if each.alias} - before
+    return any(name in later and not select.is_column(name) for name, _ in _names(select, item))
 
 
 def _substitute(select: SelectText, index: int, item: SelectItem) -> str:
@@ -175,7 +194,7 @@ def lateral_view(select: SelectText) -> str | None:
             " columns that are meant in a subquery",
             clause.span[0],
         )
-    aliases = {alias.lower() for alias in select.aliases()}
+    aliases = {alias.lower() for alias, _ in select.tables()}
     pieces, at = [], blocks.tokens[select.block.span[0]].start
     for index in range(*select.block.span):
         if index == clause.span[0]:

@@ -86,9 +86,13 @@ class SelectText:
         if len({name.lower() for name in names}) == len(names):
             return {("", name.lower()): quote_identifier(name) for name in names}
         together: dict[tuple[str, ...], str] = {}
-        for alias in self.aliases():
+        for alias, keys in self.tables():
             spelled = quote_identifier(alias)
-            together |= _by_name(alias, spelled, self.columns(f"{spelled}.*").names)
+            right = _by_name(alias, spelled, self.columns(f"{spelled}.*").names)
+            shared = {("", key.lower()): quote_identifier(key) for key in keys}
+            together = shared | {
+                key: text for key, text in (together | right).items() if ("", key[1]) not in shared
+            }
         if [name for _, name in together] != [name.lower() for name in names]:
             raise self.fail(
                 "* EXCEPT (...) over tables that share the names of columns: name the columns that"
@@ -104,18 +108,18 @@ class SelectText:
             return None
         return list(self.star(self.blocks.token_text((first, behind - 2)), first).values())
 
-    def aliases(self) -> Iterator[str]:
-        """The names of the tables in FROM, in order."""
+    def tables(self) -> Iterator[tuple[str, list[str]]]:
+        """The names of the tables in FROM, in order, each with the columns that USING joins it by."""
         tree = _parse(f"SELECT * FROM {self.source}")
         if tree is None:
             return
         source = tree.args.get("from_")
-        for table in (
-            *([source.this] if source is not None else []),
-            *(join.this for join in tree.args.get("joins") or ()),
-            *(tree.args.get("laterals") or ()),
-        ):
-            yield str(table.alias_or_name)
+        if source is not None:
+            yield str(source.this.alias_or_name), []
+        for join in tree.args.get("joins") or ():
+            yield str(join.this.alias_or_name), [key.name for key in join.args.get("using") or ()]
+        for lateral in tree.args.get("laterals") or ():
+            yield str(lateral.alias_or_name), []
 
     def items(self) -> list[SelectItem]:
         """What is selected, with aliases apart."""
