@@ -7,7 +7,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, ROUND_HALF_EVEN, ROUND_HALF_UP, 
 
 import pyarrow as pa
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from proa.engine.parity import kernels_regex
@@ -73,6 +73,22 @@ def test_doubles_become_decimals_rounded_half_up_or_null(values):
 
     found = run("try_to_decimal", pa.decimal128(12, 2), pa.array(values, pa.float64()))
     assert found == [one(value) for value in values]
+
+
+@pytest.mark.parametrize(("scale", "target"), [(0, 2), (4, 2), (2, 4), (3, 3), (0, 12), (12, 0)])
+@settings(max_examples=50)
+@given(data=st.data())
+def test_decimals_of_another_scale_are_rounded_half_up_or_null(scale, target, data):
+    most = Decimal(10) ** (20 - scale) - 1
+    values = data.draw(st.lists(st.none() | st.decimals(-most, most, places=scale), min_size=1))
+    unit, limit = Decimal(1).scaleb(-target), Decimal(10) ** (14 - target)
+
+    def one(value):
+        cut = None if value is None else value.quantize(unit, ROUND_HALF_UP, CONTEXT)
+        return None if cut is None or abs(cut) >= limit else cut
+
+    given_ = pa.array(values, pa.decimal128(20, scale))
+    assert run("try_to_decimal", pa.decimal128(14, target), given_) == [one(v) for v in values]
 
 
 @pytest.mark.parametrize(
@@ -349,3 +365,30 @@ def test_the_keys_of_a_window_are_computed_by_kernels_too(embedded):
     rows = embedded.spark.sql(f"{text} FROM range(20)").collect()
     assert [row.a for row in rows] == [row.b for row in rows]
     assert any(row.a % 1 for row in rows)
+
+
+@pytest.mark.parametrize("name", ["max_by", "min_by"])
+@pytest.mark.parametrize(
+    ("kind", "keys"),
+    [(pa.int64(), [1, 2, -5]), (pa.string(), ["a", "é", "", "b"]), (pa.bool_(), [True, False]),
+     (pa.float64(), [0.0, -0.0, 1.5, -math.inf, math.nan]), (pa.decimal128(5, 2), [Decimal("1.10"), Decimal(-3)]),
+     (pa.timestamp("us", "UTC"), [datetime(2020, 1, 1, tzinfo=UTC), datetime(1, 1, 1, tzinfo=UTC)])],
+)  # fmt: skip
+@settings(max_examples=20)
+@given(data=st.data())
+def test_the_last_row_with_the_best_key_is_chosen(name, kind, keys, data):
+    row = st.tuples(st.integers(0, 99), st.none() | st.sampled_from(keys))
+    lists = data.draw(st.lists(st.none() | st.lists(row, max_size=6), min_size=1, max_size=5))
+
+    def place(key):
+        return (key != key, 0.0 if key != key else key)  # noqa: PLR0124 - NaN is the largest
+
+    def one(rows):
+        known = [(place(key), value) for value, key in rows or () if key is not None]
+        best = (max if name == "max_by" else min)((key for key, _ in known), default=None)
+        return [value for key, value in known if key == best][-1] if known else None
+
+    type_ = pa.list_(pa.struct([("v", pa.int64()), ("k", kind)]))
+    pairs = [rows and [{"v": v, "k": k} for v, k in rows] for rows in lists]
+    behind = pa.array([[{"v": 7, "k": None}], *pairs], type_).slice(1)  # not at the buffers' begin
+    assert KERNELS[name](pa.int64(), behind).to_pylist() == [one(rows) for rows in lists]

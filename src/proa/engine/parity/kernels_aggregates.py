@@ -113,6 +113,8 @@ def _sort_keys(values: Array) -> list[Any]:
         lengths = pc.fill_null(pc.list_value_length(values), 0).to_pylist()
         lists = [tuple(itertools.islice(inner, length)) for length in lengths]
         return [(1, items) if ok else (0,) for ok, items in zip(valid, lists, strict=True)]
+    if pa.types.is_timestamp(kind):  # numbers are quick to make and to compare
+        values = values.view(pa.int64())
     return [_sort_key(value) for value in values.to_pylist()]
 
 
@@ -151,17 +153,42 @@ _extreme("max_nested", operator.gt)
 _extreme("min_nested", operator.lt)
 
 
-def _by(name: str, better: Callable[[Any, Any], bool]) -> Callable[..., Array]:
+def _ranks(values: Array) -> Any:
+    """The place of each value among all that differ, as Spark sorts them; -1 for NULL."""
+    if pa.types.is_floating(values.type):
+        values = pc.add(values, pa.scalar(0.0, values.type))  # -0.0 is 0.0
+    encoded = values.dictionary_encode()
+    ranks = np.empty(len(encoded.dictionary) + 1, np.int64)
+    ranks[pc.sort_indices(encoded.dictionary).to_numpy()] = np.arange(len(encoded.dictionary))
+    ranks[-1] = -1
+    return ranks[pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False)]
+
+
+def _last_best_rows(lists: Array, keys: Array, *, largest: bool) -> Array:
+    """The place, among the rows of all lists, of each list's last row with the best key; else NULL."""
+    ranks = _ranks(keys)
+    rows = np.flatnonzero(ranks >= 0)
+    parents = pc.list_parent_indices(lists).to_numpy(zero_copy_only=False)[rows]
+    order = np.lexsort((rows, ranks[rows] if largest else -ranks[rows], parents))
+    best = np.full(len(lists), -1)
+    best[parents[order]] = rows[order]  # the last one of each list stays
+    return pa.array(best, mask=best < 0)
+
+
+def _by(name: str, better: Callable[[Any, Any], bool], *, largest: bool) -> None:
     def by(_type: Any, lists: Array) -> Array:
         pairs = lists.flatten()
-        return pairs.field(0).take(_chosen_rows(lists, _sort_keys(pairs.field(1)), better))
+        keys = pairs.field(1)
+        if pa.types.is_nested(keys.type):
+            return pairs.field(0).take(_chosen_rows(lists, _sort_keys(keys), better))
+        return pairs.field(0).take(_last_best_rows(lists, keys, largest=largest))
 
     by.__name__ = name
-    return by
+    kernel(by)
 
 
-kernel(_by("max_by", operator.ge))
-kernel(_by("min_by", operator.le))
+_by("max_by", operator.ge, largest=True)
+_by("min_by", operator.le, largest=False)
 
 
 @kernel

@@ -555,6 +555,13 @@ def _decimals(type_: Any, array: Array, *, tries: bool) -> Array:
     def slow(rows: Array) -> Array:
         return each(one, type_, rows)
 
+    if pa.types.is_decimal128(array.type):
+        digits = unscaled_digits(array)
+        found = None if digits is None else _rescaled(digits, array.type.scale, type_)
+        if found is not None:
+            missing = array.is_null().to_numpy(zero_copy_only=False)
+            whole, unsure = found
+            return patch(decimals_of(whole, missing, type_), unsure, slow, array)
     if pa.types.is_float64(array.type) and type_.precision - type_.scale >= 1 and type_.scale <= 15:
         from proa.engine.parity.kernels_rounding import scale_up
 
@@ -562,6 +569,37 @@ def _decimals(type_: Any, array: Array, *, tries: bool) -> Array:
         unsure |= ~missing & ~(np.abs(whole) < 10.0 ** min(type_.precision, 15))
         return patch(decimals_of(np.where(unsure, 0, whole), missing, type_), unsure, slow, array)
     return slow(array)
+
+
+def unscaled_digits(array: Array) -> Any | None:
+    """The digits of a decimal array as int64, 0 for NULL; None where they do not fit."""
+    halves = np.frombuffer(array.buffers()[1], np.int64).reshape(-1, 2)
+    halves = halves[array.offset : array.offset + len(array)]
+    valid = array.is_valid().to_numpy(zero_copy_only=False)
+    low = np.where(valid, halves[:, 0], 0)
+    high = np.where(valid, halves[:, 1], 0)
+    return low if np.array_equal(high, low >> 63) else None
+
+
+def _rescaled(digits: Any, scale: int, type_: Any) -> tuple[Any, Any] | None:
+    """Digits at another scale, rounded half up, and which of them do not fit in the type or in 64 bits.
+
+    None where the scales are too far apart.
+    """
+    power = type_.scale - scale
+    if not -18 <= power <= 18:
+        return None
+    sizes = np.abs(np.where(digits == np.iinfo(np.int64).min, 0, digits))
+    unsure = (digits != 0) & (sizes == 0)
+    if power >= 0:
+        unsure |= sizes > np.iinfo(np.int64).max // 10**power
+        sizes = np.where(unsure, 0, sizes) * 10**power
+    else:
+        sizes, rest = np.divmod(sizes, 10**-power)
+        sizes += 2 * rest >= 10**-power
+    if type_.precision < 19:
+        unsure |= sizes >= 10**type_.precision
+    return np.where(unsure, 0, np.where(digits < 0, -sizes, sizes)), unsure
 
 
 def decimals_of(digits: Any, missing: Any, type_: Any) -> Array:

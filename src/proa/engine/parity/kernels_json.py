@@ -86,6 +86,7 @@ def _whole(text: str) -> Any:
 _STEP = re.compile(r"\.([^.\[\]]+)|\[(\d+)\]|\['([^']*)'\]|(\[\*\])|(\.\*)")
 
 
+@functools.lru_cache(1024)
 def _steps(path: str) -> list[Any] | None:
     if not path.startswith("$"):
         return None
@@ -119,8 +120,11 @@ def written(value: Any) -> str:
     return "null" if value is None else "true" if value else "false"
 
 
+_WHOLE = re.compile(r"-?\d+")
+
+
 def _number(text: str) -> str:
-    if re.fullmatch(r"-?\d+", text):
+    if _WHOLE.fullmatch(text):
         return str(int(text)) if text != "-0" else "0"
     return double_text(float(text))
 
@@ -170,19 +174,28 @@ def json_object(text: str, path: str) -> str | None:
         return None
     if value is None and not steps:
         return "null"
+    if "[*]" not in steps:
+        hit = _at(value, steps)
+        return hit if hit is None or type(hit) is str else written(hit)
     hits = _found(value, steps)
     if not hits:
         return None
-    if "[*]" in steps:
-        if len(hits) == 1:
-            return written(hits[0])
-        return "[" + ",".join(map(written, hits)) + "]"
-    (hit,) = hits
-    if hit is None:
-        return None
-    if isinstance(hit, str) and not isinstance(hit, _Number):
-        return hit
-    return written(hit)
+    if len(hits) == 1:
+        return written(hits[0])
+    return "[" + ",".join(map(written, hits)) + "]"
+
+
+def _at(value: Any, steps: list[Any]) -> Any:
+    """The value at a path of names and places; None where there is none."""
+    for step in steps:
+        if isinstance(step, int):
+            places = value if type(value) is list and step < len(value) else ()
+            value = places[step] if places else None
+        elif type(value) is _Members:
+            value = next((v for name, v in value if name == step and v is not None), None)
+        else:
+            return None
+    return value
 
 
 @kernel
@@ -275,70 +288,107 @@ class _MisfitError(Exception):
     """A value that is not of the type asked for."""
 
 
-def _as(value: Any, kind: Any) -> Any:
-    if value is None:
-        return None
-    number = isinstance(value, _Number)
+_NOT_FINITE = {
+    name: float(name.replace("INF", "Infinity"))
+    for name in ("NaN", "Infinity", "-Infinity", "+Infinity", "INF", "-INF", "+INF")
+}
+
+
+@functools.lru_cache(256)
+def _reader(kind: Any) -> Callable[[Any], Any]:
+    """What makes a value of the type of a JSON value that is not null; raises _MisfitError."""
     if pa.types.is_string(kind):
-        return value if isinstance(value, str) and not number else written(value)
-    if pa.types.is_boolean(kind) and isinstance(value, bool):
-        return value
-    if pa.types.is_integer(kind) and number and re.fullmatch(r"-?\d+", value):
-        whole, bits = int(value), kind.bit_width - 1
-        if -(1 << bits) <= whole < 1 << bits:
-            return whole
+        return lambda value: value if type(value) is str else written(value)
+    if pa.types.is_integer(kind):
+        return functools.partial(_whole_number, 1 << (kind.bit_width - 1))
     if pa.types.is_floating(kind):
-        if number:
-            return float(value)
-        if isinstance(value, str) and value in {
-            "NaN",
-            "Infinity",
-            "-Infinity",
-            "+Infinity",
-            "INF",
-            "-INF",
-            "+INF",
-        }:
-            return float(str(value).replace("INF", "Infinity"))
-    if pa.types.is_decimal(kind) and (number or isinstance(value, str)):
-        return _decimal(value, kind)
-    if isinstance(value, str) and not number:
-        moment: date | datetime | None = None
-        if pa.types.is_date(kind):
-            moment = date_of(value)
-        elif pa.types.is_timestamp(kind):
-            moment = timestamp_of(value, zoned=kind.tz is not None)
-        if moment is not None:
-            return moment
-    if pa.types.is_list(kind) and isinstance(value, list) and not isinstance(value, _Members):
-        return [_as(item, kind.value_type) for item in value]
-    if pa.types.is_map(kind) and isinstance(value, _Members) and pa.types.is_string(kind.key_type):
-        return list({k: _as(v, kind.item_type) for k, v in value}.items())
-    if pa.types.is_struct(kind) and isinstance(value, _Members):
-        return _struct(value, kind)
+        return _floating
+    if pa.types.is_decimal(kind):
+        return functools.partial(_decimal, kind)
+    if pa.types.is_date(kind):
+        return functools.partial(_time, date_of)
+    if pa.types.is_timestamp(kind):
+        return functools.partial(_time, functools.partial(timestamp_of, zoned=kind.tz is not None))
+    if pa.types.is_map(kind) and pa.types.is_string(kind.key_type):
+        return functools.partial(_pairs, _reader(kind.item_type))
+    if pa.types.is_map(kind):
+        return functools.partial(_instance, ())
+    if pa.types.is_list(kind):
+        return functools.partial(_items, _reader(kind.value_type))
+    if pa.types.is_struct(kind):
+        return functools.partial(_fields, _readers(kind))
+    return functools.partial(_instance, bool if pa.types.is_boolean(kind) else ())
+
+
+def _instance(wanted: Any, value: Any) -> Any:
+    if isinstance(value, wanted):
+        return value
     raise _MisfitError
 
 
-def _decimal(value: str, kind: Any) -> Decimal:
+def _whole_number(limit: int, value: Any) -> int:
+    if type(value) is _Number and _WHOLE.fullmatch(value):
+        whole = int(value)
+        if -limit <= whole < limit:
+            return whole
+    raise _MisfitError
+
+
+def _floating(value: Any) -> float:
+    if type(value) is _Number:
+        return float(value)
+    if type(value) is str and value in _NOT_FINITE:
+        return _NOT_FINITE[value]
+    raise _MisfitError
+
+
+def _decimal(kind: Any, value: Any) -> Decimal:
     from proa.engine.parity.kernels_casts import decimal_of
 
-    found = decimal_of(value, kind.precision, kind.scale)
+    found = decimal_of(value, kind.precision, kind.scale) if isinstance(value, str) else None
     if found is None:
         raise _MisfitError
     return found
 
 
-def _struct(value: _Members, kind: Any, misfits: list[str] | None = None) -> dict[str, Any]:
+def _time(read: Callable[[str], date | None], value: Any) -> date:
+    found = read(value) if type(value) is str else None
+    if found is None:
+        raise _MisfitError
+    return found
+
+
+def _items(read: Callable[[Any], Any], value: Any) -> list[Any]:
+    if type(value) is not list:
+        raise _MisfitError
+    return [None if item is None else read(item) for item in value]
+
+
+def _pairs(read: Callable[[Any], Any], value: Any) -> list[tuple[str, Any]]:
+    if type(value) is not _Members:
+        raise _MisfitError
+    return list({k: None if v is None else read(v) for k, v in value}.items())
+
+
+@functools.lru_cache(256)
+def _readers(kind: Any) -> dict[str, Callable[[Any], Any]]:
+    return {field.name: _reader(field.type) for field in kind}
+
+
+def _fields(
+    readers: dict[str, Callable[[Any], Any]], value: Any, misfits: list[str] | None = None
+) -> dict[str, Any]:
     """The fields of a struct. One that does not fit is NULL; then the others stay.
 
     `misfits` takes the names of those.
     """
-    types = {kind.field(k).name: kind.field(k).type for k in range(kind.num_fields)}
-    found: dict[str, Any] = dict.fromkeys(types)
+    if type(value) is not _Members:
+        raise _MisfitError
+    found: dict[str, Any] = dict.fromkeys(readers)
     for name, member in value:
-        if name in types:
+        if name in readers:
             try:
-                found[name] = _as(member, types[name])
+                found[name] = None if member is None else readers[name](member)
             except _MisfitError:
                 if misfits is not None:
                     misfits.append(name)
@@ -354,7 +404,7 @@ def _record(text: str, kind: Any, corrupt: str, *, strict: bool) -> dict[str, An
         value = value[0] if len(value) == 1 else _ABSENT
     misfits: list[str] = []
     whole = isinstance(value, _Members)
-    found = _struct(value if whole else _Members(), kind, misfits)
+    found = _fields(_readers(kind), value if whole else _Members(), misfits)
     bad = bool(misfits) or not whole
     if bad and strict:
         raise SparkError("MALFORMED_RECORD_IN_PARSING", f"the JSON {text!r} is not of the schema")
@@ -372,10 +422,11 @@ def from_json(type_: Any, array: Array) -> Array:
         try:
             if pa.types.is_list(type_) and isinstance(value, _Members):
                 value = [value]
-            return None if value is _ABSENT else _as(value, type_)
+            return None if value is _ABSENT or value is None else read(value)
         except _MisfitError:
             return None
 
+    read = _reader(type_)
     if pa.types.is_struct(type_):
         return each(
             lambda text: _record(text, type_, "_corrupt_record", strict=False), type_, array

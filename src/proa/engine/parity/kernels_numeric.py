@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from proa.engine.parity.kernels import Array, SparkError, each, kernel
-from proa.engine.parity.kernels_casts import decimals_of
+from proa.engine.parity.kernels_casts import decimals_of, unscaled_digits
 from proa.lazy import compute as pc
 
 _WIDE = Context(prec=120)
@@ -215,20 +215,10 @@ def _quotient(a: Decimal, b: Decimal) -> Decimal:
     return _WIDE.divide(a, b)
 
 
-def _unscaled_digits(array: Array) -> Any | None:
-    """The digits of a decimal array as int64, 0 for NULL; None where they do not fit."""
-    halves = np.frombuffer(array.buffers()[1], np.int64).reshape(-1, 2)
-    halves = halves[array.offset : array.offset + len(array)]
-    valid = array.is_valid().to_numpy(zero_copy_only=False)
-    low = np.where(valid, halves[:, 0], 0)
-    high = np.where(valid, halves[:, 1], 0)
-    return low if np.array_equal(high, low >> 63) else None
-
-
 def quick_quotient(type_: Any, left: Array, right: Array) -> Array | None:
     """The quotients by whole numbers of 64 bits; None where those are too small for them."""
     power = type_.scale - left.type.scale + right.type.scale
-    a, b = _unscaled_digits(left), _unscaled_digits(right)
+    a, b = unscaled_digits(left), unscaled_digits(right)
     if a is None or b is None or not 0 <= power <= 18 or not len(left):
         return None
     most = (1 << 62) // 10**power

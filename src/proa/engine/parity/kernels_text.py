@@ -23,6 +23,8 @@ def _matching(function: Callable[..., Any], name: str) -> None:
 
 
 def _initcap(value: str) -> str:
+    if value.isascii():
+        return " ".join([word.capitalize() for word in value.split(" ")])
     return re.sub(r"[^ ]+", lambda m: m.group()[0].title() + m.group()[1:].lower(), value.lower())
 
 
