@@ -166,3 +166,27 @@ def test_a_mistake_in_sql_within_python(tmp_path, code, condition):
 def test_a_column_of_a_dataframe_is_told_with_its_line(tmp_path):
     code = CODE.format(code="frame.select(\n        F.col('nme'),\n    )")
     assert str(mistake(tmp_path, "a.py", code.encode()).location) == "t/a.py:8"
+
+
+COLUMNS = {
+    "twice": ("m AS SELECT 1 AS x, 2 AS X", "COLUMN_ALREADY_EXISTS", "twice"),
+    "type": (
+        "m (id INT) AS SELECT id FROM range(3)",
+        "DELTA_FAILED_TO_MERGE_FIELDS",
+        "in its schema",
+    ),
+    "name": (
+        "m (nme STRING) AS SELECT 'x' AS name",
+        "USER_SPECIFIED_AND_INFERRED_SCHEMA_NOT_COMPATIBLE",
+        "yields 'name', which its schema does not name",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "condition", "said"), COLUMNS.values(), ids=COLUMNS)
+def test_columns_that_a_table_cannot_hold_are_found_before_anything_runs(
+    tmp_path, text, condition, said
+):
+    error = mistake(tmp_path, "a.sql", f"\nCREATE MATERIALIZED VIEW {text};".encode())
+    assert (error.condition, str(error.location)) == (condition, "t/a.sql:2")
+    assert said in str(error)

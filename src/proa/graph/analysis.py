@@ -7,15 +7,14 @@ conditions of their dataset.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from pyspark.sql.connect import proto
 from pyspark.sql.types import StructType
 
 from proa.engine.relations import delta_relation, empty_relation
-from proa.errors import PipelineError, UserError
+from proa.errors import PipelineError, SourceLocation, UserError
 from proa.graph import sql_text
 from proa.graph.build import Analyze, Infer
 from proa.graph.change_target import target_schema
@@ -27,7 +26,7 @@ from proa.graph.nodes import DatasetNode, FlowNode, Graph
 from proa.graph.plan_proto import Relation
 from proa.graph.query_origin import QueryOrigin
 from proa.graph.table_options import options_of
-from proa.pipelines.ddl import parse_schema
+from proa.pipelines.ddl import declared_schema
 from proa.pipelines.definitions import Expectation, SqlQuery
 
 
@@ -41,16 +40,24 @@ class Analysis:
     """Datasets whose columns cannot be known yet, with the reason; nothing of them was checked."""
 
 
+CheckColumns = Callable[[DatasetNode, StructType], object]
+"""Raises UserError if a dataset cannot hold rows of these columns."""
+
+
 def analyse(
-    graph: Graph, analyze: Analyze, infer: Infer, mistakes: Mistakes | None = None
+    graph: Graph,
+    analyze: Analyze,
+    infer: Infer,
+    mistakes: Mistakes | None = None,
+    check: CheckColumns | None = None,
 ) -> Analysis:
-    """Analyse all queries and expectations.
+    """Analyse all queries and expectations; `check` looks at the columns of each query.
 
     `infer` raises UserError for files whose columns cannot be told (there are none yet). Raises
     PipelineError, at the query's place and with the engine's words, for the first mistake; with
     `mistakes`, they are collected there.
     """
-    analyst = _Analyst(graph, analyze, infer)
+    analyst = _Analyst(graph, analyze, infer, check)
     for name, node in graph.datasets.items():
         try:
             analyst.dataset(name, node)
@@ -67,7 +74,10 @@ class _UnknownError(Exception):
 
 
 class _Analyst:
-    def __init__(self, graph: Graph, analyze: Analyze, infer: Infer) -> None:
+    def __init__(
+        self, graph: Graph, analyze: Analyze, infer: Infer, check: CheckColumns | None
+    ) -> None:
+        self.check = check
         self.graph = graph
         self.analyze = analyze
         self.infer = infer
@@ -87,11 +97,23 @@ class _Analyst:
             for rule in node.dataset.expectations:
                 self.expectation(name, rule, plan, flow)
             found = found or target_schema(flow.flow, schema)
-        declared = _declared_schema(node.dataset.schema)
+            if self.check is not None and flow.flow.cdc is None:
+                self.fits(self.check, node, schema, flow.flow.location)
+        declared = declared_schema(node.dataset)
         known = declared or found
         if known is not None:
             self.schemas[name] = known
             self.unknown.pop(name, None)
+
+    def fits(
+        self, check: CheckColumns, node: DatasetNode, schema: StructType, at: SourceLocation
+    ) -> None:
+        try:
+            check(node, schema)
+        except UserError as error:
+            raise PipelineError(
+                str(error.args[0]), condition=error.condition, location=at
+            ) from error
 
     def bound(self, flow: FlowNode) -> Relation:
         try:
@@ -153,9 +175,3 @@ class _Analyst:
             filtered.filter.condition.CopyFrom(text.to_plan(None))
         what = f"the expectation {rule.name!r} of {name!r}"
         self.schema(filtered, what, QueryOrigin(at, sql), texts)
-
-
-def _declared_schema(schema: Any) -> StructType | None:
-    if schema is None:
-        return None
-    return parse_schema(schema) if isinstance(schema, str) else schema

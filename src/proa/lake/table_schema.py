@@ -66,6 +66,23 @@ def merge_schemas(
     return _Merge(dataset, widen=widen).structs(table, query, "")
 
 
+def fitting_schema(declared: T.StructType, query: T.StructType, dataset: str) -> T.StructType:
+    """The columns that are declared, once the query's fit them.
+
+    Raises DataError for a column of the query that is not declared, or is declared of another type.
+    """
+    merged = _Merge(dataset, widen=False, declared=True).structs(declared, query, "")
+    if len(merged.fields) > len(declared.fields):
+        known = {f.name.lower() for f in declared.fields}
+        extra = [f.name for f in query.fields if f.name.lower() not in known]
+        raise DataError(
+            f"the query of {dataset!r} yields {', '.join(map(repr, extra))}, which"
+            " its schema does not name; add them to the schema or drop them in the query",
+            condition="USER_SPECIFIED_AND_INFERRED_SCHEMA_NOT_COMPATIBLE",
+        )
+    return declared
+
+
 def keeps_types(table: Any, wanted: Any) -> bool:
     """Whether `wanted` only adds columns, so that files of the table's can be read as it."""
     if isinstance(table, T.StructType) and isinstance(wanted, T.StructType):
@@ -110,7 +127,9 @@ def _storable(kind: Any, dataset: str, path: str) -> Any:
 
 
 class _Merge:
-    def __init__(self, dataset: str, *, widen: bool) -> None:
+    def __init__(self, dataset: str, *, widen: bool, declared: bool = False) -> None:
+        """`declared`: the table's schema is the one that its user wrote."""
+        self._declared = declared
         self._dataset = dataset
         self._widen = widen
 
@@ -153,6 +172,12 @@ class _Merge:
             return table
         if self._widen and fits(table, query):
             return query
+        if self._declared:
+            raise DataError(
+                f"the column {path!r} of {self._dataset!r} is {table.simpleString()!r} in its schema and"
+                f" {query.simpleString()!r} in the query; cast it in the query, or change the schema",
+                condition="DELTA_FAILED_TO_MERGE_FIELDS",
+            )
         remedy = f", set the table property {WIDENING!r} to true" if fits(table, query) else ""
         raise DataError(
             f"the column {path!r} of {self._dataset!r} is {table.simpleString()!r} in the table and"

@@ -11,6 +11,7 @@ from sqlglot import exp
 from sqlglot.errors import SqlglotError
 
 from proa.errors import PipelineError
+from proa.pipelines.definitions import Dataset
 
 _DIALECT = "databricks"
 
@@ -141,3 +142,9 @@ def _interval(interval: exp.Interval) -> t.DataType:
     if first in _DAY_TIME and last in _DAY_TIME:
         return t.DayTimeIntervalType(_DAY_TIME[first], _DAY_TIME[last])
     raise _UnknownTypeError(f"INTERVAL {first} TO {last}")
+
+
+def declared_schema(dataset: Dataset) -> Any:
+    """The columns that a dataset's user has declared, a StructType; None for the query's own."""
+    schema = dataset.schema
+    return parse_schema(schema) if isinstance(schema, str) else schema

@@ -309,11 +309,15 @@ class BatchRunner:
         try:
             return self._context.engine.schema(query)
         except UserError as error:
-            flow = self._node.flow
+            from proa.graph.name_places import place_of
+            from proa.graph.query_origin import QueryOrigin
+
+            flow, texts = self._node.flow, self._node.plan.texts
+            analyze = self._context.engine.schema
             raise PipelineError(
                 f"the query of {flow.name!r} is wrong: {error.args[0]}",
                 condition=error.condition,
-                location=flow.location,
+                location=place_of(error, texts, QueryOrigin.of(flow), query, analyze),
             ) from error
 
     def _evolve_schema(

@@ -24,9 +24,11 @@ from proa.graph.build import Infer, build
 from proa.graph.findings import Finding, Verdicts, findings
 from proa.graph.local_paths import check_all_paths
 from proa.graph.mistakes import Mistakes
+from proa.graph.nodes import DatasetNode
 from proa.graph.refresh_kinds import RefreshKind, refresh_kinds
 from proa.graph.snapshot_query import KnownTarget, Targets
 from proa.graph.static_plan import StaticQueries
+from proa.pipelines.ddl import declared_schema
 from proa.pipelines.definitions import Flow
 from proa.pipelines.identifiers import Namespace
 from proa.pipelines.load import load_declarations
@@ -92,9 +94,6 @@ def compile_pipeline(  # noqa: PLR0913 - what a pipeline is made of
         asked.append(relation)
         return engine.schema(relation)
 
-    def files(leaf: FilesLeaf) -> Any:
-        return loader_of(leaf, pipeline.options, SystemClock()).whole(engine)
-
     def infer(flow: Flow, leaf: FilesLeaf) -> Any:
         asked.append(leaf)
         return file_columns(flow, leaf, False)
@@ -106,7 +105,9 @@ def compile_pipeline(  # noqa: PLR0913 - what a pipeline is made of
 
     spec, configuration = pipeline.spec, pipeline.configuration
     names = Namespace(spec.catalog, spec.database)
-    static = StaticQueries(compute, analyze, files, configuration, names)
+    static = StaticQueries(
+        compute, analyze, whole_reader(engine, pipeline.options), configuration, names
+    )
     mistakes = Mistakes()
     declarations = load_declarations(spec, pipeline.root, configuration, static)
     engine.register(declarations.session.functions)
@@ -129,7 +130,8 @@ def compile_pipeline(  # noqa: PLR0913 - what a pipeline is made of
     analysis = Analysis({})
     if columns or policy.dr_safety != "off":
         tell = schema_of or engine.schema
-        analysis = analyse(graph, tell, _certain(file_columns), mistakes)
+        check = _check_columns if columns else None
+        analysis = analyse(graph, tell, _certain(file_columns), mistakes, check)
     mistakes.check()
     values = policy.regional(configuration)
     hits = findings(graph, region_values=values, schemas=analysis.schemas)
@@ -145,6 +147,21 @@ def compile_project(
         engine = server.using(engine_settings(pipeline.configuration))
         look = columns_of_files(engine, pipeline.options, SystemClock())
         return compile_pipeline(pipeline, engine, look, policy=policy, columns=columns)
+
+
+def _check_columns(node: DatasetNode, query: Any) -> None:
+    """Raise DataError if a table cannot hold rows of the query's columns.
+
+    An update does so itself with each batch, and may have nothing to do.
+    """
+    from proa.lake.table_schema import fitting_schema, storable
+
+    if node.is_view or node.is_sink:
+        return
+    name = node.dataset.name
+    declared, columns = declared_schema(node.dataset), storable(query, name)
+    if declared is not None:
+        fitting_schema(storable(declared, name), columns, name)
 
 
 def _certain(file_columns: FileColumns) -> Infer:
@@ -180,6 +197,11 @@ def rows_of(engine: Engine, frame: Any) -> Any:
 def loader_of(leaf: FilesLeaf, options: Mapping[str, str], clock: Clock) -> AutoLoader:
     """The Auto Loader of a leaf, without a memory."""
     return AutoLoader(leaf, state=None, storage_options=options, clock=clock)
+
+
+def whole_reader(engine: Engine, options: Mapping[str, str]) -> Callable[[FilesLeaf], Any]:
+    """Make what returns a plan that reads all files of a leaf."""
+    return lambda leaf: loader_of(leaf, options, SystemClock()).whole(engine)
 
 
 def columns_of_files(engine: Engine, options: Mapping[str, str], clock: Clock) -> FileColumns:

@@ -22,7 +22,6 @@ from pyspark.sql.types import StructType
 
 from proa.autoloader.leaf_columns import declared_columns
 from proa.autoloader.options import check_options
-from proa.clock import SystemClock
 from proa.engine import Engine
 from proa.engine.spark_functions import AGGREGATES, CLOCK, ENVIRONMENT, EXTERNAL, RANDOM
 from proa.errors import DataError, PipelineError, ProaError, SourceLocation
@@ -36,7 +35,7 @@ from proa.pipelines.definitions import Declarations, Flow
 from proa.pipelines.identifiers import Namespace
 from proa.pipelines.load import load_declarations
 from proa.pipelines.spec import SOURCE_SUFFIXES, PipelineSpec
-from proa.runtime.compile import loader_of, rows_of
+from proa.runtime.compile import rows_of, whole_reader
 
 _DECLARES = {
     ".py": re.compile(
@@ -339,7 +338,7 @@ class _Porter:
         static = StaticQueries(
             lambda relation: rows_of(self._engine, self._engine.dataframe(relation)),
             self._engine.schema,
-            lambda leaf: loader_of(leaf, {}, SystemClock()).whole(self._engine),
+            whole_reader(self._engine, {}),
             self._configuration,
             Namespace(spec.catalog, spec.database),
         )

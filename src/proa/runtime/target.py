@@ -23,9 +23,9 @@ from proa.lake import (
     discard_attempt,
 )
 from proa.lake.commit import describe_table
-from proa.lake.table_schema import WIDENING, merge_schemas, storable, to_arrow
+from proa.lake.table_schema import WIDENING, fitting_schema, merge_schemas, storable, to_arrow
 from proa.layout import app_id, cut_app
-from proa.pipelines.ddl import parse_schema
+from proa.pipelines.ddl import declared_schema
 from proa.pipelines.definitions import Dataset
 from proa.runtime.checkpoint import Plan, cut_of, cut_transaction
 from proa.runtime.context import Context
@@ -203,10 +203,8 @@ class TableTarget:
     @property
     def _declared(self) -> Any:
         """The columns that the user has declared, as a StructType; None for the query's own."""
-        schema = self._dataset.schema
-        if schema is None:
-            return None
-        return storable(parse_schema(schema) if isinstance(schema, str) else schema, self._name)
+        schema = declared_schema(self._dataset)
+        return None if schema is None else storable(schema, self._name)
 
     @property
     def _widens(self) -> bool:
@@ -225,17 +223,7 @@ class TableTarget:
     def _declared_of(self, query: Any) -> Any:
         """The columns that are declared, which the query's must fit; the query's when none are."""
         declared = self._declared
-        if declared is None:
-            return query
-        if len(merge_schemas(declared, query, self._name).fields) > len(declared.fields):
-            known = {f.name.lower() for f in declared.fields}
-            extra = [f.name for f in query.fields if f.name.lower() not in known]
-            raise DataError(
-                f"the query of {self._name!r} yields {', '.join(map(repr, extra))}, which"
-                " its schema does not name; add them to the schema or drop them in the query",
-                condition="USER_SPECIFIED_AND_INFERRED_SCHEMA_NOT_COMPATIBLE",
-            )
-        return declared
+        return query if declared is None else fitting_schema(declared, query, self._name)
 
     def _keeps_rows(self, columns: Any) -> bool:
         """Whether there are rows of other columns that stay when a batch is added."""
