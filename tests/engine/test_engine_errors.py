@@ -10,6 +10,7 @@ from pyspark.errors.exceptions.connect import (
 )
 
 from proa.engine.engine_errors import as_proa_error
+from proa.engine.relations import relation_of
 from proa.errors import UnavailableError, UserError
 
 STACK = "\n\nJVM stacktrace:\norg.apache.spark.sql.X\n\tat org.apache.spark.sql.Y(Y.scala:97)"
@@ -105,6 +106,7 @@ WRONG_QUERIES = {
     "SELECT id IN (SELECT id, 1 FROM range(1)) FROM range(3)": "INVALID_SUBQUERY_EXPRESSION",
     "SELECT x FROM VALUES (1), (2, 3) AS t(x)": "INVALID_INLINE_TABLE.NUM_COLUMNS_MISMATCH",
     "SELECT id FROM range(3) ORDER BY 5": "ORDER_BY_POS_OUT_OF_RANGE",
+    "SELECT id.* FROM range(3)": "CANNOT_RESOLVE_STAR_EXPAND",
 }
 JARGON = re.compile(r"#\d|Int64|Utf8|AggregateFunction|predicate|logical|planning|coercion")
 
@@ -115,6 +117,33 @@ def test_a_mistake_in_a_query_is_the_users_with_sparks_name_and_a_remedy(
 ):
     with pytest.raises(UserError) as caught, embedded.translating():
         embedded.arrow(embedded.spark.sql(query))
+    assert caught.value.condition == condition
+    said = str(caught.value.args[0])
+    assert ";" in said
+    assert not JARGON.search(said)
+
+
+@pytest.mark.parametrize("call", ["substring(1)", "sum()", "coalesce()", "if(true, 1)"])
+def test_a_call_with_too_few_arguments_is_a_mistake_and_no_failure(embedded, call):
+    with pytest.raises(UserError) as caught, embedded.translating():
+        embedded.arrow(embedded.spark.sql(f"SELECT {call} FROM range(3)"))
+    count = call.count(",") + (not call.endswith("()"))
+    assert f"{call.partition('(')[0]}() with {count} argument" in str(caught.value)
+    assert "look at what the function takes" in str(caught.value)
+
+
+WRONG_CALLS = {
+    "dropDuplicates": (lambda t: t.dropDuplicates(["nope"]), "UNRESOLVED_USING_COLUMN_FOR_JOIN"),
+    "dropna": (lambda t: t.dropna(subset=["nope"]), "UNRESOLVED_COLUMN"),
+    "unionByName": (lambda t: t.unionByName(t.toDF("other")), "UNRESOLVED_COLUMN"),
+    "intersect": (lambda t: t.intersect(t.withColumn("x", t.id)), "NUM_COLUMNS_MISMATCH"),
+}
+
+
+@pytest.mark.parametrize(("query", "condition"), WRONG_CALLS.values(), ids=WRONG_CALLS)
+def test_a_mistake_in_dataframe_code_has_sparks_name_and_a_remedy(embedded, query, condition):
+    with pytest.raises(UserError) as caught:
+        embedded.schema(relation_of(query(embedded.spark.range(3))))
     assert caught.value.condition == condition
     said = str(caught.value.args[0])
     assert ";" in said

@@ -142,6 +142,7 @@ _WHO_ASKS = {"is_member", "is_account_group_member"}
 _NAME = re.compile(r'Identifier\("((?:[^"\\]|\\.)*)"\)')
 _MISSING = re.compile(r"attribute ObjectName\((\[.*?\])\) is missing from the schema")
 _AMBIGUOUS = re.compile(r"ambiguous attribute: ObjectName\((\[.*?\])\)")
+_STAR = re.compile(r"cannot resolve wildcard: ObjectName\((\[.*?\])\)")
 _FUNCTION = re.compile(
     r"^(?:unknown )?function: (\w+)$|^\[UNRESOLVED_ROUTINE\] Cannot resolve routine `(\w+)`"
 )
@@ -234,19 +235,38 @@ _KNOWN_MISTAKES = (
     _Mistake(
         r"^\[UNRESOLVED_COLUMN\] Cannot find column (\w+)",
         condition="UNRESOLVED_USING_COLUMN_FOR_JOIN",
-        said="a join is by the column {0!r}, which is not on both sides; look at its spelling, or write"
-        " the condition (ON a.x = b.y)",
+        said="a join or dropDuplicates() is by the column {0!r}, which is not there, or not on both sides;"
+        " look at its spelling, or join by a condition (ON a.x = b.y)",
         about="{0}",
     ),
     _Mistake(
-        r"(?:different number of columns: left|same number of columns\. Left) has (\d+) columns?"
-        r"(?: whereas|,) right has (\d+)",
+        r"invalid argument: (?:Could not resolve column|right column not found): (.+)",
+        condition="UNRESOLVED_COLUMN",
+        said="there is no column {0!r} on one side or in what is read; look at its spelling, or let"
+        " unionByName() fill it (allowMissingColumns=True)",
+        about="{0}",
+    ),
+    _Mistake(
+        r"invalid argument: No columns specified for drop na",
+        condition="UNRESOLVED_COLUMN",
+        said="dropna() names no column that is there; look at the spelling of its subset",
+    ),
+    _Mistake(
+        r"^qualified function name",
+        condition="UNRESOLVED_ROUTINE",
+        said="the query calls a function by its full name (catalog.schema.name), and no catalog has functions"
+        " here; register it in a Python file (spark.udf.register) and call it by its last name",
+    ),
+    _Mistake(
+        r"(?:different number of columns: left|same number of columns\. Left) (?:has|is) (\d+)(?: columns?)?"
+        r"(?: whereas|,| and) right (?:has|is) (\d+)",
         condition="NUM_COLUMNS_MISMATCH",
         said="two queries that are put together (UNION, INTERSECT, EXCEPT) have {0} and {1} columns; give"
         " both the same columns",
     ),
     _Mistake(
-        r'No field named \S*"#\d+"\.[^\n]*\n?\s*Valid fields are',
+        r'No field named \S*"#\d+"\.[^\n]*\n?\s*Valid fields are'
+        r"|Aggregate requires at least one grouping or aggregate expression",
         condition="MISSING_AGGREGATION",
         said="a column is neither grouped nor aggregated, and others are; name it in GROUP BY, or take one"
         " value of it (any_value)",
@@ -350,6 +370,16 @@ def _about_column(message: str) -> tuple[str, str, str] | None:
         return (
             "AMBIGUOUS_REFERENCE",
             f"the column {name!r} may be that of several tables; write the table's name before it",
+            name,
+        )
+    if found := _STAR.search(message):
+        name = ".".join(_NAME.findall(found.group(1)))
+        return (
+            "CANNOT_RESOLVE_STAR_EXPAND",
+            (
+                f"{name}.* names neither a table of the query nor a struct; look at the spelling and"
+                f" at the type of {name!r}"
+            ),
             name,
         )
     return None

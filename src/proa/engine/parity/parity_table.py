@@ -40,7 +40,7 @@ def decide(node: Node, typist: Typist) -> Node | None:
     if node.kind in {"call", "cast", "interval"}:
         refuse_known_difference(node)
     found = RULES.get(node.name if node.kind == "call" else _CLAUSES.get(node.kind, node.kind))
-    answer = found(node, typist) if found is not None else None
+    answer = _answer_of(found, node, typist) if found is not None else None
     if found is None and node.kind == "call":
         answer = by_signature(node)
     if not typist.world.ansi:
@@ -52,6 +52,22 @@ def decide(node: Node, typist: Typist) -> Node | None:
         node.type = typist.world.ask(node)
     return None
 
+
+def _answer_of(rule: Any, node: Node, typist: Typist) -> Node | None:
+    """A rule's answer. Raises DiffersError for a call with fewer arguments than the rule reads."""
+    try:
+        answer: Node | None = rule(node, typist)
+    except (IndexError, TypeError, ValueError) as error:
+        if node.kind != "call" or len(node.args) > _MOST_MISSED:
+            raise
+        count = len(node.args)
+        what = f"{node.name}() with {count} argument{'s' * (count != 1)}"
+        raise refuse(what, "look at what the function takes", node) from error
+    return answer
+
+
+_MOST_MISSED = 2
+"""No rule reads more arguments than one above this without looking how many there are."""
 
 _CLAUSES = {"filter": "filter clause", "window": "over clause"}
 """Clauses that have the name of a function."""
