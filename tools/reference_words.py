@@ -250,7 +250,7 @@ OPTIONS: dict[str, dict[str, str]] = {
         "quote": "CSV: what encloses a value; empty for nothing",
         "escape": "CSV: what escapes a quote within quotes; two quotes are one, too",
         "comment": "CSV: lines that begin with this character are left out",
-        "enforceSchema": "CSV: with `false` a header must name the columns of the schema given to `spark.read`; nothing for streams",
+        "enforceSchema": "CSV: with `false` a header must name the columns of the schema given to `spark.read` or `spark.readStream`",
         "nullValue": "CSV: a text that stands for NULL, in quotes or not; no text at all always does",
         "emptyValue": 'CSV: the text that `""` stands for; by default the null value',
         "ignoreLeadingWhiteSpace": "CSV: leave out white space before values that are not in quotes",

@@ -67,17 +67,17 @@ def test_a_row_that_breaks_a_rule_that_fails_stops_the_query(project, engine, fi
 
 
 @pytest.mark.parametrize(
-    ("file", "text", "line"),
+    ("file", "text", "place"),
     [
-        ("a.sql", SQL.replace("range(10)", "nowhere"), 1),
-        ("a.py", PYTHON.replace("spark.range(10)", "spark.table('nowhere')"), 9),
+        ("a.sql", SQL.replace("range(10)", "nowhere"), "5:21"),
+        ("a.py", PYTHON.replace("spark.range(10)", "spark.table('nowhere')"), "9"),
     ],
 )
-def test_a_mistake_in_such_a_view_names_the_users_line(project, file, text, line):
+def test_a_mistake_in_such_a_view_names_the_users_line(project, file, text, place):
     project.write(f"transformations/{file}", text)
     with pytest.raises(PipelineError, match="nowhere") as caught:
         build(project.load())
-    assert str(caught.value.location) == f"transformations/{file}:{line}"
+    assert str(caught.value.location) == f"transformations/{file}:{place}"
 
 
 def test_a_view_whose_rows_all_keep_a_rule_that_fails_is_read(project, engine):

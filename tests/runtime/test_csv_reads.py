@@ -100,6 +100,16 @@ def test_without_a_schema_records_of_other_widths_are_a_mistake_of_the_data(tmp_
     assert caught.value.condition == "MALFORMED_RECORD_IN_PARSING"
 
 
+def test_a_stream_of_such_files_fills_columns_in_their_order(project: Project) -> None:
+    read = f"schema('a INT, b INT').csv('{project.base}/landing/x', header=True)"
+    project.write(f"@dp.table\ndef t():\n    return spark.readStream.{read}\n")
+    project.landing.put("x/1.csv", b"b,a,c\n1,2,3\n")
+    ok(project.run())
+    project.landing.put("x/2.csv", b"a\n4\n")
+    ok(project.run())
+    assert project.rows("t", "a", "b") == [(1, 2), (4, None)]
+
+
 def test_a_view_of_such_files_follows_them(project: Project) -> None:
     path = f"{project.base}/landing/x"
     project.write(

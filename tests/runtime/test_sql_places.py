@@ -18,6 +18,7 @@ S = (
     "CREATE STREAMING TABLE s AS"
     " SELECT * FROM STREAM read_files('/x', format => 'json', schema => 'id INT');\n"
 )
+KEPT = "CREATE VIEW v (CONSTRAINT c EXPECT (id > 1) ON VIOLATION DROP ROW) AS\n"
 CHANGES = "APPLY CHANGES INTO m FROM STREAM(s)\n"
 M = "CREATE OR REFRESH MATERIALIZED VIEW m AS "
 MISTAKES = {
@@ -85,6 +86,14 @@ MISTAKES = {
     "changes": (
         f"{S}CREATE STREAMING TABLE m;\n{CHANGES} WHERE @nme > 1 KEYS (id) SEQUENCE BY id",
         "UNRESOLVED_COLUMN",
+    ),
+    "kept rows": (
+        f"{T}{KEPT}SELECT id, @nme FROM t;{M}SELECT * FROM v",
+        "UNRESOLVED_COLUMN",
+    ),
+    "what is kept": (
+        f"{T}{KEPT}SELECT id FROM @nowhere;{M}SELECT * FROM v",
+        "TABLE_OR_VIEW_NOT_FOUND",
     ),
     # expectations
     "rule": (

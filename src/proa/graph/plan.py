@@ -296,7 +296,7 @@ class _Reader:
         streaming = relation.read.is_streaming
         name = source.format.lower()
         leaf: Leaf
-        positions = name == "csv" and not streaming and bool(source.schema)
+        positions = name == "csv" and bool(source.schema)
         if name == "cloudfiles":
             if not streaming:
                 raise self._error(
@@ -319,7 +319,9 @@ class _Reader:
             if not streaming:
                 options = _batch_options(options, name)
             if positions:
-                options = {"cloudFiles.validateOptions": "false", _BY_POSITION: "true", **options}
+                options = {_BY_POSITION: "true", **options}
+            if positions and not streaming:
+                options = {"cloudFiles.validateOptions": "false", **options}
                 return self._read_each(relation, source, options)
             leaf = self._files(source, options, streaming=streaming)
         else:

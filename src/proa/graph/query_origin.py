@@ -27,7 +27,7 @@ class QueryOrigin:
         """The origin of a flow's query."""
         if isinstance(flow.query, SqlQuery):
             return cls(flow.location, flow.query)
-        return cls(flow.location, function=flow.query)
+        return cls(flow.location, flow.sql, flow.query)
 
     def place(self, text: str, offset: int, near: int = 0) -> SourceLocation:
         """Where a character of a SQL text stands: in the SQL file, or in the function that holds the

@@ -192,6 +192,8 @@ class Flow:
     """Flows that must be completed before this one begins."""
     to_sink: bool = False
     """An update flow, which only a sink takes."""
+    sql: SqlQuery | None = field(default=None, compare=False, repr=False)
+    """The SQL that `query`, a function, adds something to: the expectations of a view."""
 
 
 @dataclass(frozen=True)

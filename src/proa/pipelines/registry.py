@@ -85,7 +85,9 @@ class Registry(GraphElementRegistry):  # type: ignore[misc] # pyspark is untyped
         target = self._datasets.get(self._namespace.key(flow.target))
         if target is None or target.kind is not DatasetKind.TEMPORARY_VIEW:
             return flow
-        return replace(flow, query=enforce_expectations(target, flow, self._environment.session))
+        sql = flow.query if isinstance(flow.query, SqlQuery) else None
+        query = enforce_expectations(target, flow, self._environment.session)
+        return replace(flow, query=query, sql=sql)
 
     def awaiting_use(self, error: PipelineError) -> Callable[[], None]:
         """Raise `error` in the end, unless the function returned is called before."""
