@@ -500,7 +500,8 @@ def engine_functions() -> str:
             ),
             (
                 "Sums, averages and statistics of floating point may differ from Spark's in the last"
-                " digits: both depend on the order of the rows. `percentile_approx` is exact here."
+                " digits: both depend on the order of the rows. `percentile_approx` is exact here;"
+                " `approx_count_distinct` has Spark's own error."
             ),
             (
                 "`collect_set` has the order of Spark's sets (of binary values, arrays and structs another;"
