@@ -65,12 +65,25 @@ def _only_where(condition: Node, value: Node, *, inside: bool = False) -> Node:
     now = value.now
     if now.kind in {"literal", "star", "lambda"} or now.type is None:
         return now
+    if now.kind == "call" and now.name in {"struct", "named_struct"}:
+        return _struct_where(condition, now)
     if now.start >= 0 or now.message is not None:
         if not (inside or now.changed):
             return now
         return case((condition, now), other=literal(None, now.type), type=now.type)
     args = [_only_where(condition, arg, inside=True) for arg in now.args]
     return Node(now.kind, now.name, args, now.type, value=now.value, distinct=now.distinct)
+
+
+def _struct_where(condition: Node, value: Node) -> Node:
+    """A struct of such values: as a whole the engine would not take it for what it is elsewhere."""
+    parts = value.args if value.name == "struct" else value.args[1::2]
+    made: list[Node] = []
+    for name, part in zip(value.type.names, parts, strict=True):
+        inner = part.args[0] if part.kind == "alias" else part
+        alone = inner.now.kind == "column"
+        made += [literal(name), inner if alone else _only_where(condition, inner, inside=True)]
+    return call("named_struct", *made, type=value.type)
 
 
 _NULLS_COUNT = frozenset({"first", "last", "first_value", "last_value", "any_value", "nth_value"})
