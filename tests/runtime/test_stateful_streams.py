@@ -204,6 +204,89 @@ def test_a_changed_operator_asks_for_a_full_refresh(region):
     assert project.rows("by_window")
 
 
+def test_a_query_that_names_other_columns_has_them_or_asks_for_a_full_refresh(region):
+    """What a query does not name is not remembered; keys are enough to tell duplicates."""
+    pipeline = (
+        BRONZE
+        + """
+@dp.table
+def first():
+    return events().dropDuplicatesWithinWatermark(["id"]).select("id"%s)
+
+@dp.table
+def by_window():
+    return events().groupBy(F.window("ts", "5 minutes"), "id").agg(%s.alias("found"))
+"""
+    )
+    project = region("one", pipeline % ("", 'F.count("*")'), "")
+    project.ship("events", [{"id": n, "v": n, "ts": at(n)} for n in range(3)])
+    ok(project.run())
+    project.write(pipeline % (', "v"', 'F.count("*")'))
+    project.ship("events", [{"id": n, "v": n, "ts": at(n + 30)} for n in range(2, 4)])
+    ok(project.run())
+    assert project.rows("first", "id", "v") == [*((n, None) for n in range(3)), (3, 3)]
+    project.write(pipeline % (', "v"', 'F.max("v")'))
+    project.ship("events", [{"id": 9, "v": 9, "ts": at(90)}])
+    error = project.run().error
+    assert isinstance(error, DataError)
+    assert error.condition == "STREAMING_STATE_DRIFT"
+    assert "'v'" in str(error)
+    ok(project.run(full_refresh=["by_window"]))
+    assert project.rows("by_window", "found") == [0, 1, 2, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        'F.expr("max(v * 2)")',
+        'F.countDistinct("v", "n")',
+        'F.max("s.x")',
+        'F.sum(F.when(F.col("n") > 1, F.col("v")))',
+    ],
+)
+def test_columns_that_are_not_named_are_those_that_do_not_count(region, found):
+    """The result over rows that came once is that of all of them, whatever is left out on the way."""
+    query = """
+@dp.%s
+def %s():
+    rows = %s.filter("n > 0")
+    return rows.groupBy(F.window("ts", "5 minutes"), "id").agg(%s.alias("found"))
+"""
+    pipeline = BRONZE.replace("v long,", "v long, n long, s struct<x: long>,")
+    pipeline += query % ("table", "streamed", "events()", found)
+    pipeline += query % ("materialized_view", "whole", 'spark.read.table("bronze")', found)
+    project = region("one", pipeline, "")
+    project.ship(
+        "events",
+        [{"id": k, "v": k * 7, "n": k, "s": {"x": k}, "u": "u", "ts": at(k)} for k in (1, 2, 3, 3)],
+    )
+    project.ship("events", [{"id": 1, "v": 1, "n": 0, "ts": at(90)}])
+    ok(project.run())
+    assert project.rows("streamed", "id", "found") == project.rows("whole", "id", "found")
+    assert len(project.rows("streamed")) == 3
+
+
+def test_a_value_that_does_not_fit_a_column_that_is_not_named_loses_no_row(region):
+    project = region(
+        "one",
+        BRONZE.split("@dp.table", maxsplit=1)[0]
+        + """
+@dp.table
+def once():
+    rows = (
+        spark.readStream.format("cloudFiles").option("cloudFiles.format", "json")
+        .schema("id long, v long, ts timestamp").load(zone + "/events")
+    )
+    return rows.withWatermark("ts", "1 minute").dropDuplicatesWithinWatermark(["id"]).select("id")
+""",
+        "",
+    )
+    project.ship("events", [{"id": 1, "v": "text", "ts": at(1)}, {"id": 2, "v": {}, "ts": at(1)}])
+    project.ship("events", [{"id": "text", "v": 1, "ts": at(1)}, {"id": 1, "v": 1, "ts": at(1)}])
+    ok(project.run())
+    assert project.rows("once", "id") == [1, 2, None]
+
+
 @pytest.mark.slow
 def test_places_survive_maintenance_and_old_states_do_not(region):
     project, other = region("one", ONE, ""), region("other", ONE, "")

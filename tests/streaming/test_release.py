@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from proa.formats.place import PLACE, PLACE_TYPE, TIME
 from proa.graph.stateful_plan import KEY, EventWindow, StatefulOperator, StatefulPlan
 from proa.graph.stream_joins import LEFT, OVER, RIGHT, JoinSide
 from proa.streaming.release import ReleaseInput, release, release_pairs
-from proa.streaming.stream_state import StateStore
+from proa.streaming.stream_state import StateFile, StateStore, StreamState
 
 SECOND = 1_000_000
 DELAY = 5
@@ -190,6 +191,17 @@ def test_a_key_whose_time_is_part_of_it_leaves_the_state(tmp_path):
         flow.batch([[Row(1, number, 0), Row(1, number, 1)]])
     assert len(flow.rows) == 30
     assert sum(file.rows for file in flow.store.read(flow.number, 0).files) < 15
+
+
+def test_a_state_of_the_release_before_has_left_no_column_out(tmp_path):
+    store = StateStore(str(tmp_path), {}, "flow")
+    written = StreamState(batch=3, seen={"s": 5}, files=(StateFile("rows", 2, 7),))
+    number = store.put(written, 0).number
+    [path] = tmp_path.rglob("*.json")
+    data = json.loads(path.read_text())
+    del data["left_out"]
+    path.write_text(json.dumps({**data, "format": 1}))
+    assert store.read(number, 0) == replace(written, number=number)
 
 
 def test_a_state_is_that_of_one_operator(tmp_path):

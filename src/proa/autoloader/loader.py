@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -159,11 +159,25 @@ class AutoLoader:
         """
         return self._columns.output(self._resolve(engine, files), self._place_names())
 
-    def relation(self, engine: LoaderEngine, files: Sequence[FileRef]) -> Any:
-        """The plan (a Spark Connect relation) that reads these files on the engine's workers."""
+    def relation(
+        self,
+        engine: LoaderEngine,
+        files: Sequence[FileRef],
+        columns: Collection[str] | None = None,
+    ) -> Any:
+        """The plan (a Spark Connect relation) that reads these files on the engine's workers.
+
+        Of the files' columns it has those that `columns` names in lower case; None: all.
+        """
         resolved = self._resolve(engine, files)
         place = self._place_names()
         data, output = self._columns.data(resolved), self._columns.output(resolved, place)
+        if columns is not None:
+            output = _columns_among(output, columns)
+            if self.options.reader.passes_over_columns and not {*data.names} & {
+                self.options.reader.corrupt_column
+            }:
+                data = _columns_among(data, columns)
         if self._stream is not None:
             output = t.StructType([*output.fields, t.StructField(PLACE, spark_type(PLACE_TYPE))])
         listed = self._listed_files() if self._stream is not None else None
@@ -531,6 +545,11 @@ class AutoLoader:
                 struct if known is None else merge_structs(known, struct, hinted, exact=True)
             )
         return inferred
+
+
+def _columns_among(schema: t.StructType, names: Collection[str]) -> t.StructType:
+    """The columns with these names, in lower case."""
+    return t.StructType([f for f in schema.fields if f.name.lower() in names])
 
 
 def _is_of_many_small(files: Sequence[FileRef]) -> bool:

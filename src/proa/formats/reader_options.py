@@ -102,6 +102,18 @@ class ReaderOptions:
     date_format: str | None = None
     timestamp_format: str | None = None
 
+    @property
+    def passes_over_columns(self) -> bool:
+        """Whether values of columns that nobody reads make no difference, so that none is looked at."""
+        notes = self.rescued_column is not None or bool(self.bad_records_path)
+        return (
+            self.format == "json"
+            and self.mode is Mode.PERMISSIVE
+            and self.case_sensitive
+            and not self.evolution.stops
+            and not notes
+        )
+
     def may_be_column(self, name: str) -> bool:
         """Whether a new name in the files can become a column. What cannot is rescued."""
         reserved = {(self.rescued_column or "").lower(), self.corrupt_column.lower(), METADATA_NAME}

@@ -21,6 +21,7 @@ from proa.formats.place import PLACE, TIME
 from proa.graph import plan_proto
 from proa.graph.event_times import TimeColumns, event_time_of, one_for_one
 from proa.graph.plan_proto import Relation
+from proa.graph.released_columns import ColumnNames
 from proa.graph.row_places import (
     LostPlaceError,
     RowPlaces,
@@ -97,6 +98,10 @@ class StatefulPlan:
     """The names of all orders that its rows come in."""
     sides: tuple[JoinSide, ...] = ()
     """Of a join; its `rows` are those of the left one."""
+    columns: frozenset[str] | None = None
+    """Names, in lower case, of all columns that count at the operator and below it; None: any."""
+    leaf: str = ""
+    """The key of the leaf that `columns` are of as well."""
     location: SourceLocation | None = None
 
     @property
@@ -227,8 +232,18 @@ class StatefulReader:
             window,
             clock,
             outline,
+            columns=self._columns(keys, rows, clock, plan),
+            leaf=_leaf_of(rows),
             location=self._location,
         )
+
+    def _columns(
+        self, keys: tuple[str, ...], rows: Relation, clock: Relation | None, result: Relation
+    ) -> frozenset[str] | None:
+        """The columns of the rows that count."""
+        below = [rows] if clock is None else [rows, clock]
+        named = ColumnNames(self._texts, _is_released).find(below, result)
+        return None if named is None else named.union(map(str.lower, keys))
 
     def _join(self, plan: Relation, node: Relation) -> StatefulPlan:
         join = cut_join(node, self._texts, self._is_stream, _released_rows)
@@ -567,9 +582,7 @@ def _outline(result: Relation, rows: Relation, keys: tuple[str, ...]) -> Relatio
     plan = proto.Relation()
     plan.CopyFrom(result)
     for node in list(plan_proto.relations(plan)):
-        if plan_proto.kind(node) == "read" and (
-            node.read.named_table.options.get(_RELEASED_OPTION) == RELEASED
-        ):
+        if _is_released(node):
             plan_proto.replace(node, released)
     return plan
 
@@ -582,6 +595,20 @@ def _released_rows(side: str = "") -> Relation:
     relation.read.named_table.unparsed_identifier = leaf
     relation.read.named_table.options[_RELEASED_OPTION] = leaf
     return relation
+
+
+def _leaf_of(rows: Relation) -> str:
+    """The key of the first leaf below a relation."""
+    leaves = (node for node in plan_proto.relations(rows) if plan_proto.kind(node) == "read")
+    leaf = next(leaves, None)
+    return "" if leaf is None else leaf.read.named_table.options.get(_RELEASED_OPTION, "")
+
+
+def _is_released(relation: Relation) -> bool:
+    return (
+        plan_proto.kind(relation) == "read"
+        and relation.read.named_table.options.get(_RELEASED_OPTION) == RELEASED
+    )
 
 
 def _forget_missing_ids(plan: Relation) -> None:

@@ -66,6 +66,8 @@ class Destination:
     buffer_bytes: int = 256 << 20
     """Arrow bytes that a task holds back over all of its open files."""
     open_files: int = 100
+    passing: bool = False
+    """The files are read once and removed: no time goes into making them small, or into statistics."""
 
     @property
     def file_schema(self) -> pa.Schema:
@@ -349,14 +351,12 @@ class _File:
             self._writer = pq.ParquetWriter(
                 pa.PythonFile(self._sink, "w"),
                 self._target.file_schema,
-                compression="zstd",
-                compression_level=1,
-                dictionary_pagesize_limit=256 << 10,
                 store_schema=False,
-                write_statistics=stats.ordered_leaves(self._target.schema),
+                **(_PASSING if self._target.passing else self._lasting()),
             )
         table = pa.Table.from_batches(self._batches)
-        self._floats.add(table)
+        if not self._target.passing:
+            self._floats.add(table)
         self._writer.write_table(table, row_group_size=max(1, table.num_rows))
         self._batches, self.held = [], 0
 
@@ -372,16 +372,34 @@ class _File:
             size=self._sink.position,
             rows=footer.num_rows,
             partition=partition,
-            stats=stats.of_file(
+            stats=""
+            if self._target.passing
+            else stats.of_file(
                 footer, self._target.schema, self._floats, self._target.partition_by
             ),
             modified=int(SystemClock().now().timestamp() * 1000),
         )
 
+    def _lasting(self) -> dict[str, Any]:
+        """How a file is written that is read often."""
+        return {
+            "compression": "zstd",
+            "compression_level": 1,
+            "dictionary_pagesize_limit": 256 << 10,
+            "write_statistics": stats.ordered_leaves(self._target.schema),
+        }
+
     def abandon(self) -> None:
         """Call the upload off: nobody will see the file."""
         with suppress(_AbandonedError), self._stack:
             _abandon()
+
+
+_PASSING: dict[str, Any] = {
+    "compression": "snappy",
+    "use_dictionary": False,
+    "write_statistics": False,
+}
 
 
 class _AbandonedError(Exception):

@@ -10,7 +10,7 @@ from typing import Any
 
 from proa.cdc.table_merge import FILE_BYTES, GROUP_BYTES
 from proa.clock import Clock
-from proa.engine import PYTHON_FAILED
+from proa.engine import PYTHON_FAILED, Engine, Relation
 from proa.errors import ConflictError, DataError, PipelineError, UserError
 from proa.formats.place import place_field
 from proa.graph import FlowNode
@@ -197,20 +197,19 @@ class BatchRunner:
                 )
                 refresh = self._refreshed = self._refresh(view, batch.whole, released)
                 given = {} if refresh is None else refresh.relations
+                step = self._stateful_step(attempt, schemas)
+                needed = {} if step is None else step.leaf_columns
                 relations = {
-                    key: given[key] if key in given else s.relation(engine, inputs[key])
+                    key: given[key]
+                    if key in given
+                    else _leaf_relation(engine, s, inputs[key], needed.get(key))
                     for key, s in sources.items()
                 }
                 state: Mapping[str, int] = {}
-                if plan.stateful is not None:
-                    assert isinstance(self._target, TableTarget)
-                    # There is a table to refresh fully, should the state not come to be.
-                    self._target.ensure_table(attempt)
-                    step = StatefulStep(self._node, engine, self._target.table, plan.stateful)
+                if step is not None:
                     bound, state = released.enter_context(
                         step.run(
                             relations,
-                            schemas,
                             attempt.destination.attempt,
                             batch.plan.batch,
                             batch.generation,
@@ -241,6 +240,16 @@ class BatchRunner:
         transactions = {**stored.transactions, **state}
         notes = {} if refresh is None else self._notes(refresh)
         return _Written(attempt, replace(stored, transactions=transactions, notes=notes))
+
+    def _stateful_step(self, attempt: Attempt, schemas: Mapping[str, Any]) -> StatefulStep | None:
+        """What the query's operator with state takes, over leaves of these columns."""
+        plan = self._node.plan.stateful
+        if plan is None:
+            return None
+        assert isinstance(self._target, TableTarget)
+        # There is a table to refresh fully, should the state not come to be.
+        self._target.ensure_table(attempt)
+        return StatefulStep(self._node, self._context.engine, self._target.table, plan, schemas)
 
     def _begin(self, columns: Any, sources: Mapping[str, Source]) -> Attempt:
         """A new attempt at a batch whose query has these columns."""
@@ -340,6 +349,15 @@ class BatchRunner:
         with self._context.engine.translating():
             for _ in self._frame.toLocalIterator():
                 pass
+
+
+def _leaf_relation(
+    engine: Engine, source: Source, found: Input, columns: frozenset[str] | None
+) -> Relation:
+    """What takes a leaf's place; of files with these columns only, unless it is None."""
+    if columns is not None and isinstance(source, FilesSource):
+        return source.relation(engine, found, columns)
+    return source.relation(engine, found)
 
 
 def _widens(sources: Mapping[str, Source]) -> bool:

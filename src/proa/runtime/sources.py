@@ -381,12 +381,15 @@ class FilesSource:
         assert isinstance(found, FilesInput)
         return self._loader.schema(engine, found.files)
 
-    def relation(self, engine: Engine, found: Input) -> Relation:
+    def relation(
+        self, engine: Engine, found: Input, columns: Collection[str] | None = None
+    ) -> Relation:
+        """As the port says. Only the columns that `columns` names, in lower case, are read; None: all."""
         assert isinstance(found, FilesInput)
         if not found.files:
             schema = self.schema(engine, found)
             return engine.empty(with_place(schema) if self._places else schema)
-        return self._loader.relation(engine, found.files)
+        return self._loader.relation(engine, found.files, columns)
 
     def evolve(self, engine: Engine, error: BaseException, found: Input) -> bool:
         assert isinstance(found, FilesInput)

@@ -112,6 +112,8 @@ class _Release(LocalDatabase):
         self.visible = [field.name for field in given.columns.fields]
         self.now: int | None = None
         """The watermark after the batch."""
+        self.latest_mark: int | None = None
+        """The greatest watermark of a shipment in the batch."""
 
     def run(self) -> Released:
         seen = self.read_rows()
@@ -141,7 +143,11 @@ class _Release(LocalDatabase):
         """Make `timed`: the rows with the watermark of their shipment; how far each stream is."""
         rows = self.relation(self.given.rows, self.empty_rows())
         self.execute(f"CREATE VIEW fresh AS SELECT * FROM {rows}")
-        lost = self.number(f"SELECT count(*) FROM fresh WHERE {PLACE} IS NULL")
+        timed = self.plan.delay is not None
+        if timed:
+            self.check_time()
+        told = self.shipments("fresh", f"max(epoch_us({TIME}))" if timed else "NULL")
+        lost = sum(lacking for _, _, _, lacking in told)
         if lost:
             raise DataError(
                 f"{lost} row{'s' * (lost != 1)} have no place in the order of shipments, and an"
@@ -150,41 +156,59 @@ class _Release(LocalDatabase):
                 " if their table was written before the operator was added, refresh it fully",
                 condition="STREAM_WITHOUT_ORDER",
             )
-        if self.plan.delay is None:
+        if not timed:
             self.execute(
                 f"CREATE VIEW timed AS SELECT *, CAST(NULL AS BIGINT) AS {_MARK} FROM fresh"
             )
             return {}
-        clock = "fresh"
         if self.given.clock is not None:
             clock = self.relation(self.given.clock, self.empty_rows())
-        self.check_time()
-        past = pa.table(
-            {"s": list(self.before.seen), "m": list(self.before.seen.values())},
-            schema=pa.schema([("s", pa.string()), ("m", pa.int64())]),
-        )
-        self.database.register("past", past)
-        self.execute(
-            f"""CREATE TABLE clock AS SELECT {PLACE}.stream AS s, {PLACE}.shipment AS n,
-                max(epoch_us({TIME})) AS m FROM {clock} GROUP BY ALL"""
-        )
-        self.execute(
-            f"""CREATE TABLE mark AS SELECT s, n, greatest(past.m, max(clock.m) OVER
-                (PARTITION BY s ORDER BY n ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING))
-                - {self.plan.delay} AS w FROM clock LEFT JOIN past USING (s)"""
-        )
+            told = self.shipments(clock, f"max(epoch_us({TIME}))")
+        seen = self.mark_shipments(told)
+        if seen and set(seen) >= set(self.plan.streams):
+            self.now = min(seen.values()) - self._delay
+        return seen
+
+    def shipments(self, rows: str, latest: str) -> list[tuple[str, int, int | None, int]]:
+        """For each shipment of rows its stream, its number, what `latest` is, and how many rows lack a
+        place.
+        """
+        found: list[tuple[str, int, int | None, int]] = self.execute(
+            f"""SELECT {PLACE}.stream, {PLACE}.shipment, {latest}, count(*) FILTER ({PLACE} IS NULL)
+                FROM {rows} GROUP BY 1, 2 ORDER BY 1, 2"""
+        ).fetchall()
+        return found
+
+    def mark_shipments(self, told: Sequence[tuple[str, int, int | None, int]]) -> Mapping[str, int]:
+        """Make `timed` of `fresh`; returns how far each stream is then."""
+        seen = dict(self.before.seen)
+        marks: list[tuple[str, int, int | None]] = []
+        for stream, shipment, latest, _ in told:
+            past = seen.get(stream)
+            marks.append((stream, shipment, None if past is None else past - self._delay))
+            if latest is not None:
+                seen[stream] = latest if past is None else max(past, latest)
+        self.latest_mark = max((mark for _, _, mark in marks if mark is not None), default=None)
+        if len(marks) == 1 and self.given.clock is None:
+            [(_, _, mark)] = marks
+            value = "NULL" if mark is None else str(mark)
+            self.execute(
+                f"CREATE VIEW timed AS SELECT *, CAST({value} AS BIGINT) AS {_MARK} FROM fresh"
+            )
+            return dict(sorted(seen.items()))
+        columns = list(zip(*marks, strict=True)) or [(), (), ()]
+        kinds = {"s": pa.string(), "n": pa.int64(), "w": pa.int64()}
+        arrays = [pa.array(c, kind) for c, kind in zip(columns, kinds.values(), strict=True)]
+        self.keep("mark", pa.Table.from_arrays(arrays, names=list(kinds)))
         self.execute(
             f"""CREATE VIEW timed AS SELECT fresh.*, mark.w AS {_MARK} FROM fresh LEFT JOIN mark
                 ON mark.s = fresh.{PLACE}.stream AND mark.n = fresh.{PLACE}.shipment"""
         )
-        found = self.execute(
-            """SELECT s, max(m) AS m FROM (SELECT s, m FROM past UNION ALL SELECT s, m FROM clock)
-               WHERE m IS NOT NULL GROUP BY s ORDER BY s"""
-        ).to_arrow_table()
-        seen = dict(zip(found["s"].to_pylist(), found["m"].to_pylist(), strict=True))
-        if seen and set(seen) >= set(self.plan.streams):
-            self.now = min(seen.values()) - self.plan.delay
-        return seen
+        return dict(sorted(seen.items()))
+
+    @property
+    def _delay(self) -> int:
+        return self.plan.delay or 0
 
     def empty_rows(self) -> str:
         """SQL of no rows, with the hidden columns that count."""
@@ -196,8 +220,13 @@ class _Release(LocalDatabase):
         )
         keys = [key for key in self.plan.keys if key.startswith(KEY)]
         extra = "".join(f", NULL AS {key}" for key in keys)
-        self.database.register("nothing", schema.empty_table())
+        self.keep("nothing", schema.empty_table())
         return f"(SELECT *, {place} AS {PLACE}{extra} FROM nothing)"
+
+    def keep(self, name: str, rows: pa.Table) -> None:
+        """Make a table of rows. What is registered only, cursors do not see."""
+        self.database.register("given", rows)
+        self.execute(f"CREATE OR REPLACE TABLE {name} AS SELECT * FROM given")
 
     def relation(self, files: Sequence[str], empty: str) -> str:
         return parquet_source(self.local(files)) if files else empty
@@ -215,12 +244,8 @@ class _Release(LocalDatabase):
     @cached_property
     def time_type(self) -> str:
         """DuckDB's type of the event time; that of a moment where there are no rows."""
-        return str(
-            self.execute(
-                f"SELECT any_value(typeof({TIME})) FROM (SELECT {TIME} FROM fresh LIMIT 1)"
-            ).fetchone()[0]
-            or "TIMESTAMP WITH TIME ZONE"
-        )
+        found = self.execute(f"SELECT typeof({TIME}) FROM fresh LIMIT 1").fetchone()
+        return "TIMESTAMP WITH TIME ZONE" if found is None else str(found[0])
 
     def memory_query(self, where: str = "true") -> str:
         """SQL of the rows that the state holds; "" for none."""
@@ -288,24 +313,27 @@ class _Release(LocalDatabase):
     def deduplicate_within(self) -> None:
         """As `deduplicate`, and keys are new again once the watermark has passed them."""
         keys = ", ".join(self.keys)
-        known = self.memory_query()
-        self.execute(f"CREATE TABLE rest AS {self.live()}")
-        self.execute("CREATE TABLE released AS SELECT * FROM rest LIMIT 0")
+        known, rest = self.memory_query(), self.live()
         if known:
             latest = f"SELECT {keys}, max({_UNTIL}) AS {_UNTIL} FROM ({known}) GROUP BY {keys}"
-            self.execute(
-                f"""CREATE OR REPLACE TABLE rest AS SELECT r.* FROM rest r LEFT JOIN ({latest}) k
-                    ON {self.same("r", "k")} WHERE k.{_UNTIL} IS NULL OR {_MARK} >= k.{_UNTIL}"""
-            )
+            rest = f"""SELECT r.* FROM ({rest}) r LEFT JOIN ({latest}) k
+                ON {self.same("r", "k")} WHERE k.{_UNTIL} IS NULL OR {_MARK} >= k.{_UNTIL}"""
         until = f"coalesce(epoch_us({TIME}) + {self.plan.delay}, {FOREVER})"
-        while self.number("SELECT count(*) FROM rest"):
-            self.execute(f"CREATE OR REPLACE TABLE first AS {self.first('SELECT * FROM rest')}")
-            self.execute("INSERT INTO released SELECT * FROM first")
+        found: list[str] = []
+        while True:
+            first = f"first{len(found)}"
+            self.execute(f"CREATE TABLE {first} AS {self.first(rest)}")
+            found.append(f"SELECT * FROM {first}")
+            soonest = self.execute(f"SELECT min({until}) FROM {first}").fetchone()[0]
+            if soonest is None or self.latest_mark is None or self.latest_mark < soonest:
+                break
             self.execute(
-                f"""CREATE OR REPLACE TABLE rest AS SELECT r.* FROM rest r JOIN
-                    (SELECT {keys}, {until} AS {_UNTIL} FROM first) f
+                f"""CREATE TABLE after{first} AS SELECT r.* FROM ({rest}) r JOIN
+                    (SELECT {keys}, {until} AS {_UNTIL} FROM {first}) f
                     ON {self.same("r", "f")} WHERE r.{_MARK} >= f.{_UNTIL}"""
             )
+            rest = f"SELECT * FROM after{first}"
+        self.execute(f"CREATE VIEW released AS {' UNION ALL '.join(found)}")
         self.execute(
             f"""CREATE TABLE learned AS SELECT {keys}, max({until}) AS {_UNTIL}
                 FROM released GROUP BY {keys}"""
@@ -337,15 +365,15 @@ class _Release(LocalDatabase):
         else:
             end, value, source, inside = at, "", "timed", "true"
         self.execute(
-            f"""CREATE TABLE pair AS SELECT {names}{value}, {end} AS {_UNTIL} FROM {source}
+            f"""CREATE VIEW pair AS SELECT {names}{value}, {end} AS {_UNTIL} FROM {source}
                 WHERE {TIME} IS NOT NULL AND {inside}
                 AND ({_MARK} IS NULL OR {end} > {_MARK})"""
         )
         over = "false" if self.now is None else f"{_UNTIL} <= {self.now}"
         known = self.memory_query(f"{_UNTIL} > {self.closed_before} AND {over}")
         older = f"UNION ALL BY NAME {known}" if known else ""
-        self.execute(f"CREATE TABLE released AS SELECT * FROM pair WHERE {over} {older}")
-        self.execute(f"CREATE TABLE learned AS SELECT * FROM pair WHERE NOT ({over})")
+        self.execute(f"CREATE VIEW released AS SELECT * FROM pair WHERE {over} {older}")
+        self.execute(f"CREATE VIEW learned AS SELECT * FROM pair WHERE NOT ({over})")
 
     @property
     def closed_before(self) -> int:
@@ -382,9 +410,9 @@ class _Release(LocalDatabase):
                 FROM run WINDOW s AS (PARTITION BY {parts}{_INDEX})"""
         )
         over = "false" if self.now is None else f"{_UNTIL} <= {self.now}"
-        self.execute(f"CREATE TABLE released AS SELECT * FROM whole WHERE {over}")
+        self.execute(f"CREATE VIEW released AS SELECT * FROM whole WHERE {over}")
         self.execute(
-            f"CREATE TABLE learned AS SELECT {names}, {FOREVER} AS {_UNTIL} FROM whole WHERE NOT ({over})"
+            f"CREATE VIEW learned AS SELECT {names}, {FOREVER} AS {_UNTIL} FROM whole WHERE NOT ({over})"
         )
 
     # -- what is written --------------------------------------------------------------------------
@@ -404,9 +432,8 @@ class _Release(LocalDatabase):
             query += f" UNION ALL BY NAME SELECT * FROM {parquet_source(paths)}"
         schema = self.execute(f"{query} LIMIT 0").to_arrow_table().schema
         source = f"SELECT * FROM ({query}) WHERE {_UNTIL} > {now}"
-        self.execute(f"CREATE TABLE kept AS {source}")
-        written = self.write("SELECT * FROM kept", "rows", schema)
-        until = self.execute(f"SELECT max({_UNTIL}) FROM kept").fetchone()[0]
+        until = self.execute(f"SELECT max({_UNTIL}) FROM ({source})").fetchone()[0]
+        written = self.write(source, "rows", schema) if until is not None else []
         return (*left, *(StateFile(path, rows, until) for path, rows in written))
 
     def write(self, query: str, folder: str, schema: pa.Schema) -> list[tuple[str, int]]:
@@ -417,6 +444,7 @@ class _Release(LocalDatabase):
             options=self.store.options,
             schema=schema,
             attempt=self.given.attempt,
+            passing=folder == _FOLDER,
         )
         files = write_batches(self.batches(query), target)
         return [(f"{place}/{file.path}", file.rows) for file in files]

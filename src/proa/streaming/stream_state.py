@@ -20,7 +20,7 @@ from proa.storage.folded import NumberedEntries, check_format
 
 FOLDER = "_proa_state"
 """Below the table's folder; readers of Delta tables pass over it."""
-_FORMAT = 1
+_FORMAT = 2
 _RUNS = 8
 """Files that a state may have before all of them are put into one."""
 FOREVER = (1 << 63) - 1
@@ -62,6 +62,8 @@ class StreamState:
     closed: int | None = None
     """The watermark up to which windows were let through."""
     files: tuple[StateFile, ...] = ()
+    left_out: tuple[str, ...] = ()
+    """Columns, in lower case, that rows in the files lack: the query did not name them then."""
 
     def check(self, contract: Mapping[str, Any], flow: str, target: str) -> None:
         """Raises DataError when the state is that of another operator."""
@@ -70,6 +72,16 @@ class StreamState:
             raise DataError(
                 f"the flow {flow!r} remembers rows by another {' and '.join(drifts)} than its query"
                 f" has now; refresh the table fully (--full-refresh {target})",
+                condition="STREAMING_STATE_DRIFT",
+            )
+
+    def check_columns(self, named: frozenset[str] | None, flow: str, target: str) -> None:
+        """Raises DataError when rows lack columns that the query names now; None names all."""
+        lacking = [name for name in self.left_out if named is None or name in named]
+        if lacking:
+            raise DataError(
+                f"the flow {flow!r} remembers rows without {' and '.join(map(repr, lacking))}, which its"
+                f" query did not name before; refresh the table fully (--full-refresh {target})",
                 condition="STREAMING_STATE_DRIFT",
             )
 
@@ -110,7 +122,8 @@ class StateStore:
         if data["generation"] != generation:
             return StreamState(generation=generation)
         files = tuple(StateFile(**file) for file in data.pop("files"))
-        return StreamState(**data, files=files)
+        left_out = tuple(data.pop("left_out", ()))  # format 1 left none out
+        return StreamState(**data, files=files, left_out=left_out)
 
     def put(self, state: StreamState, before: int) -> StreamState:
         """Write a state under the next free number after `before`; it with that number.
