@@ -26,7 +26,7 @@ from proa.graph.local_paths import check_paths
 from proa.graph.mistakes import Mistakes
 from proa.graph.name_places import place_of
 from proa.graph.nodes import DatasetNode, FlowNode, Graph
-from proa.graph.plan import FlowPlan, read_plan
+from proa.graph.plan import FlowPlan, Locate, read_plan
 from proa.graph.plan_proto import Relation
 from proa.graph.query_origin import QueryOrigin
 from proa.graph.row_places import add_column
@@ -339,7 +339,7 @@ class _Names:
         *,
         streaming: bool,
         options: Mapping[str, str],
-        at: SourceLocation | None,
+        at: Locate | None,
     ) -> FlowPlan | DatasetLeaf | TableLeaf | None:
         name = self.name(parts)
         if name is None:
@@ -387,10 +387,11 @@ class _Names:
         qualified = (*self.schema, *parts) if len(parts) == 1 and self.schema else parts
         return names.find(qualified) or names.find(parts)
 
-    def location(self, name: str, at: SourceLocation | None) -> SourceLocation:
+    def location(self, name: str, at: Locate | None) -> SourceLocation:
         """Where the query names `name`; `at` is what the reader of its SQL says."""
-        if at is not None and (at.column is not None or self.origin.sql is not None):
-            return at
+        told = None if at is None else at()
+        if told is not None and (told.column is not None or self.origin.sql is not None):
+            return told
         return self.origin.of_words(name) or self.origin.location
 
 

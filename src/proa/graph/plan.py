@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Protocol
 
 from pyspark.sql.connect import proto
@@ -39,6 +40,10 @@ _PER_TRIGGER = {
     name.lower(): f"cloudFiles.{name}"
     for name in ("maxFilesPerTrigger", "maxBytesPerTrigger", "maxFileAge")
 }
+
+
+Locate = Callable[[], SourceLocation | None]
+"""Tells where something stands; asked only when something is wrong, for it reads sources."""
 
 
 @dataclass(frozen=True)
@@ -113,11 +118,11 @@ class Resolver(Protocol):
         *,
         streaming: bool,
         options: Mapping[str, str],
-        at: SourceLocation | None,
+        at: Locate | None,
     ) -> FlowPlan | DatasetLeaf | TableLeaf | None:
         """A view's plan to inline, a leaf without key, or None for what is no business of ours.
 
-        `at` is where the name stands in SQL; None for a name in a DataFrame's plan.
+        `at` tells where the name stands in SQL; None for a name in a DataFrame's plan.
         """
 
     def name(self, parts: tuple[str, ...]) -> str | None:
@@ -481,7 +486,7 @@ class _Reader:
                     each.parts,
                     streaming=each.streaming,
                     options=each.options,
-                    at=self.texts.place(sql.query, each.name_at),
+                    at=partial(self.texts.place, sql.query, each.name_at),
                 ) or self._path_leaf(each, asked)
                 if target is None:
                     continue

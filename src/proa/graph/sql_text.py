@@ -145,6 +145,8 @@ def expression(text: str, locate: LocateOffset | None = None) -> SqlExpression:
 
 def for_engine(condition: str, locate: LocateOffset | None = None) -> str:
     """An expression as engines read it. Raises PipelineError like `read`."""
+    if "." not in condition and "`" not in condition:
+        return condition
     return apply_edits(condition, list(expression(condition, locate).fixes))
 
 

@@ -16,7 +16,7 @@ from proa.errors import PipelineError, SourceLocation, UserError
 from proa.graph.external_tables import ExternalTables
 from proa.graph.leaves import DatasetLeaf, FilesLeaf, TableLeaf
 from proa.graph.local_paths import check_paths
-from proa.graph.plan import read_plan
+from proa.graph.plan import Locate, read_plan
 from proa.graph.plan_proto import Relation
 from proa.graph.query_origin import QueryOrigin
 from proa.pipelines.declaring_session import user_location
@@ -94,7 +94,7 @@ class _Names:
         *,
         streaming: bool,
         options: Mapping[str, str],
-        at: SourceLocation | None,  # noqa: ARG002 - the port's shape
+        at: Locate | None,  # noqa: ARG002 - the port's shape
     ) -> TableLeaf | None:
         path = self._tables.path(parts)
         if path is None:

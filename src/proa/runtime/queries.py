@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from proa.engine import Engine
 from proa.errors import SourceLocation, UserError
 from proa.graph import DatasetLeaf, FlowPlan
-from proa.graph.plan import read_plan
+from proa.graph.plan import Locate, read_plan
 from proa.graph.query_origin import QueryOrigin
 from proa.lake import Table
 from proa.pipelines.declaring_session import DeclaringSession, relation_of
@@ -141,7 +141,7 @@ class _Names:
         *,
         streaming: bool,
         options: Mapping[str, str],
-        at: SourceLocation | None,  # noqa: ARG002 - the port's shape
+        at: Locate | None,  # noqa: ARG002 - the port's shape
     ) -> FlowPlan | DatasetLeaf | None:
         return DatasetLeaf("", self._tables.find(parts), streaming, dict(options))
 
