@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlglot import exp
 
 from proa.errors import PipelineError, SourceLocation
 from proa.graph.sql_mask import TextEdit
@@ -277,3 +278,18 @@ def test_no_sequence_of_words_makes_the_reader_fail_in_any_other_way(words):
         return
     text = " ".join(words)
     assert all(0 <= each.start < each.end <= len(text) for each in found.reads)
+
+
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [
+        ("SELECT window, count(*) FROM x GROUP BY window", {"window"}),
+        ("SELECT window.a FROM x GROUP BY window HAVING b > 1", {"window.a", "window", "b"}),
+        (
+            "SELECT x.window AS window, sum(a) OVER w FROM x WINDOW w AS (ORDER BY b)",
+            {"x.window", "a", "b"},
+        ),
+    ],
+)
+def test_a_column_may_be_called_window(text, columns):
+    assert {column.sql() for column in read(text).tree.find_all(exp.Column)} == columns

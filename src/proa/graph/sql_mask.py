@@ -32,6 +32,8 @@ _ENDS_A_TABLE = words(
     natural anti semi on using as lateral tablesample pivot unpivot window qualify cluster
     distribute sort offset with version timestamp watermark select"""
 )
+WINDOW = "windo_"
+"""What stands for `window`, where that is a function or a column and not the clause of this name."""
 _FUNCTION_SCHEMAS = {
     ("builtin",),
     ("system", "builtin"),
@@ -206,8 +208,8 @@ class Mask:
         word, called = token.text.lower(), self.word(index + 1) == "("
         if word == "with" and in_from and called:
             return self._mask_options(index)
-        if word == "window" and called:
-            self._overwrite(token.start, token.end + 1, "windo_")
+        if word == "window" and (called or self.word(index + 2) != "as"):
+            self._overwrite(token.start, token.end + 1, WINDOW)
         elif word == "watermark" and in_from:
             return self._mask_watermark(index)
         self._clauses[-1] = _CLAUSES.get(word, self._clauses[-1])

@@ -19,7 +19,7 @@ from sqlglot.errors import SqlglotError
 
 from proa.engine.spark_functions import words
 from proa.errors import PipelineError, SourceLocation
-from proa.graph.sql_mask import LocateOffset, Mask, TextEdit
+from proa.graph.sql_mask import WINDOW, LocateOffset, Mask, TextEdit
 from proa.text import quote_identifier, syntax_reason
 
 DIALECT = "databricks"
@@ -215,6 +215,10 @@ class _Reader:
             raise self._syntax_error(error) from error
         if len(trees) != 1 or not isinstance(trees[0], exp.Query | exp.Values | exp.Table):
             raise self.error(f"the text is not one query: {_shorten(self.text)!r}", 0)
+        if WINDOW in masked:
+            for name in trees[0].find_all(exp.Identifier):
+                if name.name == WINDOW:
+                    name.set("this", "window")
         return trees[0]
 
     def read(self) -> SqlReads:

@@ -17,6 +17,7 @@ from pyspark.sql.types import StructType
 from sqlglot import exp
 
 from proa.engine import Engine
+from proa.errors import PipelineError
 from proa.graph import plan_proto, sql_text
 from proa.layout import COLUMNS
 from proa.runtime.declared import software_versions
@@ -128,7 +129,10 @@ def _has_given_names(relation: Any) -> bool:
     """Whether all tables in a relation's SQL, if it has any, are relations that it is given."""
     if plan_proto.kind(relation) != "sql":
         return True
-    read = sql_text.read(relation.sql.query)
+    try:
+        read = sql_text.read(relation.sql.query)
+    except PipelineError:  # what Proa writes itself is for engines
+        return False
     named = all(isinstance(table.this, exp.Identifier) for table in read.tree.find_all(exp.Table))
     return named and all(
         len(table.parts) == 1 and table.parts[0].startswith("__proa_") for table in read.tables
