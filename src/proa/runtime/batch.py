@@ -81,6 +81,8 @@ class BatchRunner:
         self._target = target
         self._analysed: tuple[Mapping[str, Any], Any] | None = None
         """Columns of the leaves, and those of the query over them."""
+        self._step: StatefulStep | None = None
+        """What the query's operator with state took last."""
         self._refresher: ViewRefresher | None = None
         self._refreshed: Refresh | None = None
         """How the view's batch was computed last."""
@@ -249,7 +251,10 @@ class BatchRunner:
         assert isinstance(self._target, TableTarget)
         # There is a table to refresh fully, should the state not come to be.
         self._target.ensure_table(attempt)
-        return StatefulStep(self._node, self._context.engine, self._target.table, plan, schemas)
+        if self._step is None or self._step.schemas != schemas:
+            engine, table = self._context.engine, self._target.table
+            self._step = StatefulStep(self._node, engine, table, plan, schemas)
+        return self._step
 
     def _begin(self, columns: Any, sources: Mapping[str, Source]) -> Attempt:
         """A new attempt at a batch whose query has these columns."""

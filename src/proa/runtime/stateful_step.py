@@ -46,7 +46,8 @@ class StatefulStep:
         plan: StatefulPlan,
         schemas: Mapping[str, Any],
     ) -> None:
-        """`schemas` are the columns of the leaves."""
+        """`schemas` are the columns of the leaves. It serves all batches that have these."""
+        self.schemas = schemas
         streams = node.plan.streams
         self._outline = {
             key: engine.empty(with_place(columns) if key in streams else columns)
@@ -56,6 +57,7 @@ class StatefulStep:
         self._engine = engine
         self._table = table
         self._plan = plan
+        self._analysed: dict[str, StructType] = {}
         self._store = StateStore(table.url, table.options, node.flow.name)
 
     @contextmanager
@@ -76,7 +78,7 @@ class StatefulStep:
         written: list[tuple[Destination, Any]] = []
 
         def stage(template: Relation, name: str) -> tuple[list[str], StructType]:
-            schema = self._engine.schema(bind(template, self._outline))
+            schema = self._schema(template, name)
             relation = bind(template, relations)
             if template is self._plan.rows and self._columns is not None:
                 schema = self._needed_columns(schema)
@@ -124,7 +126,7 @@ class StatefulStep:
         columns, engine, empty = self._plan.columns, self._engine, self._engine.empty
         if columns is None:
             return None
-        rows = _visible(engine.schema(bind(self._plan.rows, self._outline)))
+        rows = _visible(self._schema(self._plan.rows, "rows-0"))
         if len({name.lower() for name in rows.names}) < len(rows.names):
             return None
         window = StructType().add("start", TimestampType()).add("end", TimestampType())
@@ -143,12 +145,17 @@ class StatefulStep:
             return None
         return columns if results[0] == results[1] else None
 
+    def _schema(self, template: Relation, name: str) -> StructType:
+        """The columns of a part of the plan, its hidden ones too; `name` tells the parts apart."""
+        if name not in self._analysed:
+            self._analysed[name] = self._engine.schema(bind(template, self._outline))
+        return self._analysed[name]
+
     def _left_out(self, state: StreamState) -> tuple[str, ...]:
         """The columns that rows in the state's files lack; `state` says which the older ones do."""
         if not state.files or self._plan.operator not in _REMEMBERING_ROWS:
             return ()
-        rows = _visible(self._engine.schema(bind(self._plan.rows, self._outline)))
-        named = self._columns
+        rows, named = _visible(self._schema(self._plan.rows, "rows-0")), self._columns
         now = {n.lower() for n in rows.names if named is not None and n.lower() not in named}
         return tuple(sorted(now.union(state.left_out)))
 

@@ -141,7 +141,7 @@ class _Release(LocalDatabase):
 
     def read_rows(self) -> Mapping[str, int]:
         """Make `timed`: the rows with the watermark of their shipment; how far each stream is."""
-        rows = self.relation(self.given.rows, self.empty_rows())
+        rows = self.relation(self.given.rows)
         self.execute(f"CREATE VIEW fresh AS SELECT * FROM {rows}")
         timed = self.plan.delay is not None
         if timed:
@@ -162,7 +162,7 @@ class _Release(LocalDatabase):
             )
             return {}
         if self.given.clock is not None:
-            clock = self.relation(self.given.clock, self.empty_rows())
+            clock = self.relation(self.given.clock)
             told = self.shipments(clock, f"max(epoch_us({TIME}))")
         seen = self.mark_shipments(told)
         if seen and set(seen) >= set(self.plan.streams):
@@ -228,8 +228,8 @@ class _Release(LocalDatabase):
         self.database.register("given", rows)
         self.execute(f"CREATE OR REPLACE TABLE {name} AS SELECT * FROM given")
 
-    def relation(self, files: Sequence[str], empty: str) -> str:
-        return parquet_source(self.local(files)) if files else empty
+    def relation(self, files: Sequence[str]) -> str:
+        return parquet_source(self.local(files)) if files else self.empty_rows()
 
     def check_time(self) -> None:
         kind = self.time_type
