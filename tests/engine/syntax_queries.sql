@@ -80,4 +80,12 @@ SELECT * EXCEPT (a.r) FROM VALUES (1, 'l') a(id, r) RIGHT JOIN VALUES (1, 'y', '
 SELECT * EXCEPT (id, a.r, b.r) FROM VALUES (1, 'l') a(id, r) JOIN VALUES (1, 'y', 'm') b(id, y, r) USING (id) FULL JOIN VALUES (1, 'y', 5), (4, 'w', 6) c(id, y, z) USING (id, y);
 SELECT m.k, t.m.k AS again, m.nope, s.m.k.f FROM (SELECT map('k', 1) AS m, named_struct('m', map('k', named_struct('f', 2))) AS s) t;
 SELECT k + 1 AS n, f FROM (SELECT m.k, s.f FROM (SELECT map('k', 1) AS m, named_struct('f', 2) AS s));
-SELECT m.k, count(*) AS n FROM VALUES (map('k', 'a')), (map('k', 'a')), (map('j', 'b')) t(m) WHERE m.k IS NOT NULL GROUP BY m.k
+SELECT m.k, count(*) AS n FROM VALUES (map('k', 'a')), (map('k', 'a')), (map('j', 'b')) t(m) WHERE m.k IS NOT NULL GROUP BY m.k;
+SELECT a.* FROM VALUES ('l', 1), ('k', 2) a(r, id) JOIN VALUES (1, 'm') b(id, r) USING (id);
+SELECT a.*, b.r AS other, a.id + 1 AS next FROM VALUES (1, 'l'), (2, 'k') a(id, r) LEFT JOIN VALUES (1, 'm') b(id, r) USING (id) WHERE a.id > 0;
+SELECT b.* FROM VALUES (1, 'l') a(id, r) RIGHT JOIN VALUES (1, 'm'), (3, 'n') b(id, r) USING (id);
+SELECT a.* FROM VALUES (1, 'l'), (2, 'k') a(id, r) LEFT SEMI JOIN VALUES (1, 'm') b(id, r) USING (id);
+SELECT c.*, a.r FROM VALUES (1, 'l') a(id, r) JOIN VALUES (1, 'm') b(id, r) USING (id) JOIN VALUES (1, 5) c(id, z) USING (id);
+SELECT a.* EXCEPT (r), b.* EXCEPT (id) FROM VALUES (1, 'l', 3) a(id, r, x) JOIN VALUES (1, 'm') b(id, r) USING (id);
+SELECT a.id, count(*) AS n FROM VALUES (1, 'l'), (1, 'k') a(id, r) JOIN VALUES (1, 'm') b(id, r) USING (id) GROUP BY a.id HAVING max(a.id) < 5;
+SELECT a.*, b.r FROM VALUES (1) a(id) JOIN VALUES (1, 'm') b(id, r) USING (id)

@@ -106,6 +106,7 @@ WRONG_QUERIES = {
     "SELECT id IN (SELECT id, 1 FROM range(1)) FROM range(3)": "INVALID_SUBQUERY_EXPRESSION",
     "SELECT x FROM VALUES (1), (2, 3) AS t(x)": "INVALID_INLINE_TABLE.NUM_COLUMNS_MISMATCH",
     "SELECT id FROM range(3) ORDER BY 5": "ORDER_BY_POS_OUT_OF_RANGE",
+    "SELECT md5(id) FROM range(3)": "DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE",
     "SELECT id.* FROM range(3)": "CANNOT_RESOLVE_STAR_EXPAND",
 }
 JARGON = re.compile(r"#\d|Int64|Utf8|AggregateFunction|predicate|logical|planning|coercion")

@@ -121,6 +121,11 @@ REFUSED = [
     ("SELECT rand() AS r, r + 1 AS s", "UNSUPPORTED_FEATURE", "SELECT around this one"),
     ("SELECT\n* EXCEPT (a) FROM VALUES (1) t(a)", "UNSUPPORTED_FEATURE", "line 2"),
     (
+        "SELECT b.* FROM VALUES (1) a(id) LEFT JOIN VALUES (1) b(id) USING (id)",
+        "UNSUPPORTED_FEATURE",
+        "(ON)",
+    ),
+    (
         "SELECT x FROM VALUES (array(1)) t(a), LATERAL explode(a) AS e(x)",
         "UNSUPPORTED_FEATURE",
         "write LATERAL VIEW explode",
@@ -156,6 +161,24 @@ DATAFRAMES = {
     ),
     "selectExpr explode": (lambda t: t.selectExpr("id", "explode(m) AS (q, r)"), ["id", "q", "r"]),
     "explode": (lambda t: t.select(F.explode("m").alias("q", "r")), ["q", "r"]),
+    "a frame's own columns": (
+        lambda t: t.select(t["*"], F.lit(1).alias("z")),
+        ["id", "k", "v", "w", "m", "z"],
+    ),
+    "a frame's columns behind a join": (
+        lambda t: (u := t.select("id", "k")).join(t.select("id", "v"), "id").select(u["*"], "v"),
+        ["id", "k", "v"],
+    ),
+    "a table's columns behind a join": (
+        lambda t: (
+            t.select("k", "id")
+            .alias("a")
+            .join(t.select("id", "k").alias("b"), "id")
+            .filter("id > 0")
+            .select("a.*", F.col("b.id").alias("z"))
+        ),
+        ["id", "k", "z"],
+    ),
     "keys of maps": (lambda t: t.select("m.a", F.col("m.b").alias("z")), ["a", "z"]),
     "groups by keys of maps": (lambda t: t.groupBy("m.a").agg(F.sum("m.a")), ["a", "sum(m.a)"]),
     "unpivot": (lambda t: t.unpivot("id", ["v", "w"], "n", "val"), ["id", "n", "val"]),

@@ -272,6 +272,12 @@ _KNOWN_MISTAKES = (
         " value of it (any_value)",
     ),
     _Mistake(
+        r"No function matches the given name and argument types '(\w+)\(",
+        condition="DATATYPE_MISMATCH.UNEXPECTED_INPUT_TYPE",
+        said="{0}() is given values of other types than it takes, or too few of them; cast them",
+        about="{0}",
+    ),
+    _Mistake(
         r"missing or ambiguous field: (\w+)",
         condition="FIELD_NOT_FOUND",
         said="a struct has no field {0!r}; look at its spelling",

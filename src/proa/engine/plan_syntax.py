@@ -11,8 +11,12 @@ from pyspark.sql.connect import proto
 from sqlglot import TokenType
 from sqlglot.dialects.databricks import Databricks
 
+from proa.engine.join_keys import JoinKeys
 from proa.engine.sql_blocks import SqlBlocks
+from proa.engine.sql_select import UNSUPPORTED
 from proa.engine.sql_syntax import rewritten
+from proa.errors import UserError
+from proa.text import quote_identifier
 
 Relation = Any
 _INPUT = "__proa_in"
@@ -83,6 +87,7 @@ def _rewrite(message: Any, schema: Callable[[Relation], t.StructType]) -> None:
         _rewrite(part, schema)
     if isinstance(message, proto.Project) and message.HasField("input"):
         _rewrite_expressions(message, schema)
+        _expand_stars(message, schema)
         _replace_aliases(message, schema)
 
 
@@ -107,6 +112,94 @@ def _rewrite_expressions(project: Any, schema: Callable[[Relation], t.StructType
     del project.expressions[:]
     for item in outermost.items:
         project.expressions.add().expression_string.expression = blocks.token_text(item)
+
+
+def _expand_stars(project: Any, schema: Callable[[Relation], t.StructType]) -> None:
+    """Write `t.*` and `t.key` behind a join by columns, and `frame["*"]`, as the columns that they are."""
+    keys = _join_keys(project.input)
+    found: list[Any] = []
+    for expression in project.expressions:
+        star = expression.unresolved_star
+        table = star.unparsed_target.removesuffix(".*").replace("`", "")
+        if star.HasField("plan_id"):
+            names = _names_in(project.input, schema, plan_id=star.plan_id)
+            found += [_attribute(quote_identifier(name), star.plan_id) for name in names]
+        elif table and (own := keys.of_table(table)):
+            if not all(own.values()):
+                raise UserError(
+                    f"{table}.* behind a join by {', '.join(own)}: name its columns, or join by a condition",
+                    condition=UNSUPPORTED,
+                )
+            names = _names_in(project.input, schema, alias=table)
+            rest = [quote_identifier(name) for name in names if name.lower() not in own]
+            found += [_attribute(name) for name in map(quote_identifier, own)]
+            found += [_attribute(f"{quote_identifier(table)}.{name}") for name in rest]
+        else:
+            for part in _walk(expression):
+                if isinstance(part, proto.Expression) and part.HasField("unresolved_attribute"):
+                    _name_key(part.unresolved_attribute, keys)
+            found.append(proto.Expression.FromString(expression.SerializeToString()))
+    del project.expressions[:]
+    project.expressions.extend(found)
+
+
+def _attribute(name: str, plan_id: int | None = None) -> Any:
+    expression = proto.Expression()
+    expression.unresolved_attribute.unparsed_identifier = name
+    if plan_id is not None:
+        expression.unresolved_attribute.plan_id = plan_id
+    return expression
+
+
+def _names_in(
+    plan: Relation,
+    schema: Callable[[Relation], t.StructType],
+    *,
+    alias: str | None = None,
+    plan_id: int | None = None,
+) -> list[str]:
+    """The columns of the part of a plan that has a name or an id."""
+    for part in _walk(plan):
+        if isinstance(part, proto.Relation) and (
+            part.subquery_alias.alias.lower() == alias.lower()
+            if alias is not None
+            else part.common.plan_id == plan_id
+        ):
+            names: list[str] = schema(part).names
+            return names
+    raise UserError(
+        "a column list (*) is that of a DataFrame that is not part of the query; take it from one that is",
+        condition="CANNOT_RESOLVE_DATAFRAME_COLUMN",
+    )
+
+
+def _name_key(attribute: Any, keys: JoinKeys) -> None:
+    table, _, column = attribute.unparsed_identifier.replace("`", "").partition(".")
+    if keys.of_table(table).get(column.lower()):
+        attribute.unparsed_identifier = quote_identifier(column)
+
+
+_PASSING = ("filter", "sort", "limit", "offset", "deduplicate", "hint", "sample", "with_columns")
+"""Relations behind which the names of tables still count."""
+_SIDES = {
+    proto.Join.JOIN_TYPE_LEFT_OUTER: "left",
+    proto.Join.JOIN_TYPE_RIGHT_OUTER: "right",
+    proto.Join.JOIN_TYPE_FULL_OUTER: "full",
+    proto.Join.JOIN_TYPE_LEFT_SEMI: "semi",
+    proto.Join.JOIN_TYPE_LEFT_ANTI: "anti",
+}
+
+
+def _join_keys(relation: Relation) -> JoinKeys:
+    """What the joins of a plan are by, as far as its tables have names."""
+    kind = relation.WhichOneof("rel_type")
+    if kind in _PASSING:
+        return _join_keys(getattr(relation, kind).input)
+    if kind == "join":
+        join = relation.join
+        right = _join_keys(join.right)
+        return _join_keys(join.left).join(right, _SIDES.get(join.join_type, ""), join.using_columns)
+    return JoinKeys.of(relation.subquery_alias.alias if kind == "subquery_alias" else "")
 
 
 def _replace_aliases(project: Any, schema: Callable[[Relation], t.StructType]) -> None:

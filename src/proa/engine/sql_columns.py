@@ -1,6 +1,7 @@
 """What stands between SELECT and WHERE, written so that the embedded engine reads it.
 
 * `* EXCEPT (a, b.c)`: the columns that stay, one by one.
+* `t.*` and `t.key` behind a join by USING (key): the key by its own name.
 * A column that uses another column of the same list by its alias: what the alias stands for.
 * `explode` of a map: `inline` of its entries.
 * WHERE behind LATERAL VIEW: a subquery, so that it sees what the view adds.
@@ -15,7 +16,7 @@ from sqlglot import TokenType
 
 from proa.engine.spark_functions import GENERATORS, RANDOM, words
 from proa.engine.sql_blocks import Clause, Span
-from proa.engine.sql_select import SelectItem, SelectText
+from proa.engine.sql_select import AS_IT_IS, SelectItem, SelectText
 from proa.text import quote_identifier
 
 _EXPLODES = words("explode explode_outer posexplode posexplode_outer")
@@ -87,6 +88,27 @@ def _struct(select: SelectText, name: str, path: Sequence[str]) -> t.StructType 
     if column is None or not path or not isinstance(column.dataType, t.StructType):
         return None
     return column.dataType
+
+
+def joined_key(select: SelectText) -> str | None:
+    """`t.*` and `t.key` behind USING: the engine knows the key by its own name only."""
+    blocks = select.blocks
+    if AS_IT_IS in blocks.text or not select.join_keys.known:
+        return None
+    for clause in select.block.clauses:
+        for index in range(*clause.body) if clause.name != "from" else ():
+            table = blocks.name(index)
+            if table is None or blocks.word(index - 1) == "." or blocks.word(index + 1) != ".":
+                continue
+            keys = select.join_keys.of_table(table) if select.is_own(index) else {}
+            is_star = blocks.tokens[index + 2].token_type is TokenType.STAR
+            if keys and is_star and not blocks.is_star_except(index + 3):
+                columns = select.star(blocks.token_text((index, index + 1)), index)
+                return blocks.replace_tokens((index, index + 3), ", ".join(columns.values()))
+            key = blocks.name(index + 2)
+            if key is not None and keys.get(key.lower()):
+                return blocks.replace_tokens((index, index + 3), quote_identifier(key))
+    return None
 
 
 def lateral_alias(select: SelectText) -> str | None:

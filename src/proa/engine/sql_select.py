@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import sqlglot
 from pyspark.sql import types as t
 from sqlglot import TokenType, exp
 from sqlglot.errors import SqlglotError
 
+from proa.engine.join_keys import JoinKeys
 from proa.engine.spark_functions import AGGREGATES
 from proa.engine.sql_blocks import SelectBlock, Span, SqlBlocks
 from proa.errors import UserError
@@ -23,6 +25,8 @@ UNSUPPORTED = "UNSUPPORTED_FEATURE"
 SchemaOf = Callable[[str], t.StructType]
 """The columns of another query text that sees the same tables."""
 
+AS_IT_IS = "/* as the engine has it */"
+"""Marks a query in which `t.*` stays as it is."""
 _LITERALS = (TokenType.STRING, TokenType.NUMBER)
 
 
@@ -80,15 +84,22 @@ class SelectText:
         if not self.source:
             raise self.fail("* needs a FROM", index)
         if qualifier:
-            names = self.columns(f"{qualifier}.*").names
-            return _by_name(qualifier.strip("`").rpartition(".")[2], qualifier, names)
+            table = qualifier.replace("`", "").rpartition(".")[2]
+            common = self._keys_of(table, index)
+            try:
+                names = self.columns(f"{qualifier}.* {AS_IT_IS}").names
+            except UserError:
+                if not common:
+                    raise
+                names = []  # it has no other columns
+            return common | _by_name(table, qualifier, names)
         names = self.rows.names
         if len({name.lower() for name in names}) == len(names):
             return {("", name.lower()): quote_identifier(name) for name in names}
         together: dict[tuple[str, ...], str] = {}
         for alias, keys in self.tables():
             spelled = quote_identifier(alias)
-            right = _by_name(alias, spelled, self.columns(f"{spelled}.*").names)
+            right = _by_name(alias, spelled, self.columns(f"{spelled}.* {AS_IT_IS}").names)
             shared = {("", key.lower()): quote_identifier(key) for key in keys}
             together = shared | {
                 key: text for key, text in (together | right).items() if ("", key[1]) not in shared
@@ -100,6 +111,37 @@ class SelectText:
                 index,
             )
         return together
+
+    def _keys_of(self, table: str, index: int) -> dict[tuple[str, ...], str]:
+        keys = self.join_keys.of_table(table)
+        if not all(keys.values()):
+            raise self.fail(
+                f"{table}.* behind a join by USING ({', '.join(keys)}): name its columns, or write the join's"
+                " condition (ON)",
+                index,
+            )
+        return {(table.lower(), key): quote_identifier(key) for key in keys}
+
+    @cached_property
+    def join_keys(self) -> JoinKeys:
+        """What USING in FROM joins by."""
+        found = JoinKeys()
+        clause = self.block.clause("from")
+        words = range(*clause.body) if clause is not None else ()
+        tree = (
+            _parse(f"SELECT * FROM {self.source}")
+            if any(self.blocks.word(index) == "using" and self.is_own(index) for index in words)
+            else None
+        )
+        source = tree.args.get("from_") if tree is not None else None
+        if tree is None or source is None:
+            return found
+        found = JoinKeys.of(str(source.this.alias_or_name))
+        for join in tree.args.get("joins") or ():
+            side = (join.kind if join.kind in {"SEMI", "ANTI"} else join.side or "").lower()
+            keys = [key.name for key in join.args.get("using") or ()]
+            found = found.join(JoinKeys.of(str(join.this.alias_or_name)), side, keys)
+        return found
 
     def columns_of_star(self, item: Span) -> list[str] | None:
         """What `*` or `table.*` stands for. Returns None if the item is something else."""

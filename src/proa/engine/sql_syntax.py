@@ -21,6 +21,7 @@ from proa.text import quote_identifier
 
 _REWRITES: tuple[Callable[[SelectText], str | None], ...] = (
     sql_columns.star_except,
+    sql_columns.joined_key,
     sql_columns.lateral_alias,
     sql_columns.exploded_map,
     sql_columns.lateral_view,

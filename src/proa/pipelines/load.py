@@ -236,6 +236,11 @@ def _source_error(error: BaseException, root: Path, file: Path) -> PipelineError
 def _remedy(error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError):
         return f"; install it next to Proa, or add {error.name}.py to the project"
+    if isinstance(error, ImportError) and "relative import" in str(error):
+        return (
+            "; the file is part of a package, not a source file of a pipeline: import it by the package's"
+            " name from one, and leave it out of 'libraries'"
+        )
     if isinstance(error, SystemExit):
         return "; a pipeline's file must not end the process"
     return ""

@@ -82,6 +82,7 @@ _KEY_CONDITIONS = frozenset(
 _COLUMNS_UNKNOWN = "COLUMNS_UNKNOWN"
 _NO_FUNCTION = "UNRESOLVED_ROUTINE"
 _NO_FILE = re.compile(r"^FileNotFoundError: | raised FileNotFoundError: ")
+_IN_A_PACKAGE = "attempted relative import"
 _DATABRICKS_PREFIXES = ("ai_", "h3_", "st_", "vector_", "http_")
 """Functions that Databricks has beside Spark's, by family."""
 _QUOTED = re.compile(r"'([^']*)'")
@@ -523,7 +524,7 @@ class _Porter:
 def _verdict(error: ProaError) -> PortingVerdict:
     if error.condition in {_COLUMNS_UNKNOWN, "TABLE_OR_VIEW_NOT_FOUND", "PATH_NOT_FOUND"}:
         return PortingVerdict.NEEDS
-    if _NO_FILE.search(str(error.args[0])):
+    if _NO_FILE.search(str(error.args[0])) or _IN_A_PACKAGE in str(error.args[0]):
         return PortingVerdict.NEEDS
     if error.condition == _NO_FUNCTION and not _is_sparks_function(error):
         return PortingVerdict.NEEDS
