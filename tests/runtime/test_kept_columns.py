@@ -36,6 +36,13 @@ SQL = "CREATE MATERIALIZED VIEW gold AS SELECT id, count(*) AS n FROM bronze GRO
 ID = t.StructType([t.StructField("id", t.LongType())])
 
 
+@pytest.fixture(scope="module")
+def engines():
+    """An engine of its own: of one with functions that other tests have registered nothing is kept."""
+    with Engine.start() as engine:
+        yield lambda _options: engine
+
+
 @pytest.fixture
 def shop(project: Project) -> Project:
     project.write(PYTHON).write(SQL, "gold.sql")
