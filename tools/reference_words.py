@@ -68,6 +68,8 @@ CONDITIONS: dict[str, dict[str, str]] = {
         "UNRESOLVED_USING_COLUMN_FOR_JOIN": "a join is by a column that is not on both sides",
         "FIELD_NOT_FOUND": "a query names a field that a struct does not have",
         "DATATYPE_MISMATCH": "a function, or a condition, is given a value of the wrong type",
+        "CANNOT_RESOLVE_DATAFRAME_COLUMN": "columns are asked of a DataFrame that is not part of the query",
+        "INVALID_TYPED_LITERAL": "a literal is no day or time that there is",
         "NUM_COLUMNS_MISMATCH": "queries that are put together have different numbers of columns",
         "MISSING_AGGREGATION": "a column stands beside aggregates and is not grouped",
         "NESTED_AGGREGATE_FUNCTION": "an aggregate stands inside of another one",

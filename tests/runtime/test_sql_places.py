@@ -199,3 +199,9 @@ def test_columns_that_a_table_cannot_hold_are_found_before_anything_runs(
     error = mistake(tmp_path, "a.sql", f"\nCREATE MATERIALIZED VIEW {text};".encode())
     assert (error.condition, str(error.location)) == (condition, "t/a.sql:2")
     assert said in str(error)
+
+
+def test_a_schema_of_files_that_is_none_is_told_with_its_query(tmp_path):
+    query = "SELECT * FROM STREAM read_files('/x', format => 'json', schema => 'id INTT')"
+    error = mistake(tmp_path, "a.sql", f"\nCREATE STREAMING TABLE s AS {query};".encode())
+    assert (error.condition, str(error.location)) == ("PARSE_SYNTAX_ERROR", "t/a.sql:2")

@@ -22,6 +22,7 @@ from proa.formats.reader_options import (
     ReaderOptions,
 )
 from proa.graph.leaves import FilesLeaf
+from proa.pipelines.ddl import schema_of_text
 from proa.storage import absolute
 from proa.text import suggestion
 from proa.times import parse_duration, parse_moment
@@ -111,6 +112,8 @@ def check_options(graph: Graph) -> None:
                     try:
                         options = parse(leaf.options, schema_given=leaf.schema is not None)
                         check_bad_path(options, leaf.path)
+                        if leaf.schema is not None:
+                            schema_of_text(leaf.schema)
                     except PipelineError as error:
                         error.location = error.location or flow.flow.location
                         raise

@@ -300,6 +300,12 @@ _KNOWN_MISTAKES = (
         " in a query around this one",
     ),
     _Mistake(
+        r"invalid argument: (?:Date|Time|Timestamp)Value",
+        condition="INVALID_TYPED_LITERAL",
+        said="a literal is no day or time that there is; write DATE '2026-01-31' or"
+        " TIMESTAMP '2026-01-31 12:00:00'",
+    ),
+    _Mistake(
         r"Scalar subquery returned more than one row",
         condition="SCALAR_SUBQUERY_TOO_MANY_ROWS",
         said="a query that stands for one value yields several rows; let it yield one (max, any_value), or"
