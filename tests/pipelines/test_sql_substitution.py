@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proa.errors import PipelineError
-from proa.pipelines.sql.declarations import fill_parameters
+from proa.pipelines.sql.declarations import fill_identifiers, fill_parameters
 from proa.pipelines.sql.lexer import SqlText, split
 
 CONFIGURATION = {"source": "/landing", "day": "'2026-01-01'", "a.b": "x", "lines": "1\n+\n2"}
@@ -35,6 +35,27 @@ def replaced(text: str, configuration: dict[str, str] = CONFIGURATION) -> SqlTex
 )
 def test_parameters_are_replaced_as_text(written, meant):
     assert replaced(written).text == meant
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("SELECT * FROM IDENTIFIER('c.s.t') x", "SELECT * FROM c.s.t x"),
+        ("FROM STREAM(IDENTIFIER('${a.b}' || '.' || \"t\"))", "FROM STREAM(x.t)"),
+        ("FROM identifier ( concat('${a.b}', '.', 't') )", "FROM x.t"),
+        ("SELECT IDENTIFIER('a'), IDENTIFIER('b') FROM t", "SELECT a, b FROM t"),
+        ("SELECT IDENTIFIER(lower('A')), identifier", "SELECT IDENTIFIER(lower('A')), identifier"),
+        ("SELECT IDENTIFIER(), 'IDENTIFIER(''a'')'", "SELECT IDENTIFIER(), 'IDENTIFIER(''a'')'"),
+    ],
+)
+def test_names_in_identifier_clauses_stand_for_themselves(written, meant):
+    assert fill_identifiers(replaced(written)).text == meant
+
+
+def test_a_place_behind_an_identifier_clause_is_the_users():
+    source = fill_identifiers(replaced("SELECT\nIDENTIFIER(\n'a' ||\n'${lines}')\nFROM t"))
+    assert source.location(source.text.index("FROM")).line == 5
+    assert source.location(source.text.index("a")).line == 2
 
 
 def test_an_unknown_key_is_refused_with_the_nearest_known_one():

@@ -72,7 +72,7 @@ class _DeclarationReader:
         return SqlDeclarations(tuple(self._datasets), tuple(self._flows))
 
     def _statement(self, source: SqlText, piece: Piece) -> None:
-        parser = Parser(fill_parameters(source, piece, self._known))
+        parser = Parser(fill_identifiers(fill_parameters(source, piece, self._known)))
         if parser.at_end:
             return
         start = parser.here
@@ -383,6 +383,39 @@ def fill_parameters(source: SqlText, piece: Piece, configuration: Mapping[str, s
     return SqlText(
         "".join(parts), source.file, origin=source, offset=piece.start, edits=tuple(edits)
     )
+
+
+_PARTS_OF_NAMES = frozenset({"|", ",", "(", ")", "CONCAT"})
+
+
+def fill_identifiers(source: SqlText) -> SqlText:
+    """Replace `IDENTIFIER('name')` by the name; the texts in it may be joined by `||` and concat().
+
+    The same text if there is none; what is no constant text stays.
+    """
+    tokens = significant(tokenize(source))
+    text, edits, shift = source.text, [], 0
+    for index, token in enumerate(tokens):
+        following = tokens[index + 1].text if index + 1 < len(tokens) else ""
+        if token.text.upper() != "IDENTIFIER" or following != "(":
+            continue
+        depth, names = 0, list[str]()
+        for inside in tokens[index + 1 :]:
+            depth += (inside.text == "(") - (inside.text == ")")
+            if inside.kind is TokenKind.STRING:
+                names.append(unquote(inside))
+            elif inside.text.upper() not in _PARTS_OF_NAMES:
+                names.clear()
+                break
+            if depth == 0:
+                break
+        if names:
+            name = "".join(names)
+            start = token.start + shift
+            edits.append(Substitution(start, start + len(name), token.start, inside.end))
+            text = text[:start] + name + text[inside.end + shift :]
+            shift += len(name) - (inside.end - token.start)
+    return SqlText(text, source.file, origin=source, edits=tuple(edits)) if edits else source
 
 
 def _configured_value(
