@@ -117,6 +117,10 @@ def _rewrite_expressions(project: Any, schema: Callable[[Relation], t.StructType
 def _expand_stars(project: Any, schema: Callable[[Relation], t.StructType]) -> None:
     """Write `t.*` and `t.key` behind a join by columns, and `frame["*"]`, as the columns that they are."""
     keys = _join_keys(project.input)
+    if not keys.known and not any(
+        e.unresolved_star.HasField("plan_id") for e in project.expressions
+    ):
+        return
     found: list[Any] = []
     for expression in project.expressions:
         star = expression.unresolved_star
