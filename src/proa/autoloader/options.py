@@ -22,7 +22,6 @@ from proa.formats.reader_options import (
     ReaderOptions,
 )
 from proa.graph.leaves import FilesLeaf
-from proa.pipelines.ddl import schema_of_text
 from proa.storage import absolute
 from proa.text import suggestion
 from proa.times import parse_duration, parse_moment
@@ -105,6 +104,8 @@ def _asked_metadata(text: str) -> frozenset[str] | None:
 
 def check_options(graph: Graph) -> None:
     """Raise PipelineError, with the query's place, for the first option that is wrong."""
+    from proa.pipelines.ddl import schema_of_text  # with sqlglot, which a switchover does without
+
     for node in graph.datasets.values():
         for flow in node.flows:
             for leaf in flow.plan.leaves:
