@@ -13,6 +13,7 @@ from databricks.sdk.service import jobs
 from deltalake.exceptions import TableNotFoundError
 
 from killing import Server, Site, alive, pause_until
+from proa.clock import SystemClock
 
 pytestmark = pytest.mark.slow
 
@@ -151,11 +152,13 @@ def test_a_second_server_is_refused_and_a_server_that_lost_its_state_ends(lives,
 
 
 def test_continuous_pipelines_and_schedules_go_on_by_themselves(site):
+    site.land()
+    far = (SystemClock().now().hour + 12) % 24  # it must not fire by itself
     stream = site.pipeline("stream", continuous=True)
     nightly = site.w.jobs.create(
         name="nightly",
         tasks=[jobs.Task(task_key="c", condition_task=CONDITION)],
-        schedule=jobs.CronSchedule("0 0 * * * ?", "UTC"),
+        schedule=jobs.CronSchedule(f"0 0 {far} * * ?", "UTC"),
     ).job_id
 
     def caught_up() -> bool:
