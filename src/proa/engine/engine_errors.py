@@ -41,10 +41,7 @@ _UNPLANNED = re.compile(
 )
 """What the embedded engine says of a query that it cannot compute, however often it is asked."""
 _ITS_AUTHORS = re.compile(r"\s*This issue was likely caused by a bug in DataFusion.*", re.DOTALL)
-_ANOTHER_WAY = (
-    "; write it in another way, or use an Apache Spark Connect server"
-    " (engine: {remote: sc://host:15002})"
-)
+
 
 PYTHON_FAILED = "PYTHON_FAILED"
 """The condition of a UserError that stands for an exception in the user's own Python code."""
@@ -82,8 +79,7 @@ def as_proa_error(error: BaseException) -> ProaError:
             return _about(UserError(said[1], condition=said[0]), said[2])
         condition = getattr(error, "getCondition", lambda: None)() or "ENGINE_REFUSED"
         remedy = (
-            "; this engine lacks it: use an Apache Spark Connect server"
-            " (engine: {remote: sc://host:15002})"
+            f"; this engine lacks it: write it in another way, {_SPARK_TOO}"
             if _IMPOSSIBLE.search(message)
             else ""
         )
@@ -99,7 +95,8 @@ def _failure(details: str) -> ProaError:
         return UnavailableError(f"the engine failed: {details}", condition="ENGINE_FAILED")
     said = one_line(_ITS_AUTHORS.sub("", details)).rstrip(".")
     return UserError(
-        f"the engine cannot compute the query: {said}{_ANOTHER_WAY}", condition="ENGINE_REFUSED"
+        f"the engine cannot compute the query: {said}; write it in another way, {_SPARK_TOO}",
+        condition="ENGINE_REFUSED",
     )
 
 

@@ -99,7 +99,8 @@ def _window_behind(select: SelectText, key: Span) -> Span | None:
     blocks, expression = select.blocks, key
     if key[1] - key[0] == 1:
         token, items = blocks.tokens[key[0]], select.items()
-        stars = any(map(select.columns_of_star, select.block.items))
+        ends = [blocks.tokens[behind - 1] for _, behind in select.block.items]
+        stars = any(end.token_type is TokenType.STAR for end in ends)
         if token.token_type is TokenType.NUMBER:
             place = int(token.text) - 1 if token.text.isdigit() and not stars else -1
             named = items[place : place + 1] if place >= 0 else []

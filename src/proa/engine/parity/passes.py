@@ -12,6 +12,7 @@ from typing import Any
 from pyspark.sql.connect import proto
 from pyspark.sql.types import TimestampType
 
+from proa.engine.parity.coerce import REMEDY
 from proa.engine.parity.parity_table import decide
 from proa.engine.parity.plans import PlanPass
 from proa.engine.parity.rules_aggregates import AGGREGATES
@@ -144,9 +145,6 @@ class Parity:
         # A window that a rule made is partitioned and ordered by what was written.
         for arg in (*now.args, *written):
             self._make_known(arg, copy)
-        if now.kind == "window" and isinstance(now.value, Node):  # a rule's, in another one's place
-            for arg in now.value.args[1:]:
-                self._make_known(arg)
 
     def _check_zone(self, node: Node) -> None:
         """Proa's own functions read moments as UTC."""
@@ -246,7 +244,7 @@ def _refusal(error: DiffersError, where: str = "") -> UserError:
     if not where and error.message is not None:
         site = error.message.common.origin.python_origin.call_site.partition("\n")[0]
         where = f" ({site})" if site else ""
-    remedy = error.remedy or "write it otherwise, or use an Apache Spark Connect server"
+    remedy = error.remedy or REMEDY
     refused = UserError(
         f"the embedded engine does not compute {error.what} as Spark does{where}: {remedy}",
         condition=CONDITION,
